@@ -1,0 +1,116 @@
+# make test does everything: it installs what is missing, checks, and runs all tests.
+# Each step can be run by itself, and says what to do when it fails.
+
+.PHONY: help test setup servers fmt fmt-check vet staticcheck lint race allocs nested bench clean
+
+# A clone may belong to another user than the one who builds; nothing here needs its revision.
+export GOFLAGS ?= -buildvcs=false
+
+TOOLS := $(CURDIR)/.bin
+# A linter understands code up to the Go that it was built with.
+STATICCHECK := $(TOOLS)/staticcheck-$(shell go env GOVERSION 2>/dev/null)
+# Modules of their own: every folder with a go.mod but the root.
+NESTED = $(shell find . -mindepth 2 -name go.mod -not -path '*/testdata/*' -exec dirname {} \; | sort)
+# Packages whose tests measure allocations, which the race detector changes.
+ALLOCS = $(shell grep -rlE --include='*_test.go' '^//go:build .*!race' . | xargs -r -n1 dirname | sort -u)
+
+# MAKE_TERMOUT is set when make prints to a terminal.
+say = @printf '\n$(if $(MAKE_TERMOUT),\033[1m== %s\033[0m,== %s)\n'
+
+help:
+	@echo 'make test      all of the below but bench: the one command before a commit'
+	@echo 'make setup     installs Java, Maven and a C compiler on Debian, where they are missing'
+	@echo 'make servers   fetches the jars of the two real ZooKeeper releases'
+	@echo 'make lint      format, go vet, staticcheck'
+	@echo 'make race      all tests with the race detector, on the in-process server and the real ones'
+	@echo 'make allocs    allocation budgets, without the race detector'
+	@echo 'make nested    the same for the modules in $(or $(NESTED),(none))'
+	@echo 'make fmt       formats the code'
+	@echo 'make bench     benchmarks'
+	@echo
+	@echo 'go test ./...  needs nothing but Go, and leaves the real servers out'
+
+test:
+	@start=$$(date +%s); \
+	$(MAKE) --no-print-directory setup && \
+	$(MAKE) --no-print-directory servers && \
+	$(MAKE) --no-print-directory lint && \
+	$(MAKE) --no-print-directory allocs && \
+	$(MAKE) --no-print-directory nested && \
+	$(MAKE) --no-print-directory race && \
+	printf '\nmake test: everything passed in %ds\n' $$(($$(date +%s) - start)) || \
+	{ printf '\nmake test: FAILED, see above\n'; exit 1; }
+
+setup:
+	$(say) 'Tools: Go, a C compiler for the race detector, Java and Maven for real servers'
+	@need=; \
+	command -v go >/dev/null || { echo 'Go is missing: install Go 1.26 or later'; exit 1; }; \
+	command -v gcc >/dev/null || need="$$need gcc libc6-dev"; \
+	command -v java >/dev/null || { [ -n "$$JAVA_HOME" ] && [ -x "$$JAVA_HOME/bin/java" ]; } || need="$$need default-jre-headless"; \
+	command -v mvn >/dev/null || need="$$need maven"; \
+	if [ -n "$$need" ]; then \
+		if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
+			echo "missing:$$need (names of Debian packages). Install them, or run make setup as root on Debian."; \
+			exit 1; \
+		fi; \
+		echo "installing$$need"; \
+		export DEBIAN_FRONTEND=noninteractive; \
+		log=$$(mktemp); \
+		{ apt-get update -q && apt-get install -q -y --no-install-recommends $$need; } >"$$log" 2>&1 </dev/null || \
+			{ cat "$$log"; echo "apt-get could not install$$need"; exit 1; }; \
+		rm -f "$$log"; \
+	fi; \
+	java=java; command -v java >/dev/null || java="$$JAVA_HOME/bin/java"; \
+	go version; gcc --version | sed 1q; "$$java" -version 2>&1 | sed 1q; \
+	mvn -v 2>&1 | grep -o 'Apache Maven [0-9.]*' | sed 1q
+
+servers:
+	$(say) 'Real ZooKeeper servers, by testdata/pom.xml'
+	@go run ./zktest/apache/install -pom testdata/pom.xml
+
+lint: fmt-check vet staticcheck
+
+fmt-check:
+	$(say) 'Format'
+	@bad=$$(find . -name '*.go' -not -path '*/testdata/*' -exec gofmt -l {} +) || exit 1; \
+	if [ -n "$$bad" ]; then echo 'not formatted, run make fmt:'; echo "$$bad"; exit 1; fi; \
+	echo 'all files are formatted'
+
+fmt:
+	find . -name '*.go' -not -path '*/testdata/*' -exec gofmt -w {} +
+
+vet:
+	$(say) 'go vet'
+	go vet ./...
+
+# The linter is built from the version that tools/go.mod pins, once.
+$(STATICCHECK): tools/go.mod tools/go.sum
+	go build -C tools -o $@ honnef.co/go/tools/cmd/staticcheck
+
+staticcheck: $(STATICCHECK)
+	$(say) 'staticcheck'
+	$(STATICCHECK) ./...
+
+race:
+	$(say) 'All tests with the race detector, on the in-process server and on real ones'
+	ZK_TEST_APACHE=1 go test -race -count=1 -timeout=12m ./...
+
+allocs:
+	$(say) 'Allocation budgets'
+	$(if $(ALLOCS),go test -count=1 -run=Alloc $(ALLOCS),@echo 'none yet')
+
+nested: $(STATICCHECK)
+	$(say) 'Nested modules'
+	@for dir in $(NESTED); do \
+		pkgs=$$(go list -C $$dir ./... 2>/dev/null) || { go list -C $$dir ./...; exit 1; }; \
+		if [ -z "$$pkgs" ]; then echo "$$dir: no packages"; continue; fi; \
+		echo "$$dir: go vet, staticcheck, go test -race"; \
+		( cd $$dir && go vet ./... && $(STATICCHECK) ./... && \
+			ZK_TEST_APACHE=1 go test -race -count=1 -timeout=12m ./... ) || exit 1; \
+	done
+
+bench:
+	go test -run='^$$' -bench=. -benchmem ./...
+
+clean:
+	rm -rf $(TOOLS)

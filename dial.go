@@ -1,0 +1,811 @@
+package zk
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"math/rand/v2"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/pkg/errors"
+
+	"github.com/seed-9f8420c6/zk/sasl"
+	"github.com/seed-9f8420c6/zk/wire"
+)
+
+// Defaults of Config.
+const (
+	DefaultAddr    = "127.0.0.1:2181"
+	DefaultTimeout = 10 * time.Second
+	// DefaultMaxRequest is the limit of a server whose jute.maxbuffer is not
+	// set: it closes the connection for a larger frame, without an answer.
+	DefaultMaxRequest = 0xfffff
+	// DefaultMaxReply is far above what a server's own limit lets into a znode;
+	// only a list of children or a MultiRead can be larger.
+	DefaultMaxReply = 16 << 20
+)
+
+// Config says where to dial, how, and as whom. It may be copied; Dial never
+// changes it.
+type Config struct {
+	Addrs       []string       // host:port of servers of one ensemble; empty: DefaultAddr. The port may be left out: 2181
+	Chroot      string         // prefix of every path; empty: none
+	Timeout     time.Duration  // session timeout to ask for; zero: DefaultTimeout. Never overwritten by what is granted
+	Auth        []Auth         // credentials, replayed on every Dial before watches are restored
+	SASL        sasl.Mechanism // nil: none
+	TLS         *tls.Config    // nil: plain TCP; ServerName defaults to the configured host of each address
+	ReadOnly    bool           // accept a server that is cut off from its quorum
+	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
+	// DialContext nil: names are resolved on every Dial and each IP is tried.
+	// Set: it gets host:port unresolved, once per address. TLS is laid over what
+	// it returns. Close of that connection must unblock Write.
+	MaxRequest  int          // largest frame to send, in bytes; zero: DefaultMaxRequest
+	MaxReply    int          // largest frame to accept, in bytes; zero: DefaultMaxReply
+	MaxInFlight int          // calls waiting for replies at a time; zero: no limit. A Batch counts its operations, a Multi 1; pings, auth and close none
+	Logger      *slog.Logger // nil: silent
+	Trace       *Trace       // nil: none
+	State                    // zero: a new session. From Session.Config: that session moves here
+}
+
+// State is what moves from connection to connection. It marshals to JSON, the
+// password included, so that another process can take the session over: guard
+// it. The receiver brings Addrs, Auth, TLS and Chroot itself.
+type State struct {
+	ID       int64    // session id; zero starts a new session
+	Password []byte   // proves ownership of ID; never printed
+	Zxid     int64    // last transaction seen: no server that is behind it is accepted; zero gives that up (restored backup) and restores watches with floor 0
+	Watches  *Watches // armed watches, the floor they are restored from, and events received but not yet delivered
+
+	given int64 // Zxid + 1 as Session.Config gave it: tells a Zxid set to zero from one that was
+}
+
+// Auth is a credential, as in addauth.
+type Auth struct {
+	Scheme     string
+	Credential []byte // never printed
+}
+
+// Digest returns the credential of the scheme digest.
+func Digest(user, password string) Auth {
+	return Auth{Scheme: "digest", Credential: []byte(user + ":" + password)}
+}
+
+// Trace has hooks for the steps of a Session's life, as net/http/httptrace has
+// for a request's. A hook may be nil. Hooks must not block or call the Session.
+type Trace struct {
+	DialStart func(addr string)                                             // before connecting to an address
+	DialDone  func(addr string, err error)                                  // TCP and TLS are up, or why not
+	Handshake func(addr string, id int64, timeout time.Duration, err error) // the server's answer: session and granted timeout, or why not
+	End       func(addr string, err error)                                  // the Session is over
+}
+
+// Renew returns the config for a new session, after ErrExpired: same servers,
+// credentials, Zxid and watches.
+func (c Config) Renew() Config {
+	c = c.clone()
+	c.ID, c.Password = 0, nil
+	return c
+}
+
+func (c Config) clone() Config {
+	c.Addrs = append([]string(nil), c.Addrs...)
+	c.Password = append([]byte(nil), c.Password...)
+	auth := c.Auth
+	c.Auth = nil
+	for _, a := range auth {
+		c.Auth = append(c.Auth, a.clone())
+	}
+	return c
+}
+
+func (a Auth) clone() Auth {
+	return Auth{Scheme: a.Scheme, Credential: append([]byte(nil), a.Credential...)}
+}
+
+func (s *State) noteZxid() { s.given = s.Zxid + 1 }
+
+// givenUp reports whether the application has set a Zxid to zero.
+func (s *State) givenUp() bool { return s.Zxid == 0 && s.given != 1 }
+
+// String prints no secrets.
+func (c Config) String() string {
+	return fmt.Sprintf("zk.Config{Addrs:%q Chroot:%q Timeout:%v Auth:%v TLS:%t ReadOnly:%t %v}",
+		c.Addrs, c.Chroot, c.Timeout, c.Auth, c.TLS != nil, c.ReadOnly, c.State)
+}
+
+// Format prints no secrets, whatever the verb.
+func (c Config) Format(f fmt.State, _ rune) { io.WriteString(f, c.String()) }
+
+// LogValue prints no secrets.
+func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
+// MarshalJSON is refused: marshal Config.State.
+func (c Config) MarshalJSON() ([]byte, error) {
+	return nil, errors.New("zk: a Config is not marshalled, for it holds credentials and functions: marshal Config.State")
+}
+
+// UnmarshalJSON is refused: unmarshal into Config.State.
+func (c *Config) UnmarshalJSON([]byte) error {
+	return errors.New("zk: a Config is not unmarshalled: unmarshal into Config.State")
+}
+
+// String prints no password.
+func (s State) String() string {
+	return fmt.Sprintf("{ID:0x%x Zxid:0x%x Watches:%d}", s.ID, s.Zxid, s.Watches.Len())
+}
+
+// Format prints no password, whatever the verb.
+func (s State) Format(f fmt.State, _ rune) { io.WriteString(f, s.String()) }
+
+// LogValue prints no password.
+func (s State) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// stateJSON is State without its methods.
+type stateJSON struct {
+	ID       int64
+	Password []byte
+	Zxid     int64
+	Watches  *Watches
+}
+
+// MarshalJSON writes all of the State, the password included. The Zxid is taken
+// before the watches, so that it is never newer than what they have seen.
+func (s State) MarshalJSON() ([]byte, error) {
+	return json.Marshal(stateJSON{s.ID, s.Password, s.Zxid, s.Watches})
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote; Watches.Rebind comes next.
+func (s *State) UnmarshalJSON(b []byte) error {
+	var j stateJSON
+	if err := json.Unmarshal(b, &j); err != nil {
+		return err
+	}
+	*s = State{ID: j.ID, Password: j.Password, Zxid: j.Zxid, Watches: j.Watches}
+	return nil
+}
+
+// String prints no credential.
+func (a Auth) String() string { return a.Scheme + ":…" }
+
+// Format prints no credential, whatever the verb.
+func (a Auth) Format(f fmt.State, _ rune) { io.WriteString(f, a.String()) }
+
+// LogValue prints no credential.
+func (a Auth) LogValue() slog.Value { return slog.StringValue(a.String()) }
+
+// ParseConfig reads a connect string as other clients take it:
+// "h1:2181,h2:2181/chroot". A port that is missing is 2181; an IPv6 address
+// stands in brackets. Errors match ErrBadPath for the chroot, else ErrBadArguments.
+func ParseConfig(connect string) (Config, error) {
+	var c Config
+	hosts, chroot := connect, ""
+	if i := strings.IndexByte(connect, '/'); i >= 0 {
+		hosts, chroot = connect[:i], connect[i:]
+	}
+	var err error
+	if c.Chroot, err = parseChroot(chroot); err != nil {
+		return Config{}, err
+	}
+	for _, h := range strings.Split(hosts, ",") {
+		addr, err := parseAddr(strings.TrimSpace(h))
+		if err != nil {
+			return Config{}, err
+		}
+		c.Addrs = append(c.Addrs, addr)
+	}
+	return c, nil
+}
+
+func parseAddr(addr string) (string, error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		host, port, err = net.SplitHostPort(addr + ":2181")
+	}
+	if err != nil {
+		return "", badArgument("address %q: %v", addr, err)
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+		return "", badArgument("address %q: bad port %q", addr, port)
+	}
+	if host == "" || strings.ContainsAny(host, " /,@") {
+		return "", badArgument("address %q: bad host %q", addr, host)
+	}
+	return net.JoinHostPort(host, port), nil
+}
+
+func parseChroot(path string) (string, error) {
+	if path == "" || path == "/" {
+		return "", nil
+	}
+	if err := checkPath(path, false); err != nil {
+		return "", errors.WithMessage(err, "chroot")
+	}
+	return path, nil
+}
+
+// check completes a cloned config, or tells what is wrong with it.
+func (c *Config) check() error {
+	if len(c.Addrs) == 0 {
+		c.Addrs = []string{DefaultAddr}
+	}
+	var err error
+	for i, a := range c.Addrs {
+		if c.Addrs[i], err = parseAddr(a); err != nil {
+			return err
+		}
+	}
+	if c.Chroot, err = parseChroot(c.Chroot); err != nil {
+		return err
+	}
+	if c.Timeout == 0 {
+		c.Timeout = DefaultTimeout
+	}
+	if c.Timeout < time.Millisecond || c.Timeout.Milliseconds() > math.MaxInt32 {
+		return badArgument("timeout %v", c.Timeout)
+	}
+	if c.MaxRequest < 0 || c.MaxReply < 0 || c.MaxInFlight < 0 {
+		return badArgument("negative MaxRequest, MaxReply or MaxInFlight")
+	}
+	if c.MaxRequest == 0 {
+		c.MaxRequest = DefaultMaxRequest
+	}
+	if c.MaxReply == 0 {
+		c.MaxReply = DefaultMaxReply
+	}
+	return nil
+}
+
+// Dial connects to one of the servers, in random order, each once, and returns
+// a Session bound to that connection. Without State it begins a new session.
+// With a State from Session.Config it moves that session here: the Session that
+// had it ends first, with ErrMoved, then credentials and watches are restored,
+// and events that were missed are delivered, some perhaps before Dial returns.
+//
+// It obeys ctx in every step; without a deadline it takes at most
+// Config.Timeout for connecting, shared among the addresses left. A Dial that
+// fails leaves the State as it was and nothing behind. Errors match ErrNoServer
+// (which unwraps to each address's reason), ErrExpired, ErrAuth, ErrMoved for a
+// State that was renewed away, ErrUnbound, or what is wrong with the Config.
+func Dial(ctx context.Context, conf Config) (*Session, error) {
+	return dial(ctx, conf, nil)
+}
+
+// dial is Dial, on behalf of from's Redial or Renew if that is set.
+func dial(ctx context.Context, conf Config, from *Session) (*Session, error) {
+	d := dialer{conf: conf.clone(), w: conf.Watches}
+	if err := d.conf.check(); err != nil {
+		return nil, err
+	}
+	if d.w == nil {
+		d.w = new(Watches)
+	}
+	turn := d.w.turn()
+	select {
+	case turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, &noServer{reasons: []error{ctx.Err()}}
+	}
+	defer func() { <-turn }()
+	if from != nil {
+		if next, err := from.successor(conf.ID == 0); next != nil || err != nil {
+			return next, err
+		}
+	}
+	if err := d.claim(ctx); err != nil {
+		return nil, err
+	}
+	s, err := d.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	d.publish(s)
+	return s, nil
+}
+
+// turn is held by the Dial at work on this identity.
+func (w *Watches) turn() chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.dialing == nil {
+		w.dialing = make(chan struct{}, 1)
+	}
+	return w.dialing
+}
+
+// dialer is one Dial under way.
+type dialer struct {
+	conf Config // complete; ID and Password are those to ask for
+	w    *Watches
+}
+
+// claim checks that the State may be dialed, takes what the live Watches know
+// better than an old snapshot, and fences the Session that had the identity.
+func (d *dialer) claim(ctx context.Context) error {
+	w, conf := d.w, &d.conf
+	w.mu.Lock()
+	old := w.owner
+	switch {
+	case w.unbound != nil:
+		w.mu.Unlock()
+		return ErrUnbound
+	case conf.ID != 0 && w.id != 0 && conf.ID != w.id:
+		w.mu.Unlock()
+		return ErrMoved
+	case conf.ID != 0 && conf.ID == w.id && w.ended:
+		w.mu.Unlock()
+		return ErrExpired
+	case w.chroot != conf.Chroot && (w.table.n > 0 || w.outbox.len() > 0):
+		w.mu.Unlock()
+		return badPath(fmt.Sprintf("chroot %q while watches of chroot %q are held", conf.Chroot, w.chroot))
+	}
+	if conf.ID != 0 && conf.ID == w.id {
+		conf.Password = w.password
+	}
+	w.mu.Unlock()
+	if conf.ID != 0 && len(conf.Password) == 0 {
+		return badArgument("session 0x%x without its password", conf.ID)
+	}
+	if old != nil {
+		if err := old.fence(ctx); err != nil {
+			return &noServer{reasons: []error{err}}
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case conf.givenUp() && (old != nil || conf.ID != 0):
+		w.zxid.Store(0)
+		w.floor, w.settled = 0, false
+	case old == nil:
+		w.advance(conf.Zxid)
+		if w.table.n == 0 {
+			w.floor = conf.Zxid
+		}
+	}
+	w.chroot = conf.Chroot
+	w.onClose = nil
+	if log := conf.Logger; log != nil {
+		w.onClose = func(x Watch) {
+			log.Warn("zk: a closed channel lost its watches", "path", x.Path, "kind", x.Kind.String())
+		}
+	}
+	return nil
+}
+
+// fence ends a Session whose identity moves on, and waits until all that it
+// read has taken effect.
+func (s *Session) fence(ctx context.Context) error {
+	s.mu.Lock()
+	s.moved = true
+	s.mu.Unlock()
+	s.fail(ErrMoved, true)
+	select {
+	case <-s.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// publish makes s the Session of the identity.
+func (d *dialer) publish(s *Session) {
+	w := d.w
+	w.mu.Lock()
+	prev := w.owner
+	w.owner, w.ended = s, false
+	w.id, w.password = 0, nil
+	if s.transferable() {
+		w.id, w.password = s.id, s.password
+	}
+	w.mu.Unlock()
+	if prev != nil {
+		prev.mu.Lock()
+		prev.next, prev.renewed = s, d.conf.ID == 0 && prev.transferable()
+		prev.mu.Unlock()
+	}
+}
+
+// connect tries the addresses until one gives a session.
+func (d *dialer) connect(ctx context.Context) (*Session, error) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		deadline = time.Now().Add(d.conf.Timeout)
+	}
+	var reasons []error
+	addrs := d.conf.Addrs
+	rand.Shuffle(len(addrs), func(i, j int) { addrs[i], addrs[j] = addrs[j], addrs[i] })
+	for i, addr := range addrs {
+		share := time.Until(deadline) / time.Duration(len(addrs)-i)
+		s, errs := d.connectAddr(ctx, addr, time.Now().Add(share))
+		if s != nil {
+			return s, nil
+		}
+		for _, err := range errs {
+			if errors.Is(err, ErrExpired) || errors.Is(err, ErrAuth) {
+				return nil, errors.WithStack(err)
+			}
+			d.logFailure(addr, err)
+			reasons = append(reasons, &addrError{addr, err})
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, errors.WithStack(&noServer{reasons: append(reasons, err)})
+		}
+	}
+	return nil, errors.WithStack(&noServer{reasons: reasons})
+}
+
+func (d *dialer) logFailure(addr string, err error) {
+	if d.conf.Logger != nil {
+		d.conf.Logger.Warn("zk: no session", "addr", addr, "err", err)
+	}
+}
+
+// connectAddr tries one address: all its IPs, unless the application dials.
+func (d *dialer) connectAddr(ctx context.Context, addr string, deadline time.Time) (*Session, []error) {
+	targets := []string{addr}
+	host, port, _ := net.SplitHostPort(addr)
+	if d.conf.DialContext == nil && net.ParseIP(host) == nil {
+		lctx, cancel := context.WithDeadline(ctx, deadline)
+		ips, err := net.DefaultResolver.LookupHost(lctx, host)
+		cancel()
+		if err != nil {
+			return nil, []error{err}
+		}
+		rand.Shuffle(len(ips), func(i, j int) { ips[i], ips[j] = ips[j], ips[i] })
+		targets = targets[:0]
+		for _, ip := range ips {
+			targets = append(targets, net.JoinHostPort(ip, port))
+		}
+	}
+	var errs []error
+	for i, target := range targets {
+		share := time.Until(deadline) / time.Duration(len(targets)-i)
+		actx, cancel := context.WithTimeout(ctx, share)
+		s, err := d.attempt(ctx, actx, addr, target)
+		if err != nil && actx.Err() != nil && ctx.Err() == nil && !errors.Is(err, ErrExpired) {
+			err = errors.Errorf("no session within %v", share.Round(time.Millisecond))
+		}
+		cancel()
+		if err == nil {
+			return s, nil
+		}
+		errs = append(errs, err)
+		if ctx.Err() != nil || errors.Is(err, ErrExpired) || errors.Is(err, ErrAuth) {
+			return nil, []error{err}
+		}
+	}
+	return nil, errs
+}
+
+// attempt makes a Session of one server, or nothing. Connecting and the
+// handshake are bound by actx, which ends with the address's share of the time;
+// what follows only by ctx and the session's own liveness.
+func (d *dialer) attempt(ctx, actx context.Context, addr, target string) (*Session, error) {
+	if t := d.conf.Trace; t != nil && t.DialStart != nil {
+		t.DialStart(addr)
+	}
+	conn, err := d.open(actx, addr, target)
+	if t := d.conf.Trace; t != nil && t.DialDone != nil {
+		t.DialDone(addr, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s := newSession(d.conf, d.w, conn)
+	s.addr = addr
+	stop := context.AfterFunc(actx, func() { conn.Close() })
+	err = s.handshake(&d.conf)
+	if !stop() {
+		err = actx.Err()
+	}
+	if t := d.conf.Trace; t != nil && t.Handshake != nil {
+		t.Handshake(addr, s.id, s.timeout, err)
+	}
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	s.run()
+	stop = context.AfterFunc(ctx, func() { s.giveUp(ctx.Err()) })
+	err = s.restore(ctx)
+	if !stop() {
+		err = ctx.Err()
+	}
+	if err != nil {
+		s.giveUp(err)
+		<-s.done
+		return nil, err
+	}
+	if log := d.conf.Logger; log != nil {
+		log.Info("zk: session", "addr", addr, "id", fmt.Sprintf("0x%x", s.id), "moved", d.conf.ID != 0,
+			"timeout", s.timeout, "readOnly", s.readOnly, "watches", d.w.Len())
+	}
+	return s, nil
+}
+
+// open connects and lays TLS over the connection.
+func (d *dialer) open(ctx context.Context, addr, target string) (net.Conn, error) {
+	dial := d.conf.DialContext
+	if dial == nil {
+		dial = new(net.Dialer).DialContext
+	}
+	conn, err := dial(ctx, "tcp", target)
+	if err != nil || d.conf.TLS == nil {
+		return conn, err
+	}
+	tc := d.conf.TLS.Clone()
+	if tc.ServerName == "" {
+		tc.ServerName, _, _ = net.SplitHostPort(addr)
+	}
+	tconn := tls.Client(conn, tc)
+	if err := tconn.HandshakeContext(ctx); err != nil {
+		conn.Close()
+		return nil, errors.WithMessage(err, "TLS")
+	}
+	return tconn, nil
+}
+
+const (
+	minConnectResponse = 36
+	maxConnectResponse = 64 << 10 // no server comes near it; newer ones may append fields
+	passwordSize       = 16
+)
+
+// handshake writes the ConnectRequest and nothing more before it has read the
+// answer: a server that has forgotten the session closes, and unread bytes
+// would make it reset the connection and the answer be lost.
+func (s *Session) handshake(conf *Config) error {
+	frame := wire.BeginFrame(nil)
+	password := conf.Password
+	if conf.ID == 0 {
+		password = make([]byte, passwordSize)
+	}
+	frame = wire.ConnectRequest{
+		LastZxidSeen: s.w.zxid.Load(), Timeout: int32(conf.Timeout.Milliseconds()), SessionID: conf.ID,
+		Password: password, ReadOnly: conf.ReadOnly, HasReadOnly: true,
+	}.Append(frame)
+	wire.EndFrame(frame, 0)
+	s.began = time.Now()
+	if _, err := s.conn.Write(frame); err != nil {
+		return connError(err)
+	}
+	s.sent, s.queued = int64(len(frame)), int64(len(frame))
+	body, err := s.readConnectResponse()
+	if err != nil {
+		return err
+	}
+	d := wire.NewDecoder(body)
+	if len(body) == replyHeaderSize {
+		// What a read-only server says to a new client (3.8).
+		var h wire.ReplyHeader
+		h.Decode(&d)
+		return errors.WithMessage(Code(h.Err), "handshake refused")
+	}
+	if len(body) < minConnectResponse {
+		return protocolError("a handshake of %d bytes", len(body))
+	}
+	var r wire.ConnectResponse
+	r.Decode(&d)
+	if err := d.Err(); err != nil {
+		return &detailed{kind: ErrProtocol, detail: "handshake", cause: err}
+	}
+	return s.accept(conf, &r)
+}
+
+func (s *Session) readConnectResponse() ([]byte, error) {
+	var head [4]byte
+	if _, err := io.ReadFull(s.conn, head[:]); err != nil {
+		return nil, connError(errors.WithMessage(err, "handshake refused: the server closed without an answer"))
+	}
+	n := wire.FrameLen(head[:])
+	if n <= 0 || n > maxConnectResponse {
+		return nil, protocolError("a handshake of %d bytes", n)
+	}
+	s.received.Add(4)
+	var body []byte
+	for len(body) < n { // no more room than has arrived, but for one step
+		at := len(body)
+		body = append(body, make([]byte, min(n-at, 512))...)
+		if _, err := io.ReadFull(s.conn, body[at:]); err != nil {
+			return nil, connError(errors.WithMessage(err, "handshake cut short"))
+		}
+	}
+	s.received.Add(int64(n))
+	return body, nil
+}
+
+// accept judges the server's answer.
+func (s *Session) accept(conf *Config, r *wire.ConnectResponse) error {
+	switch {
+	case r.Timeout <= 0 && r.ReadOnly:
+		// It may only not know the session: it is cut off from those who do.
+		return errors.New("a read-only server does not know the session")
+	case r.Timeout <= 0 && conf.ID == 0:
+		return errors.New("the server refused a new session")
+	case r.Timeout <= 0:
+		return ErrExpired
+	case r.SessionID == 0:
+		return protocolError("a handshake with session id 0")
+	case len(r.Password) != passwordSize:
+		return protocolError("a handshake with a password of %d bytes", len(r.Password))
+	case conf.ID != 0 && r.SessionID != conf.ID:
+		// A server that has forgotten the session and made up another.
+		s.sendClose()
+		return ErrExpired
+	case r.ReadOnly && !conf.ReadOnly:
+		if conf.ID == 0 {
+			s.sendClose()
+		}
+		return errors.WithMessage(ErrNotReadOnly, "Config.ReadOnly is not set")
+	}
+	s.id, s.readOnly = r.SessionID, r.ReadOnly
+	s.password = append([]byte(nil), r.Password...)
+	s.timeout = time.Duration(r.Timeout) * time.Millisecond
+	return nil
+}
+
+// sendClose ends the session of a connection that is not to be used, as well as
+// that goes without waiting for an answer.
+func (s *Session) sendClose() {
+	c := newCall("close", "")
+	c.frame(wire.OpCloseSession, nil)
+	putXid(c.req, 1)
+	s.conn.SetWriteDeadline(time.Now().Add(closeGrace))
+	s.conn.Write(c.req)
+	c.recycle()
+}
+
+// closeGrace bounds the write of a closeSession that nobody waits for.
+const closeGrace = 100 * time.Millisecond
+
+// giveUp ends a Session that Dial does not return. A new session is closed on
+// the server, as far as that goes without waiting.
+func (s *Session) giveUp(err error) {
+	s.mu.Lock()
+	if s.conf.ID == 0 && s.end == nil && !s.writing {
+		s.conn.SetWriteDeadline(time.Now().Add(closeGrace))
+		c := newCall("close", "")
+		c.state.Store(abandoned)
+		c.frame(wire.OpCloseSession, nil)
+		s.enqueueLocked(c, c.req, 1)
+		s.writeUnlock(true)
+	} else {
+		s.mu.Unlock()
+	}
+	s.fail(err, true)
+}
+
+// restore proves who we are again and hands the watches to the server, in one
+// flight, and returns when the last answer is in.
+func (s *Session) restore(ctx context.Context) error {
+	if s.conf.SASL != nil {
+		if err := s.authenticate(ctx); err != nil {
+			return err
+		}
+	}
+	if s.conf.ID == 0 {
+		s.w.renew()
+	}
+	var sent []*call
+	var err error
+	for _, a := range s.conf.Auth {
+		var c *call
+		if c, err = s.sendAuth(a); err != nil {
+			break
+		}
+		sent = append(sent, c)
+	}
+	if r := s.w.restore(); r != nil && err == nil {
+		defer r.done()
+		for more := true; more && err == nil; {
+			c := newCall("setwatches", "")
+			at := c.begin(r.op)
+			n := len(c.req)
+			if c.req, more = r.next(c.req, setWatchesLimit-n); len(c.req) == n {
+				c.recycle()
+				break
+			}
+			wire.EndFrame(c.req, at)
+			if err = s.submit(context.Background(), c, c.req, 1); err == nil {
+				sent = append(sent, c)
+			}
+		}
+	}
+	for _, c := range sent {
+		<-c.done
+		s.w.picked()
+		if c.err != nil && (err == nil || errors.Is(c.err, ErrAuth)) {
+			err = c.err
+		}
+		c.recycle()
+	}
+	if err == nil {
+		s.w.settle()
+	}
+	return err
+}
+
+// renew queues the Gap that persistent watches get with a new session.
+func (w *Watches) renew() {
+	w.mu.Lock()
+	w.gap = w.persistentLocked() > 0
+	w.queueGapsLocked()
+	w.releaseLocked()
+	w.mu.Unlock()
+}
+
+// sendAuth sends an auth packet; its answer comes with the call.
+func (s *Session) sendAuth(a Auth) (*call, error) {
+	c := newCall("addauth", "")
+	c.frame(wire.OpAuth, wire.AuthRequest{Scheme: a.Scheme, Auth: a.Credential})
+	putXid(c.req, wire.XidAuth)
+	if n := len(c.req) - 4; n > s.conf.MaxRequest {
+		c.recycle()
+		return nil, tooLarge(n, s.conf.MaxRequest)
+	}
+	s.mu.Lock()
+	if err := s.refusalLocked(); err != nil {
+		s.mu.Unlock()
+		c.recycle()
+		return nil, err
+	}
+	c.off = s.queued
+	s.auths.push(c)
+	s.requests++
+	s.appendLocked(c.req)
+	s.writeUnlock(false)
+	return c, nil
+}
+
+// authenticate goes through the steps of SASL, one by one: their answers bypass
+// the server's pipeline, so nothing else may be under way.
+func (s *Session) authenticate(ctx context.Context) error {
+	host, _, _ := net.SplitHostPort(s.addr)
+	ex, token, err := s.conf.SASL.Start(ctx, host)
+	for done := false; err == nil && !done; {
+		if token == nil {
+			token = []byte{}
+		}
+		c := newCall("sasl", "")
+		c.frame(wire.OpSASL, wire.SASLRequest{Token: token})
+		c.decode = decodeToken
+		if err := s.submit(ctx, c, c.req, 1); err != nil {
+			c.recycle()
+			return err
+		}
+		<-c.done
+		s.w.picked()
+		if c.err != nil {
+			return c.err
+		}
+		token, done, err = ex.Next(c.data)
+		c.recycle()
+	}
+	if err != nil {
+		return &detailed{kind: ErrAuth, detail: "SASL", cause: err}
+	}
+	return nil
+}
+
+func decodeToken(c *call, _ int, d *wire.Decoder) {
+	var r wire.SASLResponse
+	r.Decode(d)
+	c.data = append([]byte(nil), r.Token...)
+}
+
+// traceEnd tells the hooks that the Session is over.
+func (s *Session) traceEnd(end error) {
+	if t := s.conf.Trace; t != nil && t.End != nil {
+		t.End(s.addr, end)
+	}
+	if log := s.conf.Logger; log != nil {
+		log.Info("zk: session left", "addr", s.addr, "id", fmt.Sprintf("0x%x", s.id), "why", end)
+	}
+}

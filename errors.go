@@ -1,0 +1,282 @@
+package zk
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Code is an error number that a server answered (KeeperException.Code). A
+// number that is not among the constants is passed through and prints itself.
+// A request that is refused here for a reason the server has a Code for, such
+// as an empty ACL, carries that Code too, with the outcome [NotSent].
+type Code int32
+
+// The codes that a server sends.
+const (
+	ErrSystem                  Code = -1
+	ErrRuntimeInconsistency    Code = -2 // in a Multi: rolled back, or not tried, because of another operation
+	ErrDataInconsistency       Code = -3
+	ErrMarshalling             Code = -5
+	ErrUnimplemented           Code = -6 // an operation that this server does not know or has switched off
+	ErrBadArguments            Code = -8
+	ErrNewConfigNoQuorum       Code = -13
+	ErrReconfigInProgress      Code = -14
+	ErrNoNode                  Code = -101
+	ErrNoAuth                  Code = -102
+	ErrVersion                 Code = -103
+	ErrNoChildrenForEphemerals Code = -108
+	ErrExists                  Code = -110
+	ErrNotEmpty                Code = -111
+	ErrSessionExpired          Code = -112 // in an answer; a Dial says ErrExpired
+	ErrInvalidACL              Code = -114
+	ErrAuthFailed              Code = -115 // is also ErrAuth
+	ErrSessionMoved            Code = -118
+	ErrNotReadOnly             Code = -119 // a write or a sync on a read-only server
+	ErrEphemeralOnLocalSession Code = -120
+	ErrNoWatcher               Code = -121
+	ErrReconfigDisabled        Code = -123
+	ErrSASLRequired            Code = -124 // is also ErrAuth
+	ErrQuotaExceeded           Code = -125
+	ErrThrottled               Code = -127 // not executed
+)
+
+var codeText = map[Code]string{
+	ErrSystem:                  "system error",
+	ErrRuntimeInconsistency:    "rolled back with another operation of the multi",
+	ErrDataInconsistency:       "data inconsistency",
+	ErrMarshalling:             "the server could not read the request",
+	ErrUnimplemented:           "operation unknown to the server, or switched off",
+	ErrBadArguments:            "bad arguments",
+	ErrNewConfigNoQuorum:       "no quorum of the new configuration is in sync",
+	ErrReconfigInProgress:      "another reconfiguration is in progress",
+	ErrNoNode:                  "no such znode",
+	ErrNoAuth:                  "not permitted",
+	ErrVersion:                 "another version",
+	ErrNoChildrenForEphemerals: "an ephemeral znode has no children",
+	ErrExists:                  "znode exists",
+	ErrNotEmpty:                "znode has children",
+	ErrSessionExpired:          "session expired",
+	ErrInvalidACL:              "invalid ACL",
+	ErrAuthFailed:              "credentials refused",
+	ErrSessionMoved:            "session moved to another server",
+	ErrNotReadOnly:             "the server is read-only",
+	ErrEphemeralOnLocalSession: "a local session has no ephemerals",
+	ErrNoWatcher:               "no such watch",
+	ErrReconfigDisabled:        "reconfiguration is disabled",
+	ErrSASLRequired:            "the server requires authentication by SASL",
+	ErrQuotaExceeded:           "quota exceeded",
+	ErrThrottled:               "throttled by the server, not executed",
+}
+
+func (c Code) Error() string {
+	if s, ok := codeText[c]; ok {
+		return s
+	}
+	return "server error " + strconv.Itoa(int(c))
+}
+
+// Is makes the two codes that refuse credentials match ErrAuth.
+func (c Code) Is(target error) bool {
+	return target == ErrAuth && (c == ErrAuthFailed || c == ErrSASLRequired)
+}
+
+// ends reports whether the server ends the connection with this code.
+func (c Code) ends() bool {
+	switch c {
+	case ErrSessionExpired, ErrSessionMoved, ErrAuthFailed, ErrSASLRequired:
+		return true
+	}
+	return false
+}
+
+// reason is the type of the sentinels below: small and comparable.
+type reason string
+
+func (r reason) Error() string { return "zk: " + string(r) }
+
+// What a failed call or Dial can be besides a Code; test with errors.Is. The
+// package documentation says what an application does about each.
+const (
+	ErrConnection   = reason("connection lost")                               // this connection is over; the session may live: redial
+	ErrNotSent      = reason("not sent")                                      // not one byte of the request left
+	ErrLost         = reason("sent, and no answer came")                      // the request may or may not have been executed
+	ErrExpired      = reason("session expired")                               // only a Dial says so: Renew
+	ErrMoved        = reason("session moved to a newer Session")              // this Session was redialed; Redial gives the successor
+	ErrAuth         = reason("credentials refused")                           // the session is not lost by it
+	ErrClosed       = reason("session closed")                                // by Close or Detach
+	ErrProtocol     = reason("protocol violated")                             // by the server
+	ErrTooLarge     = reason("frame too large")                               // MaxRequest or MaxReply
+	ErrBadPath      = reason("bad path")                                      // by the rules of ZooKeeper's PathUtils
+	ErrSlowConsumer = reason("too many undelivered events")                   // of persistent watches
+	ErrNoServer     = reason("no server")                                     // no address gave a session; unwraps to each address's reason
+	ErrUnbound      = reason("unmarshalled watches have no channels: Rebind") // or Rebind was called on watches in use
+)
+
+// Outcome says how far a failed call came.
+type Outcome uint8
+
+const (
+	// Answered: the server answered with an error, and nothing was changed.
+	Answered Outcome = iota + 1
+	// NotSent: not one byte of the request left. It was not executed.
+	NotSent
+	// Lost: the request left, at least in part or into a queue that was being
+	// written, and no answer was taken. It may or may not have been executed.
+	Lost
+)
+
+func (o Outcome) String() string {
+	switch o {
+	case Answered:
+		return "answered"
+	case NotSent:
+		return "not sent"
+	case Lost:
+		return "lost"
+	}
+	return "Outcome(" + strconv.Itoa(int(o)) + ")"
+}
+
+// OpError is the error of every failed call of a Session: what was asked,
+// where, why it failed and, by Outcome, how far it came.
+type OpError struct {
+	Op   string // "get", "create", …
+	Path string // as given by the application; empty where there is none
+	Err  error  // the Code if answered, else the reason
+
+	outcome Outcome
+	ended   bool // the answer ended the connection
+}
+
+func (e *OpError) Error() string {
+	var b strings.Builder
+	b.WriteString("zk: ")
+	b.WriteString(e.Op)
+	if e.Path != "" {
+		b.WriteByte(' ')
+		b.WriteString(e.Path)
+	}
+	if o := e.Outcome(); o != Answered {
+		b.WriteString(": ")
+		b.WriteString(o.String())
+	}
+	if e.Err != nil {
+		b.WriteString(": ")
+		b.WriteString(strings.TrimPrefix(e.Err.Error(), "zk: "))
+	}
+	return b.String()
+}
+
+// Unwrap returns Err.
+func (e *OpError) Unwrap() error { return e.Err }
+
+// Cause returns Err, for github.com/pkg/errors.
+func (e *OpError) Cause() error { return e.Err }
+
+// Outcome returns which of the three outcomes the call had.
+func (e *OpError) Outcome() Outcome {
+	if e.outcome == 0 {
+		if _, ok := e.Err.(Code); ok {
+			return Answered
+		}
+		return Lost
+	}
+	return e.outcome
+}
+
+// Is matches ErrNotSent and ErrLost by the outcome, and ErrConnection when the
+// answer ended the connection.
+func (e *OpError) Is(target error) bool {
+	switch target {
+	case ErrNotSent:
+		return e.Outcome() == NotSent
+	case ErrLost:
+		return e.Outcome() == Lost
+	case ErrConnection:
+		return e.ended
+	}
+	return false
+}
+
+func notSent(op, path string, err error) error {
+	return &OpError{Op: op, Path: path, Err: err, outcome: NotSent}
+}
+
+// detailed is a sentinel with what happened. A connection that ended for
+// whatever reason but an orderly one is an ErrConnection too.
+type detailed struct {
+	kind   reason
+	detail string
+	cause  error // nil: detail says all
+}
+
+func (e *detailed) Error() string {
+	s := e.kind.Error()
+	if e.detail != "" {
+		s += ": " + e.detail
+	}
+	if e.cause != nil {
+		s += ": " + strings.TrimPrefix(e.cause.Error(), "zk: ")
+	}
+	return s
+}
+
+func (e *detailed) Unwrap() error { return e.cause }
+
+func (e *detailed) Is(target error) bool {
+	if target == ErrConnection {
+		return e.kind == ErrConnection || e.kind == ErrProtocol || e.kind == ErrSlowConsumer
+	}
+	return target == e.kind
+}
+
+func connError(cause error) error { return &detailed{kind: ErrConnection, cause: cause} }
+
+func protocolError(format string, args ...any) error {
+	return &detailed{kind: ErrProtocol, detail: fmt.Sprintf(format, args...)}
+}
+
+func badPath(detail string) error { return &detailed{kind: ErrBadPath, detail: detail} }
+
+func badArgument(format string, args ...any) error {
+	return &argumentError{Code: ErrBadArguments, detail: fmt.Sprintf(format, args...)}
+}
+
+// argumentError is a Code that this client gave itself, with what is wrong.
+type argumentError struct {
+	Code
+	detail string
+}
+
+func (e *argumentError) Error() string { return e.Code.Error() + ": " + e.detail }
+func (e *argumentError) Unwrap() error { return e.Code }
+
+// addrError is why one address gave no session.
+type addrError struct {
+	addr string
+	err  error
+}
+
+func (e *addrError) Error() string { return e.addr + ": " + strings.TrimPrefix(e.err.Error(), "zk: ") }
+func (e *addrError) Unwrap() error { return e.err }
+
+// noServer lists why no address gave a session.
+type noServer struct{ reasons []error }
+
+func (e *noServer) Error() string {
+	var b strings.Builder
+	b.WriteString(ErrNoServer.Error())
+	for i, r := range e.reasons {
+		if i == 0 {
+			b.WriteString(": ")
+		} else {
+			b.WriteString("; ")
+		}
+		b.WriteString(strings.TrimPrefix(r.Error(), "zk: "))
+	}
+	return b.String()
+}
+
+func (e *noServer) Unwrap() []error      { return e.reasons }
+func (e *noServer) Is(target error) bool { return target == ErrNoServer }

@@ -1,0 +1,24 @@
+// Package sasl holds what a client needs to prove itself by SASL: the interface
+// of a mechanism. A mechanism knows nothing of connections; it turns the
+// server's challenges into responses.
+package sasl
+
+import "context"
+
+// Mechanism begins one exchange per connection. It is used by one Dial after
+// another and must not change.
+type Mechanism interface {
+	// Start begins an exchange with the server at host, which is the host as
+	// configured, without its port. It returns the first token to send; a
+	// mechanism without an initial response returns an empty one.
+	Start(ctx context.Context, host string) (Exchange, []byte, error)
+}
+
+// Exchange is one authentication under way.
+type Exchange interface {
+	// Next takes the server's token, which may be nil, and returns the token to
+	// send, or done when the exchange is complete and nothing is to be sent. An
+	// error ends the attempt: the server did not prove itself, or sent something
+	// the mechanism does not understand.
+	Next(challenge []byte) (response []byte, done bool, err error)
+}

@@ -1,0 +1,1370 @@
+package zk
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pkg/errors"
+
+	"github.com/seed-9f8420c6/zk/wire"
+)
+
+// Session is one connection to one server, and the session that lives on it.
+// All methods are safe for concurrent use. A context ends the wait of a call,
+// never the session; what was asked may still be done.
+//
+// A Session owns one goroutine, the reader, and a timer for pings. While a
+// channel is full a second goroutine waits for it; while a caller that can be
+// cancelled, or many callers at once, are sending, another one writes. None of
+// them outlives Done.
+type Session struct {
+	conf     Config // as dialed; Auth grows with AddAuth, under mu
+	w        *Watches
+	conn     net.Conn
+	id       int64
+	password []byte
+	timeout  time.Duration
+	addr     string
+	readOnly bool
+	began    time.Time // when the ConnectRequest was sent
+
+	done  chan struct{}
+	dying chan struct{} // closed when end is set: nothing more is sent
+	slots chan struct{} // MaxInFlight; nil: no limit
+	flush func()        // s.flushAll, bound once
+
+	mu       sync.Mutex // the send path; never held over I/O
+	end      error      // why; set once
+	closing  bool       // Close has begun
+	moved    bool       // the identity is another Session's now
+	closed   chan struct{}
+	closeErr error
+	xid      int32
+	out      []byte // appended and not yet taken by a writer
+	spare    []byte
+	queued   int64         // bytes ever appended to out
+	sent     int64         // bytes that left
+	writing  bool          // somebody is the writer
+	idle     chan struct{} // closed when the writer is gone after the end; nil unless waited for
+	ring     ring
+	auths    queue[*call]             // auth packets are answered outside the ring
+	next     *Session                 // the Session dialed after this one for the same Watches
+	renewed  bool                     // next has another session
+	dials    [2]*dialing              // shared Dials under way: Redial, Renew
+	lastZxid int64                    // at the end
+	adding   map[string]chan struct{} // paths whose AddWatch is unanswered
+	removing map[string]int           // paths that the server is asked to watch no more
+
+	// liveness
+	timer     *time.Timer
+	wroteAt   time.Time // begin of the last write, or ping queued
+	writeAt   time.Time // begin of the write at work, and its size
+	writeSize int
+	seenAt    time.Time // when the tick last found new bytes
+	seenBytes int64
+	heard     time.Time // send time of the last answered request
+	probeAt   time.Time // begin of the write that the probe watches
+	pingAt    time.Time // send time of the oldest unanswered ping
+	pingsOut  int
+	requests  int64
+	pings     int64
+
+	probe    atomic.Int64 // a reply to a frame at or behind this place tells that probeAt was heard
+	frameAt  atomic.Int64 // when the reader began to wait for the rest of a frame, in ns since began; 0: it does not
+	frameLen atomic.Int64
+	received atomic.Int64
+	replies  atomic.Int64
+	events   atomic.Int64
+	ignored  atomic.Int64
+
+	reader reader
+}
+
+// pending is a run of n frames of one call that wait for their replies.
+type pending struct {
+	c   *call
+	xid int32 // of the first
+	n   int32
+	off int64  // place of the first on the wire
+	arm string // path at which the call arms a channel; anyPath for a Batch that does
+}
+
+const anyPath = "*"
+
+// ring is the FIFO of pending calls. Callers push under Session.mu, the reader
+// pops from a snapshot of it; an array that was outgrown stays as it was.
+type ring struct {
+	slots []pending
+	tail  uint64
+	head  atomic.Uint64
+}
+
+const minRing = 8
+
+func (r *ring) push(p pending) {
+	head := r.head.Load()
+	if n := uint64(len(r.slots)); r.tail-head == n {
+		grown := make([]pending, max(minRing, 2*n))
+		for i := head; i < r.tail; i++ {
+			grown[i%uint64(len(grown))] = r.slots[i%n]
+		}
+		r.slots = grown
+	}
+	r.slots[r.tail%uint64(len(r.slots))] = p
+	r.tail++
+}
+
+// call is a request under way: one frame, or the many of a Batch.
+type call struct {
+	op     string
+	path   string // as given
+	code   wire.Op
+	req    []byte                                // the frames
+	n      int32                                 // their number
+	off    int64                                 // of an auth packet: its place on the wire
+	decode func(c *call, i int, d *wire.Decoder) // reply i without error; nil: no body
+
+	arming bool         // it arms a channel, or one of its operations does
+	gone   chan<- Event // RemoveWatch: to disarm on success
+	watch  chan<- Event // to arm on success
+	kind   WatchKind
+	at     string // server path of the watch
+	raw    bool
+
+	state atomic.Uint32 // number of replies taken, and the bit abandoned
+	done  chan struct{} // cap 1
+	err   error
+
+	str    string
+	data   []byte
+	names  []string
+	stat   wire.Stat
+	acl    ACL
+	num    int32
+	infos  []AuthInfo
+	ops    []Op // of a Batch
+	base   int  // operation of the first frame in a submit
+	chroot string
+	res    []Result
+	arena  []byte
+}
+
+// abandoned is set in a call's state by the caller that gives it up, or by the
+// reader when the connection ends; whoever sets it owns the rest of the call.
+const abandoned = 1 << 31
+
+var calls = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
+
+func newCall(op, path string) *call {
+	c := calls.Get().(*call)
+	c.op, c.path, c.n = op, path, 1
+	return c
+}
+
+// recycle gives a call back that nobody else knows any more.
+func (c *call) recycle() {
+	done, req := c.done, c.req[:0]
+	if cap(req) > 4096 {
+		req = nil
+	}
+	*c = call{done: done, req: req}
+	calls.Put(c)
+}
+
+// begin appends the head of a frame and returns its place for end.
+func (c *call) begin(op wire.Op) int {
+	at := len(c.req)
+	c.code = op
+	c.req = append(c.req, 0, 0, 0, 0, 0, 0, 0, 0)
+	c.req = wire.AppendInt32(c.req, int32(op))
+	return at
+}
+
+// request frames a single request.
+func (c *call) frame(op wire.Op, body interface{ Append([]byte) []byte }) {
+	at := c.begin(op)
+	if body != nil {
+		c.req = body.Append(c.req)
+	}
+	wire.EndFrame(c.req, at)
+}
+
+func putXid(frame []byte, xid int32) {
+	_ = frame[7]
+	frame[4], frame[5], frame[6], frame[7] = byte(xid>>24), byte(xid>>16), byte(xid>>8), byte(xid)
+}
+
+// nextXid counts from 1 to the largest int32 and on from 1.
+func nextXid(x int32) int32 {
+	if x == math.MaxInt32 {
+		return 1
+	}
+	return x + 1
+}
+
+func newSession(conf Config, w *Watches, conn net.Conn) *Session {
+	s := &Session{
+		conf: conf, w: w, conn: conn,
+		done: make(chan struct{}), dying: make(chan struct{}),
+	}
+	if conf.MaxInFlight > 0 {
+		s.slots = make(chan struct{}, conf.MaxInFlight)
+	}
+	s.flush = s.flushAll
+	s.probe.Store(math.MaxInt64)
+	return s
+}
+
+// run begins the life of a session whose ConnectResponse is accepted.
+func (s *Session) run() {
+	now := time.Now()
+	s.mu.Lock()
+	s.wroteAt, s.seenAt, s.heard = now, now, s.began
+	s.timer = time.AfterFunc(s.timeout/6, s.tick)
+	s.mu.Unlock()
+	s.w.start()
+	go s.read()
+}
+
+// usable tells a Session from its zero value.
+func (s *Session) usable() bool { return s != nil && s.w != nil }
+
+// refusalLocked returns why nothing can be sent, or nil.
+func (s *Session) refusalLocked() error {
+	switch {
+	case s.moved:
+		return ErrMoved
+	case s.closing:
+		return ErrClosed
+	}
+	return s.end
+}
+
+// do sends a call of one frame and waits for its answer. After an error the
+// call is not the caller's any more.
+func (s *Session) do(ctx context.Context, c *call) error {
+	if err := s.admit(ctx, c); err != nil {
+		err = notSent(c.op, c.path, err)
+		c.recycle()
+		return err
+	}
+	if err := s.submit(ctx, c, c.req, 1); err != nil {
+		s.release(1)
+		err = notSent(c.op, c.path, err)
+		c.recycle()
+		return err
+	}
+	if done := ctx.Done(); done == nil {
+		<-c.done
+	} else {
+		select {
+		case <-c.done:
+		case <-done:
+			op, path := c.op, c.path
+			if c.state.CompareAndSwap(0, abandoned) { // the reader recycles it
+				return &OpError{Op: op, Path: path, Err: ctx.Err(), outcome: Lost}
+			}
+			<-c.done
+		}
+	}
+	s.w.picked()
+	if c.err != nil {
+		err := c.err
+		c.recycle()
+		return err
+	}
+	return nil
+}
+
+// admit checks what can be checked before a frame is queued, and takes its slot.
+func (s *Session) admit(ctx context.Context, c *call) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if len(c.req)-4 > s.conf.MaxRequest {
+		return tooLarge(len(c.req)-4, s.conf.MaxRequest)
+	}
+	return s.acquire(ctx)
+}
+
+func tooLarge(n, limit int) error {
+	return &detailed{kind: ErrTooLarge, detail: fmt.Sprintf("%d bytes, the limit is %d", n, limit)}
+}
+
+// acquire takes one of MaxInFlight slots; waiters are served in order.
+func (s *Session) acquire(ctx context.Context) error {
+	if s.slots == nil {
+		return nil
+	}
+	select {
+	case s.slots <- struct{}{}:
+		return nil
+	default:
+	}
+	select {
+	case s.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.dying:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.refusalLocked()
+	}
+}
+
+// release gives n slots back.
+func (s *Session) release(n int32) {
+	if s.slots == nil {
+		return
+	}
+	for range n {
+		<-s.slots
+	}
+}
+
+// submit queues n frames of a call and sees to it that they are written. One
+// lock covers taking the xids, joining the ring and joining the stream.
+func (s *Session) submit(ctx context.Context, c *call, frames []byte, n int32) error {
+	s.mu.Lock()
+	err := s.refusalLocked()
+	switch {
+	case c.gone != nil:
+		err = s.prepareRemoveLocked(c)
+	case c.arming && err == nil:
+		err = s.prepareArmLocked(ctx, c, frames)
+	}
+	if err != nil {
+		s.mu.Unlock()
+		return err
+	}
+	s.enqueueLocked(c, frames, n)
+	s.writeUnlock(ctx.Done() == nil)
+	return nil
+}
+
+// arms calls f for every frame that arms a channel, until f returns false.
+func (c *call) eachArm(frames []byte, f func(frame []byte, path string, kind WatchKind) bool) {
+	if c.ops == nil {
+		f(frames, c.at, c.kind)
+		return
+	}
+	for i := c.base; len(frames) > 0; i++ {
+		n := 4 + wire.FrameLen(frames)
+		if watch, kind := c.ops[i].watched(); watch != nil {
+			_, path := c.ops[i].describe()
+			if !f(frames[:n], joinChroot(c.chroot, path), kind) {
+				return
+			}
+		}
+		frames = frames[n:]
+	}
+}
+
+// prepareArmLocked waits while a path's AddWatch is unanswered, for only its
+// answer tells what else may be sent. Beside a persistent watch a one-shot is
+// not armed on the server, where before 3.9 it would replace that; it takes
+// part in the local stream instead.
+func (s *Session) prepareArmLocked(ctx context.Context, c *call, frames []byte) error {
+	for len(s.adding) > 0 {
+		var wait chan struct{}
+		c.eachArm(frames, func(_ []byte, path string, _ WatchKind) bool {
+			wait = s.adding[path]
+			return wait == nil
+		})
+		if wait == nil {
+			break
+		}
+		s.mu.Unlock()
+		var err error
+		select {
+		case <-wait:
+		case <-s.dying:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+		s.mu.Lock()
+		if err != nil {
+			return err
+		}
+		if err := s.refusalLocked(); err != nil {
+			return err
+		}
+	}
+	if c.code == wire.OpAddWatch {
+		if s.adding == nil {
+			s.adding = make(map[string]chan struct{})
+		}
+		s.adding[c.at] = make(chan struct{})
+		return nil
+	}
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	if s.w.persistentLocked() > 0 {
+		c.eachArm(frames, func(frame []byte, path string, kind WatchKind) bool {
+			if s.removing[path] == 0 && s.w.table.covered(path, kind) {
+				frame[len(frame)-1] = 0 // the watch flag is a request's last byte
+			}
+			return true
+		})
+	}
+	return nil
+}
+
+// errRemoved says that a RemoveWatch needs no request.
+const errRemoved = reason("removed here")
+
+// prepareRemoveLocked disarms a channel at a path, here if that is enough. The
+// server is asked to remove a persistent watch only where nothing else is
+// armed, or about to be: it would go too.
+func (s *Session) prepareRemoveLocked(c *call) error {
+	if err := s.refusalLocked(); s.moved || s.closing {
+		return err
+	}
+	shared := s.end != nil || s.adding[c.at] != nil || s.removing[c.at] > 0
+	for i := s.ring.head.Load(); i < s.ring.tail; i++ {
+		arm := s.ring.slots[i%uint64(len(s.ring.slots))].arm
+		shared = shared || arm == c.at || arm == anyPath
+	}
+	found, asked := s.w.disarm(c.at, c.gone, shared)
+	switch {
+	case !found:
+		return ErrNoWatcher
+	case !asked:
+		return errRemoved
+	}
+	if s.removing == nil {
+		s.removing = make(map[string]int)
+	}
+	s.removing[c.at]++
+	return nil
+}
+
+// watchAnswered notes that an AddWatch or a RemoveWatch is under way no more.
+func (s *Session) watchAnswered(c *call, code Code) {
+	switch c.code {
+	case wire.OpAddWatch:
+		s.mu.Lock()
+		close(s.adding[c.at])
+		delete(s.adding, c.at)
+		s.mu.Unlock()
+	case wire.OpRemoveWatches:
+		s.mu.Lock()
+		if s.removing[c.at]--; s.removing[c.at] == 0 {
+			delete(s.removing, c.at)
+		}
+		s.mu.Unlock()
+		if code == 0 || code == ErrNoWatcher {
+			s.w.disarm(c.at, c.gone, true)
+		}
+	}
+}
+
+func (s *Session) enqueueLocked(c *call, frames []byte, n int32) {
+	p := pending{c: c, xid: nextXid(s.xid), n: n, off: s.queued}
+	if c.arming {
+		if p.arm = c.at; c.ops != nil {
+			p.arm = anyPath
+		}
+	}
+	for at := 0; at < len(frames); at += 4 + wire.FrameLen(frames[at:]) {
+		s.xid = nextXid(s.xid)
+		putXid(frames[at:], s.xid)
+	}
+	s.requests += int64(n)
+	s.ring.push(p)
+	s.appendLocked(frames)
+}
+
+func (s *Session) appendLocked(frames []byte) {
+	s.out = append(s.out, frames...)
+	s.queued += int64(len(frames))
+}
+
+// writeUnlock makes somebody write what is queued: the writer at work, this
+// goroutine, or, where it must be able to leave a Write that blocks, another.
+func (s *Session) writeUnlock(here bool) {
+	if s.writing {
+		s.mu.Unlock()
+		return
+	}
+	s.writing = true
+	waiting := s.ring.tail - s.ring.head.Load()
+	s.mu.Unlock()
+	if !here {
+		go s.flush()
+		return
+	}
+	if s.writeRound(waiting > 1) {
+		go s.flush() // a caller does not write for others without end
+	}
+}
+
+// flushAll writes until nothing is queued.
+func (s *Session) flushAll() {
+	for s.writeRound(true) {
+	}
+}
+
+// writeRound writes what is queued, as the writer, and reports whether it is
+// still the writer because more has come. With others waiting for replies it
+// first lets them queue their next requests: that is what fills a write.
+func (s *Session) writeRound(others bool) bool {
+	if others {
+		runtime.Gosched()
+	}
+	s.mu.Lock()
+	buf := s.out
+	if s.end != nil || len(buf) == 0 {
+		s.leaveLocked()
+		s.mu.Unlock()
+		return false
+	}
+	s.out, s.spare = s.spare[:0], nil
+	now := time.Now()
+	s.wroteAt, s.writeAt, s.writeSize = now, now, len(buf)
+	if s.probe.Load() == math.MaxInt64 {
+		s.probeAt = now
+		s.probe.Store(s.sent)
+	}
+	s.mu.Unlock()
+	n, err := s.conn.Write(buf)
+	s.mu.Lock()
+	s.writeSize = 0
+	if err != nil {
+		if _, ok := s.conn.(*tls.Conn); ok {
+			// What the failing record held may have left.
+			n = min(len(buf), n+maxTLSRecord)
+		}
+		s.sent += int64(n)
+		s.leaveLocked()
+		s.mu.Unlock()
+		// The reader takes what still came, up to its own error; the tick bounds that.
+		s.fail(connError(err), false)
+		return false
+	}
+	s.sent += int64(n)
+	if cap(buf) <= maxSpare {
+		s.spare = buf[:0]
+	}
+	if len(s.out) > 0 && s.end == nil {
+		s.mu.Unlock()
+		return true
+	}
+	s.leaveLocked()
+	s.mu.Unlock()
+	return false
+}
+
+const (
+	maxTLSRecord = 16 << 10
+	maxSpare     = 64 << 10
+)
+
+// leaveLocked ends being the writer.
+func (s *Session) leaveLocked() {
+	s.writing = false
+	if s.idle != nil {
+		close(s.idle)
+		s.idle = nil
+	}
+}
+
+// fail ends the Session; the first reason stays. It is the only way to end it.
+// With hangUp the connection is closed at once, else the reader first takes
+// what has come.
+func (s *Session) fail(err error, hangUp bool) {
+	s.mu.Lock()
+	if s.end == nil {
+		if errors.Is(err, ErrConnection) {
+			err = errors.WithStack(err)
+		}
+		s.end = err
+		close(s.dying)
+	}
+	s.mu.Unlock()
+	if hangUp {
+		s.conn.Close()
+	}
+}
+
+// tick pings a quiet connection and ends a dead one. It never writes itself, so
+// that a Write that hangs cannot keep it from seeing that.
+func (s *Session) tick() {
+	now := time.Now()
+	s.mu.Lock()
+	if s.end != nil {
+		s.mu.Unlock()
+		s.conn.Close()
+		return
+	}
+	if n := s.received.Load(); n != s.seenBytes {
+		s.seenBytes, s.seenAt = n, now
+	}
+	if err := s.deadLocked(now); err != nil {
+		s.mu.Unlock()
+		s.fail(connError(err), true)
+		return
+	}
+	idle := len(s.out) == 0 && !s.writing
+	if idle && s.ring.tail == s.ring.head.Load() {
+		s.spare = nil
+		if len(s.ring.slots) > minRing {
+			s.ring.slots = nil
+		}
+	}
+	ping := now.Sub(s.wroteAt) >= s.timeout/3
+	if ping {
+		s.pings++
+		if s.pingsOut == 0 {
+			s.pingAt = now
+		}
+		s.pingsOut++
+		s.wroteAt = now
+		var frame [12]byte
+		wire.RequestHeader{Xid: wire.XidPing, Op: wire.OpPing}.Append(wire.BeginFrame(frame[:0]))
+		wire.EndFrame(frame[:], 0)
+		s.appendLocked(frame[:])
+	}
+	s.timer.Reset(min(s.timeout/6, s.wroteAt.Add(s.timeout/3).Sub(now), s.seenAt.Add(s.timeout*2/3).Sub(now)))
+	if !ping {
+		s.mu.Unlock()
+		return
+	}
+	s.writeUnlock(false)
+}
+
+// minRate is how fast a frame must come, once begun, beyond the time of one timeout.
+const minRate = 16 << 10 // bytes per second
+
+func (s *Session) deadLocked(now time.Time) error {
+	slow := func(size int) time.Duration {
+		return s.timeout + time.Duration(size)*time.Second/minRate
+	}
+	if now.Sub(s.seenAt) >= s.timeout*2/3 {
+		return errors.Errorf("no byte from %s for two thirds of the timeout of %v", s.addr, s.timeout)
+	}
+	if at := s.frameAt.Load(); at != 0 && now.Sub(s.began.Add(time.Duration(at))) > slow(int(s.frameLen.Load())) {
+		return errors.Errorf("a frame of %d bytes from %s comes too slowly", s.frameLen.Load(), s.addr)
+	}
+	if s.writing && s.writeSize > 0 && now.Sub(s.writeAt) > slow(s.writeSize) {
+		return errors.Errorf("%s does not take a write of %d bytes", s.addr, s.writeSize)
+	}
+	return nil
+}
+
+// reader is what only the reader goroutine touches.
+type reader struct {
+	cur   pending // the head of the ring, taken out of it
+	slots []pending
+	head  uint64
+	tail  uint64
+}
+
+const (
+	smallBuffer = 1 << 10
+	largeBuffer = 64 << 10
+)
+
+var largeBuffers = sync.Pool{New: func() any { return new([largeBuffer]byte) }}
+
+// read takes frames in wire order until the connection or the session ends. It
+// waits for nothing but the network.
+func (s *Session) read() {
+	err := s.readFrames()
+	if errors.Is(err, ErrProtocol) || errors.Is(err, ErrSlowConsumer) || errors.Is(err, ErrClosed) {
+		s.fail(err, true)
+	} else {
+		s.fail(connError(err), true)
+	}
+	s.finish()
+}
+
+// readFrames returns the error that ends the connection. It reads into a small
+// buffer, into a pooled large one under load, and into one of its own for a
+// frame that is larger still, which grows with what has arrived.
+func (s *Session) readFrames() error {
+	small := make([]byte, smallBuffer)
+	buf, large := small, (*[largeBuffer]byte)(nil)
+	defer func() {
+		if large != nil {
+			largeBuffers.Put(large)
+		}
+	}()
+	r, w := 0, 0 // buf[r:w] is read and not yet taken
+	for {
+		n, err := s.conn.Read(buf[w:])
+		full := n == len(buf)-w
+		w += n
+		s.received.Add(int64(n))
+		if n >= largeBuffer/2 {
+			runtime.Gosched() // let the callers that this chunk woke queue up for one write
+		}
+		for w-r >= 4 {
+			size := wire.FrameLen(buf[r:])
+			if size < replyHeaderSize {
+				return protocolError("a frame of %d bytes", size)
+			}
+			if size > s.conf.MaxReply {
+				if w-r < 4+replyHeaderSize {
+					break
+				}
+				return s.oversized(buf[r+4:r+4+replyHeaderSize], size)
+			}
+			if w-r < 4+size {
+				break
+			}
+			if err := s.frame(buf[r+4 : r+4+size]); err != nil {
+				return err
+			}
+			r += 4 + size
+			s.frameAt.Store(0)
+		}
+		if err != nil {
+			if err == io.EOF && w > r {
+				return errors.Wrap(io.ErrUnexpectedEOF, "in the middle of a frame")
+			}
+			return err
+		}
+		if r > 0 {
+			w = copy(buf, buf[r:w])
+			r = 0
+		}
+		need := 0 // size of the frame that is cut off, as far as known
+		if w > 0 {
+			if s.frameAt.Load() == 0 {
+				s.frameAt.Store(int64(max(1, time.Since(s.began))))
+			}
+			need = 4
+			if w >= 4 {
+				need += wire.FrameLen(buf)
+			}
+			s.frameLen.Store(int64(need))
+		}
+		switch {
+		case len(buf) < largeBuffer && (full || need > len(buf)):
+			large = largeBuffers.Get().(*[largeBuffer]byte)
+			copy(large[:], buf[:w])
+			buf = large[:]
+		case w == len(buf):
+			grown := make([]byte, min(need, 2*len(buf)))
+			copy(grown, buf[:w])
+			buf = grown
+		case w == 0 && len(buf) > smallBuffer && (n < smallBuffer || len(buf) > largeBuffer):
+			buf = small
+		default:
+			continue
+		}
+		if large != nil && &buf[0] != &large[0] {
+			largeBuffers.Put(large)
+			large = nil
+		}
+	}
+}
+
+const replyHeaderSize = 16
+
+// oversized ends the connection for a frame above MaxReply. If it is the reply
+// to the oldest call, that call is told the size.
+func (s *Session) oversized(head []byte, size int) error {
+	d := wire.NewDecoder(head)
+	var h wire.ReplyHeader
+	h.Decode(&d)
+	err := tooLarge(size, s.conf.MaxReply)
+	end := connError(errors.New(err.Error()))
+	s.fail(end, true)
+	if p := s.oldest(); p != nil && h.Xid == p.xid && p.c.n == 1 && p.c.state.CompareAndSwap(0, 1) {
+		c := p.c
+		c.err = &OpError{Op: c.op, Path: c.path, Err: err, outcome: Lost, ended: true}
+		p.n = 0
+		s.popOldest()
+		s.w.answer(c)
+	}
+	return end
+}
+
+// oldest returns the run of frames whose reply is next, or nil.
+func (s *Session) oldest() *pending {
+	r := &s.reader
+	if r.cur.n > 0 {
+		return &r.cur
+	}
+	if r.head == r.tail {
+		s.mu.Lock()
+		r.slots, r.tail = s.ring.slots, s.ring.tail
+		s.mu.Unlock()
+		if r.head == r.tail {
+			return nil
+		}
+	}
+	r.cur = r.slots[r.head%uint64(len(r.slots))]
+	r.head++
+	return &r.cur
+}
+
+// popOldest lets the oldest run leave the ring once all of it is answered.
+func (s *Session) popOldest() { s.ring.head.Store(s.reader.head) }
+
+// frame takes one frame from the server.
+func (s *Session) frame(b []byte) error {
+	d := wire.NewDecoder(b)
+	var h wire.ReplyHeader
+	h.Decode(&d)
+	switch {
+	case h.Xid > 0:
+		return s.reply(h, &d)
+	case h.Xid == wire.XidNotification:
+		return s.notification(h, &d)
+	case h.Xid == wire.XidPing:
+		s.mu.Lock()
+		if s.pingsOut > 0 {
+			s.pingsOut--
+			s.hearLocked(s.pingAt)
+		}
+		s.mu.Unlock()
+		return nil
+	case h.Xid == wire.XidAuth:
+		return s.authReply(h)
+	}
+	return protocolError("a reply with xid %d", h.Xid)
+}
+
+func (s *Session) hearLocked(sent time.Time) {
+	if sent.After(s.heard) {
+		s.heard = sent
+	}
+}
+
+// reply matches a reply with the oldest call; its place on the wire is where
+// the zxid advances, the watch is armed and the call is answered.
+func (s *Session) reply(h wire.ReplyHeader, d *wire.Decoder) error {
+	p := s.oldest()
+	if p == nil {
+		return protocolError("a reply with xid %d, and no request waits for one", h.Xid)
+	}
+	if h.Xid != p.xid {
+		return protocolError("a reply with xid %d where %d was due", h.Xid, p.xid)
+	}
+	c, i := p.c, p.c.state.Load()
+	if i&abandoned == 0 && h.Err == 0 && c.decode != nil {
+		c.decode(c, int(i), d)
+		if err := d.Err(); err != nil {
+			return &detailed{kind: ErrProtocol, detail: "reply to " + c.op, cause: err}
+		}
+	}
+	if p.off >= s.probe.Load() {
+		s.mu.Lock()
+		s.hearLocked(s.probeAt)
+		s.probe.Store(math.MaxInt64)
+		s.mu.Unlock()
+	}
+	p.n--
+	p.xid = nextXid(p.xid)
+	if !c.internal() {
+		s.release(1)
+	}
+	s.replies.Add(1)
+	if h.Zxid > 0 {
+		s.w.advance(h.Zxid)
+	}
+	var ended error
+	code := Code(h.Err)
+	if code.ends() || code == ErrUnimplemented && !c.polite() {
+		ended = connError(code)
+		s.fail(ended, true)
+	}
+	if c.code == wire.OpAddWatch || c.code == wire.OpRemoveWatches {
+		s.watchAnswered(c, code)
+	}
+	won := i&abandoned == 0 && c.state.CompareAndSwap(i, i+1)
+	switch {
+	case !won:
+	case code == 0 && (c.code == wire.OpSetWatches || c.code == wire.OpSetWatches2):
+		s.w.restored(h.Zxid)
+	case code == 0 && c.code == wire.OpCloseSession:
+		s.w.end()
+		ended = ErrClosed
+	case c.ops != nil:
+		s.batchReply(c, int(i), code, ended != nil)
+	default:
+		s.settleCall(c, code, ended != nil)
+	}
+	if p.n == 0 {
+		s.popOldest()
+	}
+	if !won {
+		if c.ops == nil {
+			c.recycle()
+		}
+	} else if int32(i)+1 == c.n {
+		s.w.answer(c)
+	}
+	return ended
+}
+
+// polite reports whether a server may answer -6 to the call and go on: for an
+// operation that it knows and has switched off. The opcodes it does not know
+// end the connection.
+func (c *call) polite() bool {
+	return c.code == wire.OpCreateTTL || c.code == wire.OpReconfig || c.code == wire.OpMulti || c.ops != nil
+}
+
+// internal reports whether the call takes no slot of MaxInFlight.
+func (c *call) internal() bool {
+	switch c.code {
+	case wire.OpCloseSession, wire.OpSetWatches, wire.OpSetWatches2, wire.OpSASL:
+		return true
+	}
+	return false
+}
+
+// settleCall arms the watch of an answered call, or makes its error.
+func (s *Session) settleCall(c *call, code Code, ended bool) {
+	switch {
+	case code == 0, code == ErrNoWatcher && c.code == wire.OpRemoveWatches:
+		if c.watch != nil {
+			s.w.arm(c.at, c.kind, c.raw, c.watch)
+		}
+	case code == ErrNoNode && c.code == wire.OpExists:
+		c.num = 1 // not an error of Exists: see there
+		if c.watch != nil {
+			s.w.arm(c.at, ExistsWatch, c.raw, c.watch)
+		}
+	default:
+		c.err = &OpError{Op: c.op, Path: c.path, Err: code, outcome: Answered, ended: ended}
+	}
+}
+
+// notification takes an event. One that nobody here watches is legal: after a
+// cancelled call, a closed channel or a second Deleted.
+func (s *Session) notification(h wire.ReplyHeader, d *wire.Decoder) error {
+	typ := d.Int32()
+	d.Int32() // state
+	path := d.Buffer()
+	if err := d.Err(); err != nil {
+		return &detailed{kind: ErrProtocol, detail: "event", cause: err}
+	}
+	n := 0
+	if typ >= wire.EventNodeCreated && typ <= wire.EventNodeChildrenChanged && len(path) > 0 {
+		var err error
+		if n, err = s.w.notify(EventType(typ), path, h.Zxid); err != nil {
+			return err
+		}
+	}
+	if n == 0 {
+		s.ignored.Add(1)
+	} else {
+		s.events.Add(1)
+	}
+	return nil
+}
+
+// authReply takes the answer to an auth packet. It may overtake the replies to
+// requests before it, so auth packets have a queue of their own.
+func (s *Session) authReply(h wire.ReplyHeader) error {
+	s.mu.Lock()
+	var c *call
+	if s.auths.len() > 0 {
+		c = s.auths.pop()
+	}
+	s.mu.Unlock()
+	code := Code(h.Err)
+	if c == nil {
+		if code != 0 {
+			return protocolError("an auth reply with error %d, and none was due", h.Err)
+		}
+		return nil
+	}
+	s.replies.Add(1)
+	var ended error
+	if code != 0 {
+		ended = connError(code)
+		s.fail(ended, true)
+	}
+	if !c.state.CompareAndSwap(0, 1) {
+		c.recycle()
+		return ended
+	}
+	if code != 0 {
+		c.err = &OpError{Op: c.op, Err: code, outcome: Answered, ended: true}
+	}
+	s.w.answer(c)
+	return ended
+}
+
+// finish is the end of the reader: it waits for the writer, fails what was
+// pending, in order and behind the events before, and then says Done.
+func (s *Session) finish() {
+	s.mu.Lock()
+	s.timer.Stop()
+	if s.writing {
+		idle := make(chan struct{})
+		s.idle = idle
+		s.mu.Unlock()
+		<-idle
+		s.mu.Lock()
+	}
+	end, sent := s.end, s.sent
+	auths := s.auths
+	s.auths = queue[*call]{}
+	s.adding, s.removing = nil, nil // who waits for an AddWatch sees dying
+	s.mu.Unlock()
+
+	var left []pending
+	for p := s.oldest(); p != nil; p = s.oldest() {
+		left = append(left, *p)
+		p.n = 0
+	}
+	last := make(map[*call]int, len(left))
+	for i, p := range left {
+		last[p.c] = i
+	}
+	for i, p := range left {
+		s.failPending(p, end, sent, last[p.c] == i)
+	}
+	auths.each(func(c **call) {
+		s.failPending(pending{c: *c, n: 1, off: (*c).off}, end, sent, true)
+	})
+	s.w.stop()
+	s.mu.Lock()
+	s.lastZxid = s.w.zxid.Load()
+	s.out, s.spare, s.ring.slots = nil, nil, nil
+	s.mu.Unlock()
+	s.reader = reader{}
+	s.traceEnd(end)
+	close(s.done)
+}
+
+// failPending ends a run of frames: lost as far as bytes of them left.
+func (s *Session) failPending(p pending, end error, sent int64, last bool) {
+	c := p.c
+	if c.ops == nil {
+		if !c.state.CompareAndSwap(0, 1) {
+			c.recycle()
+			return
+		}
+		outcome := NotSent
+		if p.off < sent {
+			outcome = Lost
+		}
+		c.err = &OpError{Op: c.op, Path: c.path, Err: end, outcome: outcome}
+		s.w.answer(c)
+		return
+	}
+	s.failBatch(p, end, sent, last)
+}
+
+// Done is closed when this Session can do no more and its events stand still.
+func (s *Session) Done() <-chan struct{} {
+	if !s.usable() {
+		return closedChan
+	}
+	return s.done
+}
+
+var closedChan = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+
+// Err says why the Session ended; nil before Done. It matches ErrConnection
+// when the connection was lost, ErrMoved after a Dial with its State, ErrClosed
+// after Close or Detach.
+func (s *Session) Err() error {
+	if !s.usable() {
+		return ErrClosed
+	}
+	select {
+	case <-s.done:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.end
+	default:
+		return nil
+	}
+}
+
+// Config returns what to redial with: the configuration as dialed, credentials
+// added by AddAuth, and the State. It is a snapshot, complete and final once
+// Done is closed.
+func (s *Session) Config() Config {
+	if !s.usable() {
+		return Config{}
+	}
+	s.mu.Lock()
+	conf := s.conf.clone()
+	s.mu.Unlock()
+	conf.State = State{Zxid: s.Zxid(), Watches: s.w}
+	conf.noteZxid()
+	if s.transferable() {
+		conf.ID, conf.Password = s.id, append([]byte(nil), s.password...)
+	}
+	return conf
+}
+
+// transferable reports whether other servers know the session: one that was
+// begun on a read-only server is known there only.
+func (s *Session) transferable() bool { return !s.readOnly || s.conf.ID == s.id }
+
+// ID returns the session id that the server knows.
+func (s *Session) ID() int64 {
+	if !s.usable() {
+		return 0
+	}
+	return s.id
+}
+
+// Zxid returns the newest transaction that a reply told of.
+func (s *Session) Zxid() int64 {
+	if !s.usable() {
+		return 0
+	}
+	select {
+	case <-s.done:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.lastZxid
+	default:
+		return s.w.zxid.Load()
+	}
+}
+
+// Timeout returns the session timeout as granted by the server.
+func (s *Session) Timeout() time.Duration {
+	if !s.usable() {
+		return 0
+	}
+	return s.timeout
+}
+
+// Addr returns the server's address as configured.
+func (s *Session) Addr() string {
+	if !s.usable() {
+		return ""
+	}
+	return s.addr
+}
+
+// ReadOnly reports whether the server said that it is cut off from its quorum.
+func (s *Session) ReadOnly() bool { return s.usable() && s.readOnly }
+
+// ExpiresAt returns a time before which no server expires the session: the send
+// time of the last answered request plus three quarters of the granted timeout,
+// since a follower may relay a sign of life a quarter late. It has a monotonic
+// reading.
+func (s *Session) ExpiresAt() time.Time {
+	if !s.usable() {
+		return time.Time{}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.heard.Add(s.timeout * 3 / 4)
+}
+
+// Stats are counts since the Session was dialed, and the present state of its queues.
+type Stats struct {
+	Requests      int64 // frames queued for the server, but pings
+	Replies       int64 // to them
+	Events        int64 // notifications that a channel was armed for
+	Ignored       int64 // notifications that none was armed for
+	Pings         int64
+	BytesSent     int64
+	BytesReceived int64
+	Pending       int // requests that wait for their reply now
+	Armed         int // watches armed now
+	Queued        int // events that wait for their channel now
+}
+
+// Stats returns a snapshot of the counters.
+func (s *Session) Stats() Stats {
+	if !s.usable() {
+		return Stats{}
+	}
+	st := Stats{
+		Replies: s.replies.Load(), Events: s.events.Load(), Ignored: s.ignored.Load(), BytesReceived: s.received.Load(),
+		Armed: s.w.Len(), Queued: s.w.Undelivered(),
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st.Requests, st.Pings, st.BytesSent = s.requests, s.pings, s.sent
+	select {
+	case <-s.done:
+	default:
+		st.Pending = int(max(0, s.requests-s.replies.Load()))
+	}
+	return st
+}
+
+// Detach leaves the connection and keeps the session on the server, for a
+// redial or another process. Calls in flight end as lost with ErrClosed, and
+// nothing more is written. The Config is final.
+func (s *Session) Detach() Config {
+	if !s.usable() {
+		return Config{}
+	}
+	s.fail(ErrClosed, true)
+	<-s.done
+	return s.Config()
+}
+
+// Close ends the session on the server: its ephemerals are gone when it returns
+// nil. It waits for the requests before it, at most two thirds of the session
+// timeout. Undelivered events stay in the State. On a connection that is lost
+// already, or whose answer does not come, the error tells when the session
+// expires by itself; after a redial it is ErrMoved and nothing is sent.
+func (s *Session) Close() error {
+	if !s.usable() {
+		return notSent("close", "", ErrClosed)
+	}
+	s.mu.Lock()
+	if s.closed == nil {
+		s.closed = make(chan struct{})
+		s.mu.Unlock()
+		err := s.closeSession()
+		s.mu.Lock()
+		s.closeErr = err
+		close(s.closed)
+	}
+	closed := s.closed
+	s.mu.Unlock()
+	<-closed
+	return s.closeErr
+}
+
+func (s *Session) closeSession() error {
+	s.mu.Lock()
+	end := s.refusalLocked()
+	s.closing = true
+	if end != nil {
+		s.mu.Unlock()
+		return s.closeFailed(notSent("close", "", end))
+	}
+	c := newCall("close", "")
+	c.frame(wire.OpCloseSession, nil)
+	s.enqueueLocked(c, c.req, 1)
+	s.writeUnlock(false)
+	late := time.AfterFunc(s.timeout*2/3, func() {
+		s.fail(connError(errors.New("the server did not answer to Close")), true)
+	})
+	<-c.done
+	late.Stop()
+	s.w.picked()
+	err := c.err
+	c.recycle()
+	<-s.done
+	if err != nil {
+		return s.closeFailed(err)
+	}
+	return nil
+}
+
+// closeFailed adds to Close's error when the session ends without it.
+func (s *Session) closeFailed(err error) error {
+	if errors.Is(err, ErrMoved) {
+		return err
+	}
+	op := *err.(*OpError)
+	op.Err = errors.WithMessagef(op.Err, "the session expires by itself %v after its last sign of life", s.timeout)
+	return &op
+}
+
+// dialing is a Dial that several callers wait for.
+type dialing struct {
+	done    chan struct{}
+	cancel  context.CancelFunc
+	waiters int
+	s       *Session
+	err     error
+}
+
+// Redial returns the direct successor of s: the Session that a Dial with its
+// State has made, or one that it dials now. All callers share one Dial, which
+// ends when the last of them has gone and takes at most Config.Timeout to
+// connect. It returns ErrExpired when the session has expired or was renewed,
+// so that nobody gets another session unknowingly, and ErrClosed after Close.
+func (s *Session) Redial(ctx context.Context) (*Session, error) { return s.succeed(ctx, false) }
+
+// Renew does the same for a new session that takes over the watches, after
+// ErrExpired; ephemerals must be created again. Where s was redialed it returns
+// ErrMoved: the successor has the session.
+func (s *Session) Renew(ctx context.Context) (*Session, error) { return s.succeed(ctx, true) }
+
+func (s *Session) succeed(ctx context.Context, renew bool) (*Session, error) {
+	if !s.usable() {
+		return nil, ErrClosed
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	which := 0
+	if renew {
+		which = 1
+	}
+	s.mu.Lock()
+	if s.closed != nil {
+		s.mu.Unlock()
+		return nil, ErrClosed
+	}
+	if s.next != nil {
+		s.mu.Unlock()
+		return s.successor(renew)
+	}
+	d := s.dials[which]
+	if d == nil {
+		dctx, cancel := context.WithCancel(context.Background())
+		d = &dialing{done: make(chan struct{}), cancel: cancel}
+		s.dials[which] = d
+		go func() {
+			conf := s.Config()
+			if renew {
+				conf = conf.Renew()
+			}
+			d.s, d.err = dial(dctx, conf, s)
+			cancel()
+			s.mu.Lock()
+			if s.dials[which] == d {
+				s.dials[which] = nil
+			}
+			s.mu.Unlock()
+			close(d.done)
+		}()
+	}
+	d.waiters++
+	s.mu.Unlock()
+	select {
+	case <-d.done:
+		return d.s, d.err
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	d.waiters--
+	if d.waiters == 0 {
+		d.cancel()
+		if s.dials[which] == d {
+			s.dials[which] = nil
+		}
+	}
+	s.mu.Unlock()
+	return nil, &noServer{reasons: []error{ctx.Err()}}
+}
+
+// successor returns the Session dialed after s, if there is one, to who wants
+// the same session or (renew) a new one.
+func (s *Session) successor(renew bool) (*Session, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.next == nil:
+		return nil, nil
+	case renew == s.renewed:
+		return s.next, nil
+	case s.renewed:
+		return nil, ErrExpired
+	}
+	return nil, ErrMoved
+}

@@ -1,0 +1,1323 @@
+package zk
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/pkg/errors"
+
+	"github.com/seed-9f8420c6/zk/wire"
+)
+
+// Mode says what kind of znode Create makes. The constants are the protocol's
+// create flags; TTL and SequentialTTL carry their time as well.
+type Mode int64
+
+const (
+	Persistent           Mode = Mode(wire.FlagPersistent)
+	Ephemeral            Mode = Mode(wire.FlagEphemeral) // deleted when the session ends
+	PersistentSequential Mode = Mode(wire.FlagPersistentSequential)
+	EphemeralSequential  Mode = Mode(wire.FlagEphemeralSequential)
+	Container            Mode = Mode(wire.FlagContainer) // deleted by the server some time after its last child; 3.5.1+
+)
+
+// The flag of a TTL mode is in the lowest bits, its time in milliseconds above.
+const modeBits = 3
+
+// TTL returns the mode of a persistent znode that the server deletes when it
+// has had no children and no change for d, rounded up to 1 ms. Servers since
+// 3.5.3 know it, where zookeeper.extendedTypesEnabled is set.
+func TTL(d time.Duration) Mode { return ttlMode(wire.FlagPersistentTTL, d) }
+
+// SequentialTTL returns the mode of a sequential znode with a TTL.
+func SequentialTTL(d time.Duration) Mode { return ttlMode(wire.FlagPersistentSequentialTTL, d) }
+
+func ttlMode(flag int32, d time.Duration) Mode {
+	ms := int64(d / time.Millisecond)
+	if d%time.Millisecond > 0 {
+		ms++
+	}
+	return Mode(ms<<modeBits | int64(flag))
+}
+
+func (m Mode) flag() int32 { return int32(m & (1<<modeBits - 1)) }
+func (m Mode) ttl() int64  { return int64(m >> modeBits) }
+
+func (m Mode) sequential() bool {
+	switch m.flag() {
+	case wire.FlagPersistentSequential, wire.FlagEphemeralSequential, wire.FlagPersistentSequentialTTL:
+		return true
+	}
+	return false
+}
+
+// op returns the opcode that creates the mode; stat: with a Stat in the reply.
+func (m Mode) op(stat bool) (wire.Op, error) {
+	switch f := m.flag(); {
+	case f == wire.FlagPersistentTTL || f == wire.FlagPersistentSequentialTTL:
+		if m.ttl() <= 0 || m.ttl() > wire.MaxTTL {
+			return 0, badArgument("TTL of %d ms is not in 1..%d", m.ttl(), wire.MaxTTL)
+		}
+		return wire.OpCreateTTL, nil
+	case f > wire.FlagContainer || m.ttl() != 0:
+		return 0, badArgument("unknown mode %d", int64(m))
+	case f == wire.FlagContainer:
+		return wire.OpCreateContainer, nil
+	}
+	if stat {
+		return wire.OpCreate2, nil
+	}
+	return wire.OpCreate, nil
+}
+
+// Permission is what an Access allows.
+type Permission int32
+
+const (
+	PermRead   = Permission(wire.PermRead)
+	PermWrite  = Permission(wire.PermWrite)
+	PermCreate = Permission(wire.PermCreate) // of children
+	PermDelete = Permission(wire.PermDelete) // of children
+	PermAdmin  = Permission(wire.PermAdmin)  // SetACL
+	PermAll    = Permission(wire.PermAll)
+)
+
+// Access gives permissions to one identity.
+type Access struct {
+	Perms      Permission
+	Scheme, ID string
+}
+
+// ACL is the access control list of a znode. It is not inherited by children.
+type ACL []Access
+
+// The usual lists. ACLCreator needs credentials on the connection.
+var (
+	ACLOpen     = ACL{{PermAll, "world", "anyone"}}
+	ACLReadOnly = ACL{{PermRead, "world", "anyone"}}
+	ACLCreator  = ACL{{PermAll, "auth", ""}}
+)
+
+// Stat is what the server keeps about a znode. Times are milliseconds since
+// 1970. EphemeralOwner is the session of an ephemeral znode, and 0 for all
+// others, containers and those with a TTL included.
+type Stat struct {
+	Czxid, Mzxid                int64 // transactions that created it, and last changed its data
+	Ctime, Mtime                int64
+	Version, Cversion, Aversion int32 // changes of data, children, ACL
+	EphemeralOwner              int64
+	DataLength, NumChildren     int32
+	Pzxid                       int64 // transaction that last changed its children
+}
+
+// AnyVersion, as the version of Set, SetACL, Delete and their operations, asks for none.
+const AnyVersion int32 = -1
+
+// start makes the call of an operation on a path, which it checks; full is the
+// path as the server knows it.
+func (s *Session) start(op, path string, sequential bool) (c *call, full string, err error) {
+	if !s.usable() {
+		return nil, "", notSent(op, path, ErrClosed)
+	}
+	if err := checkPath(path, sequential); err != nil {
+		return nil, "", notSent(op, path, err)
+	}
+	return newCall(op, path), joinChroot(s.conf.Chroot, path), nil
+}
+
+// arms makes the call arm a channel at its reply; nil does nothing.
+func (c *call) arms(watch chan<- Event, kind WatchKind, at string) {
+	if watch != nil {
+		c.watch, c.kind, c.at, c.arming = watch, kind, at, true
+	}
+}
+
+// Create creates a znode and returns its path, which differs from the one asked
+// for in the sequential modes: these append a counter of the parent, usually of
+// ten digits. nil data is stored as null, which Get gives back as nil. The ACL
+// must not be empty.
+func (s *Session) Create(ctx context.Context, path string, data []byte, mode Mode, acl ACL) (string, error) {
+	path, _, err := s.create(ctx, "create", path, data, mode, acl, false)
+	return path, err
+}
+
+// CreateStat does the same and returns the new znode's Stat. Servers since
+// 3.5.0 know it; an older one answers ErrUnimplemented and closes the connection.
+func (s *Session) CreateStat(ctx context.Context, path string, data []byte, mode Mode, acl ACL) (string, Stat, error) {
+	return s.create(ctx, "create", path, data, mode, acl, true)
+}
+
+func (s *Session) create(ctx context.Context, name, path string, data []byte, mode Mode, acl ACL, stat bool) (string, Stat, error) {
+	c, full, err := s.start(name, path, mode.sequential())
+	if err != nil {
+		return "", Stat{}, err
+	}
+	op, err := mode.op(stat)
+	if err == nil && len(acl) == 0 {
+		err = ErrInvalidACL
+	}
+	if err != nil {
+		c.recycle()
+		return "", Stat{}, notSent(name, path, err)
+	}
+	at := c.begin(op)
+	c.req = appendCreate(c.req, op, full, CreateOp{Data: data, Mode: mode, ACL: acl})
+	wire.EndFrame(c.req, at)
+	c.decode = decodePath
+	if op != wire.OpCreate {
+		c.decode = decodePathStat
+	}
+	if err := s.do(ctx, c); err != nil {
+		return "", Stat{}, err
+	}
+	made, st := stripChroot(s.conf.Chroot, c.str), Stat(c.stat)
+	c.recycle()
+	return made, st, nil
+}
+
+func appendCreate(dst []byte, op wire.Op, full string, o CreateOp) []byte {
+	acl := o.ACL.wire()
+	if op == wire.OpCreateTTL {
+		return wire.CreateTTLRequest{Path: full, Data: o.Data, ACL: acl, Flags: o.Mode.flag(), TTL: o.Mode.ttl()}.Append(dst)
+	}
+	return wire.CreateRequest{Path: full, Data: o.Data, ACL: acl, Flags: o.Mode.flag()}.Append(dst)
+}
+
+func (a ACL) wire() []wire.ACL {
+	out := make([]wire.ACL, len(a))
+	for i, x := range a {
+		out[i] = wire.ACL{Perms: int32(x.Perms), Scheme: x.Scheme, ID: x.ID}
+	}
+	return out
+}
+
+func decodePath(c *call, _ int, d *wire.Decoder) { c.str = d.String() }
+
+func decodePathStat(c *call, _ int, d *wire.Decoder) {
+	c.str = d.String()
+	c.stat.Decode(d)
+}
+
+func decodeStat(c *call, _ int, d *wire.Decoder) { c.stat.Decode(d) }
+
+func decodeData(c *call, _ int, d *wire.Decoder) {
+	b := d.Buffer()
+	c.stat.Decode(d)
+	if b != nil && d.Err() == nil {
+		c.data = make([]byte, len(b))
+		copy(c.data, b)
+	}
+}
+
+func decodeNamesStat(c *call, _ int, d *wire.Decoder) {
+	c.names = d.Strings()
+	c.stat.Decode(d)
+}
+
+func decodeNames(c *call, _ int, d *wire.Decoder) { c.names = d.Strings() }
+
+// Get returns a znode's data, which is the caller's, and its Stat. On success
+// the channel is armed for one Changed or Deleted; after an error it is not.
+func (s *Session) Get(ctx context.Context, path string, watch chan<- Event) ([]byte, Stat, error) {
+	c, full, err := s.start("get", path, false)
+	if err != nil {
+		return nil, Stat{}, err
+	}
+	return s.getData(ctx, c, full, watch)
+}
+
+func (s *Session) getData(ctx context.Context, c *call, full string, watch chan<- Event) ([]byte, Stat, error) {
+	c.pathWatch(wire.OpGetData, full, watch != nil)
+	c.decode = decodeData
+	c.arms(watch, DataWatch, full)
+	if err := s.do(ctx, c); err != nil {
+		return nil, Stat{}, err
+	}
+	data, st := c.data, Stat(c.stat)
+	c.recycle()
+	return data, st, nil
+}
+
+// pathWatch frames the requests of a path and whether to watch it.
+func (c *call) pathWatch(op wire.Op, full string, watch bool) {
+	at := c.begin(op)
+	c.req = wire.PathWatchRequest{Path: full, Watch: watch}.Append(c.req)
+	wire.EndFrame(c.req, at)
+}
+
+// Exists reports whether a znode exists. In both cases the channel is armed: of
+// an existing znode for one Changed or Deleted, of a missing one for Created.
+// A server before 3.8.4 and 3.9.2 does not check permissions for it.
+func (s *Session) Exists(ctx context.Context, path string, watch chan<- Event) (bool, Stat, error) {
+	c, full, err := s.start("exists", path, false)
+	if err != nil {
+		return false, Stat{}, err
+	}
+	c.pathWatch(wire.OpExists, full, watch != nil)
+	c.decode = decodeStat
+	c.arms(watch, DataWatch, full)
+	if err := s.do(ctx, c); err != nil {
+		return false, Stat{}, err
+	}
+	found, st := c.num == 0, Stat(c.stat)
+	c.recycle()
+	return found, st, nil
+}
+
+// Children returns the names of a znode's children, in no order, and its Stat.
+// On success the channel is armed for one Child or Deleted; after an error it
+// is not. The names share one backing array: who keeps a few of very many
+// should clone them.
+func (s *Session) Children(ctx context.Context, path string, watch chan<- Event) ([]string, Stat, error) {
+	c, full, err := s.start("children", path, false)
+	if err != nil {
+		return nil, Stat{}, err
+	}
+	c.pathWatch(wire.OpGetChildren2, full, watch != nil)
+	c.decode = decodeNamesStat
+	c.arms(watch, ChildWatch, full)
+	if err := s.do(ctx, c); err != nil {
+		return nil, Stat{}, err
+	}
+	names, st := c.names, Stat(c.stat)
+	c.recycle()
+	return names, st, nil
+}
+
+// Set changes a znode's data if its version is the given one (ErrVersion) and
+// returns its new Stat.
+func (s *Session) Set(ctx context.Context, path string, data []byte, version int32) (Stat, error) {
+	c, full, err := s.start("set", path, false)
+	if err != nil {
+		return Stat{}, err
+	}
+	at := c.begin(wire.OpSetData)
+	c.req = wire.SetDataRequest{Path: full, Data: data, Version: version}.Append(c.req)
+	wire.EndFrame(c.req, at)
+	return s.doStat(ctx, c)
+}
+
+func (s *Session) doStat(ctx context.Context, c *call) (Stat, error) {
+	c.decode = decodeStat
+	if err := s.do(ctx, c); err != nil {
+		return Stat{}, err
+	}
+	st := Stat(c.stat)
+	c.recycle()
+	return st, nil
+}
+
+// Delete deletes a znode that has no children (ErrNotEmpty), if its version is
+// the given one (ErrVersion).
+func (s *Session) Delete(ctx context.Context, path string, version int32) error {
+	c, full, err := s.start("delete", path, false)
+	if err != nil {
+		return err
+	}
+	at := c.begin(wire.OpDelete)
+	c.req = wire.PathVersionRequest{Path: full, Version: version}.Append(c.req)
+	wire.EndFrame(c.req, at)
+	return s.doNothing(ctx, c)
+}
+
+// doNothing is do for a call without a result.
+func (s *Session) doNothing(ctx context.Context, c *call) error {
+	if err := s.do(ctx, c); err != nil {
+		return err
+	}
+	c.recycle()
+	return nil
+}
+
+// Sync waits until this server has caught up with what the leader had committed,
+// so that a read behind it sees what any other session was told before. It is
+// no write: a leader that has just lost its quorum may still answer it.
+func (s *Session) Sync(ctx context.Context, path string) error {
+	c, full, err := s.start("sync", path, false)
+	if err != nil {
+		return err
+	}
+	c.frame(wire.OpSync, wire.PathRequest{Path: full})
+	return s.doNothing(ctx, c)
+}
+
+// GetACL returns a znode's ACL. Without PermAdmin the server masks the
+// passwords of digest identities.
+func (s *Session) GetACL(ctx context.Context, path string) (ACL, Stat, error) {
+	c, full, err := s.start("getacl", path, false)
+	if err != nil {
+		return nil, Stat{}, err
+	}
+	c.frame(wire.OpGetACL, wire.PathRequest{Path: full})
+	c.decode = decodeACL
+	if err := s.do(ctx, c); err != nil {
+		return nil, Stat{}, err
+	}
+	acl, st := c.acl, Stat(c.stat)
+	c.recycle()
+	return acl, st, nil
+}
+
+func decodeACL(c *call, _ int, d *wire.Decoder) {
+	var r wire.GetACLResponse
+	r.Decode(d)
+	c.stat = r.Stat
+	for _, a := range r.ACL {
+		c.acl = append(c.acl, Access{Permission(a.Perms), a.Scheme, a.ID})
+	}
+}
+
+// SetACL changes a znode's ACL if its Aversion is the given one (ErrVersion)
+// and returns its new Stat. The ACL must not be empty.
+func (s *Session) SetACL(ctx context.Context, path string, acl ACL, version int32) (Stat, error) {
+	c, full, err := s.start("setacl", path, false)
+	if err != nil {
+		return Stat{}, err
+	}
+	if len(acl) == 0 {
+		c.recycle()
+		return Stat{}, notSent("setacl", path, ErrInvalidACL)
+	}
+	c.frame(wire.OpSetACL, wire.SetACLRequest{Path: full, ACL: acl.wire(), Version: version})
+	return s.doStat(ctx, c)
+}
+
+// AddAuth adds a credential to the connection. Once accepted it joins
+// Config.Auth, so that every later Dial brings it. A server that refuses it
+// closes the connection: the error matches ErrAuth and ErrConnection, and the
+// session is not lost by it.
+func (s *Session) AddAuth(ctx context.Context, auth Auth) error {
+	if !s.usable() {
+		return notSent("addauth", "", ErrClosed)
+	}
+	if err := ctx.Err(); err != nil {
+		return notSent("addauth", "", err)
+	}
+	c, err := s.sendAuth(auth)
+	if err != nil {
+		return notSent("addauth", "", err)
+	}
+	select {
+	case <-c.done:
+	case <-ctx.Done():
+		if c.state.CompareAndSwap(0, abandoned) {
+			return &OpError{Op: "addauth", Err: ctx.Err(), outcome: Lost}
+		}
+		<-c.done
+	}
+	s.w.picked()
+	err = c.err
+	c.recycle()
+	if err == nil {
+		s.mu.Lock()
+		s.conf.Auth = append(s.conf.Auth, auth.clone())
+		s.mu.Unlock()
+	}
+	return err
+}
+
+// WatchMode is the mode of AddWatch.
+type WatchMode int32
+
+const (
+	WatchPersistent = WatchMode(wire.AddWatchPersistent)          // all events of the path
+	WatchRecursive  = WatchMode(wire.AddWatchPersistentRecursive) // Created, Changed, Deleted of the path and all below it
+)
+
+// AddWatch arms a channel that stays armed; the path need not exist. A server
+// does not tell what changed while such a watch moved to another connection:
+// then the channel gets a Gap before any later event. Servers since 3.6.0 know it.
+func (s *Session) AddWatch(ctx context.Context, path string, mode WatchMode, watch chan<- Event) error {
+	c, full, err := s.start("addwatch", path, false)
+	if err != nil {
+		return err
+	}
+	kind := PersistentWatch
+	switch {
+	case watch == nil:
+		err = badArgument("AddWatch without a channel")
+	case mode == WatchRecursive:
+		kind = RecursiveWatch
+	case mode != WatchPersistent:
+		err = badArgument("unknown watch mode %d", int32(mode))
+	}
+	if err != nil {
+		c.recycle()
+		return notSent("addwatch", path, err)
+	}
+	c.frame(wire.OpAddWatch, wire.AddWatchRequest{Path: full, Mode: int32(mode)})
+	c.arms(watch, kind, full)
+	return s.doNothing(ctx, c)
+}
+
+// RemoveWatch disarms a channel at a path, in every kind in which it is armed
+// there; ErrNoWatcher if in none. Events read before are still delivered. The
+// server is asked only to end a persistent watch that nothing else uses.
+func (s *Session) RemoveWatch(ctx context.Context, path string, watch chan<- Event) error {
+	c, full, err := s.start("removewatch", path, false)
+	if err != nil {
+		return err
+	}
+	if watch == nil {
+		c.recycle()
+		return notSent("removewatch", path, ErrNoWatcher)
+	}
+	// The one type that all servers since 3.6 know for a persistent watch; it
+	// takes everything on the path, and nothing else is there.
+	c.frame(wire.OpRemoveWatches, wire.WatcherTypeRequest{Path: full, Type: wire.WatcherAny})
+	c.at, c.gone = full, watch
+	if err := s.doNothing(ctx, c); !errors.Is(err, errRemoved) {
+		return err
+	}
+	return nil
+}
+
+// Ephemerals returns the paths of this session's ephemeral znodes that begin
+// with the prefix, which may end within a name; "" or "/" for all. Servers
+// since 3.6.0 know it.
+func (s *Session) Ephemerals(ctx context.Context, prefix string) ([]string, error) {
+	c, full, err := s.start("ephemerals", "/", false)
+	if err != nil {
+		return nil, err
+	}
+	c.path = prefix
+	if prefix != "" && prefix != "/" {
+		if err := checkPath(strings.TrimSuffix(prefix, "/"), false); err != nil {
+			c.recycle()
+			return nil, notSent("ephemerals", prefix, err)
+		}
+		full = s.conf.Chroot + prefix
+	}
+	c.frame(wire.OpGetEphemerals, wire.PathRequest{Path: full})
+	c.decode = decodeNames
+	if err := s.do(ctx, c); err != nil {
+		return nil, err
+	}
+	paths := c.names[:0]
+	for _, p := range c.names {
+		// The server compares strings: /app is a prefix of /apple too.
+		if p = stripChroot(s.conf.Chroot, p); strings.HasPrefix(p, prefix) {
+			paths = append(paths, p)
+		}
+	}
+	c.recycle()
+	return paths, nil
+}
+
+// AllChildrenNumber returns the number of all znodes below a path. The server
+// walks its whole tree for it. Servers since 3.6.0 know it.
+func (s *Session) AllChildrenNumber(ctx context.Context, path string) (int, error) {
+	c, full, err := s.start("allchildrennumber", path, false)
+	if err != nil {
+		return 0, err
+	}
+	c.frame(wire.OpAllChildrenNumber, wire.PathRequest{Path: full})
+	c.decode = func(c *call, _ int, d *wire.Decoder) { c.num = d.Int32() }
+	if err := s.do(ctx, c); err != nil {
+		return 0, err
+	}
+	n := int(c.num)
+	c.recycle()
+	return n, nil
+}
+
+// AuthInfo is an identity that the server knows of this connection.
+type AuthInfo struct{ Scheme, User string }
+
+// WhoAmI returns the identities of this connection; its IP address is always
+// among them. Servers since 3.7.0 know it.
+func (s *Session) WhoAmI(ctx context.Context) ([]AuthInfo, error) {
+	c, _, err := s.start("whoami", "/", false)
+	if err != nil {
+		return nil, err
+	}
+	c.path = ""
+	c.frame(wire.OpWhoAmI, nil)
+	c.decode = func(c *call, _ int, d *wire.Decoder) {
+		var r wire.WhoAmIResponse
+		r.Decode(d)
+		for _, x := range r.Infos {
+			c.infos = append(c.infos, AuthInfo{x.AuthScheme, x.User})
+		}
+	}
+	if err := s.do(ctx, c); err != nil {
+		return nil, err
+	}
+	infos := c.infos
+	c.recycle()
+	return infos, nil
+}
+
+// configPath is where servers keep the ensemble's configuration. It is never
+// below a chroot, and neither is the path of its event.
+const configPath = "/zookeeper/config"
+
+// GetConfig returns the configuration of the ensemble, as server.N=… lines and
+// its version. The channel is armed for one Changed, whose path is
+// /zookeeper/config under any chroot. Servers since 3.5.0 know it.
+func (s *Session) GetConfig(ctx context.Context, watch chan<- Event) ([]byte, Stat, error) {
+	if !s.usable() {
+		return nil, Stat{}, notSent("getconfig", configPath, ErrClosed)
+	}
+	c := newCall("getconfig", configPath)
+	c.raw = true
+	return s.getData(ctx, c, configPath, watch)
+}
+
+// Reconfig is a change of the ensemble: either servers that join
+// ("server.4=host:2888:3888;2181") and numbers of servers that leave, or all
+// Members of the new ensemble. Version is that of the configuration to change; -1: any.
+type Reconfig struct {
+	Join, Leave, Members []string
+	Version              int64
+}
+
+// Reconfig changes the ensemble and returns its new configuration. It needs
+// reconfigEnabled and a write permission on /zookeeper/config. Servers since
+// 3.5.0 know it.
+func (s *Session) Reconfig(ctx context.Context, change Reconfig) ([]byte, Stat, error) {
+	if !s.usable() {
+		return nil, Stat{}, notSent("reconfig", "", ErrClosed)
+	}
+	if err := change.check(); err != nil {
+		return nil, Stat{}, notSent("reconfig", "", err)
+	}
+	c := newCall("reconfig", "")
+	c.frame(wire.OpReconfig, wire.ReconfigRequest{
+		Joining: joinList(change.Join), Leaving: joinList(change.Leave), NewMembers: joinList(change.Members), ConfigID: change.Version,
+	})
+	c.decode = decodeData
+	if err := s.do(ctx, c); err != nil {
+		return nil, Stat{}, err
+	}
+	data, st := c.data, Stat(c.stat)
+	c.recycle()
+	return data, st, nil
+}
+
+func (r Reconfig) check() error {
+	if incremental := len(r.Join)+len(r.Leave) > 0; incremental == (len(r.Members) > 0) {
+		return badArgument("either servers that join or leave, or all members")
+	}
+	for _, list := range [][]string{r.Join, r.Leave, r.Members} {
+		for _, x := range list {
+			if x == "" || strings.ContainsAny(x, ",\n\r\x00") {
+				return badArgument("bad server %q", x)
+			}
+		}
+	}
+	return nil
+}
+
+// joinList makes a list of the wire; null, which is not empty, for none.
+func joinList(list []string) *string {
+	if len(list) == 0 {
+		return nil
+	}
+	s := strings.Join(list, ",")
+	return &s
+}
+
+// Op is an operation of a Batch.
+type Op interface {
+	// describe names the operation as its method's errors do.
+	describe() (op, path string)
+	// check tells what is wrong with it; batch: outside Multi and MultiRead.
+	check(batch bool) error
+	// frame appends the request for a path as the server knows it.
+	frame(c *call, full string, watch bool) error
+	// decode reads the body of a reply without error.
+	decode(c *call, i int, d *wire.Decoder)
+	// watched returns the channel to arm, and in which kind.
+	watched() (chan<- Event, WatchKind)
+}
+
+// WriteOp is an operation of Multi.
+type WriteOp interface {
+	Op
+	appendMulti(dst []byte, full string) []byte
+}
+
+// ReadOp is an operation of MultiRead.
+type ReadOp interface {
+	Op
+	appendMultiRead(dst []byte, full string) []byte
+}
+
+// CreateOp is Create. In a Batch its Result has a Path, and a Stat where the
+// mode's request returns one (Container and TTL); in a Multi always both, as
+// far as the server tells.
+type CreateOp struct {
+	Path string
+	Data []byte
+	Mode Mode
+	ACL  ACL
+}
+
+// SetOp is Set; its Result has a Stat.
+type SetOp struct {
+	Path    string
+	Data    []byte
+	Version int32
+}
+
+// DeleteOp is Delete.
+type DeleteOp struct {
+	Path    string
+	Version int32
+}
+
+// CheckOp fails with ErrVersion unless the znode has the version. In a Batch it
+// travels as a multi of one.
+type CheckOp struct {
+	Path    string
+	Version int32
+}
+
+// GetOp is Get; its Result has Data and Stat. MultiRead refuses a Watch.
+type GetOp struct {
+	Path  string
+	Watch chan<- Event
+}
+
+// ChildrenOp is Children; its Result has Children, and in a Batch a Stat.
+// MultiRead refuses a Watch.
+type ChildrenOp struct {
+	Path  string
+	Watch chan<- Event
+}
+
+// ExistsOp is Exists, in a Batch only; its Result has a Stat. A missing znode
+// gives ErrNoNode, with the watch armed.
+type ExistsOp struct {
+	Path  string
+	Watch chan<- Event
+}
+
+// Result is the result of one operation. Err is nil or, but for a Multi, an
+// *OpError, with its Outcome.
+type Result struct {
+	Path     string
+	Data     []byte
+	Children []string
+	Stat     Stat
+	Err      error
+}
+
+// Multi executes all operations, or none, in one transaction. When one fails
+// the error is its code, with its path; its Result has that code too, and the
+// others say that they were rolled back (ErrRuntimeInconsistency). Without
+// operations it returns at once.
+func (s *Session) Multi(ctx context.Context, ops ...WriteOp) ([]Result, error) {
+	if !s.usable() {
+		return nil, notSent("multi", "", ErrClosed)
+	}
+	if len(ops) == 0 {
+		return nil, nil
+	}
+	c := newCall("multi", "")
+	at := c.begin(wire.OpMulti)
+	for _, o := range ops {
+		if err := checkOp(o, false); err != nil {
+			c.recycle()
+			_, path := describe(o)
+			return nil, notSent("multi", path, err)
+		}
+		_, path := o.describe()
+		c.req = o.appendMulti(c.req, joinChroot(s.conf.Chroot, path))
+	}
+	c.req = endMulti.Append(c.req)
+	wire.EndFrame(c.req, at)
+	c.decode, c.num = s.decodeMulti, int32(len(ops))
+	if err := s.do(ctx, c); err != nil {
+		return nil, err
+	}
+	res := c.res
+	c.recycle()
+	for i := range res {
+		if err := res[i].Err; err != nil && err != ErrRuntimeInconsistency {
+			_, path := ops[i].describe()
+			return res, &OpError{Op: "multi", Path: path, Err: err, outcome: Answered}
+		}
+	}
+	return res, nil
+}
+
+var endMulti = wire.MultiHeader{Op: wire.OpError, Done: true, Err: -1}
+
+func describe(o Op) (op, path string) {
+	if o == nil {
+		return "", ""
+	}
+	return o.describe()
+}
+
+func checkOp(o Op, batch bool) error {
+	if o == nil {
+		return badArgument("a nil operation")
+	}
+	return o.check(batch)
+}
+
+// decodeMulti reads the reply to a multi or multiRead, whose results have the
+// reply's own types: a server may answer a create2 as a create.
+func (s *Session) decodeMulti(c *call, _ int, d *wire.Decoder) {
+	var r wire.MultiResponse
+	r.Decode(d)
+	if d.Err() != nil {
+		return
+	}
+	if len(r.Results) != int(c.num) {
+		d.Fail(strconv.Itoa(len(r.Results)) + " results for " + strconv.Itoa(int(c.num)) + " operations")
+		return
+	}
+	c.res = make([]Result, len(r.Results))
+	failed := false
+	for i, x := range r.Results {
+		failed = failed || x.Op == wire.OpError
+		c.res[i] = s.result(x)
+	}
+	if failed && c.code == wire.OpMulti {
+		for i := range c.res {
+			if c.res[i].Err == nil {
+				c.res[i] = Result{Err: ErrRuntimeInconsistency}
+			}
+		}
+	}
+}
+
+func (s *Session) result(x wire.MultiResult) Result {
+	r := Result{Stat: Stat(x.Stat), Children: x.Children}
+	if x.Path != "" {
+		r.Path = stripChroot(s.conf.Chroot, x.Path)
+	}
+	if x.Data != nil {
+		r.Data = append([]byte{}, x.Data...)
+	}
+	if x.Err != 0 {
+		r = Result{Err: Code(x.Err)}
+	}
+	return r
+}
+
+// MultiRead executes reads in one round trip, each with its own result; the
+// error is the first of theirs. It is no snapshot. Servers since 3.6.0 know it.
+func (s *Session) MultiRead(ctx context.Context, ops ...ReadOp) ([]Result, error) {
+	if !s.usable() {
+		return nil, notSent("multiread", "", ErrClosed)
+	}
+	if len(ops) == 0 {
+		return nil, nil
+	}
+	c := newCall("multiread", "")
+	at := c.begin(wire.OpMultiRead)
+	for _, o := range ops {
+		err := checkOp(o, false)
+		_, path := describe(o)
+		if err == nil {
+			if watch, _ := o.watched(); watch != nil {
+				err = badArgument("a watch in a MultiRead")
+			}
+		}
+		if err != nil {
+			c.recycle()
+			return nil, notSent("multiread", path, err)
+		}
+		c.req = o.appendMultiRead(c.req, joinChroot(s.conf.Chroot, path))
+	}
+	c.req = endMulti.Append(c.req)
+	wire.EndFrame(c.req, at)
+	c.decode, c.num = s.decodeMulti, int32(len(ops))
+	if err := s.do(ctx, c); err != nil {
+		return nil, err
+	}
+	res := c.res
+	c.recycle()
+	var first error
+	for i := range res {
+		if code, ok := res[i].Err.(Code); ok {
+			_, path := ops[i].describe()
+			res[i].Err = &OpError{Op: "multiread", Path: path, Err: code, outcome: Answered}
+			if first == nil {
+				first = res[i].Err
+			}
+		}
+	}
+	return res, first
+}
+
+// Batch sends all operations at once and waits for the last answer. They are
+// executed in order, and independently: every Result says what became of its
+// operation, and the error is the first of theirs. All are checked before the
+// first is sent. Data of up to 64 KiB shares its memory with that of other
+// results: who keeps little of much should clone it.
+func (s *Session) Batch(ctx context.Context, ops ...Op) ([]Result, error) {
+	if !s.usable() {
+		return nil, notSent("batch", "", ErrClosed)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, notSent("batch", "", err)
+	}
+	if len(ops) == 0 {
+		return nil, nil
+	}
+	c := &call{op: "batch", code: wire.OpNotification, done: make(chan struct{}, 1), ops: ops, chroot: s.conf.Chroot, n: int32(len(ops)), res: make([]Result, len(ops))}
+	if err := s.encodeBatch(c); err != nil {
+		return nil, err
+	}
+	c.decode = decodeBatch
+	sent, err := s.submitBatch(ctx, c)
+	res := s.awaitBatch(ctx, c, sent, err)
+	for i := range res {
+		if res[i].Err != nil {
+			return res, res[i].Err
+		}
+	}
+	return res, nil
+}
+
+// encodeBatch checks and frames all operations.
+func (s *Session) encodeBatch(c *call) error {
+	for _, o := range c.ops {
+		name, path := describe(o)
+		err := checkOp(o, true)
+		at := len(c.req)
+		if err == nil {
+			watch, _ := o.watched()
+			c.arming = c.arming || watch != nil
+			err = o.frame(c, joinChroot(s.conf.Chroot, path), watch != nil)
+		}
+		if n := len(c.req) - at - 4; err == nil && n > s.conf.MaxRequest {
+			err = tooLarge(n, s.conf.MaxRequest)
+		}
+		if err != nil {
+			return notSent(name, path, err)
+		}
+	}
+	return nil
+}
+
+// submitBatch queues the frames as slots allow and returns how many it queued.
+func (s *Session) submitBatch(ctx context.Context, c *call) (int, error) {
+	if s.slots == nil {
+		if err := s.submit(ctx, c, c.req, c.n); err != nil {
+			return 0, err
+		}
+		return len(c.ops), nil
+	}
+	sent, from, to := 0, 0, 0 // frames queued; c.req[from:to] holds those that have slots
+	held := 0
+	send := func() error {
+		if held == 0 {
+			return nil
+		}
+		c.base = sent
+		if err := s.submit(ctx, c, c.req[from:to], int32(held)); err != nil {
+			s.release(int32(held))
+			return err
+		}
+		sent += held
+		held, from = 0, to
+		return nil
+	}
+	for to < len(c.req) {
+		select {
+		case s.slots <- struct{}{}:
+		default:
+			if err := send(); err != nil {
+				return sent, err
+			}
+			if err := s.acquire(ctx); err != nil {
+				return sent, err
+			}
+		}
+		held++
+		to += 4 + wire.FrameLen(c.req[to:])
+	}
+	return sent, send()
+}
+
+// awaitBatch waits for the last answer and returns the results. err is why not
+// all frames were queued.
+func (s *Session) awaitBatch(ctx context.Context, c *call, sent int, err error) []Result {
+	if err == nil {
+		select {
+		case <-c.done:
+			s.w.picked()
+			return c.res
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+	} else if sent > 0 && ctx.Err() == nil {
+		// The session ended: what was sent is answered for by the reader.
+		select {
+		case <-c.done:
+			s.w.picked()
+		case <-s.done:
+			select {
+			case <-c.done:
+				s.w.picked()
+			default:
+			}
+		}
+		for i := sent; i < len(c.ops); i++ {
+			name, path := c.ops[i].describe()
+			c.res[i] = Result{Err: notSent(name, path, err)}
+		}
+		return c.res
+	}
+	for {
+		k := c.state.Load()
+		if k&abandoned != 0 || int(k) == len(c.ops) {
+			<-c.done
+			s.w.picked()
+			return c.res
+		}
+		if !c.state.CompareAndSwap(k, k|abandoned) {
+			continue
+		}
+		res := make([]Result, len(c.ops)) // the reader may be writing into its own
+		copy(res, c.res[:k])
+		for i := int(k); i < len(res); i++ {
+			name, path := c.ops[i].describe()
+			e := &OpError{Op: name, Path: path, Err: err, outcome: NotSent}
+			if i < sent {
+				e.outcome = Lost
+			}
+			res[i].Err = e
+		}
+		return res
+	}
+}
+
+// batchReply settles operation i of a Batch.
+func (s *Session) batchReply(c *call, i int, code Code, ended bool) {
+	o, r := c.ops[i], &c.res[i]
+	if r.Path != "" {
+		r.Path = stripChroot(s.conf.Chroot, r.Path)
+	}
+	name, path := o.describe()
+	watch, kind := o.watched()
+	if code == 0 {
+		if inner, ok := r.Err.(Code); ok { // of a CheckOp, whose multi was answered without an error
+			r.Err = &OpError{Op: name, Path: path, Err: inner, outcome: Answered}
+		}
+	} else {
+		r.Err = &OpError{Op: name, Path: path, Err: code, outcome: Answered, ended: ended}
+		if _, ok := o.(ExistsOp); !ok || code != ErrNoNode {
+			return
+		}
+		kind = ExistsWatch
+	}
+	if watch != nil {
+		s.w.arm(joinChroot(s.conf.Chroot, path), kind, false, watch)
+	}
+}
+
+// failBatch ends a run of a Batch's frames with the connection.
+func (s *Session) failBatch(p pending, end error, sent int64, last bool) {
+	c := p.c
+	k := c.state.Load()
+	if k&abandoned == 0 {
+		if !c.state.CompareAndSwap(k, k|abandoned) {
+			return
+		}
+		c.num = int32(k) // the first result that the reader fails
+		c.str = "ended"
+	} else if c.str != "ended" {
+		return // given up by its caller
+	}
+	// p.off is the place of the run's first frame; answered ones of the run are skipped.
+	first := int(c.num)
+	at, off := 0, p.off
+	for range first {
+		at += 4 + wire.FrameLen(c.req[at:])
+	}
+	for range p.n {
+		name, path := c.ops[first].describe()
+		e := &OpError{Op: name, Path: path, Err: end, outcome: NotSent}
+		if off < sent {
+			e.outcome = Lost
+		}
+		c.res[first] = Result{Err: e}
+		n := 4 + wire.FrameLen(c.req[at:])
+		at, off = at+n, off+int64(n)
+		first++
+	}
+	c.num = int32(first)
+	if last {
+		s.w.answer(c)
+	}
+}
+
+const arenaBlock = 64 << 10
+
+// keep copies data into the batch's arena.
+func (c *call) keep(b []byte) []byte {
+	switch {
+	case b == nil:
+		return nil
+	case len(b) > arenaBlock/4:
+		return append(make([]byte, 0, len(b)), b...)
+	case len(b) > cap(c.arena)-len(c.arena):
+		left := len(b) * len(c.ops) // what the rest may take, if it is like this one
+		c.arena = make([]byte, 0, min(arenaBlock, max(left, len(b))))
+	}
+	at := len(c.arena)
+	c.arena = append(c.arena, b...)
+	return c.arena[at:len(c.arena):len(c.arena)]
+}
+
+func decodeBatch(c *call, i int, d *wire.Decoder) { c.ops[i].decode(c, i, d) }
+
+// frameMulti frames one operation as a multi of its own.
+func frameMulti(c *call, o WriteOp, full string) {
+	at := c.begin(wire.OpMulti)
+	c.req = endMulti.Append(o.appendMulti(c.req, full))
+	wire.EndFrame(c.req, at)
+}
+
+func appendMultiOp(dst []byte, op wire.Op, body interface{ Append([]byte) []byte }) []byte {
+	return body.Append(wire.MultiHeader{Op: op, Err: -1}.Append(dst))
+}
+
+func (o CreateOp) describe() (string, string)         { return "create", o.Path }
+func (o CreateOp) watched() (chan<- Event, WatchKind) { return nil, 0 }
+
+func (o CreateOp) check(bool) error {
+	if err := checkPath(o.Path, o.Mode.sequential()); err != nil {
+		return err
+	}
+	if len(o.ACL) == 0 {
+		return ErrInvalidACL
+	}
+	_, err := o.Mode.op(false)
+	return err
+}
+
+func (o CreateOp) frame(c *call, full string, _ bool) error {
+	op, err := o.Mode.op(false)
+	if err != nil {
+		return err
+	}
+	at := c.begin(op)
+	c.req = appendCreate(c.req, op, full, o)
+	wire.EndFrame(c.req, at)
+	return nil
+}
+
+func (o CreateOp) decode(c *call, i int, d *wire.Decoder) {
+	r := &c.res[i]
+	r.Path = d.String()
+	if op, _ := o.Mode.op(false); op != wire.OpCreate {
+		r.Stat = readStat(d)
+	}
+}
+
+func readStat(d *wire.Decoder) Stat {
+	var st wire.Stat
+	st.Decode(d)
+	return Stat(st)
+}
+
+func (o CreateOp) appendMulti(dst []byte, full string) []byte {
+	op, _ := o.Mode.op(true)
+	return appendCreate(wire.MultiHeader{Op: op, Err: -1}.Append(dst), op, full, o)
+}
+
+func (o SetOp) describe() (string, string)         { return "set", o.Path }
+func (o SetOp) watched() (chan<- Event, WatchKind) { return nil, 0 }
+func (o SetOp) check(bool) error                   { return checkPath(o.Path, false) }
+
+func (o SetOp) request(full string) wire.SetDataRequest {
+	return wire.SetDataRequest{Path: full, Data: o.Data, Version: o.Version}
+}
+
+func (o SetOp) frame(c *call, full string, _ bool) error {
+	at := c.begin(wire.OpSetData)
+	c.req = o.request(full).Append(c.req)
+	wire.EndFrame(c.req, at)
+	return nil
+}
+
+func (o SetOp) decode(c *call, i int, d *wire.Decoder) { c.res[i].Stat = readStat(d) }
+
+func (o SetOp) appendMulti(dst []byte, full string) []byte {
+	return appendMultiOp(dst, wire.OpSetData, o.request(full))
+}
+
+func (o DeleteOp) describe() (string, string)         { return "delete", o.Path }
+func (o DeleteOp) watched() (chan<- Event, WatchKind) { return nil, 0 }
+func (o DeleteOp) check(bool) error                   { return checkPath(o.Path, false) }
+func (o DeleteOp) decode(*call, int, *wire.Decoder)   {}
+
+func (o DeleteOp) request(full string) wire.PathVersionRequest {
+	return wire.PathVersionRequest{Path: full, Version: o.Version}
+}
+
+func (o DeleteOp) frame(c *call, full string, _ bool) error {
+	at := c.begin(wire.OpDelete)
+	c.req = o.request(full).Append(c.req)
+	wire.EndFrame(c.req, at)
+	return nil
+}
+
+func (o DeleteOp) appendMulti(dst []byte, full string) []byte {
+	return appendMultiOp(dst, wire.OpDelete, o.request(full))
+}
+
+func (o CheckOp) describe() (string, string)         { return "check", o.Path }
+func (o CheckOp) watched() (chan<- Event, WatchKind) { return nil, 0 }
+func (o CheckOp) check(bool) error                   { return checkPath(o.Path, false) }
+
+func (o CheckOp) frame(c *call, full string, _ bool) error {
+	frameMulti(c, o, full)
+	return nil
+}
+
+func (o CheckOp) decode(c *call, i int, d *wire.Decoder) {
+	var r wire.MultiResponse
+	r.Decode(d)
+	if d.Err() == nil && len(r.Results) != 1 {
+		d.Fail(strconv.Itoa(len(r.Results)) + " results for 1 operation")
+		return
+	}
+	if d.Err() == nil && r.Results[0].Err != 0 {
+		c.res[i].Err = Code(r.Results[0].Err)
+	}
+}
+
+func (o CheckOp) appendMulti(dst []byte, full string) []byte {
+	return appendMultiOp(dst, wire.OpCheck, wire.PathVersionRequest{Path: full, Version: o.Version})
+}
+
+func (o GetOp) describe() (string, string)         { return "get", o.Path }
+func (o GetOp) watched() (chan<- Event, WatchKind) { return o.Watch, DataWatch }
+func (o GetOp) check(bool) error                   { return checkPath(o.Path, false) }
+
+func (o GetOp) frame(c *call, full string, watch bool) error {
+	c.pathWatch(wire.OpGetData, full, watch)
+	return nil
+}
+
+func (o GetOp) decode(c *call, i int, d *wire.Decoder) {
+	b := d.Buffer()
+	c.res[i].Stat = readStat(d)
+	if d.Err() == nil {
+		c.res[i].Data = c.keep(b)
+	}
+}
+
+func (o GetOp) appendMultiRead(dst []byte, full string) []byte {
+	return appendMultiOp(dst, wire.OpGetData, wire.PathWatchRequest{Path: full})
+}
+
+func (o ChildrenOp) describe() (string, string)         { return "children", o.Path }
+func (o ChildrenOp) watched() (chan<- Event, WatchKind) { return o.Watch, ChildWatch }
+func (o ChildrenOp) check(bool) error                   { return checkPath(o.Path, false) }
+
+func (o ChildrenOp) frame(c *call, full string, watch bool) error {
+	c.pathWatch(wire.OpGetChildren2, full, watch)
+	return nil
+}
+
+func (o ChildrenOp) decode(c *call, i int, d *wire.Decoder) {
+	c.res[i].Children = d.Strings()
+	c.res[i].Stat = readStat(d)
+}
+
+func (o ChildrenOp) appendMultiRead(dst []byte, full string) []byte {
+	return appendMultiOp(dst, wire.OpGetChildren, wire.PathWatchRequest{Path: full})
+}
+
+func (o ExistsOp) describe() (string, string)         { return "exists", o.Path }
+func (o ExistsOp) watched() (chan<- Event, WatchKind) { return o.Watch, DataWatch }
+
+func (o ExistsOp) check(batch bool) error {
+	if !batch {
+		return badArgument("an ExistsOp outside a Batch")
+	}
+	return checkPath(o.Path, false)
+}
+
+func (o ExistsOp) frame(c *call, full string, watch bool) error {
+	c.pathWatch(wire.OpExists, full, watch)
+	return nil
+}
+
+func (o ExistsOp) decode(c *call, i int, d *wire.Decoder) { c.res[i].Stat = readStat(d) }
+
+// joinChroot returns the path as the server knows it.
+func joinChroot(chroot, path string) string {
+	switch {
+	case chroot == "":
+		return path
+	case path == "/":
+		return chroot
+	}
+	return chroot + path
+}
+
+// stripChroot returns the path as the application knows it. One that is not
+// below the chroot is left as it is.
+func stripChroot(chroot, path string) string {
+	if chroot == "" || !strings.HasPrefix(path, chroot) {
+		return path
+	}
+	switch rest := path[len(chroot):]; {
+	case rest == "":
+		return "/"
+	case rest[0] == '/':
+		return rest
+	}
+	return path
+}
+
+// checkPath applies the rules of the server's PathUtils, so that a bad path is
+// refused before a byte is written. A sequential create may end in a slash.
+func checkPath(path string, sequential bool) error {
+	switch {
+	case path == "":
+		return badPath("it is empty")
+	case path[0] != '/':
+		return badPath("it does not start with /")
+	case path == "/" && !sequential:
+		return nil
+	}
+	start := 1 // of the component under way
+	for i := 1; i <= len(path); i++ {
+		if i == len(path) || path[i] == '/' {
+			switch name := path[start:i]; {
+			case name == "" && i == len(path):
+				if !sequential {
+					return badPath("it ends with /")
+				}
+			case name == "":
+				return badPath("an empty name at byte " + strconv.Itoa(i))
+			case (name == "." || name == "..") && !(sequential && i == len(path)):
+				return badPath("a relative name at byte " + strconv.Itoa(start))
+			}
+			start = i + 1
+			continue
+		}
+		c := path[i]
+		if c >= ' ' && c < 0x7f {
+			continue
+		}
+		if c < utf8.RuneSelf {
+			return badPath("a control character at byte " + strconv.Itoa(i))
+		}
+		r, n := utf8.DecodeRuneInString(path[i:])
+		switch {
+		case r == utf8.RuneError && n == 1:
+			return badPath("invalid UTF-8 at byte " + strconv.Itoa(i))
+		case r <= 0x9f, r >= 0xd800 && r <= 0xf8ff, r >= 0xfff0:
+			return badPath("an illegal character at byte " + strconv.Itoa(i))
+		}
+		i += n - 1
+	}
+	return nil
+}

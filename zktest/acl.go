@@ -1,0 +1,173 @@
+package zktest
+
+import (
+	"crypto/sha1"
+	"encoding/base64"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/seed-9f8420c6/zk/wire"
+)
+
+// acl is an access control list that nodes share; it never changes.
+type acl struct{ entries []wire.ACL }
+
+var (
+	openACL = &acl{[]wire.ACL{{Perms: wire.PermAll, Scheme: "world", ID: "anyone"}}}
+	readACL = &acl{[]wire.ACL{{Perms: wire.PermRead, Scheme: "world", ID: "anyone"}}}
+)
+
+// identity is one of the names that a connection has proved (Id).
+type identity struct{ scheme, id string }
+
+// digestID turns "user:password" into the id of a digest ACL.
+func digestID(credential string) string {
+	user, _, _ := strings.Cut(credential, ":")
+	sum := sha1.Sum([]byte(credential))
+	return user + ":" + base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// allowed says whether one of ids may do perm (ZooKeeperServer.checkACL).
+func (a *acl) allowed(perm int32, ids []identity) bool {
+	if len(a.entries) == 0 {
+		return true
+	}
+	for _, e := range a.entries {
+		if e.Perms&perm != 0 && e.Scheme == "world" && e.ID == "anyone" {
+			return true
+		}
+	}
+	for _, id := range ids {
+		if id.scheme == "super" {
+			return true
+		}
+		for _, e := range a.entries {
+			if e.Perms&perm != 0 && e.Scheme == id.scheme && matches(id, e.ID) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// matches says whether id is meant by the expression of an ACL of its scheme.
+func matches(id identity, expr string) bool {
+	if id.scheme != "ip" {
+		return id.id == expr
+	}
+	addr, err := netip.ParseAddr(id.id)
+	if err != nil {
+		return false
+	}
+	prefix, ok := parseIP(expr)
+	return ok && prefix.Contains(addr)
+}
+
+// parseIP reads "addr" or "addr/bits".
+func parseIP(expr string) (netip.Prefix, bool) {
+	host, bits, cut := strings.Cut(expr, "/")
+	addr, err := netip.ParseAddr(host)
+	if err != nil || addr.Zone() != "" {
+		return netip.Prefix{}, false
+	}
+	n := addr.BitLen()
+	if cut {
+		if n, err = strconv.Atoi(bits); err != nil || n < 0 || n > addr.BitLen() {
+			return netip.Prefix{}, false
+		}
+	}
+	return netip.PrefixFrom(addr, n), true
+}
+
+// validID says whether an ACL of this scheme may have this id (AuthenticationProvider.isValid).
+func validID(scheme, id string) bool {
+	switch scheme {
+	case "digest":
+		// Java's split drops empty strings at the end only.
+		parts := strings.Split(strings.TrimRight(id, ":"), ":")
+		return len(parts) == 2
+	case "ip":
+		_, ok := parseIP(id)
+		return ok
+	}
+	return false
+}
+
+// authenticates says whether an "auth" ACL stands for identities of this scheme.
+func authenticates(scheme string) bool { return scheme == "digest" }
+
+// fixACL checks an ACL from a request and expands what is relative to the
+// identities of the connection (PrepRequestProcessor.fixupACL).
+func (e *Ensemble) fixACL(list []wire.ACL, ids []identity) (*acl, int32) {
+	if len(list) == 1 && list[0] == openACL.entries[0] {
+		return openACL, 0
+	}
+	fixed := make([]wire.ACL, 0, len(list))
+	for i, a := range list {
+		if slices.Contains(list[:i], a) {
+			continue
+		}
+		switch {
+		case a.Scheme == "world" && a.ID == "anyone":
+			fixed = append(fixed, a)
+		case a.Scheme == "auth":
+			n := len(fixed)
+			for _, id := range ids {
+				if authenticates(id.scheme) {
+					fixed = append(fixed, wire.ACL{Perms: a.Perms, Scheme: id.scheme, ID: id.id})
+				}
+			}
+			if len(fixed) == n {
+				return nil, wire.ErrInvalidACL
+			}
+		case validID(a.Scheme, a.ID):
+			fixed = append(fixed, a)
+		default:
+			return nil, wire.ErrInvalidACL
+		}
+	}
+	if len(fixed) == 0 {
+		return nil, wire.ErrInvalidACL
+	}
+	return e.internACL(fixed), 0
+}
+
+// internACL returns the one acl for a list, as a million nodes usually have a handful.
+func (e *Ensemble) internACL(list []wire.ACL) *acl {
+	var key []byte
+	for _, a := range list {
+		key = a.Append(key)
+	}
+	if a := e.acls[string(key)]; a != nil {
+		return a
+	}
+	a := &acl{list}
+	e.acls[string(key)] = a
+	return a
+}
+
+// masked hides the digests from a reader who may not change the ACL.
+func masked(list []wire.ACL) []wire.ACL {
+	m := slices.Clone(list)
+	for i := range m {
+		if m[i].Scheme == "digest" {
+			user, _, _ := strings.Cut(m[i].ID, ":")
+			m[i].ID = user + ":x"
+		}
+	}
+	return m
+}
+
+// userName is the part of an identity that whoAmI tells.
+func (id identity) userName() string {
+	switch id.scheme {
+	case "digest":
+		user, _, _ := strings.Cut(id.id, ":")
+		return user
+	case "super":
+		return ""
+	}
+	return id.id
+}

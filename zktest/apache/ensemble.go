@@ -1,0 +1,344 @@
+package apache
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha1"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Config says what to start. Its zero value is one server of the newest release.
+type Config struct {
+	Release    Release           // empty: V3_9
+	Members    int               // servers; zero: 1, which stands alone. Three or more form an ensemble
+	Settings   map[string]string // lines of zoo.cfg, over the ones that are set anyway
+	Properties map[string]string // Java system properties ("zookeeper.enforceQuota"), likewise
+	HeapMB     int               // heap of each server in MiB; zero: 128
+	Dir        string            // for data and logs, kept after Close; empty: a temporary one
+	Log        io.Writer         // gets every server's log as it is written; nil: none, but see Server.Logs
+}
+
+// Ensemble is a set of servers that share their data. Its methods may be
+// called by several goroutines.
+type Ensemble struct {
+	conf    Config
+	in      Installed
+	dir     string
+	servers []*Server
+	forks   chan func() // run on one thread, see forker
+	close   func() error
+}
+
+// startTimeout bounds waits whose context has no deadline. Three servers take
+// about a second on an idle machine.
+const startTimeout = 60 * time.Second
+
+// tick is the servers' tickTime: half a second makes elections quick, and
+// sessions of a second possible.
+const tick = 500 * time.Millisecond
+
+// Start starts servers and waits until all of them serve: until ctx is done,
+// or for a minute when ctx has no deadline. Close stops them. On Linux they
+// also die with the calling process.
+func Start(ctx context.Context, conf Config) (*Ensemble, error) {
+	if conf.Release == "" {
+		conf.Release = V3_9
+	}
+	if conf.Members == 0 {
+		conf.Members = 1
+	}
+	if conf.Members < 0 || conf.Members == 2 {
+		return nil, fmt.Errorf("an ensemble of %d: it takes 1, or 3 or more, members", conf.Members)
+	}
+	if conf.HeapMB == 0 {
+		conf.HeapMB = 128
+	}
+	in, err := Find(conf.Release)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := withDeadline(ctx)
+	defer cancel()
+
+	// A port that was free may be taken by the time the server binds it.
+	for try := 1; ; try++ {
+		e, err := start(ctx, conf, in)
+		if err == nil || try == 5 || !errors.Is(err, errPortTaken) {
+			return e, err
+		}
+	}
+}
+
+func start(ctx context.Context, conf Config, in Installed) (e *Ensemble, err error) {
+	e = &Ensemble{conf: conf, in: in, dir: conf.Dir, forks: make(chan func())}
+	if e.dir == "" {
+		if e.dir, err = os.MkdirTemp("", "zk-apache-"); err != nil {
+			return nil, err
+		}
+	}
+	e.close = sync.OnceValue(e.shut)
+	go forker(e.forks)
+	defer func() {
+		if err != nil {
+			e.Close()
+			e = nil
+		}
+	}()
+
+	ports, err := freePorts(3 * conf.Members)
+	if err != nil {
+		return e, err
+	}
+	for i := range conf.Members {
+		e.servers = append(e.servers, &Server{
+			e:     e,
+			id:    i + 1,
+			dir:   filepath.Join(e.dir, strconv.Itoa(i+1)),
+			ports: ports[3*i : 3*i+3],
+			log:   e.logWriter(i + 1),
+		})
+	}
+	for _, s := range e.servers {
+		if err := s.writeConfig(); err != nil {
+			return e, err
+		}
+		if err := s.Start(); err != nil {
+			return e, err
+		}
+	}
+	return e, e.WaitServing(ctx)
+}
+
+// Addrs returns the members' client addresses, host:port.
+func (e *Ensemble) Addrs() []string {
+	var addrs []string
+	for _, s := range e.servers {
+		addrs = append(addrs, s.Addr())
+	}
+	return addrs
+}
+
+// Len returns the number of members.
+func (e *Ensemble) Len() int { return len(e.servers) }
+
+// Member returns member i, counted from 0.
+func (e *Ensemble) Member(i int) *Server { return e.servers[i] }
+
+// Release returns the release that all members run.
+func (e *Ensemble) Release() Release { return e.conf.Release }
+
+// Leader returns the index of the member that leads, or of the one that stands
+// alone. It fails while there is none.
+func (e *Ensemble) Leader() (int, error) {
+	for i, s := range e.servers {
+		if m := s.mode(context.Background()); m == "leader" || m == "standalone" {
+			return i, nil
+		}
+	}
+	return 0, errors.New("no member leads")
+}
+
+// WaitServing waits until every member whose process runs serves, at most
+// until ctx is done, or a minute when ctx has no deadline. It fails early when
+// a process ends, and its error shows the end of that member's log.
+func (e *Ensemble) WaitServing(ctx context.Context) error {
+	ctx, cancel := withDeadline(ctx)
+	defer cancel()
+	waited := 0
+	for _, s := range e.servers {
+		if !s.Running() {
+			continue
+		}
+		if err := s.waitServing(ctx); err != nil {
+			return err
+		}
+		waited++
+	}
+	if waited == 0 {
+		return errors.New("no member runs")
+	}
+	return nil
+}
+
+// Close kills all members, waits for them, and removes a temporary folder.
+// Closing again does nothing.
+func (e *Ensemble) Close() error { return e.close() }
+
+func (e *Ensemble) shut() error {
+	var errs []error
+	for _, s := range e.servers {
+		s.mu.Lock()
+		s.closed = true // so that nobody sends to forks any more
+		errs = append(errs, s.killLocked())
+		s.mu.Unlock()
+	}
+	close(e.forks)
+	if e.conf.Dir == "" {
+		errs = append(errs, os.RemoveAll(e.dir))
+	}
+	return errors.Join(errs...)
+}
+
+// forker runs what it receives on one thread of its own. Linux kills a child
+// whose parent-death signal is set when the *thread* that forked it ends, and
+// the Go runtime may end threads. This one lives as long as the Ensemble.
+func forker(forks <-chan func()) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for f := range forks {
+		f()
+	}
+}
+
+// writeConfig writes the folder, myid and zoo.cfg of a member.
+func (s *Server) writeConfig() error {
+	if err := os.MkdirAll(filepath.Join(s.dir, "data"), 0o755); err != nil {
+		return err
+	}
+	conf := s.e.conf
+	cfg := map[string]string{
+		"dataDir":                filepath.Join(s.dir, "data"),
+		"tickTime":               strconv.FormatInt(tick.Milliseconds(), 10),
+		"initLimit":              "20", // ticks
+		"syncLimit":              "6",
+		"minSessionTimeout":      "500", // ms
+		"maxSessionTimeout":      "60000",
+		"maxClientCnxns":         "0", // no limit
+		"admin.enableServer":     "false",
+		"reconfigEnabled":        "true",
+		"4lw.commands.whitelist": "*",
+	}
+	// Up to 3.4 the client's port has lines of its own. Later releases take it from the
+	// server lines, where reconfiguration needs it.
+	old := conf.Release == V3_4
+	if old || conf.Members == 1 {
+		cfg["clientPortAddress"] = "127.0.0.1"
+		cfg["clientPort"] = strconv.Itoa(s.ports[0])
+	}
+	if conf.Members > 1 {
+		for _, m := range s.e.servers {
+			line := fmt.Sprintf("127.0.0.1:%d:%d", m.ports[1], m.ports[2])
+			if !old {
+				line += fmt.Sprintf(":participant;127.0.0.1:%d", m.ports[0])
+			}
+			cfg["server."+strconv.Itoa(m.id)] = line
+		}
+	}
+	maps.Copy(cfg, conf.Settings)
+	var text strings.Builder
+	for _, k := range slices.Sorted(maps.Keys(cfg)) {
+		fmt.Fprintf(&text, "%s=%s\n", k, cfg[k])
+	}
+	if err := os.WriteFile(filepath.Join(s.dir, "data", "myid"), []byte(strconv.Itoa(s.id)+"\n"), 0o644); err != nil {
+		return err
+	}
+	return os.WriteFile(s.configFile(), []byte(text.String()), 0o644)
+}
+
+// javaArgs returns the arguments of the java command that runs a member.
+func (s *Server) javaArgs() []string {
+	conf := s.e.conf
+	super := sha1.Sum([]byte(SuperCredential))
+	user, _, _ := strings.Cut(SuperCredential, ":")
+	props := map[string]string{
+		"zookeeper.forceSync":                                "no",
+		"zookeeper.preAllocSize":                             "64", // KiB, of each transaction log
+		"zookeeper.extendedTypesEnabled":                     "true",
+		"zookeeper.enforceQuota":                             "true",
+		"zookeeper.admin.enableServer":                       "false",
+		"zookeeper.4lw.commands.whitelist":                   "*",
+		"znode.container.checkIntervalMs":                    "500",  // of TTL and container nodes
+		"zookeeper.jmx.log4j.disable":                        "true", // 3.4 insists on log4j otherwise
+		"readonlymode.enabled":                               "true",
+		"java.awt.headless":                                  "true",
+		"org.slf4j.simpleLogger.showDateTime":                "true",
+		"org.slf4j.simpleLogger.dateTimeFormat":              "HH:mm:ss.SSS",
+		"org.slf4j.simpleLogger.showShortLogName":            "true",
+		"zookeeper.DigestAuthenticationProvider.superDigest": user + ":" + base64.StdEncoding.EncodeToString(super[:]),
+	}
+	maps.Copy(props, conf.Properties)
+	// Serial collector and first-level compiler: quick to start, and few threads on a small machine.
+	args := []string{fmt.Sprintf("-Xmx%dm", conf.HeapMB), "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"}
+	for _, k := range slices.Sorted(maps.Keys(props)) {
+		args = append(args, "-D"+k+"="+props[k])
+	}
+	return append(args, "-cp", s.e.in.classPath(),
+		"org.apache.zookeeper.server.quorum.QuorumPeerMain", s.configFile())
+}
+
+// freePorts returns n ports that are free on 127.0.0.1. It stays below the
+// ranges from which systems number outgoing connections, or such a connection
+// could hold a port while its server is down.
+func freePorts(n int) ([]int, error) {
+	const low, high = 12000, 32000
+	var ports []int
+	for range 100 * n {
+		port := low + rand.IntN(high-low)
+		if slices.Contains(ports, port) {
+			continue
+		}
+		l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port))
+		if err != nil {
+			continue
+		}
+		l.Close()
+		if ports = append(ports, port); len(ports) == n {
+			return ports, nil
+		}
+	}
+	return nil, errors.New("no free ports on 127.0.0.1")
+}
+
+// withDeadline gives ctx a deadline if it has none.
+func withDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, startTimeout)
+}
+
+// logWriter returns where a member's log goes besides its file: to Config.Log,
+// line by line, each with the member's number. It is nil without Config.Log.
+func (e *Ensemble) logWriter(id int) io.Writer {
+	if e.conf.Log == nil {
+		return nil
+	}
+	return &lineWriter{w: e.conf.Log, mu: &logMu, prefix: "server " + strconv.Itoa(id) + ": "}
+}
+
+var logMu sync.Mutex // of all Config.Logs: members share one, and so may ensembles
+
+type lineWriter struct {
+	w      io.Writer
+	mu     *sync.Mutex
+	prefix string
+	rest   []byte // a line without its end yet
+}
+
+func (l *lineWriter) Write(p []byte) (int, error) {
+	l.rest = append(l.rest, p...)
+	for {
+		line, rest, ok := bytes.Cut(l.rest, []byte("\n"))
+		if !ok {
+			return len(p), nil
+		}
+		l.mu.Lock()
+		fmt.Fprintf(l.w, "%s%s\n", l.prefix, line)
+		l.mu.Unlock()
+		l.rest = rest
+	}
+}

@@ -1,0 +1,402 @@
+package zktest
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/seed-9f8420c6/zk/wire"
+)
+
+// Sizes of a connection's buffers. Larger frames get larger buffers for as long as they last.
+const (
+	readSize   = 16 << 10
+	keepBuffer = 64 << 10
+)
+
+// sessionlessTimeout is how long a connection may take to introduce itself.
+const sessionlessTimeout = 10 * time.Second
+
+// conn is one client connection. One goroutine reads and executes requests. It
+// writes the replies when its input is drained; events from other connections
+// start a goroutine that writes, unless one writes already.
+type conn struct {
+	ens    *Ensemble
+	member *Member
+	nc     net.Conn
+	number int64
+	in     frameReader
+	done   chan struct{} // closed by drop
+
+	toClient Limit // used by whoever writes
+
+	// Guarded by ens.mu.
+	ids      []identity // the first is the client's address
+	session  *session   // nil before the handshake
+	timeout  time.Duration
+	out      []byte // frames that wait to be written
+	spare    []byte
+	writing  bool // a goroutine owns the right to write
+	busy     bool // the reader executes requests and will write when it is through
+	closing  bool // ends when out is written
+	dead     bool
+	stalled  bool   // nothing more is queued
+	withhold bool   // a fault swallows the reply of the request in execution
+	farewell string // why it is closing
+}
+
+func newConn(m *Member, nc net.Conn) *conn {
+	c := &conn{ens: m.ens, member: m, nc: nc, done: make(chan struct{})}
+	c.in = frameReader{src: nc, max: m.ens.opts.MaxFrame}
+	host, _, err := net.SplitHostPort(nc.RemoteAddr().String())
+	if err != nil {
+		host = "127.0.0.1" // in memory
+	}
+	c.ids = []identity{{"ip", host}}
+	return c
+}
+
+func (c *conn) serve() {
+	e := c.ens
+	defer e.wg.Done()
+	c.nc.SetReadDeadline(time.Now().Add(sessionlessTimeout))
+	err := c.readLoop()
+	e.mu.Lock()
+	e.now = time.Now()
+	silent := c.stalled
+	if !c.closing || silent {
+		c.drop(err.Error())
+	}
+	e.mu.Unlock()
+	if silent {
+		// The client must not notice: swallow what it sends until it gives up.
+		_, _ = io.Copy(io.Discard, c.nc)
+		c.nc.Close()
+		e.mu.Lock()
+		delete(e.conns, c)
+		e.mu.Unlock()
+	}
+}
+
+var (
+	errEnded   = errors.New("connection ended")
+	errNoFrame = errors.New("client closed the connection before its first frame")
+)
+
+// readLoop executes requests until the connection ends.
+func (c *conn) readLoop() error {
+	if word, err := c.in.fourLetterWord(); err != nil {
+		return err
+	} else if word != "" {
+		c.fourLetter(word)
+		return errors.New("four-letter word " + word)
+	}
+	for {
+		if err := c.executeBuffered(); err != nil {
+			return err
+		}
+		if c.in.limit.reached() {
+			if !c.in.limit.stall {
+				return errors.New("cut by a fault")
+			}
+			<-c.done
+			return errEnded
+		}
+		if err := c.in.fill(); err != nil {
+			if errors.Is(err, io.EOF) {
+				return errors.New("client closed the connection")
+			}
+			return fmt.Errorf("read: %w", err)
+		}
+	}
+}
+
+// executeBuffered executes the frames that have been read, and writes the replies.
+func (c *conn) executeBuffered() error {
+	e := c.ens
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.now = time.Now()
+	c.busy = true
+	for !c.dead && !c.closing {
+		frame, err := c.in.next()
+		if err != nil {
+			c.write()
+			return err
+		}
+		if frame == nil {
+			break
+		}
+		c.execute(frame)
+	}
+	c.busy = false
+	c.write()
+	if c.dead || c.closing {
+		return errEnded
+	}
+	return nil
+}
+
+func (c *conn) execute(frame []byte) {
+	if c.session == nil {
+		c.connect(frame)
+		return
+	}
+	c.session.heard = c.ens.now
+	c.request(frame)
+}
+
+// write writes what waits in out, unless another goroutine does. ens.mu is
+// held, but not while writing.
+func (c *conn) write() {
+	if !c.writing {
+		c.writing = true
+		c.writeOut()
+	}
+}
+
+// kick is write for whoever must not wait for this connection's client.
+func (c *conn) kick() {
+	if c.writing || c.busy || c.dead || len(c.out) == 0 && !c.closing {
+		return
+	}
+	c.writing = true
+	c.ens.wg.Add(1)
+	go func() {
+		defer c.ens.wg.Done()
+		c.ens.mu.Lock()
+		defer c.ens.mu.Unlock()
+		c.writeOut()
+	}()
+}
+
+func (c *conn) writeOut() {
+	e := c.ens
+	for len(c.out) > 0 && !c.dead {
+		buf := c.out
+		c.out, c.spare = c.spare[:0], nil
+		e.mu.Unlock()
+		stall, err := c.send(buf)
+		e.mu.Lock()
+		if cap(buf) <= keepBuffer {
+			c.spare = buf
+		}
+		if stall {
+			c.stalled, c.out = true, nil
+		}
+		if err != nil {
+			c.drop("write: " + err.Error())
+		}
+	}
+	c.writing = false
+	if c.closing && !c.stalled {
+		c.drop(c.farewell)
+	}
+}
+
+// send writes to the client as far as the link allows.
+func (c *conn) send(buf []byte) (stall bool, err error) {
+	if n := c.toClient.take(len(buf)); n < len(buf) || c.toClient.reached() {
+		if n > 0 {
+			_, err = c.nc.Write(buf[:n])
+		}
+		if !c.toClient.stall {
+			err = errors.New("cut by a fault")
+		}
+		return c.toClient.stall, err
+	}
+	_, err = c.nc.Write(buf)
+	return false, err
+}
+
+// drop ends the connection at once. What waits in out is lost.
+func (c *conn) drop(reason string) {
+	if c.dead {
+		return
+	}
+	e, m := c.ens, c.member
+	c.dead = true
+	close(c.done)
+	delete(m.conns, c)
+	if c.session != nil && m.bySession[c.session.id] == c {
+		delete(m.bySession, c.session.id)
+	}
+	m.data.forget(c)
+	m.child.forget(c)
+	c.out, c.spare = nil, nil
+	if !c.stalled {
+		c.nc.Close()
+		delete(e.conns, c)
+	}
+	c.logFrame(Frame{Dir: Hangup, Note: reason})
+	if e.opts.Logger != nil {
+		e.opts.Logger.Info("zktest: connection ended", "member", m.index, "conn", c.number, "session", fmt.Sprintf("%#x", c.sessionID()), "reason", reason)
+	}
+	e.moved.Broadcast()
+}
+
+// end ends the connection when out is written. Nothing more is executed or queued.
+func (c *conn) end(reason string) {
+	if !c.closing {
+		c.closing, c.farewell = true, reason
+	}
+}
+
+func (c *conn) sessionID() int64 {
+	if c.session == nil {
+		return 0
+	}
+	return c.session.id
+}
+
+// await waits until the member has applied a transaction, as every reply must.
+// It says whether the connection is still there.
+func (c *conn) await(zxid int64) bool {
+	if c.member.tree.zxid >= zxid {
+		return !c.dead
+	}
+	s := c.session
+	if s != nil {
+		s.waiting++
+	}
+	c.rest()
+	for !c.dead && c.member.tree.zxid < zxid {
+		c.ens.moved.Wait()
+	}
+	c.busy = true
+	if s != nil {
+		s.waiting--
+		s.heard = time.Now()
+	}
+	return !c.dead
+}
+
+// pause waits for a time, or the connection's end.
+func (c *conn) pause(d time.Duration) bool {
+	if d > 0 {
+		c.rest()
+		c.ens.mu.Unlock()
+		t := time.NewTimer(d)
+		select {
+		case <-t.C:
+		case <-c.done:
+		}
+		t.Stop()
+		c.ens.mu.Lock()
+		c.busy = true
+	}
+	return !c.dead
+}
+
+// rest lets others write what waits while the reader does not.
+func (c *conn) rest() {
+	c.busy = false
+	c.kick()
+}
+
+// begin starts the frame of a reply in out and returns where.
+func (c *conn) begin(xid int32, zxid int64, code int32) int {
+	at := len(c.out)
+	c.out = wire.BeginFrame(c.out)
+	c.out = wire.ReplyHeader{Xid: xid, Zxid: zxid, Err: code}.Append(c.out)
+	return at
+}
+
+// finish completes the frame that began at, and logs it as f.
+func (c *conn) finish(at int, f Frame) {
+	if c.stalled {
+		c.out = c.out[:at]
+		return
+	}
+	wire.EndFrame(c.out, at)
+	f.Dir, f.Raw = ToClient, c.out[at+4:]
+	c.logFrame(f)
+}
+
+// replied completes the frame of a reply.
+func (c *conn) replied(at int, r *request, zxid int64, code int32) {
+	if c.withhold {
+		c.out = c.out[:at]
+		return
+	}
+	c.finish(at, Frame{Xid: r.xid, Op: r.op, Path: r.path, Zxid: zxid, Err: code})
+}
+
+// answer replies with a header alone.
+func (c *conn) answer(r *request, zxid int64, code int32) {
+	c.replied(c.begin(r.xid, zxid, code), r, zxid, code)
+}
+
+// event queues a notification. Since 3.8.4 a client that may not read the node gets none.
+func (c *conn) event(typ int32, path string, zxid int64, a *acl) {
+	if c.dead || c.closing {
+		return
+	}
+	v := c.ens.opts.Version
+	if a != nil && v >= V38 && !a.allowed(wire.PermRead, c.ids) {
+		return
+	}
+	if v < V39 {
+		zxid = -1
+	}
+	at := c.begin(wire.XidNotification, zxid, 0)
+	c.out = wire.WatcherEvent{Type: typ, State: wire.StateSyncConnected, Path: path}.Append(c.out)
+	c.finish(at, Frame{Xid: wire.XidNotification, Op: wire.OpNotification, Event: typ, Path: path, Zxid: zxid})
+	c.kick()
+}
+
+// frameReader cuts a stream into frames.
+type frameReader struct {
+	src   io.Reader
+	buf   []byte
+	r, w  int
+	max   int
+	limit Limit
+}
+
+// next returns the next frame's body if all of it has been read, else nil. It
+// is valid until fill.
+func (f *frameReader) next() ([]byte, error) {
+	if f.w-f.r < 4 {
+		return nil, nil
+	}
+	n := wire.FrameLen(f.buf[f.r:])
+	if n < 0 || n > f.max {
+		return nil, fmt.Errorf("frame length %d", n)
+	}
+	if f.w-f.r < 4+n {
+		return nil, nil
+	}
+	body := f.buf[f.r+4 : f.r+4+n]
+	f.r += 4 + n
+	return body, nil
+}
+
+// fill reads more, after next has returned nil.
+func (f *frameReader) fill() error {
+	need := readSize
+	if f.w-f.r >= 4 {
+		need = max(need, 4+wire.FrameLen(f.buf[f.r:]))
+	}
+	if need > len(f.buf) || len(f.buf) > keepBuffer && need <= readSize {
+		buf := make([]byte, need)
+		f.w = copy(buf, f.buf[f.r:f.w])
+		f.buf, f.r = buf, 0
+	} else if f.r > 0 {
+		f.w = copy(f.buf, f.buf[f.r:f.w])
+		f.r = 0
+	}
+	room := f.buf[f.w:]
+	n, err := f.src.Read(room[:f.limit.allows(len(room))])
+	f.limit.take(n)
+	f.w += n
+	if n > 0 {
+		return nil
+	}
+	if err == nil {
+		err = io.ErrNoProgress
+	}
+	return err
+}

@@ -1,0 +1,123 @@
+package zktest
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/seed-9f8420c6/zk/wire"
+)
+
+// Direction is where a frame went.
+type Direction int
+
+// Directions. A Hangup is the end of a connection, with its reason as Note.
+const (
+	FromClient Direction = iota
+	ToClient
+	Hangup
+)
+
+// Frame is an entry of the frame log.
+type Frame struct {
+	Time    time.Time
+	Member  int   // index of the server
+	Conn    int64 // number of the connection; all members count together, from 1
+	Session int64 // of a handshake: the one asked for
+	Dir     Direction
+	Xid     int32
+	Op      wire.Op // of a reply: that of its request; OpNotification: an event; OpConnect: the handshake
+	Event   int32   // type of an event
+	Path    string
+	Zxid    int64 // of a reply or event; of a setWatches its relativeZxid, of a handshake's request its lastZxidSeen
+	Err     int32
+	Len     int    // bytes of the body
+	Raw     []byte // the body, with Options.Raw
+	Note    string
+}
+
+// String describes the frame in one line.
+func (f Frame) String() string {
+	var b strings.Builder
+	arrow := [...]string{"->", "<-", "x "}[f.Dir]
+	fmt.Fprintf(&b, "%s member %d conn %d session %#x %s", f.Time.Format("15:04:05.000000"), f.Member, f.Conn, f.Session, arrow)
+	if f.Dir == Hangup {
+		return b.String() + " " + f.Note
+	}
+	op := f.Op.String()
+	if f.Op == OpConnect {
+		op = "connect"
+	}
+	fmt.Fprintf(&b, " %s", op)
+	if f.Op == wire.OpNotification {
+		fmt.Fprintf(&b, " type %d", f.Event)
+	}
+	if f.Op != OpConnect {
+		fmt.Fprintf(&b, " xid %d", f.Xid)
+	}
+	if f.Path != "" {
+		fmt.Fprintf(&b, " %q", f.Path)
+	}
+	if f.Zxid != 0 {
+		fmt.Fprintf(&b, " zxid %#x", f.Zxid)
+	}
+	if f.Err != 0 {
+		fmt.Fprintf(&b, " err %d", f.Err)
+	}
+	return b.String()
+}
+
+// frameLog remembers the last frames.
+type frameLog struct {
+	max  int
+	ring []Frame
+	next int // where the next one goes once the ring is full
+}
+
+func (l *frameLog) add(f Frame) {
+	switch {
+	case l.max == 0:
+	case len(l.ring) < l.max:
+		l.ring = append(l.ring, f)
+	default:
+		l.ring[l.next] = f
+		l.next = (l.next + 1) % l.max
+	}
+}
+
+// Frames returns the last frames that servers and clients exchanged, in the
+// order in which the servers executed and answered them. A frame in the log to
+// a client was queued for it, and may be lost if the connection ended then.
+func (e *Ensemble) Frames() []Frame {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	frames := make([]Frame, 0, len(e.log.ring))
+	frames = append(frames, e.log.ring[e.log.next:]...)
+	return append(frames, e.log.ring[:e.log.next]...)
+}
+
+// ForgetFrames empties the frame log.
+func (e *Ensemble) ForgetFrames() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.log.ring, e.log.next = nil, 0
+}
+
+// logFrame completes a frame of this connection and remembers it.
+func (c *conn) logFrame(f Frame) {
+	e := c.ens
+	if e.log.max == 0 {
+		return
+	}
+	f.Time, f.Member, f.Conn, f.Len = e.now, c.member.index, c.number, len(f.Raw)
+	if f.Session == 0 {
+		f.Session = c.sessionID()
+	}
+	if e.opts.Raw {
+		f.Raw = bytes.Clone(f.Raw)
+	} else {
+		f.Raw = nil
+	}
+	e.log.add(f)
+}

@@ -1,0 +1,481 @@
+package zktest
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/seed-9f8420c6/zk/wire"
+)
+
+// connect executes a connection's first frame (processConnectRequest).
+func (c *conn) connect(frame []byte) {
+	e, m := c.ens, c.member
+	var q wire.ConnectRequest
+	d := wire.NewDecoder(frame)
+	q.Decode(&d)
+	if err := d.Err(); err != nil {
+		c.drop("handshake: " + err.Error())
+		return
+	}
+	entry := Frame{Dir: FromClient, Op: OpConnect, Session: q.SessionID, Zxid: q.LastZxidSeen, Raw: frame}
+	c.logFrame(entry)
+	rule := e.strike(c, entry)
+	if rule != nil && !c.pause(rule.Delay) {
+		return
+	}
+	if rule != nil && c.before(rule.Do) {
+		return
+	}
+	switch {
+	case m.readOnly && !q.ReadOnly:
+		c.drop("client does not want a read-only server")
+		return
+	case q.LastZxidSeen > m.tree.zxid:
+		c.drop(fmt.Sprintf("client has seen zxid %#x, this server is at %#x", q.LastZxidSeen, m.tree.zxid))
+		return
+	}
+	c.timeout = min(max(time.Duration(q.Timeout)*time.Millisecond, e.opts.MinSessionTimeout), e.opts.MaxSessionTimeout)
+	if q.SessionID == 0 {
+		c.newSession(&q, rule)
+	} else {
+		c.takeOver(&q, rule)
+	}
+}
+
+func (c *conn) newSession(q *wire.ConnectRequest, rule *Rule) {
+	e, m := c.ens, c.member
+	if m.readOnly && e.opts.NoLocalSessions {
+		// The real server answers as if to a request (ReadOnlyRequestProcessor).
+		c.answer(&request{op: OpConnect}, m.tree.zxid, wire.ErrNotReadOnly)
+		return
+	}
+	s := m.newSession(c.timeout)
+	if !s.local {
+		x := e.newTxn()
+		e.commit(x)
+		if !c.await(x.zxid) {
+			return
+		}
+	}
+	c.establish(s, q, rule)
+}
+
+// takeOver moves a session to this connection. The session's other connection
+// to this member ends even if the password turns out to be wrong.
+func (c *conn) takeOver(q *wire.ConnectRequest, rule *Rule) {
+	m := c.member
+	if m.readOnly && c.ens.sessions[q.SessionID] != nil {
+		c.drop("session of the ensemble at a read-only server")
+		return
+	}
+	if old := m.bySession[q.SessionID]; old != nil {
+		old.drop("session taken over by another connection")
+	}
+	s := m.find(q.SessionID, q.Password)
+	if s == nil {
+		c.sendConnect(wire.ConnectResponse{Password: make([]byte, 16)}, q, rule)
+		c.end("no such session")
+		return
+	}
+	s.owner = m
+	s.renegotiate(c.timeout)
+	c.establish(s, q, rule)
+}
+
+func (c *conn) establish(s *session, q *wire.ConnectRequest, rule *Rule) {
+	c.session = s
+	c.member.bySession[s.id] = c
+	c.nc.SetReadDeadline(time.Time{})
+	c.sendConnect(wire.ConnectResponse{
+		Timeout: int32(c.timeout / time.Millisecond), SessionID: s.id, Password: s.password[:],
+	}, q, rule)
+}
+
+func (c *conn) sendConnect(r wire.ConnectResponse, q *wire.ConnectRequest, rule *Rule) {
+	if rule != nil && c.after(rule.Do) {
+		return
+	}
+	r.ReadOnly, r.HasReadOnly = c.member.readOnly, q.HasReadOnly
+	at := len(c.out)
+	c.out = wire.BeginFrame(c.out)
+	c.out = r.Append(c.out)
+	c.finish(at, Frame{Op: OpConnect, Session: r.SessionID})
+}
+
+// before and after do what a fault says. They return true if nothing more is to happen.
+func (c *conn) before(a Action) bool {
+	switch a {
+	case CutBefore:
+		c.end("cut by a fault")
+	case StallBefore:
+		c.stalled = true
+	}
+	return a == CutBefore || a == StallBefore
+}
+
+func (c *conn) after(a Action) bool {
+	switch a {
+	case CutAfter:
+		c.end("cut by a fault")
+	case StallAfter:
+		c.stalled = true
+	}
+	return a == CutAfter || a == StallAfter
+}
+
+// request executes any later frame.
+func (c *conn) request(frame []byte) {
+	e := c.ens
+	d := wire.NewDecoder(frame)
+	var h wire.RequestHeader
+	h.Decode(&d)
+	if err := d.Err(); err != nil {
+		c.drop("request header: " + err.Error())
+		return
+	}
+	r := request{xid: h.Xid, op: h.Op}
+	r.decode(&d, e.opts.Version)
+	entry := Frame{Dir: FromClient, Session: c.session.id, Xid: r.xid, Op: r.op, Path: r.path, Zxid: r.watches.RelativeZxid, Raw: frame}
+	c.logFrame(entry)
+	var rule *Rule
+	if len(e.faults) > 0 {
+		rule = e.strike(c, entry)
+	}
+	if rule == nil {
+		c.perform(&r)
+		return
+	}
+	if !c.pause(rule.Delay) || c.before(rule.Do) {
+		return
+	}
+	if rule.Err != 0 {
+		c.answer(&r, c.member.tree.zxid, rule.Err)
+		return
+	}
+	c.withhold = rule.Do == CutAfter || rule.Do == StallAfter
+	c.perform(&r)
+	c.withhold = false
+	c.after(rule.Do)
+}
+
+// perform executes a request and queues its reply.
+func (c *conn) perform(r *request) {
+	switch {
+	case r.op == wire.OpAuth:
+		c.authenticate(r)
+	case r.op == wire.OpSASL:
+		// What a server without SASL configured says.
+		at := c.begin(r.xid, 0, 0)
+		c.out = wire.SASLResponse{}.Append(c.out)
+		c.replied(at, r, 0, 0)
+	case !c.ens.opts.Version.knows(r.op):
+		c.answer(r, -1, wire.ErrUnimplemented)
+		c.end("unknown operation " + r.op.String())
+	case r.op == wire.OpCloseSession:
+		c.closeSession(r)
+	case writes(r.op):
+		c.update(r)
+	default:
+		c.read(r)
+	}
+}
+
+func (c *conn) authenticate(r *request) {
+	if r.bad {
+		c.drop("malformed auth packet")
+		return
+	}
+	switch r.auth.Scheme {
+	case "digest":
+		id := identity{"digest", digestID(string(r.auth.Auth))}
+		if id.id == c.ens.super {
+			c.addIdentity(identity{"super", ""})
+		}
+		c.addIdentity(id)
+	case "ip": // every connection has it
+	default:
+		c.answer(r, 0, wire.ErrAuthFailed)
+		c.end("unknown auth scheme " + r.auth.Scheme)
+		return
+	}
+	c.answer(r, 0, 0)
+}
+
+func (c *conn) addIdentity(id identity) {
+	for _, known := range c.ids {
+		if known == id {
+			return
+		}
+	}
+	c.ids = append(c.ids, id)
+}
+
+func (c *conn) closeSession(r *request) {
+	e := c.ens
+	if c.member.readOnly && !c.session.local {
+		c.answer(r, c.member.tree.zxid, wire.ErrNotReadOnly)
+		return
+	}
+	// Any connection of a session may close it, even one it has moved away from.
+	if e.sessionOf(c.session) == c.session {
+		e.endSession(c.session, c)
+		if !c.session.local && !c.await(e.zxid) {
+			return
+		}
+	}
+	c.answer(r, c.member.tree.zxid, 0)
+	c.end("session closed")
+}
+
+// update executes a write: it becomes a transaction whether or not it succeeds.
+func (c *conn) update(r *request) {
+	e, m := c.ens, c.member
+	if m.readOnly {
+		c.answer(r, m.tree.zxid, wire.ErrNotReadOnly)
+		return
+	}
+	moved := c.session.owner != m
+	if r.bad && r.op != wire.OpMulti && !moved { // which takes no zxid
+		c.answer(r, m.tree.zxid, wire.ErrMarshalling)
+		return
+	}
+	x := e.newTxn()
+	p := prep{e: e, conn: c}
+	var code int32
+	var failed []wire.MultiResult
+	switch {
+	case moved:
+	case e.sessions[c.session.id] != c.session:
+		code = wire.ErrSessionExpired // which this member has not heard of yet
+	case r.bad:
+		code = wire.ErrMarshalling
+	case r.op == wire.OpMulti:
+		x.changes, failed, code = p.multi(r.multi)
+	case r.op == wire.OpReconfig:
+		x.changes, code = p.reconfig(r, x.zxid)
+	default:
+		var ch change
+		if ch, code = p.write(r); code == 0 {
+			x.changes = []change{ch}
+		}
+	}
+	e.commit(x)
+	if moved {
+		c.drop("session has moved")
+		return
+	}
+	if !c.await(x.zxid) {
+		return
+	}
+	at := c.begin(r.xid, m.tree.zxid, code)
+	if code == 0 {
+		c.appendUpdate(r, x, failed)
+	}
+	c.replied(at, r, m.tree.zxid, code)
+}
+
+// appendUpdate appends the record of a successful write's reply.
+func (c *conn) appendUpdate(r *request, x *txn, failed []wire.MultiResult) {
+	switch r.op {
+	case wire.OpCreate:
+		c.out = wire.PathResponse{Path: x.changes[0].path}.Append(c.out)
+	case wire.OpCreate2, wire.OpCreateContainer, wire.OpCreateTTL:
+		c.out = wire.Create2Response{Path: x.changes[0].path, Stat: x.changes[0].stat}.Append(c.out)
+	case wire.OpSetData, wire.OpSetACL:
+		c.out = x.changes[0].stat.Append(c.out)
+	case wire.OpReconfig:
+		c.out = wire.GetDataResponse{Data: x.changes[0].data, Stat: x.changes[0].stat}.Append(c.out)
+	case wire.OpMulti:
+		for i := range failed {
+			c.out = failed[i].Append(c.out)
+		}
+		for i := range x.changes {
+			ch := &x.changes[i]
+			c.out = wire.MultiResult{Op: ch.reply, Path: ch.path, Stat: ch.stat}.Append(c.out)
+		}
+		c.out = wire.AppendMultiEnd(c.out)
+	}
+}
+
+// read executes a request that changes nothing.
+func (c *conn) read(r *request) {
+	m := c.member
+	if r.op == wire.OpSync {
+		switch {
+		case m.readOnly:
+			c.answer(r, m.tree.zxid, wire.ErrNotReadOnly)
+			return
+		case c.session.owner != m:
+			c.drop("session has moved")
+			return
+		case !c.await(c.ens.zxid):
+			return
+		}
+	}
+	start := len(c.out)
+	zxid := m.tree.zxid
+	if r.op == wire.OpSetWatches || r.op == wire.OpSetWatches2 {
+		// The only read whose events precede its reply.
+		code := wire.ErrMarshalling
+		if !r.bad {
+			code = 0
+			c.setWatches(&r.watches)
+		}
+		c.answer(r, zxid, code)
+		return
+	}
+	at := c.begin(r.xid, zxid, 0)
+	code := wire.ErrMarshalling
+	if !r.bad {
+		code = c.appendRead(r)
+	}
+	if code != 0 {
+		c.out = c.out[:start]
+		c.answer(r, zxid, code)
+		return
+	}
+	c.replied(at, r, zxid, 0)
+}
+
+// node looks up a node that the client may use as perm says.
+func (c *conn) node(path string, perm int32) (*node, int32) {
+	n := c.member.tree.nodes[path]
+	switch {
+	case n == nil:
+		return nil, wire.ErrNoNode
+	case !n.acl.allowed(perm, c.ids):
+		return nil, wire.ErrNoAuth
+	}
+	return n, 0
+}
+
+// appendRead appends the record of a read's reply, and sets its watch.
+func (c *conn) appendRead(r *request) int32 {
+	m := c.member
+	switch r.op {
+	case wire.OpPing:
+	case wire.OpExists:
+		return c.exists(r)
+	case wire.OpGetData:
+		n, code := c.node(r.path, wire.PermRead)
+		if code != 0 {
+			return code
+		}
+		if r.watch {
+			m.data.add(r.path, c, oneShot)
+		}
+		c.out = wire.GetDataResponse{Data: n.data, Stat: n.stat()}.Append(c.out)
+	case wire.OpGetChildren, wire.OpGetChildren2:
+		n, code := c.node(r.path, wire.PermRead)
+		if code != 0 {
+			return code
+		}
+		if r.watch {
+			m.child.add(r.path, c, oneShot)
+		}
+		c.appendChildren(n)
+		if r.op == wire.OpGetChildren2 {
+			c.out = n.stat().Append(c.out)
+		}
+	case wire.OpGetACL:
+		n, code := c.node(r.path, wire.PermRead|wire.PermAdmin)
+		if code != 0 {
+			return code
+		}
+		list := n.acl.entries
+		if !n.acl.allowed(wire.PermAdmin, c.ids) {
+			list = masked(list)
+		}
+		c.out = wire.GetACLResponse{ACL: list, Stat: n.stat()}.Append(c.out)
+	case wire.OpSync:
+		c.out = wire.PathResponse{Path: r.path}.Append(c.out)
+	case wire.OpMultiRead:
+		c.multiRead(r)
+	case wire.OpGetEphemerals:
+		c.ephemerals(r)
+	case wire.OpAllChildrenNumber:
+		if _, code := c.node(r.path, wire.PermRead); code != 0 {
+			return code
+		}
+		c.out = wire.CountResponse{Count: int32(m.tree.descendants(r.path))}.Append(c.out)
+	case wire.OpWhoAmI:
+		var w wire.WhoAmIResponse
+		for _, id := range c.ids {
+			w.Infos = append(w.Infos, wire.ClientInfo{AuthScheme: id.scheme, User: id.userName()})
+		}
+		c.out = w.Append(c.out)
+	case wire.OpCheckWatches:
+		return c.checkWatches(r)
+	case wire.OpRemoveWatches:
+		return c.removeWatches(r)
+	case wire.OpAddWatch:
+		switch r.flags {
+		case wire.AddWatchPersistent:
+			c.addWatch(r.path, persistentWatch)
+		case wire.AddWatchPersistentRecursive:
+			c.addWatch(r.path, recursiveWatch)
+		default:
+			return wire.ErrMarshalling
+		}
+		c.out = wire.ErrorResponse{}.Append(c.out)
+	}
+	return 0
+}
+
+// exists also sets its watch where there is no node. It asks for permission since 3.8.4.
+func (c *conn) exists(r *request) int32 {
+	if strings.Contains(r.path, "\x00") {
+		return wire.ErrBadArguments
+	}
+	n, code := c.node(r.path, wire.PermRead)
+	if code == wire.ErrNoAuth {
+		if c.ens.opts.Version >= V38 {
+			return code
+		}
+		n, code = c.member.tree.nodes[r.path], 0
+	}
+	if r.watch {
+		c.member.data.add(r.path, c, oneShot)
+	}
+	if code == 0 {
+		c.out = n.stat().Append(c.out)
+	}
+	return code
+}
+
+func (c *conn) appendChildren(n *node) {
+	c.out = wire.AppendInt32(c.out, int32(len(n.children)))
+	for name := range n.children {
+		c.out = wire.AppendString(c.out, name)
+	}
+}
+
+func (c *conn) multiRead(r *request) {
+	for i := range r.multi {
+		sub := &r.multi[i]
+		n, code := c.node(sub.path, wire.PermRead)
+		switch {
+		case code != 0:
+			c.out = wire.MultiResult{Op: wire.OpError, Err: code}.Append(c.out)
+		case sub.op == wire.OpGetData:
+			c.out = wire.MultiResult{Op: sub.op, Data: n.data, Stat: n.stat()}.Append(c.out)
+		default:
+			c.out = wire.MultiHeader{Op: sub.op}.Append(c.out)
+			c.appendChildren(n)
+		}
+	}
+	c.out = wire.AppendMultiEnd(c.out)
+}
+
+func (c *conn) ephemerals(r *request) {
+	paths := c.member.tree.sessionPaths(c.session.id)
+	list := make([]string, 0, len(paths))
+	trimmed := strings.TrimSpace(r.path)
+	for _, path := range paths {
+		if trimmed == "" || trimmed == rootPath || strings.HasPrefix(path, r.path) {
+			list = append(list, path)
+		}
+	}
+	c.out = wire.ChildrenResponse{Children: list}.Append(c.out)
+}

@@ -1,0 +1,244 @@
+package zktest
+
+import (
+	"fmt"
+	"math"
+	"net"
+	"time"
+)
+
+// Member is one server of an ensemble.
+type Member struct {
+	ens      *Ensemble
+	index    int
+	addr     string
+	listener net.Listener // nil in memory
+
+	// Guarded by ens.mu.
+	running     bool
+	refusing    bool
+	readOnly    bool
+	lag         int
+	tree        *tree  // ens.head while the member keeps up
+	behind      []*txn // committed, not yet applied here
+	data, child watchTable
+	conns       map[*conn]struct{}
+	bySession   map[int64]*conn
+	locals      map[int64]*session // sessions of a read-only member
+	nextSession int64
+}
+
+// frozen is a lag that no history reaches.
+const frozen = math.MaxInt
+
+func newMember(e *Ensemble, index int) *Member {
+	return &Member{
+		ens: e, index: index, running: true,
+		data: newWatchTable(e.opts.Version), child: newWatchTable(e.opts.Version),
+		conns: map[*conn]struct{}{}, bySession: map[int64]*conn{}, locals: map[int64]*session{},
+	}
+}
+
+func (m *Member) listen() error {
+	if m.ens.opts.InMemory {
+		m.addr = fmt.Sprintf("zk%d.test:2181", m.index+1)
+		return nil
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	m.listener, m.addr = l, l.Addr().String()
+	return nil
+}
+
+func (m *Member) acceptLoop() {
+	defer m.ens.wg.Done()
+	for {
+		nc, err := m.listener.Accept()
+		if err != nil {
+			return
+		}
+		m.admit(nc)
+	}
+}
+
+// admit starts to serve a connection, or closes it.
+func (m *Member) admit(nc net.Conn) bool {
+	e := m.ens
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed || !m.running || m.refusing {
+		nc.Close()
+		return false
+	}
+	c := newConn(m, nc)
+	if e.opts.MaxClientCnxns > 0 {
+		same := 0
+		for other := range m.conns {
+			if other.ids[0] == c.ids[0] {
+				same++
+			}
+		}
+		if same >= e.opts.MaxClientCnxns {
+			nc.Close()
+			return true // the client sees a connection that ends
+		}
+	}
+	e.dialed++
+	c.number = e.dialed
+	e.conns[c] = struct{}{}
+	m.conns[c] = struct{}{}
+	c.linkFaults()
+	e.wg.Add(1)
+	go c.serve()
+	return true
+}
+
+// Addr returns the member's address, host:port.
+func (m *Member) Addr() string { return m.addr }
+
+// Stop ends the server's connections and lets it accept no more. Sessions live
+// on elsewhere. The port stays taken, so that no other process gets it: a
+// connection over TCP is accepted and closed.
+func (m *Member) Stop() {
+	m.ens.mu.Lock()
+	defer m.ens.mu.Unlock()
+	m.ens.usable("Stop")
+	m.stop()
+}
+
+func (m *Member) stop() {
+	m.running = false
+	m.hangUp("server stopped")
+	for _, s := range m.locals {
+		m.ens.endSession(s, nil)
+	}
+	m.behind, m.tree = nil, m.ens.head
+}
+
+// Start brings a stopped server back, with all that was committed meanwhile.
+func (m *Member) Start() {
+	m.ens.mu.Lock()
+	defer m.ens.mu.Unlock()
+	m.ens.usable("Start")
+	m.running = true
+	m.follow()
+}
+
+// Restart stops the server and starts it again.
+func (m *Member) Restart() {
+	m.ens.mu.Lock()
+	defer m.ens.mu.Unlock()
+	m.ens.usable("Restart")
+	m.stop()
+	m.running = true
+	m.follow()
+}
+
+// Refuse lets the server accept no more connections, or again. Those it has stay.
+func (m *Member) Refuse(refuse bool) {
+	m.ens.mu.Lock()
+	defer m.ens.mu.Unlock()
+	m.ens.usable("Refuse")
+	m.refusing = refuse
+}
+
+// SetLag keeps the server n transactions behind the others: it answers reads
+// from its own past, its watches fire late, it turns away clients that have
+// seen more than it has, and writes through it wait until it has caught up
+// with them.
+func (m *Member) SetLag(n int) {
+	m.ens.mu.Lock()
+	defer m.ens.mu.Unlock()
+	m.ens.usable("SetLag")
+	if n < 0 {
+		m.ens.mu.Unlock()
+		defer m.ens.mu.Lock()
+		m.ens.misuse("lag %d", n)
+	}
+	m.lag = n
+	m.follow()
+}
+
+// Freeze lets the server apply nothing more, until Thaw.
+func (m *Member) Freeze() { m.SetLag(frozen) }
+
+// Thaw lets the server catch up with the others.
+func (m *Member) Thaw() { m.SetLag(0) }
+
+// SetReadOnly cuts the server off from the others, or brings it back. Cut off,
+// it accepts only clients that say they can do with a read-only server, under
+// sessions that no other server knows, and its data stands still.
+func (m *Member) SetReadOnly(readOnly bool) {
+	m.ens.mu.Lock()
+	defer m.ens.mu.Unlock()
+	m.ens.usable("SetReadOnly")
+	if m.readOnly == readOnly {
+		return
+	}
+	m.hangUp("server changes its role")
+	for _, s := range m.locals {
+		m.ens.endSession(s, nil)
+	}
+	m.readOnly = readOnly
+	m.follow()
+}
+
+// Zxid returns that of the last transaction the server has applied.
+func (m *Member) Zxid() int64 {
+	m.ens.mu.Lock()
+	defer m.ens.mu.Unlock()
+	return m.tree.zxid
+}
+
+// CutAll closes all connections of this server without a word.
+func (m *Member) CutAll() {
+	m.ens.mu.Lock()
+	defer m.ens.mu.Unlock()
+	m.ens.usable("CutAll")
+	m.hangUp("cut")
+}
+
+func (m *Member) hangUp(reason string) {
+	m.ens.now = time.Now()
+	for c := range m.conns {
+		c.drop(reason)
+	}
+}
+
+// follow gives the member a tree of its own if it must stay behind, and lets
+// it catch up as far as it may.
+func (m *Member) follow() {
+	if m.running && (m.lag > 0 || m.readOnly) && m.tree == m.ens.head {
+		m.tree = m.ens.head.clone()
+	}
+	m.catchUp()
+}
+
+func (m *Member) catchUp() {
+	lag := m.lag
+	if m.readOnly {
+		lag = frozen
+	}
+	for len(m.behind) > lag {
+		x := m.behind[0]
+		m.behind = m.behind[1:]
+		m.tree.apply(x, m.fire)
+		m.applied(x)
+	}
+	if lag == 0 {
+		m.tree, m.behind = m.ens.head, nil
+	}
+	m.ens.moved.Broadcast()
+}
+
+// applied ends the connections of a session that has ended.
+func (m *Member) applied(x *txn) {
+	if x.closes == 0 {
+		return
+	}
+	if c := m.bySession[x.closes]; c != nil && c != x.origin {
+		c.drop("session ended")
+	}
+}

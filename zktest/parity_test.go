@@ -1,0 +1,548 @@
+package zktest
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-9f8420c6/zk/wire"
+	"github.com/seed-9f8420c6/zk/zktest/apache"
+)
+
+var (
+	paritySeed = flag.Uint64("parity.seed", 0, "seed of the first parity run; 0: a new one each time")
+	parityOps  = flag.Int("parity.ops", 20000, "operations per release")
+)
+
+// TestParity sends one random sequence of operations, from several sessions, to
+// a server of this package and to a real one, and compares replies, errors,
+// stats, events and their order. Zxids are compared relative to the first.
+func TestParity(t *testing.T) {
+	apache.Need(t)
+	versions := map[apache.Release]Version{apache.V3_4: V34, apache.V3_5: V35, apache.V3_6: V36, apache.V3_7: V37, apache.V3_8: V38, apache.V3_9: V39}
+	for release, version := range versions {
+		t.Run(string(release), func(t *testing.T) {
+			real := apache.New(t, apache.Config{Release: release, Properties: map[string]string{"znode.container.checkIntervalMs": "86400000"}})
+			seed := *paritySeed
+			if seed == 0 {
+				seed = rand.Uint64()
+			}
+			// Both servers keep their history from run to run, as the root's Stat shows it.
+			ours := NewServer(t, Options{
+				Version: version, MinSessionTimeout: 500 * time.Millisecond, MaxSessionTimeout: time.Minute,
+				ReapInterval: time.Hour, Super: apache.SuperCredential, Reconfig: true,
+			})
+			for done := 0; done < *parityOps && !t.Failed(); seed++ {
+				done += runParity(t, seed, version, ours.Addr(), real.Addrs()[0])
+			}
+		})
+	}
+}
+
+// peer is one of the two servers under comparison.
+type peer struct {
+	t        testing.TB
+	addr     string
+	base     int64
+	sessions []*client
+	trace    []string
+}
+
+func (p *peer) open() *client {
+	var nc net.Conn
+	var err error
+	for range 100 {
+		if nc, err = net.Dial("tcp", p.addr); err == nil {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return &client{t: p.t, nc: nc}
+}
+
+// step is one operation of a run: request builds what session si sends to a peer.
+type step struct {
+	si      int
+	op      wire.Op
+	name    string
+	request func(p *peer) []wire.Record
+}
+
+const paritySessions = 3
+
+func runParity(t *testing.T, seed uint64, version Version, ours, real string) int {
+	rng := rand.New(rand.NewPCG(seed, 0))
+	peers := []*peer{{t: t, addr: ours}, {t: t, addr: real}}
+	for _, p := range peers {
+		p.clean()
+		p.sessions = make([]*client, paritySessions)
+		for i := range p.sessions {
+			p.sessions[i] = p.open()
+			if _, err := p.sessions[i].connect(wire.ConnectRequest{Timeout: 60000, Password: make([]byte, 16), HasReadOnly: true}); err != nil {
+				t.Fatal(err)
+			}
+			p.sessions[i].ping()
+		}
+		p.base = p.sessions[paritySessions-1].zxid
+	}
+	defer func() {
+		for _, p := range peers {
+			for _, s := range p.sessions {
+				s.nc.Close()
+			}
+		}
+	}()
+	const steps = 1500
+	for i := range steps {
+		st := randomStep(rng, version)
+		var got [2]string
+		for k, p := range peers {
+			got[k] = p.run(&st)
+			p.trace = append(p.trace, fmt.Sprintf("%d: session %d %s: %s", i, st.si, st.name, got[k]))
+		}
+		if got[0] != got[1] {
+			tail := peers[0].trace[max(0, len(peers[0].trace)-25):]
+			t.Errorf("%v, -parity.seed=%d, step %d, session %d: %s\nours: %s\nreal: %s\nbefore:\n%s", version, seed, i, st.si, st.name, got[0], got[1], strings.Join(tail, "\n"))
+			return i
+		}
+	}
+	return steps
+}
+
+// clean deletes all that an earlier run left, and ends its session.
+func (p *peer) clean() {
+	c := p.open()
+	defer c.nc.Close()
+	if _, err := c.connect(wire.ConnectRequest{Timeout: 60000, Password: make([]byte, 16), HasReadOnly: true}); err != nil {
+		p.t.Fatal(err)
+	}
+	c.must(wire.OpAuth, wire.AuthRequest{Scheme: "digest", Auth: []byte(apache.SuperCredential)}, nil)
+	var wipe func(path string)
+	wipe = func(path string) {
+		var kids wire.ChildrenResponse
+		if c.call(wire.OpGetChildren, wire.PathWatchRequest{Path: path}, &kids) != 0 {
+			return
+		}
+		for _, k := range kids.Children {
+			if child := strings.TrimSuffix(path, "/") + "/" + k; child != "/zookeeper" {
+				wipe(child)
+				c.del(child)
+			}
+		}
+	}
+	wipe("/")
+	c.call(wire.OpSetData, wire.SetDataRequest{Path: "/", Data: []byte{}, Version: -1}, &wire.Stat{})
+	c.call(wire.OpSetACL, wire.SetACLRequest{Path: "/", ACL: world, Version: -1}, &wire.Stat{})
+	c.must(wire.OpCloseSession, nil, nil)
+}
+
+// run executes a step and describes all that came back, on every session.
+func (p *peer) run(st *step) string {
+	var b strings.Builder
+	c := p.sessions[st.si]
+	ended := false
+	switch st.op {
+	case opMove, opRenew, opWrongPassword:
+		b.WriteString(p.reconnect(st))
+	default:
+		xid := c.send(st.op, st.request(p)...)
+		h, d, err := c.recv(xid)
+		if err != nil {
+			fmt.Fprint(&b, "ended")
+			ended = true
+			break
+		}
+		fmt.Fprintf(&b, "err %d zxid %s ", h.Err, p.rel(h.Zxid))
+		if st.op == wire.OpWhoAmI || h.Err == 0 {
+			b.WriteString(p.describe(st.op, &d))
+		}
+		if d.Len() > 0 {
+			fmt.Fprintf(&b, " and %d bytes", d.Len())
+		}
+		if st.op == wire.OpCloseSession || h.Err == wire.ErrUnimplemented && h.Zxid == -1 || st.op == wire.OpAuth && h.Err != 0 {
+			_, err := c.readFrame()
+			fmt.Fprintf(&b, " then ended %t", err != nil)
+			ended = true
+		}
+	}
+	for i := range p.sessions {
+		s := p.sessions[i]
+		if i == st.si && ended {
+			p.events(&b, i)
+			b.WriteString(" " + p.reconnect(&step{si: i, op: opMove}))
+			continue
+		}
+		h, _, err := s.recv(s.send(wire.OpPing))
+		if err != nil {
+			fmt.Fprintf(&b, " session %d ended", i)
+			continue
+		}
+		p.events(&b, i)
+		fmt.Fprintf(&b, " ping %s", p.rel(h.Zxid))
+	}
+	return b.String()
+}
+
+func (p *peer) events(b *strings.Builder, i int) {
+	s := p.sessions[i]
+	for k, ev := range s.events {
+		fmt.Fprintf(b, " [%d: %d %d %q %s]", i, ev.Type, ev.State, ev.Path, p.rel(s.ezxids[k]))
+	}
+	s.events, s.ezxids = nil, nil
+}
+
+// Steps that are not requests.
+const (
+	opMove wire.Op = 1000 + iota
+	opRenew
+	opWrongPassword
+)
+
+// reconnect takes a session over on a new connection. If it is gone, a new one follows.
+func (p *peer) reconnect(st *step) string {
+	old := p.sessions[st.si]
+	n := p.open()
+	q := wire.ConnectRequest{Timeout: 60000, SessionID: old.id, Password: old.pw, LastZxidSeen: old.zxid, HasReadOnly: true}
+	switch st.op {
+	case opWrongPassword:
+		q.Password = bytes.Repeat([]byte{1}, 16)
+	case opRenew:
+		q.SessionID, q.Password = 0, make([]byte, 16)
+	}
+	r, err := n.connect(q)
+	if err != nil {
+		p.t.Fatalf("%s: reconnect: %v", p.addr, err)
+	}
+	out := fmt.Sprintf("connected %d %d same %t ro %t", r.ProtocolVersion, r.Timeout, r.SessionID == old.id, r.ReadOnly)
+	if r.Timeout == 0 {
+		_, err := n.readFrame()
+		out += fmt.Sprintf(" ended %t", err != nil)
+		n.nc.Close()
+		n = p.open()
+		q.SessionID, q.Password = old.id, old.pw
+		if st.op == opMove {
+			q.SessionID, q.Password = 0, make([]byte, 16)
+		}
+		if r, err = n.connect(q); err != nil {
+			p.t.Fatalf("%s: reconnect: %v", p.addr, err)
+		}
+		out += fmt.Sprintf(" connected same %t", r.SessionID == old.id)
+	}
+	if st.op != opRenew {
+		old.nc.Close()
+	} else { // end the old session in good order
+		old.must(wire.OpCloseSession, nil, nil)
+		old.nc.Close()
+	}
+	n.zxid = old.zxid
+	p.sessions[st.si] = n
+	h, _, err := n.recv(n.send(wire.OpPing))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return out + " at " + p.rel(h.Zxid)
+}
+
+// rel makes a zxid comparable.
+func (p *peer) rel(zxid int64) string {
+	if zxid <= 0 {
+		return fmt.Sprint(zxid)
+	}
+	return fmt.Sprintf("base%+d", zxid-p.base)
+}
+
+func (p *peer) stat(s wire.Stat) string {
+	owner := "nobody"
+	for i, c := range p.sessions {
+		if s.EphemeralOwner == c.id {
+			owner = fmt.Sprint(i)
+		}
+	}
+	if owner == "nobody" && s.EphemeralOwner != 0 {
+		owner = "somebody"
+	}
+	return fmt.Sprintf("{c %s m %s p %s v %d cv %d av %d owner %s len %d kids %d times %t}",
+		p.rel(s.Czxid), p.rel(s.Mzxid), p.rel(s.Pzxid), s.Version, s.Cversion, s.Aversion, owner, s.DataLength, s.NumChildren, s.Ctime <= s.Mtime)
+}
+
+func data(b []byte) string {
+	if b == nil {
+		return "null"
+	}
+	return fmt.Sprintf("%q", b)
+}
+
+func names(list []string) string {
+	if list == nil {
+		return "null"
+	}
+	list = slices.Clone(list)
+	slices.Sort(list)
+	return fmt.Sprintf("%q", list)
+}
+
+// describe decodes the record of a reply into text.
+func (p *peer) describe(op wire.Op, d *wire.Decoder) string {
+	switch op {
+	case wire.OpCreate, wire.OpSync:
+		var r wire.PathResponse
+		r.Decode(d)
+		return fmt.Sprintf("%q", r.Path)
+	case wire.OpCreate2, wire.OpCreateContainer, wire.OpCreateTTL:
+		var r wire.Create2Response
+		r.Decode(d)
+		return fmt.Sprintf("%q %s", r.Path, p.stat(r.Stat))
+	case wire.OpExists, wire.OpSetData, wire.OpSetACL:
+		var r wire.Stat
+		r.Decode(d)
+		return p.stat(r)
+	case wire.OpGetData, wire.OpReconfig:
+		var r wire.GetDataResponse
+		r.Decode(d)
+		return data(r.Data) + p.stat(r.Stat)
+	case wire.OpGetACL:
+		var r wire.GetACLResponse
+		r.Decode(d)
+		return fmt.Sprintf("%v %s", r.ACL, p.stat(r.Stat))
+	case wire.OpGetChildren, wire.OpGetEphemerals:
+		var r wire.ChildrenResponse
+		r.Decode(d)
+		return names(r.Children)
+	case wire.OpGetChildren2:
+		var r wire.Children2Response
+		r.Decode(d)
+		return names(r.Children) + p.stat(r.Stat)
+	case wire.OpAllChildrenNumber:
+		var r wire.CountResponse
+		r.Decode(d)
+		return fmt.Sprint(r.Count)
+	case wire.OpAddWatch:
+		var r wire.ErrorResponse
+		r.Decode(d)
+		return fmt.Sprint(r.Err)
+	case wire.OpWhoAmI:
+		var r wire.WhoAmIResponse
+		r.Decode(d)
+		var ids []string
+		for _, id := range r.Infos {
+			ids = append(ids, id.AuthScheme+":"+id.User)
+		}
+		return names(ids)
+	case wire.OpMulti, wire.OpMultiRead:
+		var r wire.MultiResponse
+		r.Decode(d)
+		var b strings.Builder
+		for _, x := range r.Results {
+			fmt.Fprintf(&b, "(%v %d %q %s %s %s)", x.Op, x.Err, x.Path, data(x.Data), names(x.Children), p.stat(x.Stat))
+		}
+		return b.String()
+	}
+	return ""
+}
+
+var parityPaths = []string{
+	"/a", "/b", "/c", "/a/a", "/a/b", "/a/c", "/b/a", "/b/b", "/a/a/a", "/a/a/b", "/ab", "/a/s-0000000000", "/a/s-0000000001",
+	"/", "/zookeeper", "/zookeeper/quota", "/zookeeper/x",
+}
+
+var badPaths = []string{
+	"", "a", "/a/", "//", "//a", "/a//b", "/.", "/..", "/a/./b", "/a/../b", "/a\x00", "/\x01", "/\x7f", "/\u009f", "/\ue000", "/\ufff0", "/\U0001F600", "/a/.x", "/...", "/\xff", "/é",
+}
+
+var acls = [][]wire.ACL{
+	nil, {}, {{Perms: 31, Scheme: "auth"}}, {{Perms: 31, Scheme: "auth", ID: "x"}},
+	{{Perms: 1, Scheme: "world", ID: "anyone"}}, {{Perms: 15, Scheme: "world", ID: "anyone"}}, {{Perms: 0, Scheme: "world", ID: "anyone"}},
+	{{Perms: 31, Scheme: "digest", ID: digestID("u1:p")}}, {{Perms: 31, Scheme: "digest", ID: digestID("u1:p")}, {Perms: 1, Scheme: "world", ID: "anyone"}},
+	{{Perms: 31, Scheme: "world", ID: "anyone"}, {Perms: 31, Scheme: "world", ID: "anyone"}},
+	{{Perms: 31, Scheme: "digest", ID: "x"}}, {{Perms: 31, Scheme: "digest", ID: "x:"}}, {{Perms: 31, Scheme: "digest", ID: ":x"}}, {{Perms: 31, Scheme: "digest", ID: "a:b:c"}},
+	{{Perms: 31, Scheme: "world", ID: "x"}}, {{Perms: 31, Scheme: "nope", ID: "x"}}, {{Perms: 31, Scheme: "", ID: ""}},
+	{{Perms: 31, Scheme: "ip", ID: "127.0.0.1"}}, {{Perms: 31, Scheme: "ip", ID: "127.0.0.0/8"}}, {{Perms: 31, Scheme: "ip", ID: "10.0.0.0/8"}},
+	{{Perms: 31, Scheme: "ip", ID: "10.0.0.0/33"}}, {{Perms: 31, Scheme: "ip", ID: "10.0.0"}}, {{Perms: 31, Scheme: "ip", ID: "::1"}}, {{Perms: 31, Scheme: "ip", ID: "127.0.0.1/0"}},
+	{{Perms: 31, Scheme: "sasl", ID: "x"}}, {{Perms: 31, Scheme: "super", ID: ""}}, {{Perms: 31, Scheme: "digest", ID: digestID("u2:p")}, {Perms: 1, Scheme: "auth"}},
+}
+
+func pick[T any](rng *rand.Rand, list []T) T { return list[rng.IntN(len(list))] }
+
+func randomPath(rng *rand.Rand) string {
+	if rng.IntN(40) == 0 {
+		return pick(rng, badPaths)
+	}
+	return pick(rng, parityPaths)
+}
+
+func randomVersion(rng *rand.Rand) int32 {
+	if rng.IntN(2) == 0 {
+		return -1
+	}
+	return rng.Int32N(4)
+}
+
+func randomACL(rng *rand.Rand) []wire.ACL {
+	if rng.IntN(4) > 0 {
+		return world
+	}
+	return pick(rng, acls)
+}
+
+func randomData(rng *rand.Rand) []byte {
+	switch rng.IntN(5) {
+	case 0:
+		return nil
+	case 1:
+		return []byte{}
+	}
+	return []byte(fmt.Sprint(rng.IntN(1000)))
+}
+
+func randomCreate(rng *rand.Rand, op wire.Op) wire.Record {
+	flags := rng.Int32N(4)
+	path := randomPath(rng)
+	if flags >= 2 && rng.IntN(3) > 0 {
+		path += pick(rng, []string{"/", "/s-", "-"})
+	}
+	if rng.IntN(30) == 0 {
+		flags = rng.Int32N(9) - 1
+	}
+	switch op {
+	case wire.OpCreateTTL:
+		if rng.IntN(8) > 0 {
+			flags = 5 + rng.Int32N(2)
+		}
+		ttl := pick(rng, []int64{1 << 30, 1 << 31, wire.MaxTTL})
+		if rng.IntN(8) == 0 {
+			ttl = pick(rng, []int64{0, -1, -2, wire.MaxTTL + 1})
+		}
+		return wire.CreateTTLRequest{Path: path, Data: randomData(rng), ACL: randomACL(rng), Flags: flags, TTL: ttl}
+	case wire.OpCreateContainer:
+		if rng.IntN(8) > 0 {
+			flags = wire.FlagContainer
+		}
+	}
+	return wire.CreateRequest{Path: path, Data: randomData(rng), ACL: randomACL(rng), Flags: flags}
+}
+
+func randomWrite(rng *rand.Rand, version Version) (wire.Op, wire.Record) {
+	ops := []wire.Op{wire.OpCreate, wire.OpCreate, wire.OpDelete, wire.OpDelete, wire.OpSetData, wire.OpSetData}
+	if version >= V35 {
+		ops = append(ops, wire.OpCreate2, wire.OpCreateContainer, wire.OpCreateTTL)
+	}
+	switch op := pick(rng, ops); op {
+	case wire.OpDelete:
+		return op, wire.PathVersionRequest{Path: randomPath(rng), Version: randomVersion(rng)}
+	case wire.OpSetData:
+		return op, wire.SetDataRequest{Path: randomPath(rng), Data: randomData(rng), Version: randomVersion(rng)}
+	default:
+		return op, randomCreate(rng, op)
+	}
+}
+
+func randomList(rng *rand.Rand) []string {
+	var list []string
+	for range rng.IntN(4) {
+		list = append(list, randomPath(rng))
+	}
+	if list == nil {
+		list = []string{}
+	}
+	return list
+}
+
+func randomStep(rng *rand.Rand, version Version) step {
+	st := step{si: rng.IntN(paritySessions)}
+	set := func(op wire.Op, recs ...wire.Record) {
+		st.op = op
+		st.name = fmt.Sprintf("%v %+v", op, recs)
+		st.request = func(*peer) []wire.Record { return recs }
+	}
+	switch n := rng.IntN(100); {
+	case n < 40:
+		op, rec := randomWrite(rng, version)
+		set(op, rec)
+	case n < 62:
+		op := pick(rng, []wire.Op{wire.OpGetData, wire.OpExists, wire.OpGetChildren, wire.OpGetChildren2})
+		set(op, wire.PathWatchRequest{Path: randomPath(rng), Watch: rng.IntN(3) > 0})
+	case n < 68:
+		var m wire.MultiRequest
+		for range rng.IntN(5) {
+			if rng.IntN(4) == 0 {
+				m.Ops = append(m.Ops, wire.MultiOp{Op: wire.OpCheck, Request: wire.PathVersionRequest{Path: randomPath(rng), Version: randomVersion(rng)}})
+				continue
+			}
+			op, rec := randomWrite(rng, version)
+			m.Ops = append(m.Ops, wire.MultiOp{Op: op, Request: rec})
+		}
+		set(wire.OpMulti, m)
+	case n < 70:
+		set(wire.OpSetACL, wire.SetACLRequest{Path: randomPath(rng), ACL: randomACL(rng), Version: randomVersion(rng)})
+	case n < 72:
+		set(wire.OpGetACL, wire.PathRequest{Path: randomPath(rng)})
+	case n < 74:
+		set(wire.OpSync, wire.PathRequest{Path: randomPath(rng)})
+	case n < 76:
+		scheme := "digest"
+		if rng.IntN(10) == 0 {
+			scheme = pick(rng, []string{"ip", "nope", "world", "auth", "super", ""})
+		}
+		set(wire.OpAuth, wire.AuthRequest{Scheme: scheme, Auth: []byte(pick(rng, []string{"u1:p", "u2:p", "", "x", "u1:p", apache.SuperCredential}))})
+	case n < 80:
+		back := rng.Int64N(30)
+		q := wire.SetWatches2Request{Data: randomList(rng), Exist: randomList(rng), Child: randomList(rng), Persistent: randomList(rng), Recursive: randomList(rng)}
+		st.op = wire.OpSetWatches
+		if version >= V36 && rng.IntN(2) == 0 {
+			st.op = wire.OpSetWatches2
+		}
+		st.name = fmt.Sprintf("%v -%d %+v", st.op, back, q)
+		st.request = func(p *peer) []wire.Record {
+			q.RelativeZxid = max(p.sessions[st.si].zxid-back, p.base)
+			if st.op == wire.OpSetWatches {
+				return []wire.Record{wire.SetWatchesRequest{RelativeZxid: q.RelativeZxid, Data: q.Data, Exist: q.Exist, Child: q.Child}}
+			}
+			return []wire.Record{q}
+		}
+	case n < 82:
+		st.op, st.name = pick(rng, []wire.Op{opMove, opMove, opMove, opRenew, opWrongPassword}), "reconnect"
+	case n < 83:
+		set(wire.OpCloseSession)
+	case n < 84:
+		// A malformed or unknown request.
+		op := wire.Op(rng.Int32N(120))
+		switch op {
+		case wire.OpAuth, wire.OpSASL, 20, wire.OpReconfig: // of their own kind
+			op = wire.OpGetData
+		}
+		set(op, wire.ErrorResponse{Err: pick(rng, []int32{-1, 5, 99, -7, 0})})
+	case version < V35:
+		set(wire.OpExists, wire.PathWatchRequest{Path: randomPath(rng), Watch: true})
+	case n < 88:
+		op := pick(rng, []wire.Op{wire.OpCheckWatches, wire.OpRemoveWatches})
+		set(op, wire.WatcherTypeRequest{Path: randomPath(rng), Type: rng.Int32N(7)})
+	case version < V36:
+		set(wire.OpGetData, wire.PathWatchRequest{Path: randomPath(rng), Watch: true})
+	case n < 94:
+		set(wire.OpAddWatch, wire.AddWatchRequest{Path: randomPath(rng), Mode: rng.Int32N(2) + rng.Int32N(20)/19})
+	case n < 95:
+		set(wire.OpGetEphemerals, wire.PathRequest{Path: pick(rng, []string{"", "/", " ", "/a", "/b/", "a", randomPath(rng)})})
+	case n < 96:
+		set(wire.OpAllChildrenNumber, wire.PathRequest{Path: randomPath(rng)})
+	case n < 98:
+		var m wire.MultiRequest
+		for range rng.IntN(4) {
+			m.Ops = append(m.Ops, wire.MultiOp{Op: pick(rng, []wire.Op{wire.OpGetData, wire.OpGetChildren}), Request: wire.PathWatchRequest{Path: randomPath(rng), Watch: rng.IntN(2) == 0}})
+		}
+		set(wire.OpMultiRead, m)
+	case version >= V37:
+		set(wire.OpWhoAmI)
+	default:
+		set(wire.OpSync, wire.PathRequest{Path: "/"})
+	}
+	return st
+}

@@ -1,0 +1,348 @@
+package zktest
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/seed-9f8420c6/zk/wire"
+)
+
+// record is what a write needs to know of a node that an earlier operation of
+// the same multi may have changed (ChangeRecord).
+type record struct {
+	gone                       bool
+	acl                        *acl
+	version, aversion, creates int32
+	children                   int
+	kind                       kind
+}
+
+// prep checks writes against the newest tree and turns them into changes
+// (PrepRequestProcessor). Inside a multi, later operations see the earlier ones.
+type prep struct {
+	e     *Ensemble
+	conn  *conn
+	ahead map[string]record // only inside a multi
+}
+
+func (p *prep) lookup(path string) (record, bool) {
+	if r, ok := p.ahead[path]; ok {
+		return r, !r.gone
+	}
+	n := p.e.head.nodes[path]
+	if n == nil {
+		return record{}, false
+	}
+	return record{
+		acl: n.acl, version: n.version, aversion: n.aversion, creates: n.creates,
+		children: len(n.children), kind: n.kind,
+	}, true
+}
+
+func (p *prep) store(path string, r record) {
+	if p.ahead != nil {
+		p.ahead[path] = r
+		switch path { // the root has two names
+		case "":
+			p.ahead[rootPath] = r
+		case rootPath:
+			p.ahead[""] = r
+		}
+	}
+}
+
+// write turns one operation into a change, or says which error it gets. The
+// order of the checks is that of the real server, as it decides which of
+// several errors a client sees.
+func (p *prep) write(r *request) (change, int32) {
+	switch r.op {
+	case wire.OpCreate, wire.OpCreate2, wire.OpCreateContainer, wire.OpCreateTTL:
+		return p.create(r)
+	case wire.OpDelete:
+		return p.delete(r)
+	case wire.OpSetData:
+		return p.setData(r)
+	case wire.OpSetACL:
+		return p.setACL(r)
+	case wire.OpCheck:
+		return p.check(r)
+	}
+	return change{}, wire.ErrMarshalling
+}
+
+func (p *prep) create(r *request) (change, int32) {
+	sequential, kind, code := p.e.createMode(r)
+	if code != 0 {
+		return change{}, code
+	}
+	if !strings.Contains(r.path, "/") || strings.Contains(r.path, "\x00") {
+		return change{}, wire.ErrBadArguments
+	}
+	parentPath, _ := parentOf(r.path)
+	fixed, code := p.e.fixACL(r.acl, p.conn.ids)
+	if code != 0 {
+		return change{}, code
+	}
+	parent, ok := p.lookup(parentPath)
+	if !ok {
+		return change{}, wire.ErrNoNode
+	}
+	if !parent.acl.allowed(wire.PermCreate, p.conn.ids) {
+		return change{}, wire.ErrNoAuth
+	}
+	path := r.path
+	if sequential {
+		path += fmt.Sprintf("%010d", parent.creates)
+	}
+	if !validPath(path) {
+		return change{}, wire.ErrBadArguments
+	}
+	if _, exists := p.lookup(path); exists {
+		return change{}, wire.ErrNodeExists
+	}
+	if parent.kind == ephemeral {
+		return change{}, wire.ErrNoChildrenForEphemerals
+	}
+	parent.creates++
+	parent.children++
+	p.store(parentPath, parent)
+	p.store(path, record{acl: fixed, kind: kind})
+	c := change{
+		op: wire.OpCreate, reply: wire.OpCreate2, path: path, data: r.data, acl: fixed, kind: kind, version: parent.creates,
+	}
+	switch kind {
+	case ephemeral:
+		c.owner = p.conn.session.id
+	case ttl:
+		c.owner = r.ttl
+	}
+	if r.op == wire.OpCreate {
+		c.reply = wire.OpCreate
+	}
+	return c, 0
+}
+
+// createMode reads the flags of a create, which each of its opcodes takes a little differently.
+func (e *Ensemble) createMode(r *request) (sequential bool, k kind, code int32) {
+	withTTL := false
+	switch r.flags {
+	case wire.FlagPersistent:
+	case wire.FlagEphemeral:
+		k = ephemeral
+	case wire.FlagPersistentSequential:
+		sequential = true
+	case wire.FlagEphemeralSequential:
+		k, sequential = ephemeral, true
+	case wire.FlagContainer:
+	case wire.FlagPersistentTTL:
+		withTTL = true
+	case wire.FlagPersistentSequentialTTL:
+		withTTL, sequential = true, true
+	default:
+		return false, 0, wire.ErrBadArguments
+	}
+	if withTTL && e.opts.NoTTL {
+		return false, 0, wire.ErrUnimplemented
+	}
+	if withTTL && (r.ttl <= 0 || r.ttl > wire.MaxTTL) || !withTTL && r.ttl >= 0 {
+		return false, 0, wire.ErrBadArguments
+	}
+	switch r.op {
+	case wire.OpCreateContainer:
+		k = container
+	case wire.OpCreateTTL:
+		k = ttl
+	}
+	return sequential, k, 0
+}
+
+func (p *prep) delete(r *request) (change, int32) {
+	if !strings.Contains(r.path, "/") || strings.Contains(r.path, "\x00") || special(r.path) {
+		return change{}, wire.ErrBadArguments
+	}
+	parentPath, _ := parentOf(r.path)
+	parent, ok := p.lookup(parentPath)
+	if !ok {
+		return change{}, wire.ErrNoNode
+	}
+	if !parent.acl.allowed(wire.PermDelete, p.conn.ids) {
+		return change{}, wire.ErrNoAuth
+	}
+	n, ok := p.lookup(r.path)
+	switch {
+	case !ok:
+		return change{}, wire.ErrNoNode
+	case r.version != -1 && r.version != n.version:
+		return change{}, wire.ErrBadVersion
+	case n.children > 0:
+		return change{}, wire.ErrNotEmpty
+	}
+	parent.children--
+	p.store(parentPath, parent)
+	p.store(r.path, record{gone: true})
+	return change{op: wire.OpDelete, reply: wire.OpDelete, path: r.path}, 0
+}
+
+func (p *prep) setData(r *request) (change, int32) {
+	if !validPath(r.path) {
+		return change{}, wire.ErrBadArguments
+	}
+	n, ok := p.lookup(r.path)
+	switch {
+	case !ok:
+		return change{}, wire.ErrNoNode
+	case !n.acl.allowed(wire.PermWrite, p.conn.ids):
+		return change{}, wire.ErrNoAuth
+	case r.version != -1 && r.version != n.version:
+		return change{}, wire.ErrBadVersion
+	}
+	n.version = nextVersion(n.version)
+	p.store(r.path, n)
+	return change{op: wire.OpSetData, reply: wire.OpSetData, path: r.path, data: r.data, version: n.version}, 0
+}
+
+func (p *prep) setACL(r *request) (change, int32) {
+	if !validPath(r.path) {
+		return change{}, wire.ErrBadArguments
+	}
+	fixed, code := p.e.fixACL(r.acl, p.conn.ids)
+	if code != 0 {
+		return change{}, code
+	}
+	n, ok := p.lookup(r.path)
+	switch {
+	case !ok:
+		return change{}, wire.ErrNoNode
+	case !n.acl.allowed(wire.PermAdmin, p.conn.ids):
+		return change{}, wire.ErrNoAuth
+	case r.version != -1 && r.version != n.aversion:
+		return change{}, wire.ErrBadVersion
+	}
+	return change{op: wire.OpSetACL, path: r.path, acl: fixed, version: nextVersion(n.aversion)}, 0
+}
+
+func (p *prep) check(r *request) (change, int32) {
+	if !validPath(r.path) {
+		return change{}, wire.ErrBadArguments
+	}
+	n, ok := p.lookup(r.path)
+	switch {
+	case !ok:
+		return change{}, wire.ErrNoNode
+	case !n.acl.allowed(wire.PermRead, p.conn.ids):
+		return change{}, wire.ErrNoAuth
+	case r.version != -1 && r.version != n.version:
+		return change{}, wire.ErrBadVersion
+	}
+	return change{op: wire.OpCheck, reply: wire.OpCheck}, 0
+}
+
+// nextVersion skips -1, which would mean "any" in a request (ZOOKEEPER-4743).
+func nextVersion(v int32) int32 {
+	if v++; v == -1 {
+		return 0
+	}
+	return v
+}
+
+// multi prepares all operations of a multi. If one fails, none is a change, and
+// failed says how each ended. A code is that of the whole request.
+func (p *prep) multi(ops []request) (changes []change, failed []wire.MultiResult, code int32) {
+	p.ahead = map[string]record{}
+	for i := range ops {
+		if ops[i].bad {
+			return nil, nil, wire.ErrMarshalling
+		}
+		c, code := p.write(&ops[i])
+		if code == 0 {
+			changes = append(changes, c)
+			continue
+		}
+		failed = make([]wire.MultiResult, len(ops))
+		for k := range failed {
+			failed[k].Op = wire.OpError
+			switch {
+			case k == i:
+				failed[k].Err = code
+			case k > i:
+				failed[k].Err = wire.ErrRuntimeInconsistency
+			}
+		}
+		return nil, failed, 0
+	}
+	return changes, nil, 0
+}
+
+// newTxn takes the next zxid. A write that fails takes one too.
+func (e *Ensemble) newTxn() *txn {
+	e.zxid++
+	return &txn{zxid: e.zxid, time: time.Now().UnixMilli()}
+}
+
+// commit applies a transaction to the newest tree and hands it to every
+// member. Events for connections of members that keep up are queued when it
+// returns; the reply to the writer comes behind them.
+func (e *Ensemble) commit(x *txn) {
+	e.head.apply(x, e.fire)
+	for _, m := range e.members {
+		switch {
+		case m.tree == e.head:
+			m.applied(x)
+		case m.running:
+			m.behind = append(m.behind, x)
+			m.catchUp()
+		}
+	}
+	e.scheduleReap()
+}
+
+// fire triggers the watches of every member that keeps up.
+func (e *Ensemble) fire(f effect) {
+	for _, m := range e.members {
+		if m.tree == e.head {
+			m.fire(f)
+		}
+	}
+}
+
+// reap deletes the containers and TTL nodes that are due (ContainerManager).
+func (e *Ensemble) reap() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.reaper = nil
+	if e.closed {
+		return
+	}
+	e.now = time.Now()
+	due, _ := e.head.reapable(e.now)
+	for _, path := range due {
+		x := e.newTxn()
+		x.changes = []change{{op: wire.OpDelete, path: path}}
+		e.commit(x)
+	}
+	e.scheduleReap()
+}
+
+// scheduleReap arms the timer for the next reap, if anything waits for one. No
+// timer runs otherwise, so that a synctest bubble can come to rest.
+func (e *Ensemble) scheduleReap() {
+	if len(e.head.containers) == 0 && len(e.head.ttls) == 0 {
+		return
+	}
+	due, next := e.head.reapable(time.Now())
+	switch {
+	case len(due) > 0:
+		next = time.Now().Add(e.opts.ReapInterval)
+	case next.IsZero():
+		return
+	}
+	if e.reaper != nil {
+		if !next.Before(e.reapAt) {
+			return
+		}
+		e.reaper.Stop()
+	}
+	e.reapAt = next
+	e.reaper = time.AfterFunc(time.Until(next), e.reap)
+}

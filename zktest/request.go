@@ -1,0 +1,182 @@
+package zktest
+
+import (
+	"bytes"
+
+	"github.com/seed-9f8420c6/zk/wire"
+)
+
+// opConnect is how rules and the frame log call the first frame of a
+// connection, which has no header (OpCode.createSession).
+const opConnect wire.Op = -10
+
+// request is one decoded request, or one operation of a multi. Which fields
+// mean something depends on op.
+type request struct {
+	xid      int32
+	op       wire.Op
+	path     string
+	watch    bool
+	data     []byte
+	acl      []wire.ACL
+	flags    int32 // of a create; mode of addWatch, type of check- and removeWatches
+	version  int32
+	ttl      int64
+	multi    []request
+	watches  wire.SetWatches2Request
+	reconfig wire.ReconfigRequest
+	auth     wire.AuthRequest
+	bad      bool // the record did not decode
+}
+
+// since says which release first knew an operation; those that are missing are as old as 3.4.
+var since = map[wire.Op]Version{
+	wire.OpCreate2: V35, wire.OpReconfig: V35, wire.OpCheckWatches: V35, wire.OpRemoveWatches: V35,
+	wire.OpCreateContainer: V35, wire.OpCreateTTL: V35,
+	wire.OpMultiRead: V36, wire.OpGetEphemerals: V36, wire.OpAllChildrenNumber: V36,
+	wire.OpSetWatches2: V36, wire.OpAddWatch: V36,
+	wire.OpWhoAmI: V37,
+}
+
+// knows says whether servers of this release execute op as a request (Request.isValid).
+func (v Version) knows(op wire.Op) bool {
+	switch op {
+	case wire.OpCreate, wire.OpDelete, wire.OpExists, wire.OpGetData, wire.OpSetData, wire.OpGetACL, wire.OpSetACL,
+		wire.OpGetChildren, wire.OpSync, wire.OpPing, wire.OpGetChildren2, wire.OpMulti, wire.OpSetWatches, wire.OpCloseSession:
+		return true
+	}
+	first, ok := since[op]
+	return ok && v >= first
+}
+
+// writes says whether op becomes a transaction.
+func writes(op wire.Op) bool {
+	switch op {
+	case wire.OpCreate, wire.OpCreate2, wire.OpCreateContainer, wire.OpCreateTTL, wire.OpDelete, wire.OpSetData,
+		wire.OpSetACL, wire.OpMulti, wire.OpReconfig:
+		return true
+	}
+	return false
+}
+
+// decode reads the record behind the request's header.
+func (r *request) decode(d *wire.Decoder, version Version) {
+	switch r.op {
+	case wire.OpGetData, wire.OpExists, wire.OpGetChildren, wire.OpGetChildren2:
+		var q wire.PathWatchRequest
+		q.Decode(d)
+		r.path, r.watch = q.Path, q.Watch
+	case wire.OpSetData:
+		var q wire.SetDataRequest
+		q.Decode(d)
+		r.setData(q)
+	case wire.OpCreate, wire.OpCreate2, wire.OpCreateContainer:
+		var q wire.CreateRequest
+		q.Decode(d)
+		r.create(q)
+	case wire.OpCreateTTL:
+		var q wire.CreateTTLRequest
+		q.Decode(d)
+		r.createTTL(q)
+	case wire.OpDelete:
+		var q wire.PathVersionRequest
+		q.Decode(d)
+		r.path, r.version = q.Path, q.Version
+	case wire.OpGetACL, wire.OpSync, wire.OpGetEphemerals, wire.OpAllChildrenNumber:
+		var q wire.PathRequest
+		q.Decode(d)
+		r.path = q.Path
+	case wire.OpSetACL:
+		var q wire.SetACLRequest
+		q.Decode(d)
+		r.path, r.acl, r.version = q.Path, q.ACL, q.Version
+	case wire.OpCheckWatches, wire.OpRemoveWatches:
+		var q wire.WatcherTypeRequest
+		q.Decode(d)
+		r.path, r.flags = q.Path, q.Type
+	case wire.OpAddWatch:
+		var q wire.AddWatchRequest
+		q.Decode(d)
+		r.path, r.flags = q.Path, q.Mode
+	case wire.OpSetWatches:
+		var q wire.SetWatchesRequest
+		q.Decode(d)
+		r.watches = wire.SetWatches2Request{RelativeZxid: q.RelativeZxid, Data: q.Data, Exist: q.Exist, Child: q.Child}
+	case wire.OpSetWatches2:
+		r.watches.Decode(d)
+	case wire.OpReconfig:
+		r.reconfig.Decode(d)
+	case wire.OpAuth:
+		r.auth.Decode(d)
+	case wire.OpMulti, wire.OpMultiRead:
+		r.decodeMulti(d, version)
+	}
+	r.bad = r.bad || d.Err() != nil
+}
+
+func (r *request) setData(q wire.SetDataRequest) {
+	r.path, r.data, r.version = q.Path, bytes.Clone(q.Data), q.Version
+}
+
+func (r *request) create(q wire.CreateRequest) {
+	r.path, r.data, r.acl, r.flags, r.ttl = q.Path, bytes.Clone(q.Data), q.ACL, q.Flags, -1
+}
+
+func (r *request) createTTL(q wire.CreateTTLRequest) {
+	r.path, r.data, r.acl, r.flags, r.ttl = q.Path, bytes.Clone(q.Data), q.ACL, q.Flags, q.TTL
+}
+
+func (r *request) decodeMulti(d *wire.Decoder, version Version) {
+	var q wire.MultiRequest
+	q.Decode(d)
+	r.multi = make([]request, len(q.Ops))
+	for i, op := range q.Ops {
+		sub := &r.multi[i]
+		sub.op = op.Op
+		if version < since[op.Op] {
+			r.bad = true
+		}
+		reads := op.Op == wire.OpGetData || op.Op == wire.OpGetChildren
+		if reads != (r.op == wire.OpMultiRead) {
+			r.bad = true // a multi that mixes kinds
+		}
+		switch rec := op.Request.(type) {
+		case wire.CreateRequest:
+			sub.create(rec)
+			r.bad = sub.modeInMulti(version) || r.bad
+		case wire.CreateTTLRequest:
+			sub.createTTL(rec)
+			sub.modeInMulti(version)
+		case wire.PathVersionRequest:
+			sub.path, sub.version = rec.Path, rec.Version
+		case wire.SetDataRequest:
+			sub.setData(rec)
+		case wire.PathWatchRequest:
+			sub.path = rec.Path // the watch flag has no meaning here
+		}
+	}
+}
+
+// modeInMulti adapts a create's opcode to its flags, which inside a multi go
+// first (Op.Create). It returns true if the whole multi does not decode.
+func (r *request) modeInMulti(version Version) (bad bool) {
+	withTTL := r.flags == wire.FlagPersistentTTL || r.flags == wire.FlagPersistentSequentialTTL
+	known := r.flags >= wire.FlagPersistent && r.flags <= wire.FlagPersistentSequentialTTL
+	switch {
+	case r.op == wire.OpCreateTTL && withTTL:
+		return false
+	case r.op == wire.OpCreateTTL:
+		r.op, r.ttl = wire.OpCreate, -1
+	case version >= V37 && (withTTL || !known):
+		return true
+	}
+	switch {
+	case withTTL:
+		r.bad = true // the server trips over it when it gets there
+	case r.flags == wire.FlagContainer && version >= V35:
+		r.op = wire.OpCreateContainer
+	case version < V37:
+		r.op = wire.OpCreate // ZOOKEEPER-4026
+	}
+	return false
+}

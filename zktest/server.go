@@ -1,0 +1,341 @@
+package zktest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Version is the ZooKeeper release series that a server behaves like, in its newest patch release.
+type Version int
+
+// Release series.
+const (
+	V34 Version = iota + 4
+	V35
+	V36
+	V37
+	V38
+	V39
+)
+
+// String returns "3.9" and so on.
+func (v Version) String() string { return fmt.Sprintf("3.%d", int(v)) }
+
+// Options change what an ensemble is like. The zero value is good for most tests.
+type Options struct {
+	Version  Version       // zero: V39
+	InMemory bool          // no TCP: connections are [Pipe]s from DialContext, which work inside a testing/synctest bubble
+	TickTime time.Duration // zero: 500ms
+
+	MinSessionTimeout time.Duration // shortest session timeout that is granted; zero: 2 ticks
+	MaxSessionTimeout time.Duration // longest; zero: 20 ticks
+
+	MaxFrame        int           // longest frame from a client (jute.maxbuffer); zero: 1048575
+	MaxClientCnxns  int           // connections per client address and member; zero: no limit
+	ReapInterval    time.Duration // from a container's last child to its end; zero: 100ms
+	NoTTL           bool          // extendedTypesEnabled=false
+	NoLocalSessions bool          // a read-only member answers a new session with an error header, as real ones do by default
+	Reconfig        bool          // reconfigEnabled=true
+	Super           string        // "user:password" whose digest may do everything; empty: nobody
+
+	FrameLog int          // frames that [Ensemble.Frames] remembers; zero: 65536, negative: none
+	Raw      bool         // the log keeps the bytes of each frame
+	Logger   *slog.Logger // told about each connection that ends; nil: silent
+}
+
+func (o Options) withDefaults() Options {
+	if o.Version == 0 {
+		o.Version = V39
+	}
+	if o.TickTime == 0 {
+		o.TickTime = 500 * time.Millisecond
+	}
+	if o.MinSessionTimeout == 0 {
+		o.MinSessionTimeout = 2 * o.TickTime
+	}
+	if o.MaxSessionTimeout == 0 {
+		o.MaxSessionTimeout = 20 * o.TickTime
+	}
+	if o.MaxFrame == 0 {
+		o.MaxFrame = 0xfffff
+	}
+	if o.ReapInterval == 0 {
+		o.ReapInterval = 100 * time.Millisecond
+	}
+	if o.FrameLog == 0 {
+		o.FrameLog = 65536
+	}
+	return o
+}
+
+// Ensemble is a set of servers that share one history. All methods are safe
+// for concurrent use.
+type Ensemble struct {
+	opts    Options
+	tb      testing.TB // nil: misuse panics
+	members []*Member
+	super   string         // digest id of Options.Super
+	wg      sync.WaitGroup // every goroutine of the ensemble
+
+	// mu is held for the time of computing only, never while waiting or in I/O.
+	// Whoever waits does so on moved, which synctest takes for rest.
+	mu       sync.Mutex
+	moved    *sync.Cond // a member has applied transactions, or a connection is gone
+	closed   bool
+	head     *tree // after every transaction; the tree of each member that keeps up
+	zxid     int64
+	sessions map[int64]*session
+	acls     map[string]*acl
+	conns    map[*conn]struct{} // whose net.Conn is open
+	dialed   int64              // connections so far
+	reaper   *time.Timer
+	reapAt   time.Time
+	config   int64 // version of the configuration
+	now      time.Time
+	log      frameLog
+	faults   []*Fault
+	links    []*linkFault
+}
+
+// Server is an ensemble of one.
+type Server struct{ *Ensemble }
+
+// NewServer starts a server that ends with the test.
+func NewServer(tb testing.TB, opts ...Options) *Server {
+	tb.Helper()
+	return &Server{NewEnsemble(tb, 1, opts...)}
+}
+
+// NewEnsemble starts an ensemble of n servers that end with the test. Misuse
+// of it fails the test. At most one Options can be given.
+func NewEnsemble(tb testing.TB, n int, opts ...Options) *Ensemble {
+	tb.Helper()
+	var o Options
+	if len(opts) > 0 {
+		o = opts[0]
+	}
+	e, err := StartEnsemble(n, o)
+	if err != nil {
+		tb.Fatalf("zktest: %v", err)
+	}
+	e.tb = tb
+	tb.Cleanup(e.Close)
+	return e
+}
+
+// StartServer starts a server, which Close ends.
+func StartServer(opts Options) (*Server, error) {
+	e, err := StartEnsemble(1, opts)
+	if err != nil {
+		return nil, err
+	}
+	return &Server{e}, nil
+}
+
+// StartEnsemble starts an ensemble of n servers, which Close ends. It is ready when it returns.
+func StartEnsemble(n int, opts Options) (*Ensemble, error) {
+	if n < 1 || n > 127 {
+		return nil, fmt.Errorf("ensemble of %d servers", n)
+	}
+	opts = opts.withDefaults()
+	if opts.Version < V34 || opts.Version > V39 {
+		return nil, fmt.Errorf("unknown version %d", int(opts.Version))
+	}
+	e := &Ensemble{
+		opts: opts, zxid: firstZxid, sessions: map[int64]*session{}, acls: map[string]*acl{}, conns: map[*conn]struct{}{},
+	}
+	e.moved = sync.NewCond(&e.mu)
+	e.log.max = max(opts.FrameLog, 0)
+	if opts.Super != "" {
+		e.super = digestID(opts.Super)
+	}
+	for i := range n {
+		m := newMember(e, i)
+		if err := m.listen(); err != nil {
+			for _, m := range e.members {
+				m.listener.Close()
+			}
+			return nil, err
+		}
+		e.members = append(e.members, m)
+	}
+	var config []byte
+	if n > 1 { // a server alone has an empty configuration
+		config = e.configData()
+	}
+	e.head = newTree(opts.Version, config)
+	for _, m := range e.members {
+		m.tree = e.head
+		if m.listener != nil {
+			e.wg.Add(1)
+			go m.acceptLoop()
+		}
+	}
+	return e, nil
+}
+
+// Close ends the servers and waits until nothing of them runs any more. It may be called twice.
+func (e *Ensemble) Close() {
+	e.mu.Lock()
+	if !e.closed {
+		e.closed = true
+		for _, m := range e.members {
+			m.hangUp("ensemble closed")
+			if m.listener != nil {
+				m.listener.Close()
+			}
+		}
+		for c := range e.conns {
+			c.nc.Close()
+		}
+		for _, s := range e.sessions {
+			s.timer.Stop()
+		}
+		if e.reaper != nil {
+			e.reaper.Stop()
+		}
+	}
+	e.mu.Unlock()
+	e.wg.Wait()
+}
+
+// Addr returns the address of the first member, host:port.
+func (e *Ensemble) Addr() string { return e.members[0].addr }
+
+// Addrs returns the addresses of all members, in order.
+func (e *Ensemble) Addrs() []string {
+	addrs := make([]string, len(e.members))
+	for i, m := range e.members {
+		addrs[i] = m.addr
+	}
+	return addrs
+}
+
+// Member returns the i-th server, counted from 0.
+func (e *Ensemble) Member(i int) *Member {
+	if i < 0 || i >= len(e.members) {
+		e.misuse("no member %d in an ensemble of %d", i, len(e.members))
+	}
+	return e.members[i]
+}
+
+// DialContext connects to the member that has this address. It is the only
+// way to one that is in memory, and fits a client's dial hook.
+func (e *Ensemble) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+	if !e.opts.InMemory {
+		var d net.Dialer
+		return d.DialContext(ctx, network, addr)
+	}
+	fail := func(err error) (net.Conn, error) {
+		return nil, &net.OpError{Op: "dial", Net: network, Addr: pipeAddr(addr), Err: err}
+	}
+	if err := ctx.Err(); err != nil {
+		return fail(err)
+	}
+	for _, m := range e.members {
+		if m.addr != addr {
+			continue
+		}
+		client, server := Pipe()
+		client.remote, server.local = pipeAddr(addr), pipeAddr(addr)
+		if !m.admit(server) {
+			return fail(syscall.ECONNREFUSED)
+		}
+		return client, nil
+	}
+	return fail(errors.New("no such member"))
+}
+
+// Expire ends a session at once, as if it had timed out: its ephemeral nodes
+// go and its connections are closed. A session that is gone already stays so.
+func (e *Ensemble) Expire(id int64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.usable("Expire")
+	if s := e.sessions[id]; s != nil {
+		e.endSession(s, nil)
+		return
+	}
+	for _, m := range e.members {
+		if s := m.locals[id]; s != nil {
+			e.endSession(s, nil)
+		}
+	}
+}
+
+// Cut closes a session's connections without a word. The session lives on.
+func (e *Ensemble) Cut(id int64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.usable("Cut")
+	for _, m := range e.members {
+		if c := m.bySession[id]; c != nil {
+			c.drop("cut")
+		}
+	}
+}
+
+// CutAll closes all connections without a word.
+func (e *Ensemble) CutAll() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.usable("CutAll")
+	for _, m := range e.members {
+		m.hangUp("cut")
+	}
+}
+
+// Stall keeps a session's connections open but silent: from now on the client gets nothing on them.
+func (e *Ensemble) Stall(id int64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.usable("Stall")
+	for _, m := range e.members {
+		if c := m.bySession[id]; c != nil {
+			c.stalled = true
+		}
+	}
+}
+
+// Sessions returns the ids of the sessions that live, in no particular order.
+func (e *Ensemble) Sessions() []int64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	ids := make([]int64, 0, len(e.sessions))
+	for id := range e.sessions {
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+// Zxid returns that of the last transaction.
+func (e *Ensemble) Zxid() int64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.zxid
+}
+
+// usable reports the use of a method after Close. e.mu is held.
+func (e *Ensemble) usable(method string) {
+	if e.closed {
+		e.mu.Unlock() // Fatalf does not return
+		defer e.mu.Lock()
+		e.misuse("%s after Close", method)
+	}
+	e.now = time.Now()
+}
+
+func (e *Ensemble) misuse(format string, args ...any) {
+	if e.tb == nil {
+		panic("zktest: " + fmt.Sprintf(format, args...))
+	}
+	e.tb.Helper()
+	e.tb.Fatalf("zktest: "+format, args...)
+}

@@ -1,0 +1,311 @@
+package zktest
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/seed-9f8420c6/zk/wire"
+)
+
+// Nodes that are always there (ZooDefs, Quotas).
+const (
+	rootPath   = "/"
+	procPath   = "/zookeeper"
+	quotaPath  = "/zookeeper/quota"
+	configPath = "/zookeeper/config"
+)
+
+// firstZxid is epoch 1, as an ensemble has it after its first election.
+const firstZxid = int64(1) << 32
+
+// kind says what a node lives by.
+type kind uint8
+
+const (
+	persistent kind = iota
+	ephemeral
+	container
+	ttl
+)
+
+// node is a znode. Its data, its ACL and the key of its map are never changed
+// in place, so that clones of a tree share them.
+type node struct {
+	data                []byte
+	acl                 *acl
+	children            map[string]struct{}
+	czxid, mzxid, pzxid int64
+	ctime, mtime        int64
+	version, aversion   int32
+	creates             int32 // children ever created: what sequence numbers count
+	kind                kind
+	owner               int64 // ephemeral: session ID; ttl: ms to live
+}
+
+func (n *node) stat() wire.Stat {
+	s := wire.Stat{
+		Czxid: n.czxid, Mzxid: n.mzxid, Ctime: n.ctime, Mtime: n.mtime,
+		Version: n.version, Cversion: 2*n.creates - int32(len(n.children)), Aversion: n.aversion,
+		DataLength: int32(len(n.data)), NumChildren: int32(len(n.children)), Pzxid: n.pzxid,
+	}
+	if n.kind == ephemeral {
+		s.EphemeralOwner = n.owner
+	}
+	return s
+}
+
+// tree is the state of one server after the transaction zxid (DataTree).
+type tree struct {
+	nodes      map[string]*node
+	zxid       int64
+	ephemerals map[int64]map[string]struct{} // by session
+	containers map[string]struct{}
+	ttls       map[string]struct{}
+}
+
+func newTree(version Version, config []byte) *tree {
+	t := &tree{
+		nodes: map[string]*node{}, zxid: firstZxid,
+		ephemerals: map[int64]map[string]struct{}{}, containers: map[string]struct{}{}, ttls: map[string]struct{}{},
+	}
+	for _, path := range []string{rootPath, procPath, quotaPath} {
+		t.nodes[path] = &node{data: []byte{}, acl: openACL}
+	}
+	t.nodes[""] = t.nodes[rootPath] // the server knows the root by both names
+	t.nodes[rootPath].children = map[string]struct{}{"zookeeper": {}}
+	t.nodes[procPath].children = map[string]struct{}{"quota": {}}
+	if version >= V35 {
+		t.nodes[configPath] = &node{data: config, acl: readACL, aversion: -1}
+		t.nodes[procPath].children["config"] = struct{}{}
+		if len(config) > 0 {
+			t.nodes[configPath].version = -1
+			t.nodes[configPath].mtime = time.Now().UnixMilli()
+		}
+	}
+	return t
+}
+
+// clone returns a copy for a member that stays behind.
+func (t *tree) clone() *tree {
+	c := &tree{
+		nodes: make(map[string]*node, len(t.nodes)), zxid: t.zxid,
+		ephemerals: make(map[int64]map[string]struct{}, len(t.ephemerals)),
+		containers: cloneSet(t.containers), ttls: cloneSet(t.ttls),
+	}
+	for path, n := range t.nodes {
+		m := *n
+		m.children = cloneSet(n.children)
+		c.nodes[path] = &m
+	}
+	c.nodes[""] = c.nodes[rootPath]
+	for id, paths := range t.ephemerals {
+		c.ephemerals[id] = cloneSet(paths)
+	}
+	return c
+}
+
+func cloneSet(s map[string]struct{}) map[string]struct{} {
+	if s == nil {
+		return nil
+	}
+	c := make(map[string]struct{}, len(s))
+	for k := range s {
+		c[k] = struct{}{}
+	}
+	return c
+}
+
+func special(path string) bool {
+	switch path {
+	case "", rootPath, procPath, quotaPath, configPath:
+		return true
+	}
+	return false
+}
+
+// parentOf returns the path of a node's parent and the node's own name. The
+// path must have a slash; the parent of "/a" is "", which is the root.
+func parentOf(path string) (parent, name string) {
+	i := strings.LastIndexByte(path, '/')
+	return path[:i], path[i+1:]
+}
+
+// rooted gives the root the name that watches know it by.
+func rooted(path string) string {
+	if path == "" {
+		return rootPath
+	}
+	return path
+}
+
+// change is one step of a transaction that has passed every check, so that it
+// cannot fail: to apply it to a tree is deterministic.
+type change struct {
+	op      wire.Op // OpCreate, OpDelete, OpSetData, OpSetACL, OpCheck
+	reply   wire.Op // the type that a multi's result has
+	path    string
+	data    []byte
+	acl     *acl
+	kind    kind
+	owner   int64
+	version int32     // setData, setACL: the new one; create: the parent's creates
+	stat    wire.Stat // of the node just after the change
+}
+
+// txn is a transaction: what the leader decided, for every member to apply.
+type txn struct {
+	zxid    int64
+	time    int64 // ms
+	changes []change
+	closes  int64 // session that ends by it, or 0
+	origin  *conn // connection that asked for the end of its session
+}
+
+// effect tells the watch tables what a change did.
+type effect struct {
+	event           int32 // EventNodeCreated, EventNodeDeleted or EventNodeDataChanged
+	path, parent    string
+	zxid            int64
+	acl, parentACL  *acl
+	childrenChanged bool
+}
+
+// apply brings the tree to the state after x. It calls fire for each change, in order.
+func (t *tree) apply(x *txn, fire func(effect)) {
+	for i := range x.changes {
+		t.change(&x.changes[i], x, fire)
+	}
+	if x.closes != 0 {
+		// The real server's order is that of a hash table.
+		for _, path := range t.sessionPaths(x.closes) {
+			t.remove(path, x.zxid, fire)
+		}
+		delete(t.ephemerals, x.closes)
+	}
+	t.zxid = x.zxid
+}
+
+// sessionPaths returns the ephemeral nodes of a session, sorted.
+func (t *tree) sessionPaths(id int64) []string {
+	paths := make([]string, 0, len(t.ephemerals[id]))
+	for path := range t.ephemerals[id] {
+		paths = append(paths, path)
+	}
+	slices.Sort(paths)
+	return paths
+}
+
+func (t *tree) change(c *change, x *txn, fire func(effect)) {
+	switch c.op {
+	case wire.OpCreate:
+		t.create(c, x, fire)
+	case wire.OpDelete:
+		t.remove(c.path, x.zxid, fire)
+	case wire.OpSetData:
+		n := t.nodes[c.path]
+		n.data, n.version, n.mtime, n.mzxid = c.data, c.version, x.time, x.zxid
+		c.stat = n.stat()
+		fire(effect{event: wire.EventNodeDataChanged, path: c.path, zxid: x.zxid, acl: n.acl})
+	case wire.OpSetACL:
+		n := t.nodes[c.path]
+		n.acl, n.aversion = c.acl, c.version
+		c.stat = n.stat()
+	}
+}
+
+func (t *tree) create(c *change, x *txn, fire func(effect)) {
+	parentPath, name := parentOf(c.path)
+	n := &node{
+		data: c.data, acl: c.acl, kind: c.kind, owner: c.owner,
+		czxid: x.zxid, mzxid: x.zxid, pzxid: x.zxid, ctime: x.time, mtime: x.time,
+	}
+	parent := t.nodes[parentPath]
+	if parent.children == nil {
+		parent.children = map[string]struct{}{}
+	}
+	parent.children[name] = struct{}{}
+	parent.creates, parent.pzxid = c.version, x.zxid
+	t.nodes[c.path] = n
+	switch c.kind {
+	case ephemeral:
+		if t.ephemerals[c.owner] == nil {
+			t.ephemerals[c.owner] = map[string]struct{}{}
+		}
+		t.ephemerals[c.owner][c.path] = struct{}{}
+	case container:
+		t.containers[c.path] = struct{}{}
+	case ttl:
+		t.ttls[c.path] = struct{}{}
+	}
+	c.stat = n.stat()
+	fire(effect{
+		event: wire.EventNodeCreated, path: c.path, parent: rooted(parentPath), zxid: x.zxid,
+		acl: n.acl, parentACL: parent.acl, childrenChanged: true,
+	})
+}
+
+func (t *tree) remove(path string, zxid int64, fire func(effect)) {
+	n := t.nodes[path]
+	if n == nil {
+		return
+	}
+	parentPath, name := parentOf(path)
+	parent := t.nodes[parentPath]
+	delete(parent.children, name)
+	parent.pzxid = zxid
+	delete(t.nodes, path)
+	switch n.kind {
+	case ephemeral:
+		delete(t.ephemerals[n.owner], path)
+	case container:
+		delete(t.containers, path)
+	case ttl:
+		delete(t.ttls, path)
+	}
+	fire(effect{
+		event: wire.EventNodeDeleted, path: path, parent: rooted(parentPath), zxid: zxid,
+		acl: n.acl, parentACL: parent.acl, childrenChanged: true,
+	})
+}
+
+// descendants counts the nodes below path. As in the real server, the root's
+// count includes /zookeeper.
+func (t *tree) descendants(path string) int {
+	if path == rootPath {
+		return len(t.nodes) - 2 // itself, under its two names
+	}
+	count := 0
+	for p := range t.nodes {
+		if len(p) > len(path) && p[len(path)] == '/' && p[:len(path)] == path {
+			count++
+		}
+	}
+	return count
+}
+
+// reapable returns the containers and TTL nodes that are due at now, and when
+// the next one will be (zero: none waits). The first is as the server has it:
+// a container that never had a child stays.
+func (t *tree) reapable(now time.Time) (due []string, next time.Time) {
+	for path := range t.containers {
+		if n := t.nodes[path]; n.creates > 0 && len(n.children) == 0 {
+			due = append(due, path)
+		}
+	}
+	for path := range t.ttls {
+		n := t.nodes[path]
+		if len(n.children) > 0 {
+			continue
+		}
+		at := time.UnixMilli(n.mtime + n.owner + 1)
+		switch {
+		case !at.After(now):
+			due = append(due, path)
+		case next.IsZero() || at.Before(next):
+			next = at
+		}
+	}
+	slices.Sort(due)
+	return due, next
+}
