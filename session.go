@@ -90,11 +90,12 @@ type Session struct {
 
 // pending is a run of n frames of one call that wait for their replies.
 type pending struct {
-	c   *call
-	xid int32 // of the first
-	n   int32
-	off int64  // place of the first on the wire
-	arm string // path at which the call arms a channel; anyPath for a Batch that does
+	c     *call
+	xid   int32 // of the first
+	n     int32
+	off   int64  // place of the first on the wire
+	first int32  // operation of a Batch that the first is
+	arm   string // path at which the call arms a channel; anyPath for a Batch that does
 }
 
 const anyPath = "*"
@@ -143,18 +144,19 @@ type call struct {
 	done  chan struct{} // cap 1
 	err   error
 
-	str    string
-	data   []byte
-	names  []string
-	stat   wire.Stat
-	acl    ACL
-	num    int32
-	infos  []AuthInfo
-	ops    []Op // of a Batch
-	base   int  // operation of the first frame in a submit
-	chroot string
-	res    []Result
-	arena  []byte
+	str     string
+	data    []byte
+	names   []string
+	stat    wire.Stat
+	acl     ACL
+	num     int32
+	infos   []AuthInfo
+	ops     []Op // of a Batch
+	base    int  // operation of the first frame in a submit
+	failing bool // the reader has set abandoned
+	chroot  string
+	res     []Result
+	arena   []byte
 }
 
 // abandoned is set in a call's state by the caller that gives it up, or by the
@@ -347,9 +349,15 @@ func (s *Session) submit(ctx context.Context, c *call, frames []byte, n int32) e
 		return err
 	}
 	s.enqueueLocked(c, frames, n)
-	s.writeUnlock(ctx.Done() == nil)
+	// A caller that may be cancelled must be able to leave a Write that blocks.
+	// With nothing else under way the peer has taken all before, and a small
+	// write does not block.
+	here := ctx.Done() == nil || s.ring.tail-s.ring.head.Load() == 1 && len(s.out) <= smallWrite
+	s.writeUnlock(here)
 	return nil
 }
+
+const smallWrite = 4 << 10
 
 // arms calls f for every frame that arms a channel, until f returns false.
 func (c *call) eachArm(frames []byte, f func(frame []byte, path string, kind WatchKind) bool) {
@@ -469,7 +477,7 @@ func (s *Session) watchAnswered(c *call, code Code) {
 }
 
 func (s *Session) enqueueLocked(c *call, frames []byte, n int32) {
-	p := pending{c: c, xid: nextXid(s.xid), n: n, off: s.queued}
+	p := pending{c: c, xid: nextXid(s.xid), n: n, off: s.queued, first: int32(c.base)}
 	if c.arming {
 		if p.arm = c.at; c.ops != nil {
 			p.arm = anyPath
@@ -667,6 +675,7 @@ type reader struct {
 	slots []pending
 	head  uint64
 	tail  uint64
+	dec   wire.Decoder
 }
 
 const (
@@ -815,14 +824,15 @@ func (s *Session) popOldest() { s.ring.head.Store(s.reader.head) }
 
 // frame takes one frame from the server.
 func (s *Session) frame(b []byte) error {
-	d := wire.NewDecoder(b)
+	d := &s.reader.dec // not a variable: a call's decoder may keep it, as far as the compiler knows
+	*d = wire.NewDecoder(b)
 	var h wire.ReplyHeader
-	h.Decode(&d)
+	h.Decode(d)
 	switch {
 	case h.Xid > 0:
-		return s.reply(h, &d)
+		return s.reply(h, d)
 	case h.Xid == wire.XidNotification:
-		return s.notification(h, &d)
+		return s.notification(h, d)
 	case h.Xid == wire.XidPing:
 		s.mu.Lock()
 		if s.pingsOut > 0 {
@@ -1061,6 +1071,14 @@ func (s *Session) failPending(p pending, end error, sent int64, last bool) {
 	}
 	s.failBatch(p, end, sent, last)
 }
+
+// String names the session and the server. It prints no secrets.
+func (s *Session) String() string {
+	return fmt.Sprintf("zk.Session{0x%x %s}", s.ID(), s.Addr())
+}
+
+// Format prints what String does, whatever the verb.
+func (s *Session) Format(f fmt.State, _ rune) { io.WriteString(f, s.String()) }
 
 // Done is closed when this Session can do no more and its events stand still.
 func (s *Session) Done() <-chan struct{} {

@@ -2,7 +2,9 @@ package zk
 
 import (
 	"encoding/json"
+	"fmt"
 	"hash/maphash"
+	"io"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -635,6 +637,15 @@ func (r *restorer) pad(dst *[]byte, mark int, count int32, k, last WatchKind) {
 		*dst = wire.AppendInt32(*dst, 0)
 	}
 }
+
+// String tells how many watches are armed. The session's password, which is kept
+// here too, is not printed.
+func (w *Watches) String() string {
+	return fmt.Sprintf("zk.Watches{%d armed, %d undelivered}", w.Len(), w.Undelivered())
+}
+
+// Format prints what String does, whatever the verb.
+func (w *Watches) Format(f fmt.State, _ rune) { io.WriteString(f, w.String()) }
 
 // List returns one entry per (path, kind, channel): what is armed, and what has
 // fired and waits for its channel to have room.

@@ -737,11 +737,19 @@ func (s *Session) Multi(ctx context.Context, ops ...WriteOp) ([]Result, error) {
 	}
 	res := c.res
 	c.recycle()
+	failed := -1
 	for i := range res {
-		if err := res[i].Err; err != nil && err != ErrRuntimeInconsistency {
+		switch err := res[i].Err; {
+		case err == nil:
+		case err != ErrRuntimeInconsistency:
 			_, path := ops[i].describe()
 			return res, &OpError{Op: "multi", Path: path, Err: err, outcome: Answered}
+		case failed < 0:
+			failed = i
 		}
+	}
+	if failed >= 0 { // no server tells so little, but an error it is
+		return res, &OpError{Op: "multi", Err: ErrRuntimeInconsistency, outcome: Answered}
 	}
 	return res, nil
 }
@@ -1017,7 +1025,8 @@ func (s *Session) batchReply(c *call, i int, code Code, ended bool) {
 	}
 }
 
-// failBatch ends a run of a Batch's frames with the connection.
+// failBatch ends a run of a Batch's frames with the connection; last: it is the
+// last of the Batch's runs.
 func (s *Session) failBatch(p pending, end error, sent int64, last bool) {
 	c := p.c
 	k := c.state.Load()
@@ -1025,29 +1034,31 @@ func (s *Session) failBatch(p pending, end error, sent int64, last bool) {
 		if !c.state.CompareAndSwap(k, k|abandoned) {
 			return
 		}
-		c.num = int32(k) // the first result that the reader fails
-		c.str = "ended"
-	} else if c.str != "ended" {
+		c.failing = true
+	}
+	if !c.failing {
 		return // given up by its caller
 	}
-	// p.off is the place of the run's first frame; answered ones of the run are skipped.
-	first := int(c.num)
-	at, off := 0, p.off
-	for range first {
+	// p.off is the place of the run's first frame; some may be answered.
+	i, at, off := 0, 0, p.off
+	for ; i < int(p.first); i++ {
 		at += 4 + wire.FrameLen(c.req[at:])
 	}
+	for answered := int(k &^ abandoned); i < answered; i++ {
+		n := 4 + wire.FrameLen(c.req[at:])
+		at, off = at+n, off+int64(n)
+	}
 	for range p.n {
-		name, path := c.ops[first].describe()
+		name, path := c.ops[i].describe()
 		e := &OpError{Op: name, Path: path, Err: end, outcome: NotSent}
 		if off < sent {
 			e.outcome = Lost
 		}
-		c.res[first] = Result{Err: e}
+		c.res[i] = Result{Err: e}
 		n := 4 + wire.FrameLen(c.req[at:])
 		at, off = at+n, off+int64(n)
-		first++
+		i++
 	}
-	c.num = int32(first)
 	if last {
 		s.w.answer(c)
 	}
