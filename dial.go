@@ -289,10 +289,12 @@ func dial(ctx context.Context, conf Config, from *Session) (*Session, error) {
 	turn := d.w.turn()
 	select {
 	case turn <- struct{}{}:
+		defer func() { <-turn }()
 	case <-ctx.Done():
-		return nil, &noServer{reasons: []error{ctx.Err()}}
 	}
-	defer func() { <-turn }()
+	if err := ctx.Err(); err != nil { // nothing is fenced for a caller that has gone
+		return nil, &noServer{reasons: []error{err}}
+	}
 	if from != nil {
 		if next, err := from.successor(conf.ID == 0); next != nil || err != nil {
 			return next, err
@@ -370,12 +372,6 @@ func (d *dialer) claim(ctx context.Context) error {
 		}
 	}
 	w.chroot = conf.Chroot
-	w.onClose = nil
-	if log := conf.Logger; log != nil {
-		w.onClose = func(x Watch) {
-			log.Warn("zk: a closed channel lost its watches", "path", x.Path, "kind", x.Kind.String())
-		}
-	}
 	return nil
 }
 
@@ -654,7 +650,7 @@ func (s *Session) accept(conf *Config, r *wire.ConnectResponse) error {
 // sendClose ends the session of a connection that is not to be used, as well as
 // that goes without waiting for an answer.
 func (s *Session) sendClose() {
-	c := newCall("close", "")
+	c := s.newCall("close", "")
 	c.frame(wire.OpCloseSession, nil)
 	putXid(c.req, 1)
 	s.conn.SetWriteDeadline(time.Now().Add(closeGrace))
@@ -671,7 +667,7 @@ func (s *Session) giveUp(err error) {
 	s.mu.Lock()
 	if s.conf.ID == 0 && s.end == nil && !s.writing {
 		s.conn.SetWriteDeadline(time.Now().Add(closeGrace))
-		c := newCall("close", "")
+		c := s.newCall("close", "")
 		c.state.Store(abandoned)
 		c.frame(wire.OpCloseSession, nil)
 		s.enqueueLocked(c, c.req, 1)
@@ -705,13 +701,14 @@ func (s *Session) restore(ctx context.Context) error {
 	if r := s.w.restore(); r != nil && err == nil {
 		defer r.done()
 		for more := true; more && err == nil; {
-			c := newCall("setwatches", "")
+			c := s.newCall("setwatches", "")
 			at := c.begin(r.op)
 			n := len(c.req)
 			if c.req, more = r.next(c.req, setWatchesLimit-n); len(c.req) == n {
 				c.recycle()
 				break
 			}
+			c.last = !more
 			wire.EndFrame(c.req, at)
 			if err = s.submit(context.Background(), c, c.req, 1); err == nil {
 				sent = append(sent, c)
@@ -743,7 +740,7 @@ func (w *Watches) renew() {
 
 // sendAuth sends an auth packet; its answer comes with the call.
 func (s *Session) sendAuth(a Auth) (*call, error) {
-	c := newCall("addauth", "")
+	c := s.newCall("addauth", "")
 	c.frame(wire.OpAuth, wire.AuthRequest{Scheme: a.Scheme, Auth: a.Credential})
 	putXid(c.req, wire.XidAuth)
 	if n := len(c.req) - 4; n > s.conf.MaxRequest {
@@ -773,7 +770,7 @@ func (s *Session) authenticate(ctx context.Context) error {
 		if token == nil {
 			token = []byte{}
 		}
-		c := newCall("sasl", "")
+		c := s.newCall("sasl", "")
 		c.frame(wire.OpSASL, wire.SASLRequest{Token: token})
 		c.decode = decodeToken
 		if err := s.submit(ctx, c, c.req, 1); err != nil {
@@ -798,6 +795,15 @@ func decodeToken(c *call, _ int, d *wire.Decoder) {
 	var r wire.SASLResponse
 	r.Decode(d)
 	c.data = append([]byte(nil), r.Token...)
+}
+
+// reportDropped logs what closed channels have lost.
+func (s *Session) reportDropped() {
+	for _, x := range s.w.takeDropped() {
+		if log := s.conf.Logger; log != nil {
+			log.Warn("zk: a closed channel lost its watches", "path", x.Path, "kind", x.Kind.String())
+		}
+	}
 }
 
 // traceEnd tells the hooks that the Session is over.

@@ -40,6 +40,7 @@ type Session struct {
 	dying chan struct{} // closed when end is set: nothing more is sent
 	slots chan struct{} // MaxInFlight; nil: no limit
 	flush func()        // s.flushAll, bound once
+	calls sync.Pool     // of *call
 
 	mu       sync.Mutex // the send path; never held over I/O
 	end      error      // why; set once
@@ -125,6 +126,7 @@ func (r *ring) push(p pending) {
 
 // call is a request under way: one frame, or the many of a Batch.
 type call struct {
+	pool   *sync.Pool
 	op     string
 	path   string // as given
 	code   wire.Op
@@ -134,6 +136,7 @@ type call struct {
 	decode func(c *call, i int, d *wire.Decoder) // reply i without error; nil: no body
 
 	arming bool         // it arms a channel, or one of its operations does
+	last   bool         // the last SetWatches of a Dial
 	gone   chan<- Event // RemoveWatch: to disarm on success
 	watch  chan<- Event // to arm on success
 	kind   WatchKind
@@ -163,10 +166,13 @@ type call struct {
 // reader when the connection ends; whoever sets it owns the rest of the call.
 const abandoned = 1 << 31
 
-var calls = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
-
-func newCall(op, path string) *call {
-	c := calls.Get().(*call)
+// newCall takes a call from the Session's pool. A pool for all Sessions would
+// carry its channels from one testing/synctest bubble to another, which is fatal.
+func (s *Session) newCall(op, path string) *call {
+	c, ok := s.calls.Get().(*call)
+	if !ok {
+		c = &call{pool: &s.calls, done: make(chan struct{}, 1)}
+	}
 	c.op, c.path, c.n = op, path, 1
 	return c
 }
@@ -177,8 +183,9 @@ func (c *call) recycle() {
 	if cap(req) > 4096 {
 		req = nil
 	}
-	*c = call{done: done, req: req}
-	calls.Put(c)
+	pool := c.pool
+	*c = call{pool: pool, done: done, req: req}
+	pool.Put(c)
 }
 
 // begin appends the head of a frame and returns its place for end.
@@ -737,6 +744,7 @@ func (s *Session) readFrames() error {
 			r += 4 + size
 			s.frameAt.Store(0)
 		}
+		s.reportDropped()
 		if err != nil {
 			if err == io.EOF && w > r {
 				return errors.Wrap(io.ErrUnexpectedEOF, "in the middle of a frame")
@@ -788,9 +796,14 @@ func (s *Session) oversized(head []byte, size int) error {
 	var h wire.ReplyHeader
 	h.Decode(&d)
 	err := tooLarge(size, s.conf.MaxReply)
-	end := connError(errors.New(err.Error()))
+	end := protocolError("a reply of %d bytes, MaxReply is %d", size, s.conf.MaxReply)
 	s.fail(end, true)
-	if p := s.oldest(); p != nil && h.Xid == p.xid && p.c.n == 1 && p.c.state.CompareAndSwap(0, 1) {
+	p := s.oldest()
+	switch {
+	case p == nil || h.Xid != p.xid:
+	case p.c.ops != nil:
+		p.c.err = err // for failBatch
+	case p.c.state.CompareAndSwap(0, 1):
 		c := p.c
 		c.err = &OpError{Op: c.op, Path: c.path, Err: err, outcome: Lost, ended: true}
 		p.n = 0
@@ -898,10 +911,13 @@ func (s *Session) reply(h wire.ReplyHeader, d *wire.Decoder) error {
 	switch {
 	case !won:
 	case code == 0 && (c.code == wire.OpSetWatches || c.code == wire.OpSetWatches2):
-		s.w.restored(h.Zxid)
-	case code == 0 && c.code == wire.OpCloseSession:
+		s.w.restored(h.Zxid, c.last)
+	case c.code == wire.OpCloseSession && code == 0:
 		s.w.end()
 		ended = ErrClosed
+	case c.code == wire.OpCloseSession: // nothing more comes of this connection
+		s.settleCall(c, code, true)
+		ended = connError(code)
 	case c.ops != nil:
 		s.batchReply(c, int(i), code, ended != nil)
 	default:
@@ -1044,6 +1060,7 @@ func (s *Session) finish() {
 		s.failPending(pending{c: *c, n: 1, off: (*c).off}, end, sent, true)
 	})
 	s.w.stop()
+	s.reportDropped()
 	s.mu.Lock()
 	s.lastZxid = s.w.zxid.Load()
 	s.out, s.spare, s.ring.slots = nil, nil, nil
@@ -1262,7 +1279,7 @@ func (s *Session) closeSession() error {
 		s.mu.Unlock()
 		return s.closeFailed(notSent("close", "", end))
 	}
-	c := newCall("close", "")
+	c := s.newCall("close", "")
 	c.frame(wire.OpCloseSession, nil)
 	s.enqueueLocked(c, c.req, 1)
 	s.writeUnlock(false)

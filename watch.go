@@ -127,6 +127,8 @@ type Watches struct {
 	held     atomic.Bool  // the stage is not empty; set by the reader only
 	zxid     atomic.Int64 // newest transaction that a reply told of
 
+	hasDropped atomic.Bool // dropped is not empty
+
 	mu      sync.Mutex // never held over I/O or a wait for the application
 	table   watchTable
 	stage   queue[staged]
@@ -135,7 +137,7 @@ type Watches struct {
 	flowing bool          // between a ConnectResponse and Done: the outbox moves
 	sender  *sender       // waits for the head of the outbox to be taken; nil if none
 	nqueued int           // persistent deliveries in stage and outbox
-	onClose func(Watch)   // reports a channel that was found closed; set by Dial
+	dropped []Watch       // of channels that were found closed, for the reader to report
 
 	// The place in history. While settled, the floor is the zxid.
 	floor   int64
@@ -262,9 +264,21 @@ func (w *Watches) dropChannelLocked(d delivery) {
 		}
 		return true
 	})
-	if w.onClose != nil {
-		w.onClose(Watch{Path: w.event(&d).Path, Kind: d.kind})
+	w.dropped = append(w.dropped, Watch{Path: w.event(&d).Path, Kind: d.kind})
+	w.hasDropped.Store(true)
+}
+
+// takeDropped returns the watches that were lost to closed channels since the last call.
+func (w *Watches) takeDropped() []Watch {
+	if !w.hasDropped.Load() {
+		return nil
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	dropped := w.dropped
+	w.dropped = nil
+	w.hasDropped.Store(false)
+	return dropped
 }
 
 // flushLocked delivers what fits and leaves a sender waiting for the rest.
@@ -521,22 +535,33 @@ func (w *Watches) persistentLocked() int {
 	return w.table.count[PersistentWatch] + w.table.count[RecursiveWatch]
 }
 
-// restored notes the reply to a SetWatches frame. Only the reader calls it.
-func (w *Watches) restored(zxid int64) {
+// restored notes the reply to a SetWatches frame; after the last one the floor
+// follows the zxid. Only the reader calls it.
+func (w *Watches) restored(zxid int64, last bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if zxid > w.floor {
 		w.queueGapsLocked()
 		w.releaseLocked()
 	}
+	if last {
+		w.settleLocked()
+	}
 }
 
-// settle makes the floor follow the zxid: all watches are restored.
+// settle does the same where there was no frame to wait for. A connection that
+// has ended meanwhile has settled nothing.
 func (w *Watches) settle() {
 	w.mu.Lock()
+	if w.flowing {
+		w.settleLocked()
+	}
+	w.mu.Unlock()
+}
+
+func (w *Watches) settleLocked() {
 	w.settled = true
 	w.gap = false
-	w.mu.Unlock()
 }
 
 // end notes that the session was closed on the server.

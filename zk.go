@@ -125,7 +125,23 @@ func (s *Session) start(op, path string, sequential bool) (c *call, full string,
 	if err := checkPath(path, sequential); err != nil {
 		return nil, "", notSent(op, path, err)
 	}
-	return newCall(op, path), joinChroot(s.conf.Chroot, path), nil
+	return s.newCall(op, path), s.serverPath(path, sequential), nil
+}
+
+// serverPath returns the path as the server knows it. A sequential create below
+// the root appends to the slash, which a chroot does not end in.
+func (s *Session) serverPath(path string, sequential bool) string {
+	if sequential && path == "/" {
+		return s.conf.Chroot + "/"
+	}
+	return joinChroot(s.conf.Chroot, path)
+}
+
+// opPath is serverPath for an operation.
+func (s *Session) opPath(o Op) string {
+	_, path := o.describe()
+	create, ok := o.(CreateOp)
+	return s.serverPath(path, ok && create.Mode.sequential())
 }
 
 // arms makes the call arm a channel at its reply; nil does nothing.
@@ -469,10 +485,15 @@ func (s *Session) RemoveWatch(ctx context.Context, path string, watch chan<- Eve
 	// takes everything on the path, and nothing else is there.
 	c.frame(wire.OpRemoveWatches, wire.WatcherTypeRequest{Path: full, Type: wire.WatcherAny})
 	c.at, c.gone = full, watch
-	if err := s.doNothing(ctx, c); !errors.Is(err, errRemoved) {
-		return err
+	found := false
+	if path == configPath && full != configPath { // GetConfig's, which is below no chroot
+		found, _ = s.w.disarm(configPath, watch, true)
 	}
-	return nil
+	err = s.doNothing(ctx, c)
+	if errors.Is(err, errRemoved) || found && errors.Is(err, ErrNoWatcher) {
+		return nil
+	}
+	return err
 }
 
 // Ephemerals returns the paths of this session's ephemeral znodes that begin
@@ -562,7 +583,7 @@ func (s *Session) GetConfig(ctx context.Context, watch chan<- Event) ([]byte, St
 	if !s.usable() {
 		return nil, Stat{}, notSent("getconfig", configPath, ErrClosed)
 	}
-	c := newCall("getconfig", configPath)
+	c := s.newCall("getconfig", configPath)
 	c.raw = true
 	return s.getData(ctx, c, configPath, watch)
 }
@@ -585,7 +606,7 @@ func (s *Session) Reconfig(ctx context.Context, change Reconfig) ([]byte, Stat, 
 	if err := change.check(); err != nil {
 		return nil, Stat{}, notSent("reconfig", "", err)
 	}
-	c := newCall("reconfig", "")
+	c := s.newCall("reconfig", "")
 	c.frame(wire.OpReconfig, wire.ReconfigRequest{
 		Joining: joinList(change.Join), Leaving: joinList(change.Leave), NewMembers: joinList(change.Members), ConfigID: change.Version,
 	})
@@ -718,7 +739,7 @@ func (s *Session) Multi(ctx context.Context, ops ...WriteOp) ([]Result, error) {
 	if len(ops) == 0 {
 		return nil, nil
 	}
-	c := newCall("multi", "")
+	c := s.newCall("multi", "")
 	at := c.begin(wire.OpMulti)
 	for _, o := range ops {
 		if err := checkOp(o, false); err != nil {
@@ -726,8 +747,7 @@ func (s *Session) Multi(ctx context.Context, ops ...WriteOp) ([]Result, error) {
 			_, path := describe(o)
 			return nil, notSent("multi", path, err)
 		}
-		_, path := o.describe()
-		c.req = o.appendMulti(c.req, joinChroot(s.conf.Chroot, path))
+		c.req = o.appendMulti(c.req, s.opPath(o))
 	}
 	c.req = endMulti.Append(c.req)
 	wire.EndFrame(c.req, at)
@@ -820,7 +840,7 @@ func (s *Session) MultiRead(ctx context.Context, ops ...ReadOp) ([]Result, error
 	if len(ops) == 0 {
 		return nil, nil
 	}
-	c := newCall("multiread", "")
+	c := s.newCall("multiread", "")
 	at := c.begin(wire.OpMultiRead)
 	for _, o := range ops {
 		err := checkOp(o, false)
@@ -834,7 +854,7 @@ func (s *Session) MultiRead(ctx context.Context, ops ...ReadOp) ([]Result, error
 			c.recycle()
 			return nil, notSent("multiread", path, err)
 		}
-		c.req = o.appendMultiRead(c.req, joinChroot(s.conf.Chroot, path))
+		c.req = o.appendMultiRead(c.req, s.opPath(o))
 	}
 	c.req = endMulti.Append(c.req)
 	wire.EndFrame(c.req, at)
@@ -896,7 +916,7 @@ func (s *Session) encodeBatch(c *call) error {
 		if err == nil {
 			watch, _ := o.watched()
 			c.arming = c.arming || watch != nil
-			err = o.frame(c, joinChroot(s.conf.Chroot, path), watch != nil)
+			err = o.frame(c, s.opPath(o), watch != nil)
 		}
 		if n := len(c.req) - at - 4; err == nil && n > s.conf.MaxRequest {
 			err = tooLarge(n, s.conf.MaxRequest)
@@ -1054,6 +1074,9 @@ func (s *Session) failBatch(p pending, end error, sent int64, last bool) {
 		if off < sent {
 			e.outcome = Lost
 		}
+		if c.err != nil { // what ended the connection: this one's reply
+			e.Err, e.ended, c.err = c.err, true, nil
+		}
 		c.res[i] = Result{Err: e}
 		n := 4 + wire.FrameLen(c.req[at:])
 		at, off = at+n, off+int64(n)
@@ -1071,6 +1094,8 @@ func (c *call) keep(b []byte) []byte {
 	switch {
 	case b == nil:
 		return nil
+	case len(b) == 0:
+		return []byte{}
 	case len(b) > arenaBlock/4:
 		return append(make([]byte, 0, len(b)), b...)
 	case len(b) > cap(c.arena)-len(c.arena):
