@@ -463,7 +463,8 @@ func (s *Session) prepareRemoveLocked(c *call) error {
 	return nil
 }
 
-// watchAnswered notes that an AddWatch or a RemoveWatch is under way no more.
+// watchAnswered notes that an AddWatch or a RemoveWatch is under way no more:
+// first in the table, then for the calls that look at it.
 func (s *Session) watchAnswered(c *call, code Code) {
 	switch c.code {
 	case wire.OpAddWatch:
@@ -472,14 +473,14 @@ func (s *Session) watchAnswered(c *call, code Code) {
 		delete(s.adding, c.at)
 		s.mu.Unlock()
 	case wire.OpRemoveWatches:
+		if code == 0 || code == ErrNoWatcher {
+			s.w.disarm(c.at, c.gone, true)
+		}
 		s.mu.Lock()
 		if s.removing[c.at]--; s.removing[c.at] == 0 {
 			delete(s.removing, c.at)
 		}
 		s.mu.Unlock()
-		if code == 0 || code == ErrNoWatcher {
-			s.w.disarm(c.at, c.gone, true)
-		}
 	}
 }
 
@@ -904,8 +905,8 @@ func (s *Session) reply(h wire.ReplyHeader, d *wire.Decoder) error {
 		ended = connError(code)
 		s.fail(ended, true)
 	}
-	if c.code == wire.OpAddWatch || c.code == wire.OpRemoveWatches {
-		s.watchAnswered(c, code)
+	if c.ops != nil && i&abandoned == 0 {
+		s.batchResult(c, int(i), code, ended != nil)
 	}
 	won := i&abandoned == 0 && c.state.CompareAndSwap(i, i+1)
 	switch {
@@ -919,10 +920,11 @@ func (s *Session) reply(h wire.ReplyHeader, d *wire.Decoder) error {
 		s.settleCall(c, code, true)
 		ended = connError(code)
 	case c.ops != nil:
-		s.batchReply(c, int(i), code, ended != nil)
+		s.batchArm(c, int(i), code)
 	default:
 		s.settleCall(c, code, ended != nil)
 	}
+	s.watchAnswered(c, code)
 	if p.n == 0 {
 		s.popOldest()
 	}

@@ -968,41 +968,37 @@ func (s *Session) submitBatch(ctx context.Context, c *call) (int, error) {
 	return sent, send()
 }
 
-// awaitBatch waits for the last answer and returns the results. err is why not
-// all frames were queued.
+// awaitBatch waits for the last answer and returns the results. err is why only
+// the first frames, as many as sent, were queued.
 func (s *Session) awaitBatch(ctx context.Context, c *call, sent int, err error) []Result {
-	if err == nil {
+	var done <-chan struct{}
+	if err != nil {
+		done = s.done // all that was queued may be answered, and nobody will tell
+	}
+	if sent > 0 {
 		select {
 		case <-c.done:
 			s.w.picked()
-			return c.res
-		case <-ctx.Done():
-			err = ctx.Err()
-		}
-	} else if sent > 0 && ctx.Err() == nil {
-		// The session ended: what was sent is answered for by the reader.
-		select {
-		case <-c.done:
-			s.w.picked()
-		case <-s.done:
+			return c.unsent(sent, err)
+		case <-done:
 			select {
 			case <-c.done:
 				s.w.picked()
 			default:
 			}
+			return c.unsent(sent, err)
+		case <-ctx.Done():
+			if err == nil {
+				err = ctx.Err()
+			}
 		}
-		for i := sent; i < len(c.ops); i++ {
-			name, path := c.ops[i].describe()
-			c.res[i] = Result{Err: notSent(name, path, err)}
-		}
-		return c.res
 	}
 	for {
 		k := c.state.Load()
 		if k&abandoned != 0 || int(k) == len(c.ops) {
 			<-c.done
 			s.w.picked()
-			return c.res
+			return c.unsent(sent, err)
 		}
 		if !c.state.CompareAndSwap(k, k|abandoned) {
 			continue
@@ -1021,27 +1017,41 @@ func (s *Session) awaitBatch(ctx context.Context, c *call, sent int, err error) 
 	}
 }
 
-// batchReply settles operation i of a Batch.
-func (s *Session) batchReply(c *call, i int, code Code, ended bool) {
-	o, r := c.ops[i], &c.res[i]
+// unsent completes a Batch's results where not all frames were queued.
+func (c *call) unsent(sent int, err error) []Result {
+	for i := sent; i < len(c.ops); i++ {
+		name, path := c.ops[i].describe()
+		c.res[i] = Result{Err: notSent(name, path, err)}
+	}
+	return c.res
+}
+
+// batchResult completes result i of a Batch, before it counts as answered and
+// its caller may read it.
+func (s *Session) batchResult(c *call, i int, code Code, ended bool) {
+	r := &c.res[i]
 	if r.Path != "" {
 		r.Path = stripChroot(s.conf.Chroot, r.Path)
 	}
-	name, path := o.describe()
-	watch, kind := o.watched()
-	if code == 0 {
-		if inner, ok := r.Err.(Code); ok { // of a CheckOp, whose multi was answered without an error
-			r.Err = &OpError{Op: name, Path: path, Err: inner, outcome: Answered}
-		}
-	} else {
-		r.Err = &OpError{Op: name, Path: path, Err: code, outcome: Answered, ended: ended}
-		if _, ok := o.(ExistsOp); !ok || code != ErrNoNode {
-			return
-		}
-		kind = ExistsWatch
+	if inner, ok := r.Err.(Code); ok { // of a CheckOp, whose multi is answered without an error
+		code = inner
 	}
-	if watch != nil {
-		s.w.arm(joinChroot(s.conf.Chroot, path), kind, false, watch)
+	if code != 0 {
+		name, path := c.ops[i].describe()
+		r.Err = &OpError{Op: name, Path: path, Err: code, outcome: Answered, ended: ended}
+	}
+}
+
+// batchArm arms the watch of operation i, if it has one and was answered so.
+func (s *Session) batchArm(c *call, i int, code Code) {
+	watch, kind := c.ops[i].watched()
+	if code == ErrNoNode {
+		if _, ok := c.ops[i].(ExistsOp); ok {
+			code, kind = 0, ExistsWatch
+		}
+	}
+	if watch != nil && code == 0 {
+		s.w.arm(s.opPath(c.ops[i]), kind, false, watch)
 	}
 }
 
