@@ -582,7 +582,7 @@ func (s *Session) writeRound(others bool) bool {
 
 const (
 	maxTLSRecord = 16 << 10
-	maxSpare     = 64 << 10
+	maxSpare     = 256 << 10
 )
 
 // leaveLocked ends being the writer.
@@ -632,7 +632,7 @@ func (s *Session) tick() {
 	}
 	idle := len(s.out) == 0 && !s.writing
 	if idle && s.ring.tail == s.ring.head.Load() {
-		s.spare = nil
+		s.out, s.spare = nil, nil
 		if len(s.ring.slots) > minRing {
 			s.ring.slots = nil
 		}
@@ -716,7 +716,8 @@ func (s *Session) readFrames() error {
 			largeBuffers.Put(large)
 		}
 	}()
-	r, w := 0, 0 // buf[r:w] is read and not yet taken
+	r, w := 0, 0  // buf[r:w] is read and not yet taken
+	late := false // frameAt is set
 	for {
 		n, err := s.conn.Read(buf[w:])
 		full := n == len(buf)-w
@@ -743,7 +744,10 @@ func (s *Session) readFrames() error {
 				return err
 			}
 			r += 4 + size
-			s.frameAt.Store(0)
+			if late {
+				late = false
+				s.frameAt.Store(0)
+			}
 		}
 		s.reportDropped()
 		if err != nil {
@@ -758,7 +762,8 @@ func (s *Session) readFrames() error {
 		}
 		need := 0 // size of the frame that is cut off, as far as known
 		if w > 0 {
-			if s.frameAt.Load() == 0 {
+			if !late {
+				late = true
 				s.frameAt.Store(int64(max(1, time.Since(s.began))))
 			}
 			need = 4
@@ -1343,13 +1348,13 @@ func (s *Session) succeed(ctx context.Context, renew bool) (*Session, error) {
 		which = 1
 	}
 	s.mu.Lock()
-	if s.closed != nil {
-		s.mu.Unlock()
-		return nil, ErrClosed
-	}
 	if s.next != nil {
 		s.mu.Unlock()
 		return s.successor(renew)
+	}
+	if s.closed != nil {
+		s.mu.Unlock()
+		return nil, ErrClosed
 	}
 	d := s.dials[which]
 	if d == nil {

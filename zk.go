@@ -2,6 +2,7 @@ package zk
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -918,6 +919,9 @@ func (s *Session) encodeBatch(c *call) error {
 			c.arming = c.arming || watch != nil
 			err = o.frame(c, s.opPath(o), watch != nil)
 		}
+		if at == 0 { // the others may be like it
+			c.req = slices.Grow(c.req, len(c.req)*(len(c.ops)-1)*9/8)
+		}
 		if n := len(c.req) - at - 4; err == nil && n > s.conf.MaxRequest {
 			err = tooLarge(n, s.conf.MaxRequest)
 		}
@@ -1030,6 +1034,9 @@ func (c *call) unsent(sent int, err error) []Result {
 // its caller may read it.
 func (s *Session) batchResult(c *call, i int, code Code, ended bool) {
 	r := &c.res[i]
+	if code == 0 && r.Path == "" && r.Err == nil {
+		return
+	}
 	if r.Path != "" {
 		r.Path = stripChroot(s.conf.Chroot, r.Path)
 	}
@@ -1044,6 +1051,9 @@ func (s *Session) batchResult(c *call, i int, code Code, ended bool) {
 
 // batchArm arms the watch of operation i, if it has one and was answered so.
 func (s *Session) batchArm(c *call, i int, code Code) {
+	if !c.arming {
+		return
+	}
 	watch, kind := c.ops[i].watched()
 	if code == ErrNoNode {
 		if _, ok := c.ops[i].(ExistsOp); ok {
@@ -1159,15 +1169,11 @@ func (o CreateOp) decode(c *call, i int, d *wire.Decoder) {
 	r := &c.res[i]
 	r.Path = d.String()
 	if op, _ := o.Mode.op(false); op != wire.OpCreate {
-		r.Stat = readStat(d)
+		r.Stat.decode(d)
 	}
 }
 
-func readStat(d *wire.Decoder) Stat {
-	var st wire.Stat
-	st.Decode(d)
-	return Stat(st)
-}
+func (s *Stat) decode(d *wire.Decoder) { (*wire.Stat)(s).Decode(d) }
 
 func (o CreateOp) appendMulti(dst []byte, full string) []byte {
 	op, _ := o.Mode.op(true)
@@ -1189,7 +1195,7 @@ func (o SetOp) frame(c *call, full string, _ bool) error {
 	return nil
 }
 
-func (o SetOp) decode(c *call, i int, d *wire.Decoder) { c.res[i].Stat = readStat(d) }
+func (o SetOp) decode(c *call, i int, d *wire.Decoder) { c.res[i].Stat.decode(d) }
 
 func (o SetOp) appendMulti(dst []byte, full string) []byte {
 	return appendMultiOp(dst, wire.OpSetData, o.request(full))
@@ -1251,7 +1257,7 @@ func (o GetOp) frame(c *call, full string, watch bool) error {
 
 func (o GetOp) decode(c *call, i int, d *wire.Decoder) {
 	b := d.Buffer()
-	c.res[i].Stat = readStat(d)
+	c.res[i].Stat.decode(d)
 	if d.Err() == nil {
 		c.res[i].Data = c.keep(b)
 	}
@@ -1272,7 +1278,7 @@ func (o ChildrenOp) frame(c *call, full string, watch bool) error {
 
 func (o ChildrenOp) decode(c *call, i int, d *wire.Decoder) {
 	c.res[i].Children = d.Strings()
-	c.res[i].Stat = readStat(d)
+	c.res[i].Stat.decode(d)
 }
 
 func (o ChildrenOp) appendMultiRead(dst []byte, full string) []byte {
@@ -1294,7 +1300,7 @@ func (o ExistsOp) frame(c *call, full string, watch bool) error {
 	return nil
 }
 
-func (o ExistsOp) decode(c *call, i int, d *wire.Decoder) { c.res[i].Stat = readStat(d) }
+func (o ExistsOp) decode(c *call, i int, d *wire.Decoder) { c.res[i].Stat.decode(d) }
 
 // joinChroot returns the path as the server knows it.
 func joinChroot(chroot, path string) string {
