@@ -303,8 +303,12 @@ func dial(ctx context.Context, conf Config, from *Session) (*Session, error) {
 	if err := d.claim(ctx); err != nil {
 		return nil, err
 	}
+	if from != nil {
+		d.conf.Auth = from.Config().Auth // all that were accepted before the fence
+	}
 	s, err := d.connect(ctx)
 	if err != nil {
+		d.unclaim()
 		return nil, err
 	}
 	d.publish(s)
@@ -325,6 +329,20 @@ func (w *Watches) turn() chan struct{} {
 type dialer struct {
 	conf Config // complete; ID and Password are those to ask for
 	w    *Watches
+
+	givenUp     bool // Zxid was set to zero; what it was, and the floor
+	zxid, floor int64
+}
+
+// unclaim gives a place in history back that a failed Dial was to give up.
+func (d *dialer) unclaim() {
+	if !d.givenUp {
+		return
+	}
+	d.w.mu.Lock()
+	defer d.w.mu.Unlock()
+	d.w.advance(d.zxid)
+	d.w.floor, d.w.settled = d.floor, false
 }
 
 // claim checks that the State may be dialed, takes what the live Watches know
@@ -363,6 +381,7 @@ func (d *dialer) claim(ctx context.Context) error {
 	defer w.mu.Unlock()
 	switch {
 	case conf.givenUp() && (old != nil || conf.ID != 0):
+		d.givenUp, d.zxid, d.floor = true, w.zxid.Load(), w.floorLocked()
 		w.zxid.Store(0)
 		w.floor, w.settled = 0, false
 	case old == nil:
@@ -415,7 +434,7 @@ func (d *dialer) connect(ctx context.Context) (*Session, error) {
 		deadline = time.Now().Add(d.conf.Timeout)
 	}
 	var reasons []error
-	addrs := d.conf.Addrs
+	addrs := append([]string(nil), d.conf.Addrs...)
 	rand.Shuffle(len(addrs), func(i, j int) { addrs[i], addrs[j] = addrs[j], addrs[i] })
 	for i, addr := range addrs {
 		share := time.Until(deadline) / time.Duration(len(addrs)-i)
@@ -465,9 +484,6 @@ func (d *dialer) connectAddr(ctx context.Context, addr string, deadline time.Tim
 		share := time.Until(deadline) / time.Duration(len(targets)-i)
 		actx, cancel := context.WithTimeout(ctx, share)
 		s, err := d.attempt(ctx, actx, addr, target)
-		if err != nil && actx.Err() != nil && ctx.Err() == nil && !errors.Is(err, ErrExpired) {
-			err = errors.Errorf("no session within %v", share.Round(time.Millisecond))
-		}
 		cancel()
 		if err == nil {
 			return s, nil
@@ -488,6 +504,9 @@ func (d *dialer) attempt(ctx, actx context.Context, addr, target string) (*Sessi
 		t.DialStart(addr)
 	}
 	conn, err := d.open(actx, addr, target)
+	if err != nil {
+		err = late(ctx, actx, err)
+	}
 	if t := d.conf.Trace; t != nil && t.DialDone != nil {
 		t.DialDone(addr, err)
 	}
@@ -498,8 +517,8 @@ func (d *dialer) attempt(ctx, actx context.Context, addr, target string) (*Sessi
 	s.addr = addr
 	stop := context.AfterFunc(actx, func() { conn.Close() })
 	err = s.handshake(&d.conf)
-	if !stop() {
-		err = actx.Err()
+	if !stop() && !errors.Is(err, ErrExpired) {
+		err = late(ctx, actx, err)
 	}
 	if t := d.conf.Trace; t != nil && t.Handshake != nil {
 		t.Handshake(addr, s.id, s.timeout, err)
@@ -524,6 +543,17 @@ func (d *dialer) attempt(ctx, actx context.Context, addr, target string) (*Sessi
 			"timeout", s.timeout, "readOnly", s.readOnly, "watches", d.w.Len())
 	}
 	return s, nil
+}
+
+// late says why an attempt failed: because its context ended, if it did.
+func late(ctx, actx context.Context, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case actx.Err() != nil:
+		return errors.New("no session within its share of the time")
+	}
+	return err
 }
 
 // open connects and lays TLS over the connection.
@@ -693,18 +723,19 @@ func (s *Session) restore(ctx context.Context) error {
 	var err error
 	for _, a := range s.conf.Auth {
 		var c *call
-		if c, err = s.sendAuth(a); err != nil {
+		if c, err = s.sendAuth(a, nil); err != nil {
 			break
 		}
 		sent = append(sent, c)
 	}
 	if r := s.w.restore(); r != nil && err == nil {
 		defer r.done()
+		limit := min(setWatchesLimit, s.conf.MaxRequest+4)
 		for more := true; more && err == nil; {
 			c := s.newCall("setwatches", "")
-			at := c.begin(r.op)
+			at := c.begin(r.op())
 			n := len(c.req)
-			if c.req, more = r.next(c.req, setWatchesLimit-n); len(c.req) == n {
+			if c.req, more = r.next(c.req, limit-n); len(c.req) == n {
 				c.recycle()
 				break
 			}
@@ -738,9 +769,11 @@ func (w *Watches) renew() {
 	w.mu.Unlock()
 }
 
-// sendAuth sends an auth packet; its answer comes with the call.
-func (s *Session) sendAuth(a Auth) (*call, error) {
+// sendAuth sends an auth packet; its answer comes with the call. Once accepted
+// join becomes part of the Config.
+func (s *Session) sendAuth(a Auth, join *Auth) (*call, error) {
 	c := s.newCall("addauth", "")
+	c.auth = join
 	c.frame(wire.OpAuth, wire.AuthRequest{Scheme: a.Scheme, Auth: a.Credential})
 	putXid(c.req, wire.XidAuth)
 	if n := len(c.req) - 4; n > s.conf.MaxRequest {

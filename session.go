@@ -71,14 +71,14 @@ type Session struct {
 	writeSize int
 	seenAt    time.Time // when the tick last found new bytes
 	seenBytes int64
-	heard     time.Time // send time of the last answered request
-	probeAt   time.Time // begin of the write that the probe watches
-	pingAt    time.Time // send time of the oldest unanswered ping
+	heard     time.Time   // send time of the last answered request
+	marks     queue[mark] // writes that no answer tells of yet, oldest first; the first maxMarks of them
+	pingAt    time.Time   // send time of the oldest unanswered ping
 	pingsOut  int
 	requests  int64
 	pings     int64
 
-	probe    atomic.Int64 // a reply to a frame at or behind this place tells that probeAt was heard
+	probe    atomic.Int64 // place of the oldest mark; MaxInt64: none
 	frameAt  atomic.Int64 // when the reader began to wait for the rest of a frame, in ns since began; 0: it does not
 	frameLen atomic.Int64
 	received atomic.Int64
@@ -137,6 +137,8 @@ type call struct {
 
 	arming bool         // it arms a channel, or one of its operations does
 	last   bool         // the last SetWatches of a Dial
+	auth   *Auth        // AddAuth: joins Config.Auth once accepted
+	multi  []Op         // of a Multi or MultiRead
 	gone   chan<- Event // RemoveWatch: to disarm on success
 	watch  chan<- Event // to arm on success
 	kind   WatchKind
@@ -237,6 +239,7 @@ func (s *Session) run() {
 	now := time.Now()
 	s.mu.Lock()
 	s.wroteAt, s.seenAt, s.heard = now, now, s.began
+	s.seenBytes = s.received.Load()
 	s.timer = time.AfterFunc(s.timeout/6, s.tick)
 	s.mu.Unlock()
 	s.w.start()
@@ -547,9 +550,11 @@ func (s *Session) writeRound(others bool) bool {
 	s.out, s.spare = s.spare[:0], nil
 	now := time.Now()
 	s.wroteAt, s.writeAt, s.writeSize = now, now, len(buf)
-	if s.probe.Load() == math.MaxInt64 {
-		s.probeAt = now
-		s.probe.Store(s.sent)
+	if n := s.marks.len(); n < maxMarks {
+		s.marks.push(mark{s.sent, now})
+		if n == 0 {
+			s.probe.Store(s.sent)
+		}
 	}
 	s.mu.Unlock()
 	n, err := s.conn.Write(buf)
@@ -561,10 +566,10 @@ func (s *Session) writeRound(others bool) bool {
 			n = min(len(buf), n+maxTLSRecord)
 		}
 		s.sent += int64(n)
+		// The reader takes what still came, up to its own error; the tick bounds that.
+		s.failLocked(connError(err))
 		s.leaveLocked()
 		s.mu.Unlock()
-		// The reader takes what still came, up to its own error; the tick bounds that.
-		s.fail(connError(err), false)
 		return false
 	}
 	s.sent += int64(n)
@@ -599,17 +604,22 @@ func (s *Session) leaveLocked() {
 // what has come.
 func (s *Session) fail(err error, hangUp bool) {
 	s.mu.Lock()
-	if s.end == nil {
-		if errors.Is(err, ErrConnection) {
-			err = errors.WithStack(err)
-		}
-		s.end = err
-		close(s.dying)
-	}
+	s.failLocked(err)
 	s.mu.Unlock()
 	if hangUp {
 		s.conn.Close()
 	}
+}
+
+func (s *Session) failLocked(err error) {
+	if s.end != nil {
+		return
+	}
+	if errors.Is(err, ErrConnection) {
+		err = errors.WithStack(err)
+	}
+	s.end = err
+	close(s.dying)
 }
 
 // tick pings a quiet connection and ends a dead one. It never writes itself, so
@@ -866,6 +876,28 @@ func (s *Session) frame(b []byte) error {
 	return protocolError("a reply with xid %d", h.Xid)
 }
 
+// mark is a write: frames at and behind its place left no earlier than its time.
+type mark struct {
+	off int64
+	at  time.Time
+}
+
+const maxMarks = 16
+
+// hearMarks notes that a frame at a place was answered.
+func (s *Session) hearMarks(off int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.marks.len() > 0 && s.marks.head().off <= off {
+		s.hearLocked(s.marks.pop().at)
+	}
+	next := int64(math.MaxInt64)
+	if s.marks.len() > 0 {
+		next = s.marks.head().off
+	}
+	s.probe.Store(next)
+}
+
 func (s *Session) hearLocked(sent time.Time) {
 	if sent.After(s.heard) {
 		s.heard = sent
@@ -890,10 +922,7 @@ func (s *Session) reply(h wire.ReplyHeader, d *wire.Decoder) error {
 		}
 	}
 	if p.off >= s.probe.Load() {
-		s.mu.Lock()
-		s.hearLocked(s.probeAt)
-		s.probe.Store(math.MaxInt64)
-		s.mu.Unlock()
+		s.hearMarks(p.off)
 	}
 	p.n--
 	p.xid = nextXid(p.xid)
@@ -1028,6 +1057,10 @@ func (s *Session) authReply(h wire.ReplyHeader) error {
 	}
 	if code != 0 {
 		c.err = &OpError{Op: c.op, Err: code, outcome: Answered, ended: true}
+	} else if c.auth != nil {
+		s.mu.Lock()
+		s.conf.Auth = append(s.conf.Auth, *c.auth)
+		s.mu.Unlock()
 	}
 	s.w.answer(c)
 	return ended

@@ -254,16 +254,21 @@ func (w *Watches) uncountLocked(k WatchKind) {
 	}
 }
 
-// dropChannelLocked forgets a channel that the application has closed.
+// dropChannelLocked forgets a channel that the application has closed. While a
+// migration walks the table its watches stay: the next event finds it closed again.
 func (w *Watches) dropChannelLocked(d delivery) {
-	w.table.removeChannel(d.ch)
-	w.outbox.filter(func(q *delivery) bool {
-		if q.ch == d.ch {
-			w.uncountLocked(q.kind)
-			return false
+	if !w.table.pinned {
+		w.table.removeChannel(d.ch)
+	}
+	keep := func(q *delivery) bool {
+		if q.ch != d.ch {
+			return true
 		}
-		return true
-	})
+		w.uncountLocked(q.kind)
+		return false
+	}
+	w.outbox.filter(keep)
+	w.stage.filter(func(st *staged) bool { return st.call != nil || keep(&st.delivery) })
 	w.dropped = append(w.dropped, Watch{Path: w.event(&d).Path, Kind: d.kind})
 	w.hasDropped.Store(true)
 }
@@ -572,15 +577,20 @@ func (w *Watches) end() {
 }
 
 // restorer builds the SetWatches frames of one migration, all with one floor.
-// The kinds are sent in the order of the lists, persistent ones last: servers
-// before 3.9 keep one mode per path, and the last one wins.
+//
+// Servers before 3.9 keep one mode per path and table, and the last one wins,
+// so that persistent watches come after the one-shots of their paths. But their
+// recursive watch would also end a child watch, whose events it never gets:
+// those on a path with a recursive watch come last, in frames of their own.
 type restorer struct {
 	w     *Watches
-	op    wire.Op
 	floor int64
-	kind  WatchKind
-	at    int // next slot to look at
+	pass  WatchKind // the kind whose paths come next; lateChildren: see above
+	at    int       // next slot to look at
+	old   bool      // there are only one-shots: all servers know SetWatches
 }
+
+const lateChildren = RecursiveWatch + 1
 
 // restore begins a migration; nil if there is nothing to restore.
 func (w *Watches) restore() *restorer {
@@ -589,12 +599,8 @@ func (w *Watches) restore() *restorer {
 	if w.table.n == 0 {
 		return nil
 	}
-	r := &restorer{w: w, op: wire.OpSetWatches, floor: w.floorLocked(), kind: DataWatch}
-	if w.persistentLocked() > 0 {
-		r.op = wire.OpSetWatches2
-	}
 	w.table.pinned = true // slots must not move under the restorer
-	return r
+	return &restorer{w: w, floor: w.floorLocked(), pass: DataWatch, old: w.persistentLocked() == 0}
 }
 
 // done lets the table shrink again.
@@ -604,63 +610,77 @@ func (r *restorer) done() {
 	r.w.mu.Unlock()
 }
 
-// next appends the record of the next frame, of which limit bytes are left, and
-// reports whether watches remain for another. It appends nothing when events
-// have fired all that was left.
+// op returns the opcode of the next frame.
+func (r *restorer) op() wire.Op {
+	if r.old || r.pass == lateChildren {
+		return wire.OpSetWatches
+	}
+	return wire.OpSetWatches2
+}
+
+// next appends the record of the next frame, for which there are limit bytes,
+// and reports whether another may follow. It appends nothing when events have
+// fired all that was left.
 func (r *restorer) next(dst []byte, limit int) (out []byte, more bool) {
 	r.w.mu.Lock()
 	defer r.w.mu.Unlock()
-	start := len(dst)
-	last := ChildWatch
-	if r.op == wire.OpSetWatches2 {
-		last = RecursiveWatch
+	start, lists := len(dst), RecursiveWatch
+	if r.op() == wire.OpSetWatches {
+		lists = ChildWatch
 	}
 	dst = wire.AppendInt64(dst, r.floor)
-	left := limit - 8 - 4*int(last)
-	any := false
-	t := &r.w.table
-	for k := DataWatch; k <= last; k++ {
-		count, mark := int32(0), len(dst)
+	left, any, full := limit-8-4*int(lists), false, false
+	for list := DataWatch; list <= lists; list++ {
+		mark, count := len(dst), int32(0)
 		dst = wire.AppendInt32(dst, 0)
-		for r.kind == k {
-			if r.at >= len(t.slots) || t.count[k] == 0 {
-				r.kind, r.at = k+1, 0
-				break
-			}
-			s := &t.slots[r.at]
-			if s.ch == nil || s.watchKind() != k || !s.lead {
-				r.at++
-				continue
-			}
-			size := 4 + len(s.path)
-			if size > left && any {
-				more = true
-				break
-			}
-			dst = wire.AppendString(dst, s.path)
-			left -= size
-			count++
-			any = true
-			r.at++
+		pass := r.pass
+		if pass == lateChildren {
+			pass = ChildWatch
 		}
-		if more {
-			r.pad(&dst, mark, count, k, last)
-			return dst, true
+		for pass == list && !full {
+			s := r.slot(list)
+			if s == nil {
+				r.at = 0
+				if r.pass++; r.old && r.pass > ChildWatch {
+					r.pass = lateChildren + 1
+				}
+				break
+			}
+			if size := 4 + len(s.path); size <= left || !any {
+				dst = wire.AppendString(dst, s.path)
+				left -= size
+				count++
+				any = true
+				r.at++
+			} else {
+				full = true
+			}
 		}
 		wire.AppendInt32(dst[:mark], count)
 	}
-	if !any {
+	if more = r.pass < lateChildren || r.pass == lateChildren && r.slot(ChildWatch) != nil; !any {
 		return dst[:start], false
 	}
-	return dst, false
+	return dst, more
 }
 
-// pad closes a record in the middle of its lists: this one's count, and the rest empty.
-func (r *restorer) pad(dst *[]byte, mark int, count int32, k, last WatchKind) {
-	wire.AppendInt32((*dst)[:mark], count)
-	for k++; k <= last; k++ {
-		*dst = wire.AppendInt32(*dst, 0)
+// slot returns the next slot to restore in a list, or nil after the last.
+func (r *restorer) slot(kind WatchKind) *slot {
+	t := &r.w.table
+	if t.count[kind] == 0 {
+		return nil
 	}
+	for ; r.at < len(t.slots); r.at++ {
+		s := &t.slots[r.at]
+		if s.ch == nil || !s.lead || s.watchKind() != kind {
+			continue
+		}
+		if kind == ChildWatch && (r.pass == lateChildren) != t.endsChild(s.path) {
+			continue
+		}
+		return s
+	}
+	return nil
 }
 
 // String tells how many watches are armed. The session's password, which is kept
@@ -735,13 +755,14 @@ func (w *Watches) Rebind(f func(Watch) chan<- Event) error {
 		return nil
 	}
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	u := w.unbound
+	u, idle := w.unbound, w.owner == nil && w.table.n == 0 && w.outbox.len() == 0
+	w.mu.Unlock()
+	inUse := &detailed{kind: ErrUnbound, detail: "these watches are in use"}
 	if u == nil {
-		if w.owner == nil && w.table.n == 0 && w.outbox.len() == 0 {
+		if idle {
 			return nil
 		}
-		return &detailed{kind: ErrUnbound, detail: "these watches are in use"}
+		return inUse
 	}
 	type key struct {
 		path    string
@@ -751,6 +772,11 @@ func (w *Watches) Rebind(f func(Watch) chan<- Event) error {
 	chans := make(map[key]chan<- Event)
 	for _, e := range u.list() {
 		chans[key{e.Path, e.Kind, e.Channel}] = f(e)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.unbound != u {
+		return inUse
 	}
 	for _, a := range u.Armed {
 		if ch := chans[key{u.appPath(a), a.Kind, a.Channel}]; ch != nil {
@@ -1034,6 +1060,24 @@ func (t *watchTable) covered(path string, kind WatchKind) bool {
 		}
 	}
 	return false
+}
+
+// endsChild reports whether the path has a recursive watch and no persistent
+// one, which would get the events of a child watch.
+func (t *watchTable) endsChild(path string) bool {
+	if t.count[RecursiveWatch] == 0 {
+		return false
+	}
+	recursive := false
+	for at := t.chain([]byte(path)); at != 0; at = t.slots[at-1].next {
+		switch t.slots[at-1].watchKind() {
+		case PersistentWatch:
+			return false
+		case RecursiveWatch:
+			recursive = true
+		}
+	}
+	return recursive
 }
 
 // add arms a channel, unless it is armed at the path in this kind already.

@@ -180,12 +180,13 @@ func TestRestoreFrames(t *testing.T) {
 		got := make(map[key]bool)
 		for more := true; more; {
 			var b []byte
+			op := r.op()
 			b, more = r.next(nil, limit-head)
 			assert.Assert(t, len(b) > 0)
 			var lists [5][]string
 			d := wire.NewDecoder(b)
 			var zxid int64
-			if r.op == wire.OpSetWatches2 {
+			if op == wire.OpSetWatches2 {
 				var q wire.SetWatches2Request
 				q.Decode(&d)
 				zxid, lists = q.RelativeZxid, [5][]string{q.Data, q.Exist, q.Child, q.Persistent, q.Recursive}

@@ -141,8 +141,8 @@ func (s *Session) serverPath(path string, sequential bool) string {
 // opPath is serverPath for an operation.
 func (s *Session) opPath(o Op) string {
 	_, path := o.describe()
-	create, ok := o.(CreateOp)
-	return s.serverPath(path, ok && create.Mode.sequential())
+	create, ok := o.(interface{ sequential() bool })
+	return s.serverPath(path, ok && create.sequential())
 }
 
 // arms makes the call arm a channel at its reply; nil does nothing.
@@ -413,7 +413,8 @@ func (s *Session) AddAuth(ctx context.Context, auth Auth) error {
 	if err := ctx.Err(); err != nil {
 		return notSent("addauth", "", err)
 	}
-	c, err := s.sendAuth(auth)
+	auth = auth.clone()
+	c, err := s.sendAuth(auth, &auth)
 	if err != nil {
 		return notSent("addauth", "", err)
 	}
@@ -428,11 +429,6 @@ func (s *Session) AddAuth(ctx context.Context, auth Auth) error {
 	s.w.picked()
 	err = c.err
 	c.recycle()
-	if err == nil {
-		s.mu.Lock()
-		s.conf.Auth = append(s.conf.Auth, auth.clone())
-		s.mu.Unlock()
-	}
 	return err
 }
 
@@ -446,7 +442,9 @@ const (
 
 // AddWatch arms a channel that stays armed; the path need not exist. A server
 // does not tell what changed while such a watch moved to another connection:
-// then the channel gets a Gap before any later event. Servers since 3.6.0 know it.
+// then the channel gets a Gap before any later event. Servers since 3.6.0 know
+// it; before 3.9.0 a WatchRecursive ends a Children watch that is armed on the
+// very same path.
 func (s *Session) AddWatch(ctx context.Context, path string, mode WatchMode, watch chan<- Event) error {
 	c, full, err := s.start("addwatch", path, false)
 	if err != nil {
@@ -521,8 +519,8 @@ func (s *Session) Ephemerals(ctx context.Context, prefix string) ([]string, erro
 	paths := c.names[:0]
 	for _, p := range c.names {
 		// The server compares strings: /app is a prefix of /apple too.
-		if p = stripChroot(s.conf.Chroot, p); strings.HasPrefix(p, prefix) {
-			paths = append(paths, p)
+		if p == s.conf.Chroot || strings.HasPrefix(p, s.conf.Chroot+"/") {
+			paths = append(paths, stripChroot(s.conf.Chroot, p))
 		}
 	}
 	c.recycle()
@@ -653,6 +651,9 @@ type Op interface {
 	frame(c *call, full string, watch bool) error
 	// decode reads the body of a reply without error.
 	decode(c *call, i int, d *wire.Decoder)
+	// result returns the type of its result in a multi or multiRead; a create2
+	// may be answered as a create.
+	result() wire.Op
 	// watched returns the channel to arm, and in which kind.
 	watched() (chan<- Event, WatchKind)
 }
@@ -670,8 +671,9 @@ type ReadOp interface {
 }
 
 // CreateOp is Create. In a Batch its Result has a Path, and a Stat where the
-// mode's request returns one (Container and TTL); in a Multi always both, as
-// far as the server tells.
+// mode's request returns one (Container and TTL); in a Multi always both, but
+// for servers of 3.6.4, 3.8.0 and 3.8.1, which leave the Stat out. A Multi with
+// a CreateOp needs a server since 3.5.0.
 type CreateOp struct {
 	Path string
 	Data []byte
@@ -749,10 +751,11 @@ func (s *Session) Multi(ctx context.Context, ops ...WriteOp) ([]Result, error) {
 			return nil, notSent("multi", path, err)
 		}
 		c.req = o.appendMulti(c.req, s.opPath(o))
+		c.multi = append(c.multi, o)
 	}
 	c.req = endMulti.Append(c.req)
 	wire.EndFrame(c.req, at)
-	c.decode, c.num = s.decodeMulti, int32(len(ops))
+	c.decode = s.decodeMulti
 	if err := s.do(ctx, c); err != nil {
 		return nil, err
 	}
@@ -799,8 +802,7 @@ func (s *Session) decodeMulti(c *call, _ int, d *wire.Decoder) {
 	if d.Err() != nil {
 		return
 	}
-	if len(r.Results) != int(c.num) {
-		d.Fail(strconv.Itoa(len(r.Results)) + " results for " + strconv.Itoa(int(c.num)) + " operations")
+	if !matchResults(d, r.Results, c.multi) {
 		return
 	}
 	c.res = make([]Result, len(r.Results))
@@ -816,6 +818,25 @@ func (s *Session) decodeMulti(c *call, _ int, d *wire.Decoder) {
 			}
 		}
 	}
+}
+
+// matchResults checks that results are of the types that the operations have.
+func matchResults(d *wire.Decoder, results []wire.MultiResult, ops []Op) bool {
+	if len(results) != len(ops) {
+		d.Fail(strconv.Itoa(len(results)) + " results for " + strconv.Itoa(len(ops)) + " operations")
+		return false
+	}
+	for i, x := range results {
+		got, want := x.Op, ops[i].result()
+		if got == wire.OpCreate {
+			got = wire.OpCreate2
+		}
+		if got != want && got != wire.OpError {
+			d.Fail("a result of " + x.Op.String() + " for a " + want.String())
+			return false
+		}
+	}
+	return true
 }
 
 func (s *Session) result(x wire.MultiResult) Result {
@@ -856,10 +877,11 @@ func (s *Session) MultiRead(ctx context.Context, ops ...ReadOp) ([]Result, error
 			return nil, notSent("multiread", path, err)
 		}
 		c.req = o.appendMultiRead(c.req, s.opPath(o))
+		c.multi = append(c.multi, o)
 	}
 	c.req = endMulti.Append(c.req)
 	wire.EndFrame(c.req, at)
-	c.decode, c.num = s.decodeMulti, int32(len(ops))
+	c.decode = s.decodeMulti
 	if err := s.do(ctx, c); err != nil {
 		return nil, err
 	}
@@ -893,7 +915,7 @@ func (s *Session) Batch(ctx context.Context, ops ...Op) ([]Result, error) {
 	if len(ops) == 0 {
 		return nil, nil
 	}
-	c := &call{op: "batch", code: wire.OpNotification, done: make(chan struct{}, 1), ops: ops, chroot: s.conf.Chroot, n: int32(len(ops)), res: make([]Result, len(ops))}
+	c := &call{op: "batch", code: wire.OpNotification, done: make(chan struct{}, 1), ops: slices.Clone(ops), chroot: s.conf.Chroot, n: int32(len(ops)), res: make([]Result, len(ops))}
 	if err := s.encodeBatch(c); err != nil {
 		return nil, err
 	}
@@ -1055,10 +1077,8 @@ func (s *Session) batchArm(c *call, i int, code Code) {
 		return
 	}
 	watch, kind := c.ops[i].watched()
-	if code == ErrNoNode {
-		if _, ok := c.ops[i].(ExistsOp); ok {
-			code, kind = 0, ExistsWatch
-		}
+	if name, _ := c.ops[i].describe(); name == "exists" && code == ErrNoNode {
+		code, kind = 0, ExistsWatch
 	}
 	if watch != nil && code == 0 {
 		s.w.arm(s.opPath(c.ops[i]), kind, false, watch)
@@ -1141,7 +1161,10 @@ func appendMultiOp(dst []byte, op wire.Op, body interface{ Append([]byte) []byte
 }
 
 func (o CreateOp) describe() (string, string)         { return "create", o.Path }
+func (o CreateOp) result() wire.Op                    { return wire.OpCreate2 }
 func (o CreateOp) watched() (chan<- Event, WatchKind) { return nil, 0 }
+
+func (o CreateOp) sequential() bool { return o.Mode.sequential() }
 
 func (o CreateOp) check(bool) error {
 	if err := checkPath(o.Path, o.Mode.sequential()); err != nil {
@@ -1181,6 +1204,7 @@ func (o CreateOp) appendMulti(dst []byte, full string) []byte {
 }
 
 func (o SetOp) describe() (string, string)         { return "set", o.Path }
+func (o SetOp) result() wire.Op                    { return wire.OpSetData }
 func (o SetOp) watched() (chan<- Event, WatchKind) { return nil, 0 }
 func (o SetOp) check(bool) error                   { return checkPath(o.Path, false) }
 
@@ -1202,6 +1226,7 @@ func (o SetOp) appendMulti(dst []byte, full string) []byte {
 }
 
 func (o DeleteOp) describe() (string, string)         { return "delete", o.Path }
+func (o DeleteOp) result() wire.Op                    { return wire.OpDelete }
 func (o DeleteOp) watched() (chan<- Event, WatchKind) { return nil, 0 }
 func (o DeleteOp) check(bool) error                   { return checkPath(o.Path, false) }
 func (o DeleteOp) decode(*call, int, *wire.Decoder)   {}
@@ -1222,6 +1247,7 @@ func (o DeleteOp) appendMulti(dst []byte, full string) []byte {
 }
 
 func (o CheckOp) describe() (string, string)         { return "check", o.Path }
+func (o CheckOp) result() wire.Op                    { return wire.OpCheck }
 func (o CheckOp) watched() (chan<- Event, WatchKind) { return nil, 0 }
 func (o CheckOp) check(bool) error                   { return checkPath(o.Path, false) }
 
@@ -1233,11 +1259,7 @@ func (o CheckOp) frame(c *call, full string, _ bool) error {
 func (o CheckOp) decode(c *call, i int, d *wire.Decoder) {
 	var r wire.MultiResponse
 	r.Decode(d)
-	if d.Err() == nil && len(r.Results) != 1 {
-		d.Fail(strconv.Itoa(len(r.Results)) + " results for 1 operation")
-		return
-	}
-	if d.Err() == nil && r.Results[0].Err != 0 {
+	if d.Err() == nil && matchResults(d, r.Results, c.ops[i:i+1]) && r.Results[0].Err != 0 {
 		c.res[i].Err = Code(r.Results[0].Err)
 	}
 }
@@ -1247,6 +1269,7 @@ func (o CheckOp) appendMulti(dst []byte, full string) []byte {
 }
 
 func (o GetOp) describe() (string, string)         { return "get", o.Path }
+func (o GetOp) result() wire.Op                    { return wire.OpGetData }
 func (o GetOp) watched() (chan<- Event, WatchKind) { return o.Watch, DataWatch }
 func (o GetOp) check(bool) error                   { return checkPath(o.Path, false) }
 
@@ -1268,6 +1291,7 @@ func (o GetOp) appendMultiRead(dst []byte, full string) []byte {
 }
 
 func (o ChildrenOp) describe() (string, string)         { return "children", o.Path }
+func (o ChildrenOp) result() wire.Op                    { return wire.OpGetChildren }
 func (o ChildrenOp) watched() (chan<- Event, WatchKind) { return o.Watch, ChildWatch }
 func (o ChildrenOp) check(bool) error                   { return checkPath(o.Path, false) }
 
@@ -1286,6 +1310,7 @@ func (o ChildrenOp) appendMultiRead(dst []byte, full string) []byte {
 }
 
 func (o ExistsOp) describe() (string, string)         { return "exists", o.Path }
+func (o ExistsOp) result() wire.Op                    { return wire.OpExists }
 func (o ExistsOp) watched() (chan<- Event, WatchKind) { return o.Watch, DataWatch }
 
 func (o ExistsOp) check(batch bool) error {
