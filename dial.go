@@ -351,6 +351,7 @@ func (d *dialer) claim(ctx context.Context) error {
 	w, conf := d.w, &d.conf
 	w.mu.Lock()
 	old := w.owner
+	w.settleSenderLocked()
 	switch {
 	case w.unbound != nil:
 		w.mu.Unlock()

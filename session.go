@@ -448,9 +448,9 @@ func (s *Session) prepareRemoveLocked(c *call) error {
 		return err
 	}
 	shared := s.end != nil || s.adding[c.at] != nil || s.removing[c.at] > 0
-	for i := s.ring.head.Load(); i < s.ring.tail; i++ {
+	for i := s.ring.head.Load(); !shared && i < s.ring.tail; i++ {
 		arm := s.ring.slots[i%uint64(len(s.ring.slots))].arm
-		shared = shared || arm == c.at || arm == anyPath
+		shared = arm == c.at || arm == anyPath
 	}
 	found, asked := s.w.disarm(c.at, c.gone, shared)
 	switch {
@@ -1104,6 +1104,7 @@ func (s *Session) finish() {
 	s.mu.Lock()
 	s.lastZxid = s.w.zxid.Load()
 	s.out, s.spare, s.ring.slots = nil, nil, nil
+	s.ring.head.Store(s.ring.tail)
 	s.mu.Unlock()
 	s.reader = reader{}
 	s.traceEnd(end)
