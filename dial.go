@@ -732,8 +732,10 @@ func (s *Session) restore(ctx context.Context) error {
 	if r := s.w.restore(); r != nil && err == nil {
 		defer r.done()
 		limit := min(setWatchesLimit, s.conf.MaxRequest+4)
+		buf := make([]byte, 0, min(limit, 64*s.w.Len()+64)) // one for all frames: submit copies it
 		for more := true; more && err == nil; {
 			c := s.newCall("setwatches", "")
+			c.req = buf[:0]
 			at := c.begin(r.op())
 			n := len(c.req)
 			if c.req, more = r.next(c.req, limit-n); len(c.req) == n {
@@ -742,8 +744,12 @@ func (s *Session) restore(ctx context.Context) error {
 			}
 			c.last = !more
 			wire.EndFrame(c.req, at)
-			if err = s.submit(context.Background(), c, c.req, 1); err == nil {
+			err = s.submit(context.Background(), c, c.req, 1)
+			buf, c.req = c.req, nil
+			if err == nil {
 				sent = append(sent, c)
+			} else {
+				c.recycle()
 			}
 		}
 	}

@@ -29,6 +29,7 @@ type Session struct {
 	conf     Config // as dialed; Auth grows with AddAuth, under mu
 	w        *Watches
 	conn     net.Conn
+	socket   bool // conn is one of the system
 	id       int64
 	password []byte
 	timeout  time.Duration
@@ -223,7 +224,7 @@ func nextXid(x int32) int32 {
 
 func newSession(conf Config, w *Watches, conn net.Conn) *Session {
 	s := &Session{
-		conf: conf, w: w, conn: conn,
+		conf: conf, w: w, conn: conn, socket: onSocket(conn),
 		done: make(chan struct{}), dying: make(chan struct{}),
 	}
 	if conf.MaxInFlight > 0 {
@@ -361,10 +362,22 @@ func (s *Session) submit(ctx context.Context, c *call, frames []byte, n int32) e
 	s.enqueueLocked(c, frames, n)
 	// A caller that may be cancelled must be able to leave a Write that blocks.
 	// With nothing else under way the peer has taken all before, and a small
-	// write does not block.
-	here := ctx.Done() == nil || s.ring.tail-s.ring.head.Load() == 1 && len(s.out) <= smallWrite
+	// write to a socket does not block.
+	here := ctx.Done() == nil || s.socket && s.ring.tail-s.ring.head.Load() == 1 && len(s.out) <= smallWrite
 	s.writeUnlock(here)
 	return nil
+}
+
+// onSocket reports whether the system buffers what is written to a connection.
+func onSocket(conn net.Conn) bool {
+	if t, ok := conn.(*tls.Conn); ok {
+		conn = t.NetConn()
+	}
+	switch conn.(type) {
+	case *net.TCPConn, *net.UnixConn:
+		return true
+	}
+	return false
 }
 
 const smallWrite = 4 << 10
@@ -791,7 +804,7 @@ func (s *Session) readFrames() error {
 			grown := make([]byte, min(need, 2*len(buf)))
 			copy(grown, buf[:w])
 			buf = grown
-		case w == 0 && len(buf) > smallBuffer && (n < smallBuffer || len(buf) > largeBuffer):
+		case w == 0 && len(buf) > smallBuffer && (len(buf) > largeBuffer || n < smallBuffer && s.nothingPending()):
 			buf = small
 		default:
 			continue
@@ -804,6 +817,14 @@ func (s *Session) readFrames() error {
 }
 
 const replyHeaderSize = 16
+
+// nothingPending reports whether no call waits for its reply. Only the reader
+// calls it.
+func (s *Session) nothingPending() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.reader.cur.n == 0 && s.ring.tail == s.reader.head
+}
 
 // oversized ends the connection for a frame above MaxReply. If it is the reply
 // to the oldest call, that call is told the size.
