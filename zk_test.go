@@ -13,11 +13,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"gotest.tools/v3/assert"
 
 	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/wire"
 	"github.com/seed-9f8420c6/zk/zktest"
 	"github.com/seed-9f8420c6/zk/zktest/apache"
 )
@@ -304,6 +306,18 @@ func private(t *testing.T, members int, opts ...zktest.Options) *env {
 	return &env{backend: backend{server: s}, t: t, ctx: testContext(t)}
 }
 
+// inBubble runs a test in a synctest bubble, against servers of its own in
+// memory: time passes only while all are at rest. The frame log of such a
+// server is exact: nothing happens but what the test does, and pings.
+func inBubble(t *testing.T, members int, f func(t *testing.T, e *env)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		o := simOptions(zktest.V39)
+		o.InMemory = true
+		f(t, private(t, members, o))
+	})
+}
+
 // env is a backend in the hands of one test.
 type env struct {
 	backend
@@ -496,6 +510,7 @@ type link struct {
 	hook  func(ctx context.Context, addr string) error
 	sent  int64 // bytes, over all connections
 	got   int64
+	last  []byte // what the last Write was given
 }
 
 func (l *link) dial(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -574,17 +589,50 @@ func (l *link) traffic() (sent, got int64) {
 	return l.sent, l.got
 }
 
+// awaitSent waits until so many bytes were written.
+func (l *link) awaitSent(n int64) {
+	l.t.Helper()
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		sent, _ := l.traffic()
+		if sent >= n {
+			return
+		}
+		if time.Now().After(end) {
+			l.t.Fatalf("%d bytes written, want %d", sent, n)
+		}
+	}
+}
+
 type linkConn struct {
 	net.Conn
 	link *link
 }
 
 func (c *linkConn) Write(b []byte) (int, error) {
-	n, err := c.Conn.Write(b)
+	c.link.count(len(b)) // before the answer can come
 	c.link.mu.Lock()
-	c.link.sent += int64(n)
+	c.link.last = append(c.link.last[:0], b...)
 	c.link.mu.Unlock()
+	n, err := c.Conn.Write(b)
+	c.link.count(n - len(b))
 	return n, err
+}
+
+// lastFrame returns the body of the last frame written.
+func (l *link) lastFrame() []byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	rest := l.last
+	for len(rest) >= 4 && len(rest) > 4+wire.FrameLen(rest) {
+		rest = rest[4+wire.FrameLen(rest):]
+	}
+	return slices.Clone(rest[4:])
+}
+
+func (l *link) count(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sent += int64(n)
 }
 
 func (c *linkConn) Read(b []byte) (int, error) {

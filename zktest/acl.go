@@ -82,7 +82,7 @@ func parseIP(expr string) (netip.Prefix, bool) {
 }
 
 // validID says whether an ACL of this scheme may have this id (AuthenticationProvider.isValid).
-func validID(scheme, id string) bool {
+func (v Version) validID(scheme, id string) bool {
 	switch scheme {
 	case "digest":
 		// Java's split drops empty strings at the end only.
@@ -90,7 +90,7 @@ func validID(scheme, id string) bool {
 		return len(parts) == 2
 	case "ip":
 		_, ok := parseIP(id)
-		return ok
+		return ok && (v >= V39 || !strings.Contains(id, ":")) && (v >= V35 || !strings.Contains(id, "/"))
 	}
 	return false
 }
@@ -101,6 +101,9 @@ func authenticates(scheme string) bool { return scheme == "digest" }
 // fixACL checks an ACL from a request and expands what is relative to the
 // identities of the connection (PrepRequestProcessor.fixupACL).
 func (e *Ensemble) fixACL(list []wire.ACL, ids []identity) (*acl, int32) {
+	if list == nil && e.opts.Version <= V35 {
+		return nil, wire.ErrMarshalling
+	}
 	if len(list) == 1 && list[0] == openACL.entries[0] {
 		return openACL, 0
 	}
@@ -122,7 +125,7 @@ func (e *Ensemble) fixACL(list []wire.ACL, ids []identity) (*acl, int32) {
 			if len(fixed) == n {
 				return nil, wire.ErrInvalidACL
 			}
-		case validID(a.Scheme, a.ID):
+		case e.opts.Version.validID(a.Scheme, a.ID):
 			fixed = append(fixed, a)
 		default:
 			return nil, wire.ErrInvalidACL

@@ -1,6 +1,7 @@
 package zktest
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -13,7 +14,7 @@ import (
 // Sizes of a connection's buffers. Larger frames get larger buffers for as long as they last.
 const (
 	readSize   = 16 << 10
-	keepBuffer = 64 << 10
+	keepBuffer = 256 << 10
 )
 
 // sessionlessTimeout is how long a connection may take to introduce itself.
@@ -25,7 +26,8 @@ const sessionlessTimeout = 10 * time.Second
 type conn struct {
 	ens    *Ensemble
 	member *Member
-	nc     net.Conn
+	link   net.Conn // closing it never blocks
+	nc     net.Conn // link, or TLS over it
 	number int64
 	in     frameReader
 	done   chan struct{} // closed by drop
@@ -43,12 +45,17 @@ type conn struct {
 	closing  bool // ends when out is written
 	dead     bool
 	stalled  bool   // nothing more is queued
+	deaf     bool   // nothing more is executed
 	withhold bool   // a fault swallows the reply of the request in execution
 	farewell string // why it is closing
 }
 
-func newConn(m *Member, nc net.Conn) *conn {
-	c := &conn{ens: m.ens, member: m, nc: nc, done: make(chan struct{})}
+func newConn(m *Member, link net.Conn) *conn {
+	nc := link
+	if m.ens.opts.TLS != nil {
+		nc = tls.Server(link, m.ens.opts.TLS)
+	}
+	c := &conn{ens: m.ens, member: m, link: link, nc: nc, done: make(chan struct{})}
 	c.in = frameReader{src: nc, max: m.ens.opts.MaxFrame}
 	host, _, err := net.SplitHostPort(nc.RemoteAddr().String())
 	if err != nil {
@@ -73,7 +80,7 @@ func (c *conn) serve() {
 	if silent {
 		// The client must not notice: swallow what it sends until it gives up.
 		_, _ = io.Copy(io.Discard, c.nc)
-		c.nc.Close()
+		c.link.Close()
 		e.mu.Lock()
 		delete(e.conns, c)
 		e.mu.Unlock()
@@ -129,7 +136,9 @@ func (c *conn) executeBuffered() error {
 		if frame == nil {
 			break
 		}
-		c.execute(frame)
+		if !c.deaf {
+			c.execute(frame)
+		}
 	}
 	c.busy = false
 	c.write()
@@ -191,7 +200,7 @@ func (c *conn) writeOut() {
 		}
 	}
 	c.writing = false
-	if c.closing && !c.stalled {
+	if c.closing {
 		c.drop(c.farewell)
 	}
 }
@@ -227,7 +236,7 @@ func (c *conn) drop(reason string) {
 	m.child.forget(c)
 	c.out, c.spare = nil, nil
 	if !c.stalled {
-		c.nc.Close()
+		c.link.Close()
 		delete(e.conns, c)
 	}
 	c.logFrame(Frame{Dir: Hangup, Note: reason})
@@ -342,7 +351,7 @@ func (c *conn) event(typ int32, path string, zxid int64, a *acl) {
 		zxid = -1
 	}
 	at := c.begin(wire.XidNotification, zxid, 0)
-	c.out = wire.WatcherEvent{Type: typ, State: wire.StateSyncConnected, Path: path}.Append(c.out)
+	c.out = wire.WatcherEvent{Type: typ, State: wire.StateSyncConnected, Path: javaString(path)}.Append(c.out)
 	c.finish(at, Frame{Xid: wire.XidNotification, Op: wire.OpNotification, Event: typ, Path: path, Zxid: zxid})
 	c.kick()
 }

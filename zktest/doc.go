@@ -1,4 +1,56 @@
-// Package zktest is a ZooKeeper for tests: servers in this process that speak
-// the real protocol, start in a millisecond, keep nothing on disk and break on
-// demand.
+// Package zktest is a ZooKeeper for tests. Its servers live in this process and
+// speak the real protocol, to this module's client and to any other. They
+// start in less than a millisecond, keep nothing on disk, and break on demand.
+//
+//	server := zktest.NewServer(t) // ends with the test
+//	session, err := zk.Dial(ctx, zk.Config{Addrs: server.Addrs()})
+//
+// [NewEnsemble] starts several servers that share one history, so that a
+// session can move between them. [StartServer] and [StartEnsemble] are for
+// programs that have no [testing.TB].
+//
+// # Semantics
+//
+// The servers follow those of Apache ZooKeeper: every operation of the release
+// series that [Options] choose, with its exact errors, stats and zxids, ACLs,
+// sessions that expire, watches and their version-dependent corners. A test
+// sends random operations to them and to real servers of each release, and
+// compares all that comes back. What they do not have: SASL, quotas, an admin
+// server. All members behave as followers do; none is ever without a quorum.
+//
+// # A clock of one's own
+//
+// With [Options.InMemory] connections are made by [Ensemble.DialContext] and
+// need no network. Then servers and clients run inside a testing/synctest
+// bubble, where a session expires without anybody waiting:
+//
+//	synctest.Test(t, func(t *testing.T) {
+//		server := zktest.NewServer(t, zktest.Options{InMemory: true})
+//		conf := zk.Config{Addrs: server.Addrs(), DialContext: server.DialContext}
+//		…
+//	})
+//
+// # Breaking things
+//
+// [Ensemble.Cut] ends a session's connection, [Ensemble.Expire] the session
+// itself. [Ensemble.Fault] strikes chosen requests: with an error, a delay, a
+// cut before or after they are executed, or silence. [Ensemble.Link] cuts or
+// silences a connection at a byte. A [Member] can be stopped, refuse
+// connections, fall behind the others, or be cut off from them.
+//
+//	// The next Set of /config is executed, but its answer never arrives.
+//	server.Fault(zktest.Rule{Op: wire.OpSetData, Path: "/config", Do: zktest.CutAfter})
+//
+// # Looking on
+//
+// [Ensemble.Frames] returns what clients and servers said to each other:
+//
+//	for _, f := range server.Frames() {
+//		t.Log(f) // 09:26:53.589793 member 0 conn 1 session 0x1… -> getData xid 1 "/a"
+//	}
+//
+// # Byte for byte
+//
+// For exchanges that no server would have, a [Script] lets the test itself
+// write each frame; a [Pipe] is the bare connection.
 package zktest

@@ -9,19 +9,20 @@ import (
 
 // OpConnect stands for a connection's first frame, the handshake, in a [Rule]
 // and in the frame log.
-const OpConnect = opConnect
+const OpConnect wire.Op = -10 // OpCode.createSession
 
 // Action is what a fault does to a request's connection.
 type Action int
 
 // Actions. Before means that the request is not executed, After that it is,
-// but without a reply. Frames that the request came behind are still sent.
+// but without a reply. What was queued for the client before is still sent, and
+// so are events that the execution brings it.
 const (
 	Pass        Action = iota
 	CutBefore          // close the connection
 	CutAfter           // execute, close the connection
-	StallBefore        // leave the connection open, but send nothing on it any more
-	StallAfter         // execute, then the same
+	StallBefore        // leave the connection open, but execute and send nothing on it any more
+	StallAfter         // execute, then send nothing on it any more; later requests are executed
 )
 
 // Rule says which requests a fault strikes, and how. All conditions must hold.
@@ -29,7 +30,7 @@ type Rule struct {
 	Member  *Member          // nil: any
 	Session int64            // 0: any
 	Op      wire.Op          // 0: any; OpConnect: the handshake
-	Path    string           // empty: any
+	Path    string           // empty: any. A multi has none
 	Match   func(Frame) bool // nil: any. It must not call the ensemble
 	Skip    int              // matching requests to spare before the first strike
 	Count   int              // strikes; 0: one, negative: no end

@@ -109,7 +109,7 @@ func (c *conn) before(a Action) bool {
 	case CutBefore:
 		c.end("cut by a fault")
 	case StallBefore:
-		c.stalled = true
+		c.stalled, c.deaf = true, true
 	}
 	return a == CutBefore || a == StallBefore
 }
@@ -235,9 +235,16 @@ func (c *conn) update(r *request) {
 		c.answer(r, m.tree.zxid, wire.ErrNotReadOnly)
 		return
 	}
-	moved := c.session.owner != m
-	if r.bad && r.op != wire.OpMulti && !moved { // which takes no zxid
-		c.answer(r, m.tree.zxid, wire.ErrMarshalling)
+	// The real server compares owners per operation. It does so for reads too
+	// on its leader; here every member is like a follower.
+	moved := c.session.owner != m && (r.op != wire.OpMulti || len(r.multi) > 0)
+	if !moved && (r.nullACL || r.bad && r.op != wire.OpMulti && e.opts.Version >= V39) {
+		// Refused before it takes a zxid.
+		at := c.begin(r.xid, m.tree.zxid, wire.ErrMarshalling)
+		if r.nullACL && e.opts.Version < V39 {
+			c.out = wire.AppendMultiEnd(c.out)
+		}
+		c.replied(at, r, m.tree.zxid, wire.ErrMarshalling)
 		return
 	}
 	x := e.newTxn()
@@ -248,7 +255,7 @@ func (c *conn) update(r *request) {
 	case moved:
 	case e.sessions[c.session.id] != c.session:
 		code = wire.ErrSessionExpired // which this member has not heard of yet
-	case r.bad:
+	case r.bad, r.nullPath && r.op != wire.OpSetData && r.op != wire.OpSetACL && r.op != wire.OpMulti && r.op != wire.OpReconfig:
 		code = wire.ErrMarshalling
 	case r.op == wire.OpMulti:
 		x.changes, failed, code = p.multi(r.multi)
@@ -267,6 +274,9 @@ func (c *conn) update(r *request) {
 	}
 	if !c.await(x.zxid) {
 		return
+	}
+	if r.op == wire.OpCheck && code == 0 {
+		return // up to 3.7 a server took it outside a multi, and then had no answer
 	}
 	at := c.begin(r.xid, m.tree.zxid, code)
 	if code == 0 {
@@ -306,12 +316,12 @@ func (c *conn) read(r *request) {
 		case m.readOnly:
 			c.answer(r, m.tree.zxid, wire.ErrNotReadOnly)
 			return
-		case c.session.owner != m:
-			c.drop("session has moved")
-			return
 		case !c.await(c.ens.zxid):
 			return
 		}
+	}
+	if r.op == wire.OpPing {
+		r.xid = wire.XidPing // whatever the request says
 	}
 	start := len(c.out)
 	zxid := m.tree.zxid
@@ -353,6 +363,15 @@ func (c *conn) node(path string, perm int32) (*node, int32) {
 // appendRead appends the record of a read's reply, and sets its watch.
 func (c *conn) appendRead(r *request) int32 {
 	m := c.member
+	if r.nullPath {
+		switch r.op {
+		case wire.OpExists, wire.OpGetData, wire.OpGetChildren, wire.OpGetChildren2, wire.OpGetACL, wire.OpAllChildrenNumber:
+			return wire.ErrMarshalling
+		case wire.OpSync:
+			c.out = wire.AppendInt32(c.out, -1)
+			return 0
+		}
+	}
 	switch r.op {
 	case wire.OpPing:
 	case wire.OpExists:
@@ -389,7 +408,7 @@ func (c *conn) appendRead(r *request) int32 {
 		}
 		c.out = wire.GetACLResponse{ACL: list, Stat: n.stat()}.Append(c.out)
 	case wire.OpSync:
-		c.out = wire.PathResponse{Path: r.path}.Append(c.out)
+		c.out = wire.PathResponse{Path: javaString(r.path)}.Append(c.out)
 	case wire.OpMultiRead:
 		c.multiRead(r)
 	case wire.OpGetEphemerals:
@@ -402,7 +421,7 @@ func (c *conn) appendRead(r *request) int32 {
 	case wire.OpWhoAmI:
 		var w wire.WhoAmIResponse
 		for _, id := range c.ids {
-			w.Infos = append(w.Infos, wire.ClientInfo{AuthScheme: id.scheme, User: id.userName()})
+			w.Infos = append(w.Infos, wire.ClientInfo{AuthScheme: id.scheme, User: javaString(id.userName())})
 		}
 		c.out = w.Append(c.out)
 	case wire.OpCheckWatches:
@@ -469,9 +488,9 @@ func (c *conn) multiRead(r *request) {
 }
 
 func (c *conn) ephemerals(r *request) {
-	paths := c.member.tree.sessionPaths(c.session.id)
+	paths := c.member.tree.sessionPaths(c.session.id, true)
 	list := make([]string, 0, len(paths))
-	trimmed := strings.TrimSpace(r.path)
+	trimmed := strings.TrimFunc(r.path, func(c rune) bool { return c <= ' ' }) // as Java does it
 	for _, path := range paths {
 		if trimmed == "" || trimmed == rootPath || strings.HasPrefix(path, r.path) {
 			list = append(list, path)

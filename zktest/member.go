@@ -185,6 +185,41 @@ func (m *Member) SetReadOnly(readOnly bool) {
 	m.follow()
 }
 
+// Elect makes the ensemble choose a leader anew: all connections of members
+// that run end, sessions get their full timeout again, and a new epoch of zxids begins.
+func (e *Ensemble) Elect() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.usable("Elect")
+	for _, m := range e.members {
+		m.hangUp("leader election")
+	}
+	for _, s := range e.sessions {
+		s.heard = e.now
+	}
+	e.zxid = (e.zxid>>32 + 1) << 32
+	e.commit(&txn{zxid: e.zxid, time: e.now.UnixMilli()})
+}
+
+// LoseData makes the ensemble forget all nodes, sessions and zxids, as if it
+// had lost its disks. All connections end.
+func (e *Ensemble) LoseData() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.usable("LoseData")
+	for _, s := range e.sessions {
+		s.timer.Stop()
+	}
+	clear(e.sessions)
+	e.zxid, e.config = firstZxid, firstZxid
+	e.head = newTree(e.opts.Version, e.configData())
+	for _, m := range e.members {
+		m.hangUp("data lost")
+		m.behind, m.tree = nil, e.head
+		m.follow()
+	}
+}
+
 // Zxid returns that of the last transaction the server has applied.
 func (m *Member) Zxid() int64 {
 	m.ens.mu.Lock()
@@ -224,7 +259,7 @@ func (m *Member) catchUp() {
 	for len(m.behind) > lag {
 		x := m.behind[0]
 		m.behind = m.behind[1:]
-		m.tree.apply(x, m.fire)
+		m.tree.apply(x, m.ens.opts.Version, m.fire)
 		m.applied(x)
 	}
 	if lag == 0 {

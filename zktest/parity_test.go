@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +18,8 @@ import (
 
 var (
 	paritySeed = flag.Uint64("parity.seed", 0, "seed of the first parity run; 0: a new one each time")
-	parityOps  = flag.Int("parity.ops", 20000, "operations per release")
+	parityOps  = flag.Int("parity.ops", 6000, "operations per release")
+	parityAll  = flag.Bool("parity.all", false, "compare with every release, not only those of make test")
 )
 
 // TestParity sends one random sequence of operations, from several sessions, to
@@ -26,7 +28,12 @@ var (
 func TestParity(t *testing.T) {
 	apache.Need(t)
 	versions := map[apache.Release]Version{apache.V3_4: V34, apache.V3_5: V35, apache.V3_6: V36, apache.V3_7: V37, apache.V3_8: V38, apache.V3_9: V39}
-	for release, version := range versions {
+	releases := apache.Default()
+	if *parityAll {
+		releases = apache.Releases()
+	}
+	for _, release := range releases {
+		version := versions[release]
 		t.Run(string(release), func(t *testing.T) {
 			real := apache.New(t, apache.Config{Release: release, Properties: map[string]string{"znode.container.checkIntervalMs": "86400000"}})
 			seed := *paritySeed
@@ -64,7 +71,7 @@ func (p *peer) open() *client {
 		time.Sleep(10 * time.Millisecond)
 	}
 	if err != nil {
-		p.t.Fatal(err)
+		p.t.Fatalf("%v, after:\n%s", err, strings.Join(p.trace[max(0, len(p.trace)-5):], "\n"))
 	}
 	return &client{t: p.t, nc: nc}
 }
@@ -75,6 +82,7 @@ type step struct {
 	op      wire.Op
 	name    string
 	request func(p *peer) []wire.Record
+	parts   []step // of opPipeline
 }
 
 const paritySessions = 3
@@ -94,9 +102,15 @@ func runParity(t *testing.T, seed uint64, version Version, ours, real string) in
 		}
 		p.base = p.sessions[paritySessions-1].zxid
 	}
-	defer func() {
+	finished := false
+	defer func() { // in good order, so that nothing expires during a later run
 		for _, p := range peers {
+			if !finished && len(p.trace) > 0 {
+				t.Logf("%v, -parity.seed=%d, %s ended in %s", version, seed, p.addr, p.trace[len(p.trace)-1])
+				continue
+			}
 			for _, s := range p.sessions {
+				s.recv(s.send(wire.OpCloseSession))
 				s.nc.Close()
 			}
 		}
@@ -106,8 +120,9 @@ func runParity(t *testing.T, seed uint64, version Version, ours, real string) in
 		st := randomStep(rng, version)
 		var got [2]string
 		for k, p := range peers {
+			p.trace = append(p.trace, fmt.Sprintf("%d: session %d %s: ", i, st.si, st.name))
 			got[k] = p.run(&st)
-			p.trace = append(p.trace, fmt.Sprintf("%d: session %d %s: %s", i, st.si, st.name, got[k]))
+			p.trace[i] += got[k]
 		}
 		if got[0] != got[1] {
 			tail := peers[0].trace[max(0, len(peers[0].trace)-25):]
@@ -115,6 +130,7 @@ func runParity(t *testing.T, seed uint64, version Version, ours, real string) in
 			return i
 		}
 	}
+	finished = true
 	return steps
 }
 
@@ -153,6 +169,8 @@ func (p *peer) run(st *step) string {
 	switch st.op {
 	case opMove, opRenew, opWrongPassword:
 		b.WriteString(p.reconnect(st))
+	case opPipeline:
+		p.pipeline(&b, st)
 	default:
 		xid := c.send(st.op, st.request(p)...)
 		h, d, err := c.recv(xid)
@@ -205,7 +223,39 @@ const (
 	opMove wire.Op = 1000 + iota
 	opRenew
 	opWrongPassword
+	opPipeline // several requests in one segment
 )
+
+// pipeline sends all requests of a step before it reads the first reply.
+func (p *peer) pipeline(b *strings.Builder, st *step) {
+	c := p.sessions[st.si]
+	var out []byte
+	xids := make([]int32, len(st.parts))
+	for i, part := range st.parts {
+		c.xid++
+		xids[i] = c.xid
+		at := len(out)
+		out = wire.RequestHeader{Xid: c.xid, Op: part.op}.Append(wire.BeginFrame(out))
+		for _, r := range part.request(p) {
+			out = r.Append(out)
+		}
+		wire.EndFrame(out, at)
+	}
+	c.nc.Write(out)
+	for i, part := range st.parts {
+		h, d, err := c.recv(xids[i])
+		p.events(b, st.si)
+		if err != nil {
+			fmt.Fprint(b, "ended")
+			return
+		}
+		fmt.Fprintf(b, " <err %d zxid %s ", h.Err, p.rel(h.Zxid))
+		if h.Err == 0 {
+			b.WriteString(p.describe(part.op, &d))
+		}
+		fmt.Fprintf(b, " and %d>", d.Len())
+	}
+}
 
 // reconnect takes a session over on a new connection. If it is gone, a new one follows.
 func (p *peer) reconnect(st *step) string {
@@ -219,6 +269,13 @@ func (p *peer) reconnect(st *step) string {
 		q.SessionID, q.Password = 0, make([]byte, 16)
 	}
 	r, err := n.connect(q)
+	for range 5 { // the real server sometimes ends a connection before the reply is through
+		if err == nil {
+			break
+		}
+		n = p.open()
+		r, err = n.connect(q)
+	}
 	if err != nil {
 		p.t.Fatalf("%s: reconnect: %v", p.addr, err)
 	}
@@ -232,7 +289,15 @@ func (p *peer) reconnect(st *step) string {
 		if st.op == opMove {
 			q.SessionID, q.Password = 0, make([]byte, 16)
 		}
-		if r, err = n.connect(q); err != nil {
+		r, err = n.connect(q)
+		for range 5 { // the real server may end this one instead of the one that it refused
+			if err == nil {
+				break
+			}
+			n = p.open()
+			r, err = n.connect(q)
+		}
+		if err != nil {
 			p.t.Fatalf("%s: reconnect: %v", p.addr, err)
 		}
 		out += fmt.Sprintf(" connected same %t", r.SessionID == old.id)
@@ -312,6 +377,9 @@ func (p *peer) describe(op wire.Op, d *wire.Decoder) string {
 	case wire.OpGetACL:
 		var r wire.GetACLResponse
 		r.Decode(d)
+		slices.SortFunc(r.ACL, func(a, b wire.ACL) int { // what "auth" stands for has the order of a hash table
+			return strings.Compare(fmt.Sprint(a), fmt.Sprint(b))
+		})
 		return fmt.Sprintf("%v %s", r.ACL, p.stat(r.Stat))
 	case wire.OpGetChildren, wire.OpGetEphemerals:
 		var r wire.ChildrenResponse
@@ -349,9 +417,18 @@ func (p *peer) describe(op wire.Op, d *wire.Decoder) string {
 	return ""
 }
 
+// show prints a request with its control characters visible and null apart from empty.
+func show(op wire.Op, parts ...any) string {
+	text := strings.ReplaceAll(fmt.Sprintf("%v %+v", op, parts), "wire.", "")
+	if strings.Contains(fmt.Sprintf("%#v", parts), "[]wire.ACL(nil)") {
+		text += " with a null ACL"
+	}
+	return strings.Trim(strconv.QuoteToASCII(text), `"`)
+}
+
 var parityPaths = []string{
 	"/a", "/b", "/c", "/a/a", "/a/b", "/a/c", "/b/a", "/b/b", "/a/a/a", "/a/a/b", "/ab", "/a/s-0000000000", "/a/s-0000000001",
-	"/", "/zookeeper", "/zookeeper/quota", "/zookeeper/x",
+	"/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config", "/zookeeper/x",
 }
 
 var badPaths = []string{
@@ -421,9 +498,13 @@ func randomCreate(rng *rand.Rand, op wire.Op) wire.Record {
 		if rng.IntN(8) == 0 {
 			ttl = pick(rng, []int64{0, -1, -2, wire.MaxTTL + 1})
 		}
+		if flags != 5 && flags != 6 {
+			ttl = max(ttl, 0) // a negative one would end the real server for good
+		}
 		return wire.CreateTTLRequest{Path: path, Data: randomData(rng), ACL: randomACL(rng), Flags: flags, TTL: ttl}
 	case wire.OpCreateContainer:
-		if rng.IntN(8) > 0 {
+		// An ephemeral one would make a container that refuses children for as long as it is not committed.
+		if flags &^= wire.FlagEphemeral; rng.IntN(8) > 0 {
 			flags = wire.FlagContainer
 		}
 	}
@@ -457,10 +538,32 @@ func randomList(rng *rand.Rand) []string {
 }
 
 func randomStep(rng *rand.Rand, version Version) step {
-	st := step{si: rng.IntN(paritySessions)}
+	if rng.IntN(12) == 0 {
+		st := step{si: rng.IntN(paritySessions), op: opPipeline, name: "pipeline"}
+		for len(st.parts) < 6 {
+			part := randomRequest(rng, version, st.si)
+			switch part.op {
+			case opMove, opRenew, opWrongPassword, wire.OpCloseSession, wire.OpAuth, wire.OpPing, wire.OpCheck:
+				continue
+			case wire.OpSetACL: // the real server may check what follows against the ACL before
+				continue
+			}
+			if !version.knows(part.op) { // which ends the connection
+				continue
+			}
+			st.parts = append(st.parts, part)
+			st.name += ", " + part.name
+		}
+		return st
+	}
+	return randomRequest(rng, version, rng.IntN(paritySessions))
+}
+
+func randomRequest(rng *rand.Rand, version Version, si int) step {
+	st := step{si: si}
 	set := func(op wire.Op, recs ...wire.Record) {
 		st.op = op
-		st.name = fmt.Sprintf("%v %+v", op, recs)
+		st.name = show(op, recs)
 		st.request = func(*peer) []wire.Record { return recs }
 	}
 	switch n := rng.IntN(100); {
@@ -500,7 +603,7 @@ func randomStep(rng *rand.Rand, version Version) step {
 		if version >= V36 && rng.IntN(2) == 0 {
 			st.op = wire.OpSetWatches2
 		}
-		st.name = fmt.Sprintf("%v -%d %+v", st.op, back, q)
+		st.name = show(st.op, -back, q)
 		st.request = func(p *peer) []wire.Record {
 			q.RelativeZxid = max(p.sessions[st.si].zxid-back, p.base)
 			if st.op == wire.OpSetWatches {
@@ -524,7 +627,7 @@ func randomStep(rng *rand.Rand, version Version) step {
 		set(wire.OpExists, wire.PathWatchRequest{Path: randomPath(rng), Watch: true})
 	case n < 88:
 		op := pick(rng, []wire.Op{wire.OpCheckWatches, wire.OpRemoveWatches})
-		set(op, wire.WatcherTypeRequest{Path: randomPath(rng), Type: rng.Int32N(7)})
+		set(op, wire.WatcherTypeRequest{Path: pick(rng, parityPaths), Type: rng.Int32N(7)})
 	case version < V36:
 		set(wire.OpGetData, wire.PathWatchRequest{Path: randomPath(rng), Watch: true})
 	case n < 94:

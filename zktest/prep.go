@@ -72,9 +72,9 @@ func (p *prep) write(r *request) (change, int32) {
 }
 
 func (p *prep) create(r *request) (change, int32) {
-	sequential, kind, code := p.e.createMode(r)
-	if code != 0 {
-		return change{}, code
+	sequential, kind, wrong := p.e.createMode(r)
+	if wrong != 0 && p.e.opts.Version > V34 {
+		return change{}, wrong
 	}
 	if !strings.Contains(r.path, "/") || strings.Contains(r.path, "\x00") {
 		return change{}, wire.ErrBadArguments
@@ -91,11 +91,14 @@ func (p *prep) create(r *request) (change, int32) {
 	if !parent.acl.allowed(wire.PermCreate, p.conn.ids) {
 		return change{}, wire.ErrNoAuth
 	}
+	if wrong != 0 {
+		return change{}, wrong
+	}
 	path := r.path
 	if sequential {
 		path += fmt.Sprintf("%010d", parent.creates)
 	}
-	if !validPath(path) {
+	if !p.e.opts.Version.validPath(path) {
 		return change{}, wire.ErrBadArguments
 	}
 	if _, exists := p.lookup(path); exists {
@@ -142,10 +145,16 @@ func (e *Ensemble) createMode(r *request) (sequential bool, k kind, code int32) 
 	default:
 		return false, 0, wire.ErrBadArguments
 	}
+	if r.flags > wire.FlagEphemeralSequential && e.opts.Version < V35 {
+		return false, 0, wire.ErrBadArguments
+	}
 	if withTTL && e.opts.NoTTL {
 		return false, 0, wire.ErrUnimplemented
 	}
 	if withTTL && (r.ttl <= 0 || r.ttl > wire.MaxTTL) || !withTTL && r.ttl >= 0 {
+		return false, 0, wire.ErrBadArguments
+	}
+	if !withTTL && r.op == wire.OpCreateTTL { // real servers end at this; there is no need to follow them
 		return false, 0, wire.ErrBadArguments
 	}
 	switch r.op {
@@ -158,7 +167,7 @@ func (e *Ensemble) createMode(r *request) (sequential bool, k kind, code int32) 
 }
 
 func (p *prep) delete(r *request) (change, int32) {
-	if !strings.Contains(r.path, "/") || strings.Contains(r.path, "\x00") || special(r.path) {
+	if !strings.Contains(r.path, "/") || strings.Contains(r.path, "\x00") || p.e.opts.Version.special(r.path) {
 		return change{}, wire.ErrBadArguments
 	}
 	parentPath, _ := parentOf(r.path)
@@ -166,11 +175,13 @@ func (p *prep) delete(r *request) (change, int32) {
 	if !ok {
 		return change{}, wire.ErrNoNode
 	}
-	if !parent.acl.allowed(wire.PermDelete, p.conn.ids) {
-		return change{}, wire.ErrNoAuth
-	}
 	n, ok := p.lookup(r.path)
+	if !ok && p.e.opts.Version <= V35 { // which look for the node first
+		return change{}, wire.ErrNoNode
+	}
 	switch {
+	case !parent.acl.allowed(wire.PermDelete, p.conn.ids):
+		return change{}, wire.ErrNoAuth
 	case !ok:
 		return change{}, wire.ErrNoNode
 	case r.version != -1 && r.version != n.version:
@@ -185,7 +196,7 @@ func (p *prep) delete(r *request) (change, int32) {
 }
 
 func (p *prep) setData(r *request) (change, int32) {
-	if !validPath(r.path) {
+	if !p.e.opts.Version.validPath(r.path) {
 		return change{}, wire.ErrBadArguments
 	}
 	n, ok := p.lookup(r.path)
@@ -203,7 +214,7 @@ func (p *prep) setData(r *request) (change, int32) {
 }
 
 func (p *prep) setACL(r *request) (change, int32) {
-	if !validPath(r.path) {
+	if !p.e.opts.Version.validPath(r.path) {
 		return change{}, wire.ErrBadArguments
 	}
 	fixed, code := p.e.fixACL(r.acl, p.conn.ids)
@@ -223,7 +234,7 @@ func (p *prep) setACL(r *request) (change, int32) {
 }
 
 func (p *prep) check(r *request) (change, int32) {
-	if !validPath(r.path) {
+	if !p.e.opts.Version.validPath(r.path) {
 		return change{}, wire.ErrBadArguments
 	}
 	n, ok := p.lookup(r.path)
@@ -251,11 +262,11 @@ func nextVersion(v int32) int32 {
 func (p *prep) multi(ops []request) (changes []change, failed []wire.MultiResult, code int32) {
 	p.ahead = map[string]record{}
 	for i := range ops {
-		if ops[i].bad {
-			return nil, nil, wire.ErrMarshalling
-		}
 		c, code := p.write(&ops[i])
-		if code == 0 {
+		switch {
+		case ops[i].bad, code == wire.ErrMarshalling:
+			return nil, nil, wire.ErrMarshalling
+		case code == 0:
 			changes = append(changes, c)
 			continue
 		}
@@ -284,7 +295,7 @@ func (e *Ensemble) newTxn() *txn {
 // member. Events for connections of members that keep up are queued when it
 // returns; the reply to the writer comes behind them.
 func (e *Ensemble) commit(x *txn) {
-	e.head.apply(x, e.fire)
+	e.head.apply(x, e.opts.Version, e.fire)
 	for _, m := range e.members {
 		switch {
 		case m.tree == e.head:
@@ -294,11 +305,14 @@ func (e *Ensemble) commit(x *txn) {
 			m.catchUp()
 		}
 	}
-	e.scheduleReap()
 }
 
-// fire triggers the watches of every member that keeps up.
+// fire triggers the watches of every member that keeps up. It sees each change once.
 func (e *Ensemble) fire(f effect) {
+	e.expectReap(f.path)
+	if f.event == wire.EventNodeDeleted {
+		e.expectReap(f.parent)
+	}
 	for _, m := range e.members {
 		if m.tree == e.head {
 			m.fire(f)
@@ -315,34 +329,40 @@ func (e *Ensemble) reap() {
 		return
 	}
 	e.now = time.Now()
-	due, _ := e.head.reapable(e.now)
+	due, next := e.head.reapable(e.now)
+	if !next.IsZero() {
+		e.reapBy(next)
+	}
 	for _, path := range due {
 		x := e.newTxn()
 		x.changes = []change{{op: wire.OpDelete, path: path}}
 		e.commit(x)
 	}
-	e.scheduleReap()
 }
 
-// scheduleReap arms the timer for the next reap, if anything waits for one. No
-// timer runs otherwise, so that a synctest bubble can come to rest.
-func (e *Ensemble) scheduleReap() {
-	if len(e.head.containers) == 0 && len(e.head.ttls) == 0 {
+// expectReap arms the timer if a node that has changed will have to go.
+func (e *Ensemble) expectReap(path string) {
+	n := e.head.nodes[path]
+	if n == nil || len(n.children) > 0 {
 		return
 	}
-	due, next := e.head.reapable(time.Now())
 	switch {
-	case len(due) > 0:
-		next = time.Now().Add(e.opts.ReapInterval)
-	case next.IsZero():
-		return
+	case n.kind == container && n.creates > 0:
+		e.reapBy(time.Now().Add(e.opts.ReapInterval))
+	case n.kind == ttl:
+		e.reapBy(n.deadline())
 	}
+}
+
+// reapBy lets the next reap be no later than at. No timer runs while nothing
+// waits for it, so that a synctest bubble can come to rest.
+func (e *Ensemble) reapBy(at time.Time) {
 	if e.reaper != nil {
-		if !next.Before(e.reapAt) {
+		if !at.Before(e.reapAt) {
 			return
 		}
 		e.reaper.Stop()
 	}
-	e.reapAt = next
-	e.reaper = time.AfterFunc(time.Until(next), e.reap)
+	e.reapAt = at
+	e.reaper = time.AfterFunc(time.Until(at), e.reap)
 }

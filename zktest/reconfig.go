@@ -10,14 +10,17 @@ import (
 	"github.com/seed-9f8420c6/zk/wire"
 )
 
-// configData returns what /zookeeper/config of an ensemble says.
+// configData returns what /zookeeper/config says at first. That of a server alone is empty.
 func (e *Ensemble) configData() []byte {
+	if len(e.members) == 1 {
+		return []byte{}
+	}
 	var b strings.Builder
 	for i, m := range e.members {
 		_, port, _ := net.SplitHostPort(m.addr)
 		fmt.Fprintf(&b, "server.%d=127.0.0.1:%d:%d:participant;127.0.0.1:%s\n", i+1, 20001+i, 30001+i, port)
 	}
-	return append([]byte(b.String()), "version=0"...)
+	return fmt.Appendf(nil, "%sversion=%x", b.String(), firstZxid)
 }
 
 // reconfig changes the configuration that /zookeeper/config tells. The members

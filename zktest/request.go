@@ -2,13 +2,10 @@ package zktest
 
 import (
 	"bytes"
+	"unicode/utf8"
 
 	"github.com/seed-9f8420c6/zk/wire"
 )
-
-// opConnect is how rules and the frame log call the first frame of a
-// connection, which has no header (OpCode.createSession).
-const opConnect wire.Op = -10
 
 // request is one decoded request, or one operation of a multi. Which fields
 // mean something depends on op.
@@ -27,6 +24,8 @@ type request struct {
 	reconfig wire.ReconfigRequest
 	auth     wire.AuthRequest
 	bad      bool // the record did not decode
+	nullPath bool // path is null, which the server takes apart from empty by tripping over it
+	nullACL  bool // in a multi since 3.7, which trips over it before it takes a zxid
 }
 
 // since says which release first knew an operation; those that are missing are as old as 3.4.
@@ -45,6 +44,9 @@ func (v Version) knows(op wire.Op) bool {
 		wire.OpGetChildren, wire.OpSync, wire.OpPing, wire.OpGetChildren2, wire.OpMulti, wire.OpSetWatches, wire.OpCloseSession:
 		return true
 	}
+	if op == wire.OpCheck {
+		return v < V38
+	}
 	first, ok := since[op]
 	return ok && v >= first
 }
@@ -53,14 +55,17 @@ func (v Version) knows(op wire.Op) bool {
 func writes(op wire.Op) bool {
 	switch op {
 	case wire.OpCreate, wire.OpCreate2, wire.OpCreateContainer, wire.OpCreateTTL, wire.OpDelete, wire.OpSetData,
-		wire.OpSetACL, wire.OpMulti, wire.OpReconfig:
+		wire.OpSetACL, wire.OpCheck, wire.OpMulti, wire.OpReconfig:
 		return true
 	}
 	return false
 }
 
+var null = []byte{0xff, 0xff, 0xff, 0xff}
+
 // decode reads the record behind the request's header.
 func (r *request) decode(d *wire.Decoder, version Version) {
+	r.nullPath = bytes.HasPrefix(d.Rest(), null)
 	switch r.op {
 	case wire.OpGetData, wire.OpExists, wire.OpGetChildren, wire.OpGetChildren2:
 		var q wire.PathWatchRequest
@@ -78,7 +83,7 @@ func (r *request) decode(d *wire.Decoder, version Version) {
 		var q wire.CreateTTLRequest
 		q.Decode(d)
 		r.createTTL(q)
-	case wire.OpDelete:
+	case wire.OpDelete, wire.OpCheck:
 		var q wire.PathVersionRequest
 		q.Decode(d)
 		r.path, r.version = q.Path, q.Version
@@ -112,6 +117,9 @@ func (r *request) decode(d *wire.Decoder, version Version) {
 		r.decodeMulti(d, version)
 	}
 	r.bad = r.bad || d.Err() != nil
+	if !utf8.ValidString(r.path) { // Java decodes what is not UTF-8 as U+FFFD
+		r.path = string([]rune(r.path))
+	}
 }
 
 func (r *request) setData(q wire.SetDataRequest) {
@@ -143,7 +151,9 @@ func (r *request) decodeMulti(d *wire.Decoder, version Version) {
 		switch rec := op.Request.(type) {
 		case wire.CreateRequest:
 			sub.create(rec)
-			r.bad = sub.modeInMulti(version) || r.bad
+			bad := sub.modeInMulti(version)
+			r.nullACL = r.nullACL || rec.ACL == nil && version >= V37 && !r.bad && knownMode(rec.Flags)
+			r.bad = r.bad || bad
 		case wire.CreateTTLRequest:
 			sub.createTTL(rec)
 			sub.modeInMulti(version)
@@ -157,23 +167,29 @@ func (r *request) decodeMulti(d *wire.Decoder, version Version) {
 	}
 }
 
+func knownMode(flags int32) bool {
+	return flags >= wire.FlagPersistent && flags <= wire.FlagPersistentSequentialTTL
+}
+
 // modeInMulti adapts a create's opcode to its flags, which inside a multi go
 // first (Op.Create). It returns true if the whole multi does not decode.
 func (r *request) modeInMulti(version Version) (bad bool) {
+	if version < V35 {
+		return false
+	}
 	withTTL := r.flags == wire.FlagPersistentTTL || r.flags == wire.FlagPersistentSequentialTTL
-	known := r.flags >= wire.FlagPersistent && r.flags <= wire.FlagPersistentSequentialTTL
 	switch {
 	case r.op == wire.OpCreateTTL && withTTL:
 		return false
 	case r.op == wire.OpCreateTTL:
 		r.op, r.ttl = wire.OpCreate, -1
-	case version >= V37 && (withTTL || !known):
+	case version >= V37 && (withTTL || !knownMode(r.flags)):
 		return true
 	}
 	switch {
 	case withTTL:
 		r.bad = true // the server trips over it when it gets there
-	case r.flags == wire.FlagContainer && version >= V35:
+	case r.flags == wire.FlagContainer:
 		r.op = wire.OpCreateContainer
 	case version < V37:
 		r.op = wire.OpCreate // ZOOKEEPER-4026

@@ -2,6 +2,7 @@ package zktest
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -37,6 +38,7 @@ type Options struct {
 	MinSessionTimeout time.Duration // shortest session timeout that is granted; zero: 2 ticks
 	MaxSessionTimeout time.Duration // longest; zero: 20 ticks
 
+	TLS             *tls.Config   // nil: plain connections
 	MaxFrame        int           // longest frame from a client (jute.maxbuffer); zero: 1048575
 	MaxClientCnxns  int           // connections per client address and member; zero: no limit
 	ReapInterval    time.Duration // from a container's last child to its end; zero: 100ms
@@ -149,7 +151,7 @@ func StartEnsemble(n int, opts Options) (*Ensemble, error) {
 		return nil, fmt.Errorf("unknown version %d", int(opts.Version))
 	}
 	e := &Ensemble{
-		opts: opts, zxid: firstZxid, sessions: map[int64]*session{}, acls: map[string]*acl{}, conns: map[*conn]struct{}{},
+		opts: opts, zxid: firstZxid, config: firstZxid, sessions: map[int64]*session{}, acls: map[string]*acl{}, conns: map[*conn]struct{}{},
 	}
 	e.moved = sync.NewCond(&e.mu)
 	e.log.max = max(opts.FrameLog, 0)
@@ -166,11 +168,7 @@ func StartEnsemble(n int, opts Options) (*Ensemble, error) {
 		}
 		e.members = append(e.members, m)
 	}
-	var config []byte
-	if n > 1 { // a server alone has an empty configuration
-		config = e.configData()
-	}
-	e.head = newTree(opts.Version, config)
+	e.head = newTree(opts.Version, e.configData())
 	for _, m := range e.members {
 		m.tree = e.head
 		if m.listener != nil {
@@ -193,7 +191,7 @@ func (e *Ensemble) Close() {
 			}
 		}
 		for c := range e.conns {
-			c.nc.Close()
+			c.link.Close()
 		}
 		for _, s := range e.sessions {
 			s.timer.Stop()

@@ -167,8 +167,12 @@ func TestTree(t *testing.T) {
 }
 
 func TestUnknownOperation(t *testing.T) {
-	e := NewServer(t, Options{Version: V35})
-	for _, op := range []wire.Op{wire.OpAddWatch, wire.OpCheck, wire.OpWhoAmI, 4711} {
+	for _, test := range []struct {
+		version Version
+		op      wire.Op
+	}{{V35, wire.OpAddWatch}, {V36, wire.OpWhoAmI}, {V34, wire.OpCreate2}, {V39, wire.OpCheck}, {V39, 4711}} {
+		e := NewServer(t, Options{Version: test.version})
+		op := test.op
 		c := dial(t, e.Ensemble, 0)
 		h, _, err := c.recv(c.send(op, wire.AddWatchRequest{Path: "/"}))
 		assert.NilError(t, err)
@@ -427,7 +431,16 @@ func TestLag(t *testing.T) {
 	_, _, err := a.move(e, 1) // it has seen more than the member
 	assert.ErrorContains(t, err, "")
 
+	// A write through it is committed, but answered only when it has caught up.
+	committed := e.Zxid() + 1
 	xid := b.send(wire.OpSetData, wire.SetDataRequest{Path: "/a", Data: []byte("mine"), Version: -1})
+	for e.Zxid() < committed {
+		time.Sleep(time.Millisecond)
+	}
+	assert.Assert(t, e.Member(1).Zxid() < committed)
+	b.nc.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+	_, err = b.nc.Read(make([]byte, 1))
+	assert.ErrorContains(t, err, "timeout")
 	e.Member(1).Thaw()
 	h, _, err := b.recv(xid)
 	assert.NilError(t, err)
@@ -697,4 +710,135 @@ func TestFrames(t *testing.T) {
 		`member 0 conn 1 session 0x1 <- create xid 2 "/a" zxid 0x100000002`,
 		`member 0 conn 1 session 0x1 x  cut`,
 	})
+}
+
+func TestElectAndLoseData(t *testing.T) {
+	e := NewEnsemble(t, 2)
+	c := dial(t, e, 0)
+	c.create("/a", nil, 0)
+	e.Elect()
+	c.ended()
+	n, r, err := c.move(e, 1)
+	assert.NilError(t, err)
+	assert.Equal(t, r.SessionID, c.id)
+	n.create("/b", nil, 0)
+	assert.Equal(t, n.zxid, int64(2<<32+1))
+
+	e.LoseData()
+	n.ended()
+	_, _, err = n.move(e, 1) // has seen more than there is now
+	assert.ErrorContains(t, err, "")
+	n.zxid = 0
+	_, r, err = n.move(e, 1)
+	assert.NilError(t, err)
+	assert.Equal(t, r.SessionID, int64(0))
+	fresh := dial(t, e, 0)
+	_, code := fresh.stat("/a")
+	assert.Equal(t, code, wire.ErrNoNode)
+}
+
+func TestMisuse(t *testing.T) {
+	e, err := StartEnsemble(1, Options{})
+	assert.NilError(t, err)
+	said := func(f func()) (text any) {
+		defer func() { text = recover() }()
+		f()
+		return nil
+	}
+	assert.Equal(t, said(func() { e.Member(1) }), "zktest: no member 1 in an ensemble of 1")
+	assert.Equal(t, said(func() { e.Member(0).SetLag(-1) }), "zktest: lag -1")
+	e.Close()
+	assert.Equal(t, said(func() { e.Fault(Rule{}) }), "zktest: Fault after Close")
+	_, err = StartEnsemble(0, Options{})
+	assert.ErrorContains(t, err, "ensemble of 0")
+	_, err = StartServer(Options{Version: 3})
+	assert.ErrorContains(t, err, "unknown version")
+}
+
+func TestReconfig(t *testing.T) {
+	e := NewEnsemble(t, 3, Options{Reconfig: true, Super: "super:x"})
+	c := dial(t, e, 0)
+	var conf wire.GetDataResponse
+	c.must(wire.OpGetData, wire.PathWatchRequest{Path: configPath, Watch: true}, &conf)
+	leave := wire.ReconfigRequest{Leaving: ptr("3"), ConfigID: firstZxid}
+	assert.Equal(t, c.call(wire.OpReconfig, leave, nil), wire.ErrNoAuth)
+	c.must(wire.OpAuth, wire.AuthRequest{Scheme: "digest", Auth: []byte("super:x")}, nil)
+	assert.Equal(t, c.call(wire.OpReconfig, wire.ReconfigRequest{Leaving: ptr("3"), ConfigID: 5}, nil), wire.ErrBadVersion)
+	assert.Equal(t, c.call(wire.OpReconfig, wire.ReconfigRequest{Joining: ptr("x"), ConfigID: -1}, nil), wire.ErrBadArguments)
+	assert.Equal(t, c.call(wire.OpReconfig, wire.ReconfigRequest{Leaving: ptr("2,3"), ConfigID: -1}, nil), wire.ErrBadArguments)
+	c.must(wire.OpReconfig, leave, &conf)
+	assert.DeepEqual(t, c.took(), []wire.WatcherEvent{event(3, configPath)})
+	assert.Equal(t, conf.Stat.Mzxid, c.zxid)
+
+	alone := NewServer(t, Options{Reconfig: true})
+	assert.Equal(t, dial(t, alone.Ensemble, 0).call(wire.OpReconfig, leave, nil), wire.ErrUnimplemented)
+	off := NewServer(t)
+	assert.Equal(t, dial(t, off.Ensemble, 0).call(wire.OpReconfig, leave, nil), wire.ErrReconfigDisabled)
+}
+
+func TestLagBehindByOne(t *testing.T) {
+	e := NewEnsemble(t, 2)
+	a, b := dial(t, e, 0), dial(t, e, 1)
+	a.create("/a", nil, wire.FlagEphemeral)
+	b.watch(wire.OpGetData, "/a")
+	e.Member(1).SetLag(1)
+	a.set("/a", "1")
+	assert.Equal(t, len(b.took()), 0)
+	e.Expire(a.id) // takes the deletion of /a with it
+	assert.DeepEqual(t, b.took(), []wire.WatcherEvent{event(3, "/a")})
+	_, code := b.stat("/a")
+	assert.Equal(t, code, int32(0))
+	e.Member(1).Restart()
+	b.ended()
+	n, _, err := b.move(e, 1)
+	assert.NilError(t, err)
+	_, code = n.stat("/a")
+	assert.Equal(t, code, wire.ErrNoNode)
+}
+
+func TestFaultHandles(t *testing.T) {
+	e := NewEnsemble(t, 2, Options{InMemory: true, MaxClientCnxns: 2})
+	c := dial(t, e, 0)
+	f := e.Fault(Rule{Member: e.Member(0), Op: wire.OpGetData, Err: wire.ErrSystem, Count: -1})
+	assert.Equal(t, c.watch(wire.OpGetData, "/"), wire.ErrSystem)
+	<-f.Struck()
+	f.Remove()
+	assert.Equal(t, c.watch(wire.OpGetData, "/"), int32(0))
+	e.Fault(Rule{Match: func(f Frame) bool { return f.Path == "/" }, Err: wire.ErrSystem})
+	e.Heal()
+	assert.Equal(t, c.watch(wire.OpGetData, "/"), int32(0))
+
+	e.Member(0).Refuse(true)
+	_, err := e.DialContext(t.Context(), "tcp", e.Member(0).Addr())
+	assert.ErrorContains(t, err, "refused")
+	e.Member(0).Refuse(false)
+	_, err = e.DialContext(t.Context(), "tcp", "nobody:1")
+	assert.ErrorContains(t, err, "no such member")
+	c.ping()
+	dial(t, e, 0)
+	open(t, e, 0).ended() // the third connection is one too many
+	e.Member(0).CutAll()
+	c.ended()
+	c = dial(t, e, 0)
+	e.CutAll()
+	c.ended()
+	e.ForgetFrames()
+	assert.Equal(t, len(e.Frames()), 0)
+}
+
+func TestNames(t *testing.T) {
+	e := NewServer(t)
+	c := dial(t, e.Ensemble, 0)
+	var r wire.PathResponse
+	c.must(wire.OpSync, wire.PathRequest{Path: "/\U0001F600"}, &r)
+	assert.Equal(t, r.Path, "/\xed\xa0\xbd\xed\xb8\x80") // as Java encodes it
+	for path, legal := range map[string]bool{
+		"/": true, "/a": true, "/.a": true, "/...": true, "/a/b-é": true, "/\U00010000": false, "/a//b": false, "/a/": false,
+		"": false, "a": false, "/\x7f": false, "/\ue000": false, "/\uf900": true, "/\ufff0": false, "/a/..": false, "/./a": false, "/\x00": false,
+	} {
+		assert.Equal(t, V39.validPath(path), legal, "%q", path)
+	}
+	assert.Assert(t, V34.validPath("/\x7f"))
+	assert.Equal(t, nextVersion(-2), int32(0)) // -1 would mean any
+	assert.Equal(t, V39.String(), "3.9")
 }

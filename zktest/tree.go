@@ -1,6 +1,7 @@
 package zktest
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -55,11 +56,14 @@ func (n *node) stat() wire.Stat {
 	return s
 }
 
+// deadline returns when a TTL node without children goes.
+func (n *node) deadline() time.Time { return time.UnixMilli(n.mtime + n.owner + 1) }
+
 // tree is the state of one server after the transaction zxid (DataTree).
 type tree struct {
 	nodes      map[string]*node
 	zxid       int64
-	ephemerals map[int64]map[string]struct{} // by session
+	ephemerals map[int64]*pathSet // by session
 	containers map[string]struct{}
 	ttls       map[string]struct{}
 }
@@ -67,7 +71,7 @@ type tree struct {
 func newTree(version Version, config []byte) *tree {
 	t := &tree{
 		nodes: map[string]*node{}, zxid: firstZxid,
-		ephemerals: map[int64]map[string]struct{}{}, containers: map[string]struct{}{}, ttls: map[string]struct{}{},
+		ephemerals: map[int64]*pathSet{}, containers: map[string]struct{}{}, ttls: map[string]struct{}{},
 	}
 	for _, path := range []string{rootPath, procPath, quotaPath} {
 		t.nodes[path] = &node{data: []byte{}, acl: openACL}
@@ -79,8 +83,8 @@ func newTree(version Version, config []byte) *tree {
 		t.nodes[configPath] = &node{data: config, acl: readACL, aversion: -1}
 		t.nodes[procPath].children["config"] = struct{}{}
 		if len(config) > 0 {
-			t.nodes[configPath].version = -1
-			t.nodes[configPath].mtime = time.Now().UnixMilli()
+			n := t.nodes[configPath]
+			n.version, n.mzxid, n.mtime = -1, firstZxid, time.Now().UnixMilli()
 		}
 	}
 	return t
@@ -90,7 +94,7 @@ func newTree(version Version, config []byte) *tree {
 func (t *tree) clone() *tree {
 	c := &tree{
 		nodes: make(map[string]*node, len(t.nodes)), zxid: t.zxid,
-		ephemerals: make(map[int64]map[string]struct{}, len(t.ephemerals)),
+		ephemerals: make(map[int64]*pathSet, len(t.ephemerals)),
 		containers: cloneSet(t.containers), ttls: cloneSet(t.ttls),
 	}
 	for path, n := range t.nodes {
@@ -99,8 +103,8 @@ func (t *tree) clone() *tree {
 		c.nodes[path] = &m
 	}
 	c.nodes[""] = c.nodes[rootPath]
-	for id, paths := range t.ephemerals {
-		c.ephemerals[id] = cloneSet(paths)
+	for id, set := range t.ephemerals {
+		c.ephemerals[id] = &pathSet{cloneSet(set.paths), set.peak}
 	}
 	return c
 }
@@ -116,12 +120,13 @@ func cloneSet(s map[string]struct{}) map[string]struct{} {
 	return c
 }
 
-func special(path string) bool {
+// special says whether a node can not be deleted.
+func (v Version) special(path string) bool {
 	switch path {
-	case "", rootPath, procPath, quotaPath, configPath:
+	case "", rootPath, procPath, quotaPath:
 		return true
 	}
-	return false
+	return path == configPath && v >= V35
 }
 
 // parentOf returns the path of a node's parent and the node's own name. The
@@ -172,13 +177,12 @@ type effect struct {
 }
 
 // apply brings the tree to the state after x. It calls fire for each change, in order.
-func (t *tree) apply(x *txn, fire func(effect)) {
+func (t *tree) apply(x *txn, version Version, fire func(effect)) {
 	for i := range x.changes {
 		t.change(&x.changes[i], x, fire)
 	}
 	if x.closes != 0 {
-		// The real server's order is that of a hash table.
-		for _, path := range t.sessionPaths(x.closes) {
+		for _, path := range t.sessionPaths(x.closes, version >= V36) {
 			t.remove(path, x.zxid, fire)
 		}
 		delete(t.ephemerals, x.closes)
@@ -186,14 +190,54 @@ func (t *tree) apply(x *txn, fire func(effect)) {
 	t.zxid = x.zxid
 }
 
-// sessionPaths returns the ephemeral nodes of a session, sorted.
-func (t *tree) sessionPaths(id int64) []string {
-	paths := make([]string, 0, len(t.ephemerals[id]))
-	for path := range t.ephemerals[id] {
+// pathSet is a set of paths that remembers how large it was, as that decides
+// the order in which Java goes through it.
+type pathSet struct {
+	paths map[string]struct{}
+	peak  int
+}
+
+// sessionPaths returns the ephemeral nodes of a session in the order of the
+// server's HashSet, or of a clone of it.
+func (t *tree) sessionPaths(id int64, clone bool) []string {
+	set := t.ephemerals[id]
+	if set == nil {
+		return []string{}
+	}
+	paths := make([]string, 0, len(set.paths))
+	for path := range set.paths {
 		paths = append(paths, path)
 	}
-	slices.Sort(paths)
+	original := uint32(16) // buckets
+	for uint32(set.peak)*4 > original*3 {
+		original *= 2
+	}
+	slices.SortFunc(paths, func(a, b string) int {
+		return cmp.Or(
+			cmp.Compare(javaHash(a)&(original-1), javaHash(b)&(original-1)),
+			cmp.Compare(t.nodes[a].czxid, t.nodes[b].czxid),
+			cmp.Compare(a, b),
+		)
+	})
+	if clone {
+		buckets := uint32(1)
+		for buckets < uint32(float32(len(paths))/.75+1) {
+			buckets *= 2
+		}
+		slices.SortStableFunc(paths, func(a, b string) int {
+			return cmp.Compare(javaHash(a)&(buckets-1), javaHash(b)&(buckets-1))
+		})
+	}
 	return paths
+}
+
+// javaHash is what a Java HashMap makes of a String's hash code.
+func javaHash(s string) uint32 {
+	var h uint32
+	for _, c := range s { // a path has no code point that takes two UTF-16 units
+		h = 31*h + uint32(c)
+	}
+	return h ^ h>>16
 }
 
 func (t *tree) change(c *change, x *txn, fire func(effect)) {
@@ -229,10 +273,13 @@ func (t *tree) create(c *change, x *txn, fire func(effect)) {
 	t.nodes[c.path] = n
 	switch c.kind {
 	case ephemeral:
-		if t.ephemerals[c.owner] == nil {
-			t.ephemerals[c.owner] = map[string]struct{}{}
+		set := t.ephemerals[c.owner]
+		if set == nil {
+			set = &pathSet{paths: map[string]struct{}{}}
+			t.ephemerals[c.owner] = set
 		}
-		t.ephemerals[c.owner][c.path] = struct{}{}
+		set.paths[c.path] = struct{}{}
+		set.peak = max(set.peak, len(set.paths))
 	case container:
 		t.containers[c.path] = struct{}{}
 	case ttl:
@@ -257,7 +304,7 @@ func (t *tree) remove(path string, zxid int64, fire func(effect)) {
 	delete(t.nodes, path)
 	switch n.kind {
 	case ephemeral:
-		delete(t.ephemerals[n.owner], path)
+		delete(t.ephemerals[n.owner].paths, path)
 	case container:
 		delete(t.containers, path)
 	case ttl:
@@ -298,7 +345,7 @@ func (t *tree) reapable(now time.Time) (due []string, next time.Time) {
 		if len(n.children) > 0 {
 			continue
 		}
-		at := time.UnixMilli(n.mtime + n.owner + 1)
+		at := n.deadline()
 		switch {
 		case !at.After(now):
 			due = append(due, path)

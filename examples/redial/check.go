@@ -17,6 +17,7 @@ type ledger struct {
 	nodes      map[string]*entry
 	events     int
 	duplicates []string // what was wrong with each event that should not have come
+	lost       []string // and with each that had to be there and was not
 }
 
 // entry is what is known of one node.
@@ -58,6 +59,16 @@ func (l *ledger) event(ev zk.Event) {
 	}
 }
 
+// found notes that a node was found at a version when all events of the past
+// had been taken: then a watch that has not fired was armed at this version.
+func (l *ledger) found(path string, version int32) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n := l.nodes[path]; n != nil && n.armed && n.version != version {
+		l.lost = append(l.lost, fmt.Sprintf("%s: version %d is there, without an event since version %d", path, version, n.version))
+	}
+}
+
 // behind returns what was not seen of the last versions: per node, one event
 // that a watch still owes, or one read that is still due.
 func (l *ledger) behind(last map[string]int32) []string {
@@ -78,10 +89,10 @@ func (l *ledger) behind(last map[string]int32) []string {
 	return out
 }
 
-func (l *ledger) counts() (events, duplicates int) {
+func (l *ledger) count() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.events, len(l.duplicates)
+	return l.events
 }
 
 // outcome is what a run ended with.

@@ -15,8 +15,10 @@ import (
 // traffic follows the sessions that are to be cut, through the hooks of their
 // configs: who they are, where they are, and how often they were redialed.
 type traffic struct {
+	dialer bool // make the connections here, so that they can be closed here
+
 	mu      sync.Mutex
-	conns   []net.Conn       // of the dialer, in case it makes them
+	conns   []net.Conn
 	at      map[string]place // by the job's name
 	redials int
 }
@@ -26,9 +28,8 @@ type place struct {
 	id   int64
 }
 
-// follow returns the config with hooks for a job. With own connections they
-// are made here, so that they can be closed here.
-func (t *traffic) follow(job string, conf zk.Config, ownConns bool) zk.Config {
+// follow returns the config for a job, with hooks.
+func (t *traffic) follow(job string, conf zk.Config) zk.Config {
 	conf.Trace = &zk.Trace{Handshake: func(addr string, id int64, _ time.Duration, err error) {
 		if err != nil {
 			return
@@ -40,7 +41,7 @@ func (t *traffic) follow(job string, conf zk.Config, ownConns bool) zk.Config {
 		}
 		t.at[job] = place{addr, id}
 	}}
-	if ownConns {
+	if t.dialer {
 		conf.DialContext = t.dial
 	}
 	return conf
@@ -99,8 +100,8 @@ func (t *traffic) fault(e *zktest.Ensemble) {
 		e.Fault(zktest.Rule{Session: id, Do: zktest.CutBefore})
 	case 1: // after it was, and before it is answered
 		e.Fault(zktest.Rule{Session: id, Do: zktest.CutAfter})
-	case 2: // at some byte of what the next connection says, the handshake perhaps
-		e.Link(zktest.LinkRule{ToClient: zktest.CutAt(rand.Int64N(4000))})
+	case 2: // at some byte of what the next connection brings, in the handshake or between two events
+		e.Link(zktest.LinkRule{ToClient: zktest.CutAt(rand.Int64N(64 << rand.N(12)))})
 		e.Cut(id)
 	case 3: // with a whole server, that comes back
 		m := e.Member(rand.N(len(e.Addrs())))

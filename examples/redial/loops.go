@@ -31,15 +31,27 @@ func own(ctx context.Context, conf zk.Config, work func(context.Context, *zk.Ses
 			return err
 		}
 		err = work(ctx, s)
-		if err == nil {
-			return s.Close() // ends the session: its ephemerals go
-		}
-		conf = s.Detach() // dead or alive: same session, same watches, for the next connection
 		if !errors.Is(err, zk.ErrConnection) {
+			s.Close() // the session ends, and its ephemerals go; where that fails it expires by itself
 			return err
 		}
+		conf = s.Detach() // dead or alive: same session, same watches, for the next connection
 	}
 	return ctx.Err()
+}
+
+// dial begins a session as soon as one of the servers gives one.
+func dial(ctx context.Context, conf zk.Config) (*zk.Session, error) {
+	for {
+		s, err := zk.Dial(ctx, conf)
+		if !errors.Is(err, zk.ErrNoServer) {
+			return s, err
+		}
+		backoff(ctx)
+		if ctx.Err() != nil {
+			return nil, err // it names the servers, and what each of them said
+		}
+	}
 }
 
 // successor returns the Session that follows s. Any number of goroutines may
@@ -88,6 +100,7 @@ func backoff(ctx context.Context) {
 type watcher struct {
 	root      string
 	ephemeral string
+	nodes     []string
 	events    chan zk.Event // room for one event per watch: then no event ever has to wait
 	unread    []string      // nodes without a watch; all of them in the beginning
 	ledger    *ledger
@@ -103,6 +116,9 @@ func (w *watcher) work(ctx context.Context, s *zk.Session) error {
 	if err := w.stand(ctx, s); err != nil {
 		return err
 	}
+	if err := w.audit(ctx, s); err != nil {
+		return err
+	}
 	for {
 		for len(w.unread) > 0 {
 			path := w.unread[0]
@@ -115,8 +131,7 @@ func (w *watcher) work(ctx context.Context, s *zk.Session) error {
 		}
 		select {
 		case ev := <-w.events:
-			w.ledger.event(ev)
-			w.unread = append(w.unread, ev.Path)
+			w.fired(ev)
 		case <-s.Done():
 			return s.Err()
 		case <-w.finish:
@@ -125,6 +140,32 @@ func (w *watcher) work(ctx context.Context, s *zk.Session) error {
 			return ctx.Err()
 		}
 	}
+}
+
+func (w *watcher) fired(ev zk.Event) {
+	w.ledger.event(ev)
+	w.unread = append(w.unread, ev.Path)
+}
+
+// audit is not needed to watch nodes. It proves that the new connection has
+// brought all events that were missed: no answer comes before the events that
+// precede it, so a node that is found changed must have told so by now.
+func (w *watcher) audit(ctx context.Context, s *zk.Session) error {
+	var ops []zk.Op
+	for _, path := range w.nodes {
+		ops = append(ops, zk.ExistsOp{Path: path})
+	}
+	found, err := s.Batch(ctx, ops...)
+	if err != nil {
+		return err
+	}
+	for len(w.events) > 0 {
+		w.fired(<-w.events)
+	}
+	for i, path := range w.nodes {
+		w.ledger.found(path, found[i].Stat.Version)
+	}
+	return nil
 }
 
 // stand sees to it that the ephemeral node is there and this session's.
@@ -191,14 +232,19 @@ func (c *counter) run(ctx context.Context, s *zk.Session, finish <-chan struct{}
 	return nil
 }
 
-// write changes nodes all the time. The same data twice does no harm, so it
-// does not matter which of its sets were done before the connection was lost.
+// write changes nodes all the time, a few in each transaction: a connection
+// may be cut between their events. The same data twice does no harm, so it does
+// not matter which changes were made before the connection was lost.
 func write(ctx context.Context, s *zk.Session, nodes []string, finish <-chan struct{}) error {
 	for n := 1; !closed(finish); n++ {
-		path, data := nodes[rand.N(len(nodes))], strconv.AppendInt(nil, int64(n), 10)
+		var ops []zk.WriteOp
+		for range 1 + rand.N(5) {
+			path := nodes[rand.N(len(nodes))]
+			ops = append(ops, zk.SetOp{Path: path, Data: strconv.AppendInt(nil, int64(n), 10), Version: zk.AnyVersion})
+		}
 		var err error
 		if s, err = repeat(ctx, s, func(s *zk.Session) error {
-			_, err := s.Set(ctx, path, data, zk.AnyVersion)
+			_, err := s.Multi(ctx, ops...)
 			return err
 		}); err != nil {
 			return err

@@ -1,0 +1,740 @@
+package zk_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"gotest.tools/v3/assert"
+
+	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/wire"
+	"github.com/seed-9f8420c6/zk/zktest"
+)
+
+func TestParseConfig(t *testing.T) {
+	for connect, want := range map[string]struct {
+		addrs  []string
+		chroot string
+	}{
+		"h1:2181":                       {[]string{"h1:2181"}, ""},
+		"h1":                            {[]string{"h1:2181"}, ""},
+		"h1:2181,h2:2182,h3":            {[]string{"h1:2181", "h2:2182", "h3:2181"}, ""},
+		"h1:2181,h2:2181/chroot":        {[]string{"h1:2181", "h2:2181"}, "/chroot"},
+		"h1,h2/a/b":                     {[]string{"h1:2181", "h2:2181"}, "/a/b"},
+		"h1/":                           {[]string{"h1:2181"}, ""},
+		" h1:2181 , h2:2181 /a":         {[]string{"h1:2181", "h2:2181"}, "/a"},
+		"127.0.0.1:1,[::1]:2,[fe80::1]": {[]string{"127.0.0.1:1", "[::1]:2", "[fe80::1]:2181"}, ""},
+		"h:65535":                       {[]string{"h:65535"}, ""},
+		"zk-1.zk.svc.cluster.local/ä":   {[]string{"zk-1.zk.svc.cluster.local:2181"}, "/ä"},
+	} {
+		c, err := zk.ParseConfig(connect)
+		assert.NilError(t, err, connect)
+		assert.DeepEqual(t, c.Addrs, want.addrs)
+		assert.Equal(t, c.Chroot, want.chroot, connect)
+		assert.Assert(t, c.Timeout == 0 && c.Auth == nil && c.ID == 0 && c.Watches == nil, connect)
+	}
+	for connect, want := range map[string]error{
+		"": zk.ErrBadArguments, ",": zk.ErrBadArguments, "h1,": zk.ErrBadArguments, "h1,,h2": zk.ErrBadArguments, "/chroot": zk.ErrBadArguments,
+		"h1:": zk.ErrBadArguments, ":2181": zk.ErrBadArguments, "h1:0": zk.ErrBadArguments, "h1:65536": zk.ErrBadArguments, "h1:-1": zk.ErrBadArguments,
+		"h1:port": zk.ErrBadArguments, "h1:1:2": zk.ErrBadArguments, "::1": zk.ErrBadArguments, "h 1": zk.ErrBadArguments, "zk://h1": zk.ErrBadArguments,
+		"h1/a/": zk.ErrBadPath, "h1//a": zk.ErrBadPath, "h1/a//b": zk.ErrBadPath, "h1/../a": zk.ErrBadPath, "h1/a\x00": zk.ErrBadPath,
+	} {
+		c, err := zk.ParseConfig(connect)
+		assert.Assert(t, err != nil && c.Addrs == nil && c.Chroot == "", "%q gave %v", connect, c)
+		if want == zk.ErrBadArguments && strings.Contains(connect, "//") {
+			continue // whichever is told first
+		}
+		assert.ErrorIs(t, err, want, "%q", connect)
+	}
+}
+
+// Each address is tried once, and the error tells the reason of each.
+func TestNoServer(t *testing.T) {
+	reasons := map[string]error{"a.test:1": errors.New("reason of a"), "b.test:2": errors.New("reason of b"), "c.test:2181": io.ErrUnexpectedEOF}
+	conf := zk.Config{Addrs: []string{"a.test:1", "b.test:2", "c.test"}}
+	var dials []string
+	conf.DialContext = func(_ context.Context, network, addr string) (net.Conn, error) {
+		assert.Equal(t, network, "tcp")
+		dials = append(dials, addr)
+		return nil, reasons[addr]
+	}
+	firsts := make(map[string]int)
+	const n = 600
+	for range n {
+		dials = nil
+		s, err := zk.Dial(t.Context(), conf)
+		assert.Assert(t, s == nil)
+		assert.ErrorIs(t, err, zk.ErrNoServer)
+		for _, other := range []error{zk.ErrExpired, zk.ErrConnection, zk.ErrAuth, zk.ErrMoved, context.DeadlineExceeded} {
+			assert.Assert(t, !errors.Is(err, other), "%v", err)
+		}
+		for addr, reason := range reasons {
+			assert.ErrorIs(t, err, reason)
+			assert.ErrorContains(t, err, addr+": "+reason.Error())
+		}
+		firsts[dials[0]]++
+		slices.Sort(dials)
+		assert.DeepEqual(t, dials, []string{"a.test:1", "b.test:2", "c.test:2181"})
+	}
+	for addr, n := range firsts { // nine standard deviations
+		assert.Assert(t, n > 100 && n < 300, "%s was the first of 3 in %d of 600 dials", addr, n)
+	}
+	assert.DeepEqual(t, conf.Addrs, []string{"a.test:1", "b.test:2", "c.test"}) // the caller's
+}
+
+// Reasons of the servers themselves: nobody listens, nobody answers, or one
+// that is behind.
+func TestServersThatRefuse(t *testing.T) {
+	e := private(t, 4)
+	s := e.session()
+	for i := range 4 {
+		e.sim.Member(i).Stop() // accepts and closes
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	assert.NilError(t, err)
+	nobody := l.Addr().String()
+	l.Close()
+	conf := s.Config()
+	conf.Addrs = append(conf.Addrs, nobody)
+	_, err = zk.Dial(e.ctx, conf)
+	assert.ErrorIs(t, err, zk.ErrNoServer)
+	for _, addr := range conf.Addrs {
+		assert.ErrorContains(t, err, addr)
+	}
+	var sys *net.OpError
+	assert.Assert(t, errors.As(err, &sys), "%v", err)
+
+	// A member that is behind what the session has seen is no server for it.
+	for i := range 4 {
+		e.sim.Member(i).Start()
+	}
+	s = e.move(s)
+	e.sim.Member(1).Freeze()
+	e.create(e.dial(onMember(e, 0)), "/n", "")
+	assert.NilError(t, s.Close())
+	s = e.dial(onMember(e, 0))
+	_, _, err = s.Get(e.ctx, "/n", nil)
+	assert.NilError(t, err)
+	conf = s.Config()
+	conf.Addrs = e.addrs()[1:2]
+	for range 3 {
+		_, err = zk.Dial(e.ctx, conf)
+		assert.ErrorIs(t, err, zk.ErrNoServer)
+		assert.Assert(t, !errors.Is(err, zk.ErrExpired))
+	}
+	conf.Addrs = e.addrs()
+	next := e.dial(conf)
+	assert.Equal(t, next.ID(), s.ID())
+	assert.Assert(t, next.Addr() != e.addrs()[1])
+
+	// Zxid zero gives that up: better an old server than none.
+	conf = next.Config()
+	conf.Addrs = e.addrs()[1:2]
+	conf.Zxid = 0
+	e.sim.Member(1).Thaw()
+	e.sim.Member(1).Freeze()
+	e.create(next, "/m", "")
+	old := e.dial(conf)
+	assert.Equal(t, old.ID(), s.ID())
+	found, _, err := old.Exists(e.ctx, "/m", nil)
+	assert.NilError(t, err)
+	assert.Assert(t, !found)
+	old.Detach() // this server cannot end a session now
+}
+
+func onMember(e *env, i int) zk.Config {
+	conf, _ := e.config()
+	conf.Addrs = e.addrs()[i : i+1]
+	return conf
+}
+
+// One server of many is enough, and a bad name does not matter.
+func TestOneServerOfMany(t *testing.T) {
+	everywhere(t, func(t *testing.T, e *env) {
+		conf, l := e.config()
+		good := conf.Addrs[0]
+		conf.Addrs = []string{"bad-1.test:1", good, "bad-2.test", "bad-3.test:3"}
+		l.on(func(_ context.Context, addr string) error {
+			if addr != good {
+				return errors.New("bad name")
+			}
+			return nil
+		})
+		for range 10 {
+			s := e.dial(conf)
+			assert.Equal(t, s.Addr(), good)
+			assert.NilError(t, s.Close())
+		}
+	})
+}
+
+// Without a DialContext names are resolved, each IP is tried, and the answer
+// is not kept.
+func TestResolve(t *testing.T) {
+	e := private(t, 1)
+	_, port, err := net.SplitHostPort(e.addrs()[0])
+	assert.NilError(t, err)
+	dns := useDNS(t)
+	dns.answer("zk.test", "127.0.0.2", "127.0.0.1", "127.0.0.3") // it listens on one of them
+	conf := zk.Config{Addrs: []string{"zk.test:" + port}}
+	for range 5 {
+		s := e.dial(conf)
+		assert.Equal(t, s.Addr(), "zk.test:"+port)
+		assert.NilError(t, s.Close())
+	}
+	dns.answer("zk.test", "127.0.0.2", "127.0.0.3")
+	_, err = zk.Dial(e.ctx, conf)
+	assert.ErrorIs(t, err, zk.ErrNoServer)
+	for _, ip := range []string{"127.0.0.2", "127.0.0.3"} {
+		assert.ErrorContains(t, err, ip)
+	}
+	s, err := zk.Dial(e.ctx, zk.Config{Addrs: []string{"missing.test", "zk.test:" + port}})
+	assert.Assert(t, s == nil)
+	var name *net.DNSError
+	assert.Assert(t, errors.As(err, &name) && name.Name == "missing.test", "%v", err)
+	assert.ErrorContains(t, err, "missing.test:2181")
+
+	dns.answer("zk.test", "127.0.0.1")
+	conf.Addrs = []string{"missing.test", "zk.test:" + port}
+	s = e.dial(conf)
+	asked := dns.asked("zk.test")
+	s = e.move(s)
+	assert.Assert(t, dns.asked("zk.test") > asked, "a redial resolves again")
+	assert.NilError(t, s.Close())
+}
+
+// fakeDNS answers for names in .test.
+type fakeDNS struct {
+	mu    sync.Mutex
+	names map[string][]string
+	count map[string]int
+}
+
+// useDNS makes the resolver of this process ask a fake server until the test ends.
+func useDNS(t *testing.T) *fakeDNS {
+	d := &fakeDNS{names: map[string][]string{}, count: map[string]int{}}
+	was := net.DefaultResolver
+	net.DefaultResolver = &net.Resolver{PreferGo: true, StrictErrors: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+		client, server := net.Pipe()
+		go d.serve(server)
+		return client, nil
+	}}
+	t.Cleanup(func() { net.DefaultResolver = was })
+	return d
+}
+
+func (d *fakeDNS) answer(name string, ips ...string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.names[name] = ips
+}
+
+func (d *fakeDNS) asked(name string) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.count[name]
+}
+
+// serve answers the queries of one connection, each behind its length.
+func (d *fakeDNS) serve(conn net.Conn) {
+	defer conn.Close()
+	for {
+		var size [2]byte
+		if _, err := io.ReadFull(conn, size[:]); err != nil {
+			return
+		}
+		query := make([]byte, binary.BigEndian.Uint16(size[:]))
+		if _, err := io.ReadFull(conn, query); err != nil {
+			return
+		}
+		at := 12
+		var labels []string
+		for query[at] != 0 {
+			n := int(query[at])
+			labels = append(labels, string(query[at+1:at+1+n]))
+			at += 1 + n
+		}
+		question := query[12 : at+5] // name, type, class
+		isA := binary.BigEndian.Uint16(query[at+1:]) == 1
+		name := strings.ToLower(strings.Join(labels, "."))
+		d.mu.Lock()
+		d.count[name]++
+		ips, known := d.names[name]
+		d.mu.Unlock()
+		reply := append([]byte{}, query[0], query[1], 0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0)
+		if !known {
+			reply[3] |= 3 // no such name
+		}
+		reply = append(reply, question...)
+		if isA {
+			for _, ip := range ips {
+				reply = append(reply, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4)
+				reply = append(reply, net.ParseIP(ip).To4()...)
+				reply[7]++
+			}
+		}
+		frame := append(binary.BigEndian.AppendUint16(nil, uint16(len(reply))), reply...)
+		if _, err := conn.Write(frame); err != nil {
+			return
+		}
+	}
+}
+
+// authority signs certificates for the tests of TLS.
+type authority struct {
+	t    *testing.T
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+	n    int64
+}
+
+func newAuthority(t *testing.T) *authority {
+	a := &authority{t: t}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	assert.NilError(t, err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"}, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageCertSign, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	assert.NilError(t, err)
+	a.cert, err = x509.ParseCertificate(der)
+	assert.NilError(t, err)
+	a.key = key
+	return a
+}
+
+func (a *authority) pool() *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(a.cert)
+	return pool
+}
+
+// issue returns a certificate for hosts, names or IPs.
+func (a *authority) issue(hosts ...string) tls.Certificate {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	assert.NilError(a.t, err)
+	a.n++
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1 + a.n), Subject: pkix.Name{CommonName: "server"},
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
+	for _, h := range hosts {
+		if ip := net.ParseIP(h); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else {
+			template.DNSNames = append(template.DNSNames, h)
+		}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &key.PublicKey, a.key)
+	assert.NilError(a.t, err)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+// terminate starts a TLS listener in front of a server, and returns its address.
+func terminate(t *testing.T, conf *tls.Config, addr string) string {
+	l, err := tls.Listen("tcp", "127.0.0.1:0", conf)
+	assert.NilError(t, err)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			front, err := l.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() {
+				defer front.Close()
+				if front.(*tls.Conn).Handshake() != nil {
+					return
+				}
+				back, err := net.Dial("tcp", addr)
+				if err != nil {
+					return
+				}
+				wg.Go(func() {
+					io.Copy(back, front)
+					back.Close()
+				})
+				io.Copy(front, back)
+			})
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		wg.Wait()
+	})
+	return l.Addr().String()
+}
+
+func TestTLS(t *testing.T) {
+	everywhere(t, func(t *testing.T, e *env) {
+		ca := newAuthority(t)
+		front := terminate(t, &tls.Config{Certificates: []tls.Certificate{ca.issue("127.0.0.1")}}, e.addrs()[0])
+		conf := zk.Config{Addrs: []string{front}, Chroot: e.chroot, TLS: &tls.Config{RootCAs: ca.pool()}}
+		s := e.dial(conf) // by the library's own dialer
+		assert.NilError(t, s.Sync(e.ctx, "/"))
+		ch := make(chan zk.Event, 1)
+		e.watch(s, e.root, ch)
+		large := make([]byte, 900_000)
+		_, err := s.Set(e.ctx, e.root, large, zk.AnyVersion)
+		assert.NilError(t, err)
+		e.ready(ch, zk.Changed, e.root)
+		data, _, err := s.Get(e.ctx, e.root, ch)
+		assert.NilError(t, err)
+		assert.Equal(t, len(data), len(large))
+		next, err := s.Redial(e.ctx)
+		assert.NilError(t, err)
+		e.keep(next)
+		assert.Equal(t, next.ID(), s.ID())
+		e.set(next, e.root, "x")
+		e.ready(ch, zk.Changed, e.root)
+
+		// Without TLS, or with another authority, there is no session.
+		plain := conf
+		plain.TLS = nil
+		_, err = zk.Dial(e.ctx, plain)
+		assert.ErrorIs(t, err, zk.ErrNoServer)
+		stranger := conf
+		stranger.TLS = &tls.Config{RootCAs: newAuthority(t).pool()}
+		_, err = zk.Dial(e.ctx, stranger)
+		assert.ErrorIs(t, err, zk.ErrNoServer)
+		var unknown x509.UnknownAuthorityError
+		assert.Assert(t, errors.As(err, &unknown), "%v", err)
+		tooPlain := conf
+		tooPlain.Addrs = e.addrs()[:1]
+		_, err = zk.Dial(e.ctx, tooPlain)
+		assert.ErrorIs(t, err, zk.ErrNoServer)
+		assert.NilError(t, next.Err())
+	})
+}
+
+// The certificate is checked for the configured host of each address, also
+// where DialContext connects; one that does not fit is a reason to go on.
+func TestTLSNames(t *testing.T) {
+	e := private(t, 1)
+	ca := newAuthority(t)
+	serve := func(host string) string {
+		return terminate(t, &tls.Config{Certificates: []tls.Certificate{ca.issue(host)}}, e.addrs()[0])
+	}
+	fronts := map[string]string{
+		"a.test:2181": serve("a.test"),
+		"b.test:2181": serve("b.test"),
+		"c.test:2181": serve("evil.test"),
+		"d.test:2181": serve("*.test"),
+	}
+	var dialed []string
+	conf := zk.Config{TLS: &tls.Config{RootCAs: ca.pool()}, DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		dialed = append(dialed, addr)
+		return new(net.Dialer).DialContext(ctx, network, fronts[addr])
+	}}
+	dial := func(addrs ...string) (*zk.Session, error) {
+		c := conf
+		c.Addrs = addrs
+		dialed = nil
+		s, err := zk.Dial(e.ctx, c)
+		if err == nil {
+			e.keep(s)
+		}
+		return s, err
+	}
+	for _, name := range []string{"a.test", "b.test", "d.test"} {
+		s, err := dial(name)
+		assert.NilError(t, err)
+		assert.Equal(t, s.Addr(), name+":2181")
+		assert.DeepEqual(t, dialed, []string{name + ":2181"}) // unresolved
+	}
+	_, err := dial("c.test")
+	assert.ErrorIs(t, err, zk.ErrNoServer)
+	var wrong x509.HostnameError
+	assert.Assert(t, errors.As(err, &wrong) && wrong.Host == "c.test", "%v", err)
+	assert.ErrorContains(t, err, "c.test:2181")
+	for range 10 {
+		s, err := dial("c.test", "a.test")
+		assert.NilError(t, err)
+		assert.Equal(t, s.Addr(), "a.test:2181")
+	}
+	assert.Equal(t, conf.TLS.ServerName, "") // the caller's
+
+	conf.TLS = &tls.Config{RootCAs: ca.pool(), ServerName: "evil.test"}
+	s, err := dial("c.test")
+	assert.NilError(t, err)
+	// A redial takes TLS from the Config it is given.
+	next := s.Config()
+	next.TLS = &tls.Config{RootCAs: ca.pool()}
+	_, err = zk.Dial(e.ctx, next)
+	assert.Assert(t, errors.As(err, &wrong), "%v", err)
+	next.Addrs = []string{"b.test"}
+	moved := e.dial(next)
+	assert.Equal(t, moved.ID(), s.ID())
+}
+
+// A server that asks for a certificate gets the one in the Config.
+func TestTLSClientCertificate(t *testing.T) {
+	e := private(t, 1)
+	ca := newAuthority(t)
+	front := terminate(t, &tls.Config{
+		Certificates: []tls.Certificate{ca.issue("127.0.0.1")}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ca.pool(),
+	}, e.addrs()[0])
+	conf := zk.Config{Addrs: []string{front}, TLS: &tls.Config{RootCAs: ca.pool(), Certificates: []tls.Certificate{ca.issue("client")}}}
+	s := e.dial(conf)
+	e.create(s, "/n", "")
+	conf.TLS = &tls.Config{RootCAs: ca.pool()}
+	_, err := zk.Dial(e.ctx, conf)
+	assert.ErrorIs(t, err, zk.ErrNoServer)
+}
+
+// A Dial without a deadline takes at most the timeout, shared among the
+// addresses that are left.
+func TestDialTime(t *testing.T) {
+	inBubble(t, 3, func(t *testing.T, e *env) {
+		e.sim.Fault(zktest.Rule{Op: zktest.OpConnect, Do: zktest.StallBefore, Count: -1})
+		conf, l := e.config()
+		conf.Timeout = 9 * time.Second
+		var at []time.Duration
+		began := time.Now()
+		l.on(func(context.Context, string) error {
+			at = append(at, time.Since(began))
+			return nil
+		})
+		_, err := zk.Dial(bg, conf)
+		assert.ErrorIs(t, err, zk.ErrNoServer)
+		assert.Equal(t, time.Since(began), 9*time.Second)
+		assert.DeepEqual(t, at, []time.Duration{0, 3 * time.Second, 6 * time.Second})
+		for _, addr := range e.addrs() {
+			assert.ErrorContains(t, err, addr)
+		}
+		assert.Equal(t, l.open(), 0)
+
+		// A deadline counts instead; what fails at once leaves its share to the others.
+		at, began = nil, time.Now()
+		ctx, cancel := context.WithTimeout(bg, 18*time.Second)
+		defer cancel()
+		l.on(func(context.Context, string) error {
+			at = append(at, time.Since(began))
+			if len(at) == 1 {
+				return errors.New("at once")
+			}
+			return nil
+		})
+		_, err = zk.Dial(ctx, conf)
+		assert.ErrorIs(t, err, zk.ErrNoServer)
+		assert.Equal(t, time.Since(began), 18*time.Second)
+		assert.DeepEqual(t, at, []time.Duration{0, 0, 9 * time.Second})
+
+		// So does a connection that does not come to be.
+		at, began = nil, time.Now()
+		ctx, cancel = context.WithTimeout(bg, 3*time.Second)
+		defer cancel()
+		l.on(func(ctx context.Context, _ string) error {
+			at = append(at, time.Since(began))
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		_, err = zk.Dial(ctx, conf)
+		assert.ErrorIs(t, err, zk.ErrNoServer)
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.Equal(t, time.Since(began), 3*time.Second)
+		assert.DeepEqual(t, at, []time.Duration{0, time.Second, 2 * time.Second})
+	})
+}
+
+// Restoring many watches may take longer than a share: it is bound by the
+// context, and by the life of the connection.
+func TestDialStalledBehindHandshake(t *testing.T) {
+	for _, op := range []wire.Op{wire.OpAuth, wire.OpSetWatches} {
+		inBubble(t, 1, func(t *testing.T, e *env) {
+			conf, l := e.config()
+			conf.Timeout = 9 * time.Second
+			conf.Auth = []zk.Auth{zk.Digest("user", "secret")}
+			s, err := zk.Dial(bg, conf)
+			assert.NilError(t, err)
+			ch := make(chan zk.Event, 1)
+			_, _, err = s.Get(bg, "/", ch)
+			assert.NilError(t, err)
+			conf = s.Detach()
+
+			stall := e.sim.Fault(zktest.Rule{Op: op, Do: zktest.StallBefore, Count: -1})
+			ctx, cancel := context.WithTimeout(bg, time.Second)
+			defer cancel()
+			began := time.Now()
+			_, err = zk.Dial(ctx, conf)
+			assert.ErrorIs(t, err, context.DeadlineExceeded)
+			assert.ErrorIs(t, err, zk.ErrNoServer)
+			assert.Equal(t, time.Since(began), time.Second)
+			began = time.Now()
+			_, err = zk.Dial(bg, conf)
+			assert.ErrorIs(t, err, zk.ErrNoServer)
+			assert.ErrorIs(t, err, zk.ErrConnection)
+			// No byte for two thirds, and a tick to see it.
+			took := time.Since(began)
+			assert.Assert(t, took >= 6*time.Second && took <= 7500*time.Millisecond, took)
+			assert.Equal(t, l.open(), 0)
+
+			stall.Remove()
+			s, err = zk.Dial(bg, conf)
+			assert.NilError(t, err)
+			_, err = s.Set(bg, "/", nil, zk.AnyVersion)
+			assert.NilError(t, err)
+			assert.Equal(t, len(ch), 1)
+			assert.NilError(t, s.Close())
+		})
+	}
+}
+
+// A new session whose Dial fails behind the handshake is closed again, as far
+// as that goes without waiting; one that was to be moved is not.
+func TestFailedDialClosesItsSession(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, e *env) {
+		conf, l := e.config()
+		s, err := zk.Dial(bg, conf)
+		assert.NilError(t, err)
+		old := s.Detach()
+		e.sim.Fault(zktest.Rule{Op: wire.OpAuth, Do: zktest.StallBefore, Count: -1})
+		for _, c := range []zk.Config{conf, old} {
+			c.Auth = []zk.Auth{zk.Digest("user", "secret")}
+			ctx, cancel := context.WithTimeout(bg, time.Second)
+			_, err := zk.Dial(ctx, c)
+			cancel()
+			assert.ErrorIs(t, err, context.DeadlineExceeded)
+			assert.Equal(t, l.open(), 0)
+			var h wire.RequestHeader
+			d := wire.NewDecoder(l.lastFrame())
+			h.Decode(&d)
+			assert.Equal(t, h.Op == wire.OpCloseSession, c.ID == 0, "the last request was %v", h.Op)
+		}
+	})
+}
+
+// A read-only server is taken only if the Config says so, and its session is
+// nobody else's.
+func TestReadOnly(t *testing.T) {
+	e := private(t, 1)
+	s, l := e.linked()
+	path := e.create(s, "/n", "data")
+	ch := make(chan zk.Event, 1)
+	e.watch(s, path, ch)
+	global := s.Config()
+	e.sim.Member(0).SetReadOnly(true)
+	await(t, s.Done())
+
+	conf, _ := e.config()
+	_, err := zk.Dial(e.ctx, conf)
+	assert.ErrorIs(t, err, zk.ErrNoServer)
+	conf.ReadOnly = true
+	ro := e.dial(conf)
+	assert.Assert(t, ro.ReadOnly())
+	data, _, err := ro.Get(e.ctx, path, ch)
+	assert.NilError(t, err)
+	assert.Equal(t, string(data), "data")
+	_, err = ro.Set(e.ctx, path, nil, zk.AnyVersion)
+	wantCode(t, err, zk.ErrNotReadOnly, path)
+	_, err = ro.Create(e.ctx, "/m", nil, zk.Persistent, zk.ACLOpen)
+	wantCode(t, err, zk.ErrNotReadOnly, "/m")
+	wantCode(t, ro.Delete(e.ctx, path, zk.AnyVersion), zk.ErrNotReadOnly, path)
+	wantCode(t, ro.Sync(e.ctx, path), zk.ErrNotReadOnly, path)
+	_, err = ro.Multi(e.ctx, zk.SetOp{Path: path})
+	wantCode(t, err, zk.ErrNotReadOnly, "")
+	assert.Equal(t, ro.Config().ID, int64(0), "the id of a read-only server is in the State")
+
+	// The session of before is not expired, only nobody here knows it.
+	global.ReadOnly = true
+	_, err = zk.Dial(e.ctx, global)
+	assert.ErrorIs(t, err, zk.ErrNoServer)
+	assert.Assert(t, !errors.Is(err, zk.ErrExpired))
+
+	e.sim.Member(0).SetReadOnly(false)
+	await(t, ro.Done())
+	back, err := ro.Redial(e.ctx)
+	assert.NilError(t, err)
+	e.keep(back)
+	assert.Assert(t, !back.ReadOnly() && back.Config().ID == back.ID())
+	e.set(back, path, "x")
+	e.ready(ch, zk.Changed, path)
+	s = e.dial(s.Config())
+	assert.Equal(t, s.ID(), global.ID)
+	e.want(ch, zk.Changed, path) // its own
+	assert.Equal(t, l.open(), 1)
+}
+
+// The steps of a Dial and the end of a Session are told, each once and in order.
+func TestTrace(t *testing.T) {
+	everywhere(t, func(t *testing.T, e *env) {
+		var mu sync.Mutex
+		var steps []string
+		note := func(format string, args ...any) {
+			mu.Lock()
+			defer mu.Unlock()
+			steps = append(steps, fmt.Sprintf(format, args...))
+		}
+		take := func() []string {
+			mu.Lock()
+			defer mu.Unlock()
+			s := steps
+			steps = nil
+			return s
+		}
+		conf, l := e.config()
+		good := conf.Addrs[0]
+		conf.Addrs = []string{good}
+		conf.Trace = &zk.Trace{
+			DialStart: func(addr string) { note("dial %s", addr) },
+			DialDone:  func(addr string, err error) { note("connected %s %v", addr, err) },
+			Handshake: func(addr string, id int64, timeout time.Duration, err error) {
+				note("handshake %s %x %v %v", addr, id, timeout, err)
+			},
+			End: func(addr string, err error) {
+				note("end %s %v %v %v", addr, errors.Is(err, zk.ErrConnection), errors.Is(err, zk.ErrMoved), errors.Is(err, zk.ErrClosed))
+			},
+		}
+		up := func(s *zk.Session) []string {
+			return []string{
+				"dial " + good, "connected " + good + " <nil>", fmt.Sprintf("handshake %s %x %v <nil>", good, s.ID(), s.Timeout()),
+			}
+		}
+		s := e.dial(conf)
+		assert.DeepEqual(t, take(), up(s))
+		next := e.move(s)
+		assert.DeepEqual(t, take(), append([]string{"end " + good + " false true false"}, up(next)...))
+		e.cut(next, l)
+		assert.DeepEqual(t, take(), []string{"end " + good + " true false false"})
+		assert.Assert(t, next.Close() != nil)
+		l.fail(errors.New("no route"))
+		_, err := next.Redial(e.ctx)
+		assert.ErrorIs(t, err, zk.ErrClosed) // after Close
+		_, err = zk.Dial(e.ctx, next.Config())
+		assert.ErrorIs(t, err, zk.ErrNoServer)
+		assert.DeepEqual(t, take(), []string{"dial " + good, "connected " + good + " no route"})
+		l.fail(nil)
+
+		s = e.move(next)
+		take()
+		e.expire(s)
+		take()
+		_, err = s.Redial(e.ctx)
+		assert.ErrorIs(t, err, zk.ErrExpired)
+		got := take()
+		assert.Equal(t, len(got), 3)
+		assert.Assert(t, strings.HasPrefix(got[2], "handshake "+good) && strings.HasSuffix(got[2], zk.ErrExpired.Error()), got[2])
+
+		conf.Trace = &zk.Trace{} // hooks may be missing
+		s = e.dial(conf)
+		assert.NilError(t, s.Close())
+	})
+}

@@ -1,0 +1,930 @@
+package zk_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gotest.tools/v3/assert"
+
+	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/wire"
+	"github.com/seed-9f8420c6/zk/zktest"
+)
+
+// This file holds doc.go and README.md to their words: every snippet is code
+// that is compiled and run, and every claim has a test.
+
+// claims are sentences of doc.go with the tests or Examples that show them.
+// Each paragraph and table of doc.go needs one, but for those in noClaims.
+var claims = []struct{ text, tests string }{
+	{"when the connection is lost every call says so", "TestLossWithCallsInFlight"},
+	{"Nothing reconnects or repeats a call behind the application's back", "TestDocNothingHidden"},
+	{"the session moves, with its ephemeral znodes, its watches and the events", "TestRedial TestStateJSON TestDocCloseLeavesEvents"},
+	{"one channel that is full delays all later events of the session; it delays no answers, and nothing is dropped", "TestDocFullChannel TestI03_OneTotalOrder"},
+	{"A capacity of 1 is enough for a watch that fires once", "TestDocFullChannel TestI02_OwnSet"},
+	{"With one owner, it is the loop that dials", "Example_oneOwner"},
+	{"go on with its successor, and decide about an operation by its outcome", "Example_manyGoroutines"},
+	{"all that ask for the successor of a Session get the same one, made by one Dial", "TestRedialIsShared TestRenewIsShared"},
+	{"The program in examples/redial runs both", "TestRunInProcess"},
+	{"is one of three", "ExampleOpError TestOpError"},
+	{"no byte of it left", "TestLossWithCallsInFlight ExampleOpError"},
+	{"Beside the outcome stands the reason, and errors.Is finds both", "ExampleOpError"},
+	{"another Session has taken over", "TestRedial TestStaleClose"},
+	{"the server has forgotten the session", "TestRenew"},
+	{"no address gave a session: the reason of each", "TestFailedRedial"},
+	{"credentials refused; the session lives", "TestAuthRefused"},
+	{"after Close or Detach", "TestClose TestDetach"},
+	{"ErrBadPath, ErrTooLarge, ErrBadArguments: not sent", "TestBadPath TestOversizeRequest TestBadArguments"},
+	{"Only a Dial says ErrExpired", "TestDocExpiry"},
+	{"A context ends the wait of a call, never the session", "TestCancelledCall TestContextDone"},
+	{"Dial obeys its context in every step", "TestDialContextEnds"},
+	{"Without a deadline it takes at most Config.Timeout to connect, and tries every address once, in random order", "TestDocDialTimeout TestDocAddrOrder"},
+	{"arm a channel for one event", "ExampleSession_Get"},
+	{"an existing znode   Child or Deleted", "TestDocKinds TestI06_EventToRegistry"},
+	{"A call that returns an error has armed nothing", "TestI05_ArmedOnSuccessOnly"},
+	{"That a znode is missing is no error of Exists", "ExampleSession_Exists"},
+	{"gets one event for it", "TestI07_SameChannelTwice"},
+	{"so does closing it, which is noticed at its next event", "TestDocClosedChannel TestI11_RemoveWatch"},
+	{"waits for nothing but the network", "TestDocFullChannel"},
+	{"An event is not sent before every call that was answered ahead of it is running again, or has left by its context", "TestI01_ResponseBeforeEvent TestI01_CallsThatHoldNothingUp"},
+	{"A call does not return before every event ahead of its answer is in its channel, or queued", "TestI02_EventBeforeLaterResponse TestI02_BehindTheLastQueued"},
+	{"Events are one sequence over all channels and connections of a session", "TestI03_OneTotalOrder TestI03_RandomAgainstModel"},
+	{"when Set returns, the event of that change is in the channel", "TestI02_OwnSet TestDocSnippetOwnSet"},
+	{"the next server may be a little behind. It tells again when it has caught up, or [Session.Sync] waits for it", "TestDocBehind"},
+	{"[Session.Multi] does all its operations or none", "ExampleSession_Multi TestMultiFails"},
+	{"each has its own answer and outcome", "ExampleSession_Batch TestBatch"},
+	{"[Session.MultiRead] is one request for many reads", "TestMultiRead"},
+	{"Dial first ends the Session that had the session so far, whoever dialed it", "TestRedial TestDialsOfOneIdentity"},
+	{"its Close does nothing", "TestStaleClose TestStaleCloseSendsNothing"},
+	{"a znode that was deleted and created again as Changed, one that was created and deleted as nothing", "TestDocCoalesced"},
+	{"A Dial that fails loses nothing; dial the same config again", "TestFailedRedial"},
+	{"the channel gets a [Gap] before any later event when something may have", "ExampleSession_AddWatch TestI10_Persistent"},
+	{"More than 65,536 undelivered events of persistent watches end the Session", "TestDocSlowConsumer"},
+	{"Nobody is told before the next Dial", "TestDocExpiry"},
+	{"Until [Session.ExpiresAt] no server has done so", "TestDocExpiresAt"},
+	{"They miss no change either. Persistent ones always get a Gap", "ExampleSession_Renew TestDocRenewGap"},
+	{"when it returns nil, the ephemeral znodes are gone", "TestClose"},
+	{"After a loss it cannot, and says when the session expires by itself", "TestCloseAfterLoss"},
+	{"leaves only the connection and returns the Config to go on with", "TestDetach ExampleSession_Detach"},
+	{"Events that were not delivered stay in it", "TestDocCloseLeavesEvents"},
+	{"marshals to JSON, with its password", "ExampleSession_Detach TestStateJSON"},
+	{"Nothing else prints a password or credential", "TestDocSecrets"},
+}
+
+// noClaims are paragraphs that say nothing that could be wrong.
+var noClaims = []string{
+	"Package zk is a synchronous client for Apache ZooKeeper.",
+}
+
+// docText returns the text of doc.go, split into paragraphs and blocks of code.
+func docText(t *testing.T) (paragraphs, blocks []string) {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), "doc.go", nil, parser.ParseComments)
+	assert.NilError(t, err)
+	return splitText(file.Doc.Text(), "\t")
+}
+
+// splitText tells code, whose lines begin with indent, from paragraphs. Items
+// of a list are paragraphs of their own.
+func splitText(text, indent string) (paragraphs, blocks []string) {
+	var para, code []string
+	end := func() {
+		if p := strings.Join(strings.Fields(strings.Join(para, " ")), " "); p != "" && !strings.HasPrefix(p, "# ") {
+			paragraphs = append(paragraphs, p)
+		}
+		para = nil
+	}
+	for line := range strings.Lines(text) {
+		line = strings.TrimRight(line, "\n")
+		if strings.HasPrefix(line, indent) || line == "" && len(code) > 0 {
+			end()
+			code = append(code, strings.TrimPrefix(line, indent))
+			continue
+		}
+		if len(code) > 0 {
+			blocks = append(blocks, strings.TrimSpace(strings.Join(code, "\n")))
+			code = nil
+		}
+		if line == "" || strings.HasPrefix(line, "  - ") {
+			end()
+		}
+		para = append(para, line)
+	}
+	end()
+	if len(code) > 0 {
+		blocks = append(blocks, strings.TrimSpace(strings.Join(code, "\n")))
+	}
+	return paragraphs, blocks
+}
+
+func TestDocClaims(t *testing.T) {
+	paragraphs, blocks := docText(t)
+	claimed := make(map[string]bool)
+	for _, p := range noClaims {
+		claimed[p] = true
+	}
+	squeeze := func(s string) string { return strings.Join(strings.Fields(s), " ") }
+	all := paragraphs
+	for _, b := range blocks {
+		if !isGo(b) {
+			all = append(all, squeeze(b))
+		}
+	}
+	known := testNames(t)
+	for _, c := range claims {
+		found := false
+		for _, p := range all {
+			if strings.Contains(p, squeeze(c.text)) {
+				found, claimed[p] = true, true
+			}
+		}
+		assert.Check(t, found, "doc.go does not say: %s", c.text)
+		for _, name := range strings.Fields(c.tests) {
+			assert.Check(t, known[name], "%s, the test of %q, is gone", name, c.text)
+		}
+	}
+	for _, p := range all {
+		assert.Check(t, claimed[p], "a paragraph of doc.go without a test: %s", p)
+	}
+}
+
+// testNames returns the tests and Examples of the client and of examples.
+func testNames(t *testing.T) map[string]bool {
+	t.Helper()
+	names := make(map[string]bool)
+	for _, file := range globAll(t, "*_test.go", "examples/*/*_test.go") {
+		tree, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+		assert.NilError(t, err)
+		for _, d := range tree.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && f.Recv == nil {
+				names[f.Name.Name] = true
+			}
+		}
+	}
+	return names
+}
+
+func globAll(t *testing.T, patterns ...string) (files []string) {
+	t.Helper()
+	for _, p := range patterns {
+		found, err := filepath.Glob(p)
+		assert.NilError(t, err)
+		files = append(files, found...)
+	}
+	return files
+}
+
+// isGo tells code from tables.
+func isGo(block string) bool {
+	_, err := parser.ParseFile(token.NewFileSet(), "", "package p\nfunc _() {\n"+block+"\n}", 0)
+	if err != nil {
+		_, err = parser.ParseFile(token.NewFileSet(), "", block, 0)
+	}
+	return err == nil
+}
+
+// trimmed returns the lines of code without indentation, alignment and empty ones.
+func trimmed(code string) string {
+	var lines []string
+	for line := range strings.Lines(code) {
+		if line = strings.Join(strings.Fields(line), " "); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	return "\n" + strings.Join(lines, "\n") + "\n"
+}
+
+// Every snippet stands in code that is compiled and, as a test, run.
+func TestDocSnippets(t *testing.T) {
+	var code string
+	for _, file := range globAll(t, "example_test.go", "doc_test.go", "examples/*/*.go") {
+		src, err := os.ReadFile(file)
+		assert.NilError(t, err)
+		code += trimmed(string(src))
+	}
+	_, blocks := docText(t)
+	blocks = append(blocks, readmeBlocks(t, "go")...)
+	n := 0
+	for _, b := range blocks {
+		if !isGo(b) {
+			continue
+		}
+		for _, part := range strings.Split(b, "\n\n") {
+			if strings.HasPrefix(b, "// ") || strings.Contains(b, "package main") {
+				part = b
+			}
+			n++
+			assert.Check(t, strings.Contains(code, trimmed(part)), "not compiled anywhere:\n%s", part)
+		}
+	}
+	assert.Assert(t, n > 10, "only %d snippets were found", n)
+}
+
+// What the snippets leave out: everything that they need to run.
+func TestDocSnippetOwnSet(t *testing.T) {
+	server := zktest.NewServer(t)
+	addrs, ctx := server.Addrs(), t.Context()
+	changed := make(chan zk.Event, 1)
+	docCreate(t, docDial(t, zk.Config{Addrs: addrs}), "/color")
+	run := func() error {
+		s, err := zk.Dial(ctx, zk.Config{Addrs: addrs})
+		if err != nil {
+			return err
+		}
+		data, stat, err := s.Get(ctx, "/color", changed) // changed := make(chan zk.Event, 1)
+		assert.NilError(t, err)
+		assert.Equal(t, len(data), 0)
+		assert.Equal(t, stat.Version, int32(0))
+		id := s.ID()
+		server.Cut(id)
+
+		<-s.Done()                        // the connection is lost
+		s, err = zk.Dial(ctx, s.Config()) // the same session, the same watches, no event missing
+		assert.NilError(t, err)
+		defer s.Close()
+		assert.Equal(t, s.ID(), id)
+		_, err = s.Set(ctx, "/color", nil, zk.AnyVersion)
+		assert.NilError(t, err)
+		assert.Equal(t, (<-changed).Type, zk.Changed)
+		return nil
+	}
+	assert.NilError(t, run())
+
+	s := docDial(t, zk.Config{Addrs: addrs})
+	capture := func() int {
+		changed := make(chan zk.Event, 1)
+		s.Get(ctx, "/color", changed)
+		s.Set(ctx, "/color", []byte("blue"), zk.AnyVersion)
+		fmt.Println(len(changed)) // 1
+		return len(changed)
+	}
+	assert.Equal(t, capture(), 1)
+
+	lease, cancel := context.WithDeadline(ctx, s.ExpiresAt())
+	defer cancel()
+	assert.NilError(t, lease.Err())
+
+	docWatch(t, s, "/color", changed)
+	saved, err := json.Marshal(s.Detach().State)
+
+	assert.NilError(t, err)
+	conf := zk.Config{Addrs: addrs}
+	changed = make(chan zk.Event, 1) // in the other process
+	if err = json.Unmarshal(saved, &conf.State); err == nil {
+		err = conf.Watches.Rebind(func(zk.Watch) chan<- zk.Event { return changed })
+	}
+	if err == nil {
+		s, err = zk.Dial(ctx, conf)
+	}
+	assert.NilError(t, err)
+	defer s.Close()
+	docSet(t, s, "/color")
+	assert.Equal(t, (<-changed).Type, zk.Changed)
+}
+
+func TestDocSnippetGap(t *testing.T) {
+	server := zktest.NewServer(t)
+	s, ctx := docDial(t, zk.Config{Addrs: server.Addrs()}), t.Context()
+	docCreate(t, s, "/jobs", "/jobs/1")
+	events := make(chan zk.Event, 1)
+	assert.NilError(t, s.AddWatch(ctx, "/jobs", zk.WatchRecursive, events))
+	s, err := s.Renew(ctx)
+	assert.NilError(t, err)
+	defer s.Close()
+	ev := <-events
+	var names []string
+	if ev.Type == zk.Gap {
+		names, _, err = s.Children(ctx, "/jobs", nil)
+	}
+	assert.NilError(t, err)
+	assert.DeepEqual(t, names, []string{"1"})
+}
+
+func docDial(t *testing.T, conf zk.Config) *zk.Session {
+	t.Helper()
+	s, err := zk.Dial(t.Context(), conf)
+	assert.NilError(t, err)
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func docCreate(t *testing.T, s *zk.Session, paths ...string) {
+	t.Helper()
+	for _, path := range paths {
+		_, err := s.Create(t.Context(), path, nil, zk.Persistent, zk.ACLOpen)
+		assert.NilError(t, err)
+	}
+}
+
+func docSet(t *testing.T, s *zk.Session, path string) {
+	t.Helper()
+	_, err := s.Set(t.Context(), path, nil, zk.AnyVersion)
+	assert.NilError(t, err)
+}
+
+func docWatch(t *testing.T, s *zk.Session, path string, ch chan<- zk.Event) {
+	t.Helper()
+	_, _, err := s.Get(t.Context(), path, ch)
+	assert.NilError(t, err)
+}
+
+// docCut loses a Session's connection.
+func docCut(t *testing.T, e *zktest.Ensemble, s *zk.Session) {
+	t.Helper()
+	e.Cut(s.ID())
+	<-s.Done()
+	assert.ErrorIs(t, s.Err(), zk.ErrConnection)
+}
+
+// bubbled runs a test where time passes only while all are at rest.
+func bubbled(t *testing.T, f func(t *testing.T, e *zktest.Ensemble, conf zk.Config)) {
+	synctest.Test(t, func(t *testing.T) {
+		e := zktest.NewEnsemble(t, 3, zktest.Options{InMemory: true})
+		f(t, e, zk.Config{Addrs: e.Addrs(), DialContext: e.DialContext, Timeout: 6 * time.Second})
+	})
+}
+
+func TestDocNothingHidden(t *testing.T) {
+	bubbled(t, func(t *testing.T, e *zktest.Ensemble, conf zk.Config) {
+		s := docDial(t, conf)
+		docCreate(t, s, "/a")
+		docWatch(t, s, "/a", make(chan zk.Event, 1))
+		e.Fault(zktest.Rule{Op: wire.OpSetData, Do: zktest.CutBefore})
+		_, err := s.Set(t.Context(), "/a", nil, zk.AnyVersion)
+		assert.ErrorIs(t, err, zk.ErrLost)
+		<-s.Done()
+		e.ForgetFrames()
+		time.Sleep(5 * time.Second) // not quite the session's timeout
+		_, _, err = s.Get(t.Context(), "/a", nil)
+		assert.ErrorIs(t, err, zk.ErrNotSent)
+		for _, f := range e.Frames() {
+			assert.Check(t, f.Session != s.ID(), "%v", f)
+		}
+	})
+}
+
+func TestDocFullChannel(t *testing.T) {
+	bubbled(t, func(t *testing.T, e *zktest.Ensemble, conf zk.Config) {
+		s, other := docDial(t, conf), docDial(t, conf)
+		docCreate(t, s, "/a", "/b")
+		unread, one := make(chan zk.Event), make(chan zk.Event, 1)
+		docWatch(t, s, "/a", unread)
+		docWatch(t, s, "/b", one)
+		docSet(t, other, "/a")
+		docSet(t, other, "/b")
+		assert.NilError(t, s.Sync(t.Context(), "/"))
+
+		// Nobody reads the first channel: the second has to wait, answers do not.
+		time.Sleep(time.Minute)
+		assert.Equal(t, len(one), 0)
+		assert.Equal(t, s.Config().Watches.Undelivered(), 2)
+		_, _, err := s.Get(t.Context(), "/a", nil)
+		assert.NilError(t, err)
+
+		assert.Equal(t, (<-unread).Path, "/a")
+		assert.Equal(t, (<-one).Path, "/b")
+		assert.Equal(t, s.Config().Watches.Undelivered(), 0)
+	})
+}
+
+func TestDocDialTimeout(t *testing.T) {
+	bubbled(t, func(t *testing.T, e *zktest.Ensemble, conf zk.Config) {
+		e.Link(zktest.LinkRule{Count: -1, ToClient: zktest.StallAt(0)})
+		began := time.Now()
+		_, err := zk.Dial(context.Background(), conf)
+		assert.ErrorIs(t, err, zk.ErrNoServer)
+		for _, addr := range conf.Addrs {
+			assert.ErrorContains(t, err, addr)
+		}
+		assert.Equal(t, time.Since(began), conf.Timeout)
+	})
+}
+
+func TestDocAddrOrder(t *testing.T) {
+	conf := zk.Config{Addrs: []string{"a:1", "b:1", "c:1"}}
+	var asked []string
+	conf.DialContext = func(_ context.Context, _, addr string) (net.Conn, error) {
+		asked = append(asked, addr)
+		return nil, errors.New("refused")
+	}
+	orders := make(map[string]bool)
+	for range 1000 {
+		asked = nil
+		_, err := zk.Dial(t.Context(), conf)
+		assert.ErrorIs(t, err, zk.ErrNoServer)
+		order := strings.Join(asked, " ")
+		for _, addr := range conf.Addrs {
+			assert.Equal(t, strings.Count(order, addr), 1, order)
+		}
+		orders[order] = true
+	}
+	assert.Equal(t, len(orders), 6)
+}
+
+// The table of doc.go, line by line.
+func TestDocKinds(t *testing.T) {
+	server := zktest.NewServer(t)
+	s := docDial(t, zk.Config{Addrs: server.Addrs()})
+	ctx := t.Context()
+	get := func(path string, ch chan<- zk.Event) error { _, _, err := s.Get(ctx, path, ch); return err }
+	exists := func(path string, ch chan<- zk.Event) error { _, _, err := s.Exists(ctx, path, ch); return err }
+	children := func(path string, ch chan<- zk.Event) error { _, _, err := s.Children(ctx, path, ch); return err }
+	for i, c := range []struct {
+		arm    func(string, chan<- zk.Event) error
+		there  bool
+		change func(path string)
+		want   zk.EventType
+	}{
+		{get, true, func(path string) { docSet(t, s, path) }, zk.Changed},
+		{get, true, func(path string) { assert.NilError(t, s.Delete(ctx, path, 0)) }, zk.Deleted},
+		{exists, true, func(path string) { docSet(t, s, path) }, zk.Changed},
+		{exists, true, func(path string) { assert.NilError(t, s.Delete(ctx, path, 0)) }, zk.Deleted},
+		{exists, false, func(path string) { docCreate(t, s, path) }, zk.Created},
+		{children, true, func(path string) { docCreate(t, s, path+"/x") }, zk.Child},
+		{children, true, func(path string) { assert.NilError(t, s.Delete(ctx, path, 0)) }, zk.Deleted},
+	} {
+		path := fmt.Sprintf("/%d", i)
+		if c.there {
+			docCreate(t, s, path)
+		}
+		ch := make(chan zk.Event, 2)
+		assert.NilError(t, c.arm(path, ch))
+		c.change(path)
+		ev := <-ch
+		assert.Equal(t, fmt.Sprint(ev.Path, ev.Type), fmt.Sprint(path, c.want))
+		assert.Equal(t, s.Stats().Armed, 0)
+	}
+}
+
+func TestDocClosedChannel(t *testing.T) {
+	server := zktest.NewServer(t)
+	s := docDial(t, zk.Config{Addrs: server.Addrs()})
+	docCreate(t, s, "/a", "/b")
+	ch := make(chan zk.Event, 1)
+	docWatch(t, s, "/a", ch)
+	docWatch(t, s, "/b", ch)
+	close(ch)
+	assert.Equal(t, s.Stats().Armed, 2)
+	docSet(t, s, "/a")
+	assert.Equal(t, s.Stats().Armed, 0)
+	docSet(t, s, "/b")
+	assert.NilError(t, s.Sync(t.Context(), "/"))
+}
+
+// A server that lags shows the past to a session that has heard of a change by
+// an event only. It tells again.
+func TestDocBehind(t *testing.T) {
+	bubbled(t, func(t *testing.T, e *zktest.Ensemble, conf zk.Config) {
+		near, far := conf, conf
+		near.Addrs, far.Addrs = conf.Addrs[:1], conf.Addrs[1:2]
+		s, other := docDial(t, near), docDial(t, near)
+		docCreate(t, s, "/a", "/b")
+		changed := make(chan zk.Event, 1)
+		docWatch(t, s, "/a", changed)
+		e.Member(1).Freeze()
+		docSet(t, other, "/a")
+		<-changed
+
+		far.State = s.Config().State
+		s, err := zk.Dial(t.Context(), far)
+		assert.NilError(t, err)
+		defer s.Close()
+		_, stat, err := s.Get(t.Context(), "/a", changed)
+		assert.NilError(t, err)
+		assert.Equal(t, stat.Version, int32(0), "the change is not there yet")
+		e.Member(1).Thaw()
+		assert.Equal(t, (<-changed).Type, zk.Changed)
+		_, stat, err = s.Get(t.Context(), "/a", nil)
+		assert.NilError(t, err)
+		assert.Equal(t, stat.Version, int32(1))
+
+		// Sync waits for it.
+		e.Member(1).Freeze()
+		docSet(t, other, "/a")
+		time.AfterFunc(time.Second, e.Member(1).Thaw)
+		assert.NilError(t, s.Sync(t.Context(), "/a"))
+		_, stat, err = s.Get(t.Context(), "/a", nil)
+		assert.NilError(t, err)
+		assert.Equal(t, stat.Version, int32(2))
+	})
+}
+
+func TestDocCoalesced(t *testing.T) {
+	server := zktest.NewServer(t)
+	conf := zk.Config{Addrs: server.Addrs()}
+	s, other := docDial(t, conf), docDial(t, conf)
+	docCreate(t, s, "/again", "/often")
+	again, often, brief := make(chan zk.Event, 9), make(chan zk.Event, 9), make(chan zk.Event, 9)
+	docWatch(t, s, "/again", again)
+	docWatch(t, s, "/often", often)
+	_, _, err := s.Exists(t.Context(), "/brief", brief)
+	assert.NilError(t, err)
+	docCut(t, server.Ensemble, s)
+
+	assert.NilError(t, other.Delete(t.Context(), "/again", 0))
+	docCreate(t, other, "/again", "/brief")
+	assert.NilError(t, other.Delete(t.Context(), "/brief", 0))
+	docSet(t, other, "/often")
+	docSet(t, other, "/often")
+
+	s, err = s.Redial(t.Context())
+	assert.NilError(t, err)
+	defer s.Close()
+	for _, ch := range []chan zk.Event{again, often} {
+		assert.Equal(t, len(ch), 1) // when Dial returns
+		assert.Equal(t, (<-ch).Type, zk.Changed)
+	}
+	assert.Equal(t, len(brief), 0)
+	docCreate(t, s, "/brief") // still armed
+	assert.Equal(t, (<-brief).Type, zk.Created)
+}
+
+func TestDocSlowConsumer(t *testing.T) {
+	if testing.Short() {
+		t.Skip("65,536 events")
+	}
+	server := zktest.NewServer(t, zktest.Options{FrameLog: -1})
+	conf := zk.Config{Addrs: server.Addrs()}
+	s, other := docDial(t, conf), docDial(t, conf)
+	docCreate(t, s, "/a")
+	slow := make(chan zk.Event)
+	assert.NilError(t, s.AddWatch(t.Context(), "/a", zk.WatchPersistent, slow))
+	ops := make([]zk.Op, 1<<12)
+	for i := range ops {
+		ops[i] = zk.SetOp{Path: "/a", Version: zk.AnyVersion}
+	}
+	for range 65536 / len(ops) {
+		_, err := other.Batch(t.Context(), ops...)
+		assert.NilError(t, err)
+	}
+	assert.NilError(t, s.Sync(t.Context(), "/"))
+	assert.Equal(t, s.Config().Watches.Undelivered(), 65536)
+	docSet(t, other, "/a")
+	<-s.Done()
+	assert.ErrorIs(t, s.Err(), zk.ErrSlowConsumer)
+	assert.ErrorIs(t, s.Err(), zk.ErrConnection)
+
+	got := make(chan int)
+	go func() {
+		n := 0
+		for ev := range slow {
+			if n++; ev.Type == zk.Gap {
+				got <- n
+				return
+			}
+		}
+	}()
+	s, err := s.Redial(t.Context())
+	assert.NilError(t, err)
+	defer s.Close()
+	assert.Equal(t, <-got, 65537)
+}
+
+// The end of a session on the server is a lost connection, like any other,
+// until somebody dials.
+func TestDocExpiry(t *testing.T) {
+	server := zktest.NewServer(t)
+	s := docDial(t, zk.Config{Addrs: server.Addrs()})
+	server.Expire(s.ID())
+	<-s.Done()
+	assert.ErrorIs(t, s.Err(), zk.ErrConnection)
+	assert.Assert(t, !errors.Is(s.Err(), zk.ErrExpired))
+	_, err := zk.Dial(t.Context(), s.Config())
+	assert.ErrorIs(t, err, zk.ErrExpired)
+	_, err = s.Redial(t.Context())
+	assert.ErrorIs(t, err, zk.ErrExpired)
+}
+
+func TestDocExpiresAt(t *testing.T) {
+	bubbled(t, func(t *testing.T, e *zktest.Ensemble, conf zk.Config) {
+		for range 100 {
+			s := docDial(t, conf)
+			time.Sleep(time.Duration(s.ID()%7) * 300 * time.Millisecond)
+			e.Stall(s.ID()) // no answers from here on, nor does the server hear of it again
+			e.Cut(s.ID())
+			<-s.Done()
+			until := s.ExpiresAt()
+			time.Sleep(time.Until(until) - time.Nanosecond)
+			s, err := s.Redial(t.Context())
+			assert.NilError(t, err)
+			assert.NilError(t, s.Close())
+		}
+	})
+}
+
+func TestDocRenewGap(t *testing.T) {
+	server := zktest.NewServer(t)
+	s := docDial(t, zk.Config{Addrs: server.Addrs()})
+	docCreate(t, s, "/a")
+	all := make(chan zk.Event, 9)
+	assert.NilError(t, s.AddWatch(t.Context(), "/a", zk.WatchPersistent, all))
+	server.Expire(s.ID())
+	<-s.Done()
+	s, err := s.Renew(t.Context())
+	assert.NilError(t, err)
+	defer s.Close()
+	assert.Equal(t, len(all), 1) // though nothing has changed
+	assert.Equal(t, (<-all).Type, zk.Gap)
+}
+
+func TestDocCloseLeavesEvents(t *testing.T) {
+	for _, leave := range []func(*zk.Session) zk.Config{
+		(*zk.Session).Detach,
+		func(s *zk.Session) zk.Config { s.Close(); return s.Config().Renew() },
+	} {
+		server := zktest.NewServer(t)
+		s := docDial(t, zk.Config{Addrs: server.Addrs()})
+		docCreate(t, s, "/a")
+		ch := make(chan zk.Event)
+		docWatch(t, s, "/a", ch)
+		docSet(t, s, "/a")
+		conf := leave(s)
+		assert.Equal(t, conf.Watches.Undelivered(), 1)
+		select {
+		case ev := <-ch:
+			t.Fatalf("%v was sent after the end", ev)
+		default:
+		}
+		docDial(t, conf)
+		assert.Equal(t, (<-ch).Type, zk.Changed)
+	}
+}
+
+func TestDocSecrets(t *testing.T) {
+	server := zktest.NewServer(t)
+	conf := zk.Config{Addrs: server.Addrs(), Auth: []zk.Auth{zk.Digest("user", "hush")}}
+	var out strings.Builder
+	conf.Logger = slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	s := docDial(t, conf)
+	conf = s.Detach()
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d", "%X"} {
+		fmt.Fprintf(&out, verb+verb+verb+verb+verb, conf, &conf, conf.State, conf.Auth, conf.Auth[0])
+	}
+	log := slog.New(slog.NewJSONHandler(&out, nil))
+	log.Info("", "conf", conf, "state", conf.State, "auth", conf.Auth[0])
+	for _, secret := range []string{"hush", fmt.Sprintf("%x", "hush"), fmt.Sprint([]byte("hush")), string(conf.Password), fmt.Sprintf("%x", conf.Password), fmt.Sprintf("%X", conf.Password), strings.Trim(fmt.Sprint(conf.Password), "[]")} {
+		assert.Check(t, !strings.Contains(out.String(), secret), "%q is in what was printed", secret)
+	}
+	_, err := json.Marshal(conf)
+	assert.ErrorContains(t, err, "marshal Config.State")
+	saved, err := json.Marshal(conf.State)
+	assert.NilError(t, err)
+	var back zk.State
+	assert.NilError(t, json.Unmarshal(saved, &back))
+	assert.DeepEqual(t, back.Password, conf.Password)
+}
+
+// readmeBlocks returns the fenced blocks of README.md of one language.
+func readmeBlocks(t *testing.T, language string) (blocks []string) {
+	t.Helper()
+	text, err := os.ReadFile("README.md")
+	assert.NilError(t, err)
+	parts := strings.Split(string(text), "```")
+	for i := 1; i < len(parts); i += 2 {
+		if code, ok := strings.CutPrefix(parts[i], language+"\n"); ok {
+			blocks = append(blocks, strings.TrimSpace(code))
+		}
+	}
+	return blocks
+}
+
+// The first program of README.md is the one that is compiled and run.
+func TestReadmeProgram(t *testing.T) {
+	src, err := os.ReadFile("examples/first/main.go")
+	assert.NilError(t, err)
+	_, program, ok := strings.Cut(string(src), "package main\n")
+	assert.Assert(t, ok)
+	found := false
+	for _, b := range readmeBlocks(t, "go") {
+		if code, ok := strings.CutPrefix(b, "package main\n"); ok {
+			found = true
+			assert.Equal(t, strings.TrimSpace(code), strings.TrimSpace(program))
+		}
+	}
+	assert.Assert(t, found, "README.md has no program")
+}
+
+// guarantees are the tests of README.md's guarantees, in their order.
+var guarantees = []string{
+	"TestI08_ExactlyOne TestRedialChain TestRunInProcess",
+	"TestI03_OneTotalOrder",
+	"TestI01_ResponseBeforeEvent TestI02_OwnSet",
+	"TestLossWithCallsInFlight TestDocNothingHidden",
+	"TestDocNoPast",
+	"TestRedial TestStaleClose",
+	"TestDocExpiry TestDocExpiresAt",
+	"TestRenew ExampleSession_Renew",
+	"TestDocFullChannel",
+	"TestMain", // it looks for goroutines of the client after all tests
+}
+
+func TestReadmeGuarantees(t *testing.T) {
+	text, err := os.ReadFile("README.md")
+	assert.NilError(t, err)
+	_, section, _ := strings.Cut(string(text), "\n## Guarantees\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	known := testNames(t)
+	for i, tests := range guarantees {
+		assert.Check(t, strings.Contains(section, fmt.Sprintf("\n%d. ", i+1)))
+		for _, name := range strings.Fields(tests) {
+			assert.Check(t, known[name], "%s, a test of guarantee %d, is gone", name, i+1)
+		}
+	}
+	assert.Check(t, !strings.Contains(section, fmt.Sprintf("\n%d. ", len(guarantees)+1)))
+}
+
+// A server that is behind what a session has seen turns it away.
+func TestDocNoPast(t *testing.T) {
+	bubbled(t, func(t *testing.T, e *zktest.Ensemble, conf zk.Config) {
+		near := conf
+		near.Addrs = conf.Addrs[:1]
+		s := docDial(t, near)
+		e.Member(1).Freeze()
+		docCreate(t, s, "/a")
+		far := s.Config()
+		far.Addrs = conf.Addrs[1:2]
+		_, err := zk.Dial(t.Context(), far)
+		assert.ErrorIs(t, err, zk.ErrNoServer)
+		e.Member(1).Thaw()
+		s = docDial(t, far)
+		_, _, err = s.Get(t.Context(), "/a", nil)
+		assert.NilError(t, err)
+	})
+}
+
+// operations use each operation once, as README.md lists them.
+var operations = map[string]func(e *env, s *zk.Session) error{
+	"Create": func(e *env, s *zk.Session) error {
+		_, err := s.Create(e.ctx, e.root+"/create", nil, zk.EphemeralSequential, zk.ACLOpen)
+		return err
+	},
+	"Create of containers": func(e *env, s *zk.Session) error {
+		_, err := s.Create(e.ctx, e.root+"/container", nil, zk.Container, zk.ACLOpen)
+		return err
+	},
+	"Create with a TTL": func(e *env, s *zk.Session) error {
+		_, err := s.Create(e.ctx, e.root+"/ttl", nil, zk.TTL(time.Hour), zk.ACLOpen)
+		return err
+	},
+	"CreateStat": func(e *env, s *zk.Session) error {
+		_, st, err := s.CreateStat(e.ctx, e.root+"/stat", nil, zk.Persistent, zk.ACLOpen)
+		return errors.Join(err, differs(st.Czxid > 0, true))
+	},
+	"Get":      func(e *env, s *zk.Session) error { _, _, err := s.Get(e.ctx, e.root, nil); return err },
+	"Exists":   func(e *env, s *zk.Session) error { _, _, err := s.Exists(e.ctx, e.root, nil); return err },
+	"Children": func(e *env, s *zk.Session) error { _, _, err := s.Children(e.ctx, e.root, nil); return err },
+	"Set":      func(e *env, s *zk.Session) error { _, err := s.Set(e.ctx, e.root, nil, zk.AnyVersion); return err },
+	"Delete": func(e *env, s *zk.Session) error {
+		return s.Delete(e.ctx, e.create(s, e.root+"/delete", ""), 0)
+	},
+	"Sync":   func(e *env, s *zk.Session) error { return s.Sync(e.ctx, e.root) },
+	"GetACL": func(e *env, s *zk.Session) error { _, _, err := s.GetACL(e.ctx, e.root); return err },
+	"SetACL": func(e *env, s *zk.Session) error {
+		_, err := s.SetACL(e.ctx, e.root, zk.ACLOpen, zk.AnyVersion)
+		return err
+	},
+	"AddAuth": func(e *env, s *zk.Session) error { return s.AddAuth(e.ctx, zk.Digest("user", "secret")) },
+	"Multi": func(e *env, s *zk.Session) error {
+		_, err := s.Multi(e.ctx, zk.CheckOp{Path: e.root, Version: zk.AnyVersion})
+		return err
+	},
+	"Batch": func(e *env, s *zk.Session) error {
+		_, err := s.Batch(e.ctx, zk.GetOp{Path: e.root}, zk.ExistsOp{Path: e.root})
+		return err
+	},
+	"MultiRead": func(e *env, s *zk.Session) error {
+		_, err := s.MultiRead(e.ctx, zk.GetOp{Path: e.root}, zk.ChildrenOp{Path: e.root})
+		return err
+	},
+	"GetConfig": func(e *env, s *zk.Session) error { _, _, err := s.GetConfig(e.ctx, nil); return err },
+	"AddWatch": func(e *env, s *zk.Session) error {
+		for mode, typ := range map[zk.WatchMode]zk.EventType{zk.WatchPersistent: zk.Child, zk.WatchRecursive: zk.Created} {
+			path, ch := fmt.Sprintf("%s/add%d", e.root, mode), make(chan zk.Event, 9)
+			e.create(s, path, "")
+			if err := s.AddWatch(e.ctx, path, mode, ch); err != nil {
+				return err
+			}
+			e.create(s, path+"/a", "")
+			e.create(s, path+"/b", "")
+			for range 2 {
+				if err := differs((<-ch).Type, typ); err != nil {
+					return err
+				}
+			}
+			if err := s.RemoveWatch(e.ctx, path, ch); err != nil {
+				return err
+			}
+			e.create(s, path+"/c", "")
+			if err := differs(len(ch), 0); err != nil {
+				return err
+			}
+		}
+		return nil
+	},
+	"RemoveWatch": func(e *env, s *zk.Session) error {
+		ch := make(chan zk.Event, 1)
+		e.watch(s, e.root, ch)
+		if err := s.RemoveWatch(e.ctx, e.root, ch); err != nil {
+			return err
+		}
+		e.set(s, e.root, "")
+		return differs(len(ch), 0)
+	},
+	"Ephemerals":        func(e *env, s *zk.Session) error { _, err := s.Ephemerals(e.ctx, "/"); return err },
+	"AllChildrenNumber": func(e *env, s *zk.Session) error { _, err := s.AllChildrenNumber(e.ctx, e.root); return err },
+	"WhoAmI":            func(e *env, s *zk.Session) error { _, err := s.WhoAmI(e.ctx); return err },
+	"Event.Zxid": func(e *env, s *zk.Session) error {
+		ch := make(chan zk.Event, 1)
+		e.watch(s, e.root, ch)
+		st := e.set(s, e.root, "")
+		want := st.Mzxid
+		if e.version < zktest.V39 {
+			want = 0
+		}
+		return differs((<-ch).Zxid, want)
+	},
+}
+
+func differs[T comparable](got, want T) error {
+	if got != want {
+		return fmt.Errorf("%v where %v was due", got, want)
+	}
+	return nil
+}
+
+// What the table calls tested on real servers is.
+func TestReadmeOperations(t *testing.T) {
+	for name, real := range readmeTable(t) {
+		if !real {
+			continue
+		}
+		op := operations[name]
+		if !assert.Check(t, op != nil, "no test of %s, which README.md says is tested", name) {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			everywhere(t, func(t *testing.T, e *env) { assert.NilError(t, op(e, e.session())) })
+		})
+	}
+}
+
+// readmeTable returns the operations that README.md lists, and whether they
+// are said to be tested on real servers.
+func readmeTable(t *testing.T) map[string]bool {
+	t.Helper()
+	text, err := os.ReadFile("README.md")
+	assert.NilError(t, err)
+	table := make(map[string]bool)
+	for line := range strings.Lines(string(text)) {
+		cells := strings.Split(line, " | ")
+		if len(cells) != 3 || !strings.HasPrefix(line, "| `") {
+			continue
+		}
+		cell, _, _ := strings.Cut(strings.TrimPrefix(cells[0], "| "), ", where")
+		tested := strings.TrimRight(cells[2], " |\n")
+		assert.Assert(t, tested == "real" || tested == "in-process", line)
+		names := strings.Split(cell, "`")
+		if tail := strings.TrimSpace(names[2]); strings.HasPrefix(tail, "of containers") || strings.HasPrefix(tail, "with a TTL") {
+			table[names[1]+" "+tail] = tested == "real"
+			continue
+		}
+		for i := 1; i < len(names); i += 2 {
+			table[names[i]] = tested == "real"
+		}
+	}
+	return table
+}
+
+// The table of README.md names every operation, and the commands are there.
+func TestReadmeIsComplete(t *testing.T) {
+	text, err := os.ReadFile("README.md")
+	assert.NilError(t, err)
+	for _, command := range []string{"go run ./examples/redial", "make test", "go run ./examples/first", "BSD-2-Clause"} {
+		assert.Check(t, strings.Contains(string(text), command), command)
+	}
+	table := readmeTable(t)
+	ctx, session := reflect.TypeFor[context.Context](), reflect.TypeFor[*zk.Session]()
+	for i := range session.NumMethod() {
+		// Operations are what takes a context and does not give a Session.
+		m := session.Method(i)
+		if m.Type.NumIn() < 2 || m.Type.In(1) != ctx || m.Type.Out(0) == session {
+			continue
+		}
+		_, ok := table[m.Name]
+		assert.Check(t, ok, "README.md does not name %s", m.Name)
+	}
+}

@@ -1,0 +1,8 @@
+package main
+
+func Example() {
+	main()
+	// Output:
+	// /color is red
+	// /color changed: it is blue
+}

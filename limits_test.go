@@ -1,0 +1,507 @@
+package zk_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gotest.tools/v3/assert"
+
+	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/wire"
+	"github.com/seed-9f8420c6/zk/zktest"
+)
+
+// A reply above MaxReply ends the connection, and tells the call it was for.
+func TestMaxReply(t *testing.T) {
+	everywhere(t, func(t *testing.T, e *env) {
+		s := e.session()
+		path := e.create(s, e.root+"/n", "")
+		// header, data, stat
+		fits := make([]byte, 5000-16-4-68)
+		conf, _ := e.config()
+		conf.MaxReply = 5000
+		reader := e.dial(conf)
+		_, err := s.Set(e.ctx, path, fits, zk.AnyVersion)
+		assert.NilError(t, err)
+		e.fence(reader)
+		data, _, err := reader.Get(e.ctx, path, nil)
+		assert.NilError(t, err)
+		assert.Equal(t, len(data), len(fits))
+
+		_, err = s.Set(e.ctx, path, append(fits, 0), zk.AnyVersion)
+		assert.NilError(t, err)
+		e.fence(reader)
+		ch := make(chan zk.Event, 1)
+		data, st, err := reader.Get(e.ctx, path, ch)
+		wantLost(t, err, zk.ErrTooLarge)
+		assert.ErrorIs(t, err, zk.ErrConnection)
+		assert.ErrorContains(t, err, "5001")
+		assert.ErrorContains(t, err, path)
+		assert.Assert(t, data == nil && st == zk.Stat{})
+		await(t, reader.Done())
+		assert.ErrorIs(t, reader.Err(), zk.ErrConnection)
+		_, _, err = reader.Get(e.ctx, path, nil)
+		wantUnsent(t, err, zk.ErrConnection)
+		assert.Assert(t, !errors.Is(err, zk.ErrTooLarge), "%v", err)
+		assert.Equal(t, reader.Config().Watches.Len(), 0)
+
+		conf = reader.Config() // the session goes on, with more room
+		conf.MaxReply = 5001
+		next := e.dial(conf)
+		assert.Equal(t, next.ID(), reader.ID())
+		_, _, err = next.Get(e.ctx, path, nil)
+		assert.NilError(t, err)
+	})
+}
+
+// The calls behind the one whose reply is too large are lost as with any
+// connection.
+func TestMaxReplyOfOthers(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, e *env) {
+		conf, _ := e.config()
+		conf.MaxReply = 1000
+		s, err := zk.Dial(bg, conf)
+		assert.NilError(t, err)
+		_, err = s.Create(bg, "/n", make([]byte, 1000), zk.Persistent, zk.ACLOpen)
+		assert.NilError(t, err)
+		e.sim.Fault(zktest.Rule{Op: wire.OpGetData, Delay: time.Second})
+		head, others := make(chan error, 1), make(chan error, 5)
+		go func() { head <- errOf2(s.Get(bg, "/n", nil)) }()
+		synctest.Wait()
+		for range cap(others) {
+			go func() { others <- errOf2(s.Exists(bg, "/n", nil)) }()
+		}
+		synctest.Wait()
+		assert.Equal(t, s.Stats().Pending, 6)
+		wantLost(t, <-head, zk.ErrTooLarge)
+		for range cap(others) {
+			err := <-others
+			wantLost(t, err, zk.ErrConnection)
+			assert.Assert(t, !errors.Is(err, zk.ErrTooLarge), "%v", err)
+		}
+		assert.Assert(t, s.Close() != nil)
+	})
+}
+
+// No more than MaxInFlight calls wait for replies at a time; the others wait
+// for their turn, and can give up.
+func TestMaxInFlight(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, e *env) {
+		conf, l := e.config()
+		conf.MaxInFlight = 2
+		s, err := zk.Dial(bg, conf)
+		assert.NilError(t, err)
+		slow := func() *zktest.Fault {
+			return e.sim.Fault(zktest.Rule{Op: wire.OpGetData, Delay: time.Second, Count: -1})
+		}
+		fault := slow()
+		const calls = 10
+		var mu sync.Mutex
+		left := 0
+		for range calls {
+			go func() {
+				_, _, err := s.Get(bg, "/", nil)
+				mu.Lock()
+				defer mu.Unlock()
+				if left++; err != nil {
+					t.Error(err)
+				}
+			}()
+		}
+		for i := range calls {
+			synctest.Wait()
+			mu.Lock()
+			assert.Equal(t, left, i)
+			mu.Unlock()
+			assert.Equal(t, s.Stats().Pending, min(2, calls-i))
+			time.Sleep(time.Second)
+		}
+		synctest.Wait()
+		assert.Equal(t, left, calls)
+		assert.Equal(t, s.Stats().Pending, 0)
+
+		// Whoever waits for a slot may give up: nothing was sent.
+		full := func() {
+			for range 2 {
+				go s.Get(bg, "/", nil)
+			}
+			synctest.Wait()
+		}
+		full()
+		before := s.Stats()
+		ctx, cancel := context.WithTimeout(bg, 100*time.Millisecond)
+		defer cancel()
+		_, err = s.Set(ctx, "/", nil, zk.AnyVersion)
+		wantUnsent(t, err, context.DeadlineExceeded)
+		_, err = s.Multi(ctx, zk.SetOp{Path: "/"})
+		wantUnsent(t, err, context.DeadlineExceeded)
+		_, err = s.Batch(ctx, zk.SetOp{Path: "/"})
+		wantUnsent(t, err, context.DeadlineExceeded)
+		assert.Equal(t, s.Stats(), before)
+
+		// Credentials need no slot.
+		go s.AddAuth(bg, zk.Digest("user", "secret"))
+		synctest.Wait()
+		var h wire.RequestHeader
+		d := wire.NewDecoder(l.lastFrame())
+		h.Decode(&d)
+		assert.Equal(t, h.Op, wire.OpAuth)
+		time.Sleep(time.Minute)
+
+		// A Batch takes as many as it has operations, as they come free, and a Multi one.
+		fault.Remove()
+		ops := make([]zk.Op, 50)
+		for i := range ops {
+			ops[i] = zk.CreateOp{Path: fmt.Sprintf("/%d", i), ACL: zk.ACLOpen}
+		}
+		res, err := s.Batch(bg, ops...)
+		assert.NilError(t, err)
+		for i, r := range res {
+			assert.Equal(t, r.Path, fmt.Sprintf("/%d", i))
+		}
+		_, err = s.Multi(bg, zk.SetOp{Path: "/1"}, zk.SetOp{Path: "/2"}, zk.SetOp{Path: "/3"})
+		assert.NilError(t, err)
+
+		fault = slow()
+		for i := range ops {
+			ops[i] = zk.GetOp{Path: "/"}
+		}
+		done := make(chan error, 1)
+		began := time.Now()
+		go func() { done <- errOf(s.Batch(bg, ops...)) }()
+		for range len(ops) - 2 {
+			synctest.Wait()
+			assert.Equal(t, s.Stats().Pending, 2)
+			time.Sleep(time.Second)
+		}
+		assert.NilError(t, <-done)
+		assert.Equal(t, time.Since(began), time.Duration(len(ops))*time.Second)
+		fault.Remove()
+
+		// Whoever waits for a slot when the session ends is told so.
+		slow()
+		full()
+		go func() { done <- errOf(s.Set(bg, "/", nil, zk.AnyVersion)) }()
+		synctest.Wait()
+		s.Detach()
+		wantUnsent(t, <-done, zk.ErrClosed)
+	})
+}
+
+// Calls that were given up do not keep their slots for good.
+func TestMaxInFlightCancelled(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, e *env) {
+		conf, _ := e.config()
+		conf.MaxInFlight = 3
+		s, err := zk.Dial(bg, conf)
+		assert.NilError(t, err)
+		fault := e.sim.Fault(zktest.Rule{Op: wire.OpGetData, Delay: time.Second, Count: 3})
+		for range 3 {
+			go func() {
+				ctx, cancel := context.WithTimeout(bg, time.Millisecond)
+				defer cancel()
+				_, _, err := s.Get(ctx, "/", make(chan zk.Event, 1))
+				wantLost(t, err, context.DeadlineExceeded)
+			}()
+		}
+		synctest.Wait()
+		time.Sleep(10 * time.Millisecond)
+		began := time.Now()
+		for range 10 {
+			_, _, err := s.Get(bg, "/", nil)
+			assert.NilError(t, err)
+		}
+		assert.Equal(t, time.Since(began), 3*time.Second-10*time.Millisecond) // behind the three, no later
+		assert.Equal(t, fault.Hits(), 3)
+		assert.Equal(t, s.Config().Watches.Len(), 0)
+		assert.NilError(t, s.Close())
+	})
+}
+
+func TestStats(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, e *env) {
+		conf, l := e.config()
+		conf.Timeout = 9 * time.Second
+		s, err := zk.Dial(bg, conf)
+		assert.NilError(t, err)
+		check := func(want zk.Stats) {
+			t.Helper()
+			synctest.Wait()
+			want.BytesSent, want.BytesReceived = l.traffic()
+			assert.Equal(t, s.Stats(), want)
+		}
+		check(zk.Stats{})
+		_, err = s.Create(bg, "/n", []byte("data"), zk.Persistent, zk.ACLOpen)
+		assert.NilError(t, err)
+		check(zk.Stats{Requests: 1, Replies: 1})
+		ch := make(chan zk.Event)
+		for range 2 {
+			_, _, err = s.Get(bg, "/n", ch)
+			assert.NilError(t, err)
+			_, _, err = s.Exists(bg, "/m", ch)
+			assert.NilError(t, err)
+		}
+		check(zk.Stats{Requests: 5, Replies: 5, Armed: 2})
+		_, _, err = s.Get(bg, "/none", ch)
+		wantCode(t, err, zk.ErrNoNode, "/none")
+		check(zk.Stats{Requests: 6, Replies: 6, Armed: 2})
+		_, err = s.Set(bg, "/n", nil, zk.AnyVersion)
+		assert.NilError(t, err)
+		check(zk.Stats{Requests: 7, Replies: 7, Armed: 1, Events: 1, Queued: 1})
+		<-ch
+		check(zk.Stats{Requests: 7, Replies: 7, Armed: 1, Events: 1})
+		assert.NilError(t, s.RemoveWatch(bg, "/m", ch))
+		_, err = s.Create(bg, "/m", nil, zk.Persistent, zk.ACLOpen)
+		assert.NilError(t, err)
+		check(zk.Stats{Requests: 8, Replies: 8, Events: 1, Ignored: 1})
+		_, err = s.Batch(bg, zk.GetOp{Path: "/n"}, zk.GetOp{Path: "/m"}, zk.GetOp{Path: "/none"})
+		assert.ErrorIs(t, err, zk.ErrNoNode)
+		assert.NilError(t, s.AddAuth(bg, zk.Digest("user", "secret")))
+		check(zk.Stats{Requests: 12, Replies: 12, Events: 1, Ignored: 1})
+
+		time.Sleep(time.Minute) // a ping in three seconds
+		check(zk.Stats{Requests: 12, Replies: 12, Events: 1, Ignored: 1, Pings: 20})
+
+		fault := e.sim.Fault(zktest.Rule{Op: wire.OpSetData, Delay: time.Second})
+		done := make(chan error, 1)
+		go func() { done <- errOf(s.Set(bg, "/n", nil, zk.AnyVersion)) }()
+		synctest.Wait()
+		assert.Equal(t, s.Stats().Pending, 1)
+		assert.NilError(t, <-done)
+		assert.Equal(t, fault.Hits(), 1)
+		st := s.Stats()
+		check(zk.Stats{Requests: 13, Replies: 13, Events: 1, Ignored: 1, Pings: st.Pings})
+
+		assert.NilError(t, s.Close())
+		check(zk.Stats{Requests: 14, Replies: 14, Events: 1, Ignored: 1, Pings: st.Pings})
+	})
+}
+
+// No server expires the session before ExpiresAt.
+func TestExpiresAt(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, e *env) {
+		conf, _ := e.config()
+		conf.Timeout = 12 * time.Second
+		began := time.Now()
+		s, err := zk.Dial(bg, conf)
+		assert.NilError(t, err)
+		assert.Equal(t, s.ExpiresAt().Sub(began), 9*time.Second)
+		time.Sleep(time.Second)
+		fault := e.sim.Fault(zktest.Rule{Op: wire.OpGetData, Delay: 500 * time.Millisecond})
+		_, _, err = s.Get(bg, "/", nil)
+		assert.NilError(t, err)
+		assert.Equal(t, fault.Hits(), 1)
+		assert.Equal(t, s.ExpiresAt().Sub(began), 10*time.Second) // from when it was sent, not answered
+		time.Sleep(time.Minute)
+		left := time.Until(s.ExpiresAt()) // pings count
+		assert.Assert(t, left >= 5*time.Second && left <= 9*time.Second, left)
+
+		e.sim.Stall(s.ID()) // our pings go on, without an answer
+		at := s.ExpiresAt()
+		<-s.Done()
+		assert.Equal(t, s.ExpiresAt(), at)
+		time.Sleep(time.Until(at))
+		assert.DeepEqual(t, e.sim.Sessions(), []int64{s.ID()})
+		time.Sleep(12 * time.Second)
+		assert.Equal(t, len(e.sim.Sessions()), 0)
+		_, err = s.Redial(bg)
+		assert.ErrorIs(t, err, zk.ErrExpired)
+	})
+}
+
+// An idle session lives on pings alone.
+func TestIdleForADay(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, e *env) {
+		conf, _ := e.config()
+		conf.Timeout = 9 * time.Second
+		s, err := zk.Dial(bg, conf)
+		assert.NilError(t, err)
+		time.Sleep(24 * time.Hour)
+		assert.NilError(t, s.Err())
+		_, _, err = s.Get(bg, "/", nil)
+		assert.NilError(t, err)
+		assert.Equal(t, s.Stats().Pings, int64(24*3600/3))
+		assert.NilError(t, s.Close())
+	})
+}
+
+// Close waits no longer than two thirds of the timeout.
+func TestCloseIsBounded(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, e *env) {
+		conf, _ := e.config()
+		conf.Timeout = 9 * time.Second
+		s, err := zk.Dial(bg, conf)
+		assert.NilError(t, err)
+		e.sim.Stall(s.ID())
+		began := time.Now()
+		err = s.Close()
+		wantLost(t, err, zk.ErrConnection)
+		assert.ErrorContains(t, err, "expires by itself")
+		assert.Equal(t, time.Since(began), 6*time.Second)
+		<-s.Done()
+	})
+}
+
+// Silent by default; with a Logger a few lines that say who and where.
+func TestLogger(t *testing.T) {
+	everywhere(t, func(t *testing.T, e *env) {
+		log := new(lockedBuffer)
+		conf, l := e.config()
+		conf.Logger = slog.New(slog.NewTextHandler(log, nil))
+		s := e.dial(conf)
+		id := fmt.Sprintf("%x", uint64(s.ID()))
+		assert.Assert(t, strings.Contains(log.String(), id) && strings.Contains(log.String(), s.Addr()), log.String())
+		lines := func() int { return strings.Count(log.String(), "\n") }
+		up := lines()
+		for range 10 {
+			_, _, err := s.Get(e.ctx, e.root, nil)
+			assert.NilError(t, err)
+		}
+		assert.Equal(t, lines(), up) // calls are not logged
+		e.cut(s, l)
+		assert.Equal(t, lines(), up+1)
+		l.fail(errors.New("no route"))
+		_, err := zk.Dial(e.ctx, s.Config())
+		assert.ErrorIs(t, err, zk.ErrNoServer)
+		assert.Assert(t, strings.Contains(log.String(), "no route"), log.String())
+		l.fail(nil)
+		assert.NilError(t, e.move(s).Close())
+	})
+}
+
+// Nothing is left behind by Sessions that have ended in whatever way.
+func TestNothingIsLeft(t *testing.T) {
+	e := private(t, 1)
+	n := 1000
+	if testing.Short() {
+		n = 100
+	}
+	goroutines := func() int { return runtime.NumGoroutine() }
+	cycle := func(i int) {
+		conf, l := e.config()
+		conf.DialContext = nil // as applications do
+		switch i % 5 {
+		case 0: // Dial and Close
+			s, err := zk.Dial(bg, conf)
+			assert.NilError(t, err)
+			assert.NilError(t, s.Close())
+		case 1: // with calls, a watch that is never read, and a redial
+			s, err := zk.Dial(bg, conf)
+			assert.NilError(t, err)
+			full := make(chan zk.Event)
+			_, _, err = s.Get(e.ctx, "/", full)
+			assert.NilError(t, err)
+			_, err = s.Set(e.ctx, "/", nil, zk.AnyVersion)
+			assert.NilError(t, err)
+			s, err = s.Redial(e.ctx)
+			assert.NilError(t, err)
+			assert.NilError(t, s.Close())
+		case 2: // detached, and taken up again
+			s, err := zk.Dial(bg, conf)
+			assert.NilError(t, err)
+			s, err = zk.Dial(bg, s.Detach())
+			assert.NilError(t, err)
+			assert.NilError(t, s.Close())
+		case 3: // a Dial that fails, before and behind the handshake
+			conf.DialContext = l.dial
+			l.fail(errors.New("no route"))
+			_, err := zk.Dial(bg, conf)
+			assert.ErrorIs(t, err, zk.ErrNoServer)
+			l.fail(nil)
+			conf.Auth = []zk.Auth{{Scheme: "nonsense"}}
+			_, err = zk.Dial(bg, conf)
+			assert.ErrorIs(t, err, zk.ErrAuth)
+		case 4: // cut, and renewed
+			s, err := zk.Dial(bg, conf)
+			assert.NilError(t, err)
+			e.sim.Expire(s.ID())
+			_, err = s.Redial(e.ctx)
+			assert.ErrorIs(t, err, zk.ErrExpired)
+			s, err = s.Renew(e.ctx)
+			assert.NilError(t, err)
+			assert.NilError(t, s.Close())
+		}
+	}
+	for i := range 10 { // whatever is made once
+		cycle(i)
+	}
+	settled := func() (int, int) { // the server's side ends a little later
+		g, f := goroutines(), descriptors(t)
+		for calm := 0; calm < 5; {
+			time.Sleep(time.Millisecond)
+			g2, f2 := goroutines(), descriptors(t)
+			if calm++; g2 < g || f2 < f {
+				calm = 0
+			}
+			g, f = min(g, g2), min(f, f2)
+		}
+		return g, f
+	}
+	g, f := settled()
+	for i := range n {
+		cycle(i)
+	}
+	end := time.Now().Add(patience)
+	for {
+		g2, f2 := goroutines(), descriptors(t)
+		if g2 <= g && f2 <= f {
+			break
+		}
+		if time.Now().After(end) {
+			buf := make([]byte, 1<<20)
+			t.Fatalf("%d goroutines and %d descriptors after %d sessions, %d and %d before\n%s", g2, f2, n, g, f, buf[:runtime.Stack(buf, true)])
+		}
+		time.Sleep(time.Millisecond)
+	}
+	e.sim.Close() // sessions of refused credentials are left to expire
+}
+
+// descriptors counts the open files of this process; 0 where it cannot tell.
+func descriptors(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return 0
+	}
+	return len(entries)
+}
+
+// On real servers and in ensembles too: each session that is closed is gone.
+func TestManySessions(t *testing.T) {
+	everywhere(t, func(t *testing.T, e *env) {
+		const n = 50
+		var wg sync.WaitGroup
+		for g := range 4 {
+			wg.Go(func() {
+				for i := range n {
+					conf, l := e.config()
+					s, err := zk.Dial(e.ctx, conf)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					if _, err := s.Create(e.ctx, fmt.Sprintf("%s/%d-%d", e.root, g, i), nil, zk.Ephemeral, zk.ACLOpen); err != nil && !errors.Is(err, zk.ErrNoNode) {
+						t.Error(err)
+					}
+					if err := s.Close(); err != nil {
+						t.Error(err)
+					}
+					if l.open() != 0 {
+						t.Error("a connection is open after Close")
+					}
+				}
+			})
+		}
+		wg.Wait()
+		assert.Equal(t, len(children(t, e, e.session(), e.root)), 0)
+	})
+}

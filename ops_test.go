@@ -1,0 +1,832 @@
+package zk_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha1"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	pkgerrors "github.com/pkg/errors"
+	"gotest.tools/v3/assert"
+
+	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/zktest"
+)
+
+func TestCreate(t *testing.T) {
+	everywhere(t, func(t *testing.T, e *env) {
+		s := e.session()
+		parent := e.create(s, e.root+"/p", "")
+		for i, mode := range []zk.Mode{
+			zk.Persistent, zk.Ephemeral, zk.PersistentSequential, zk.EphemeralSequential, zk.Container,
+			zk.TTL(time.Hour), zk.SequentialTTL(time.Hour),
+		} {
+			sequential := slices.Contains([]zk.Mode{zk.PersistentSequential, zk.EphemeralSequential, zk.SequentialTTL(time.Hour)}, mode)
+			owner := int64(0)
+			if mode == zk.Ephemeral || mode == zk.EphemeralSequential {
+				owner = s.ID()
+			}
+			// With the counter of all creates of children, not of the sequential ones alone.
+			want := func(name string, created int) string {
+				if sequential {
+					return fmt.Sprintf("%s/%s%010d", parent, name, created)
+				}
+				return parent + "/" + name
+			}
+			name := fmt.Sprintf("n%d-", i)
+			path, err := s.Create(e.ctx, parent+"/"+name, []byte("data"), mode, zk.ACLOpen)
+			assert.NilError(t, err)
+			assert.Equal(t, path, want(name, 2*i))
+			found, st, err := s.Exists(e.ctx, path, nil)
+			assert.NilError(t, err)
+			assert.Assert(t, found)
+
+			name += "stat-"
+			path, made, err := s.CreateStat(e.ctx, parent+"/"+name, []byte("data"), mode, zk.ACLOpen)
+			assert.NilError(t, err)
+			assert.Equal(t, path, want(name, 2*i+1))
+			data, got, err := s.Get(e.ctx, path, nil)
+			assert.NilError(t, err)
+			assert.Equal(t, string(data), "data")
+			assert.Equal(t, made, got)
+
+			for _, st := range []zk.Stat{st, got} {
+				assert.Equal(t, st.EphemeralOwner, owner)
+				assert.Equal(t, st.DataLength, int32(4))
+				assert.Assert(t, st.Czxid > 0 && st.Czxid == st.Mzxid && st.Czxid == st.Pzxid, "%+v", st)
+				assert.Assert(t, st.Version == 0 && st.Cversion == 0 && st.Aversion == 0 && st.NumChildren == 0, "%+v", st)
+				assert.Equal(t, st.Ctime, st.Mtime)
+				age := time.Since(time.UnixMilli(st.Ctime))
+				assert.Assert(t, age > -time.Minute && age < time.Minute, "made %v ago", age)
+			}
+			assert.Assert(t, got.Czxid > st.Czxid)
+			assert.Assert(t, s.Zxid() >= got.Czxid, "%#x, %#x", s.Zxid(), got.Czxid)
+		}
+		_, st, err := s.Exists(e.ctx, parent, nil)
+		assert.NilError(t, err)
+		assert.Equal(t, st.NumChildren, int32(14))
+		assert.Equal(t, st.Cversion, int32(14))
+		assert.Equal(t, st.Pzxid, s.Zxid())
+
+		// The ephemeral ones leave with the session, and only those.
+		names := children(t, e, s, parent)
+		assert.NilError(t, s.Close())
+		left := children(t, e, e.session(), parent)
+		ephemeral := regexp.MustCompile(`^n[13]-`)
+		assert.DeepEqual(t, left, slices.DeleteFunc(names, ephemeral.MatchString))
+	})
+}
+
+// children returns the sorted names.
+func children(t *testing.T, e *env, s *zk.Session, path string) []string {
+	t.Helper()
+	names, st, err := s.Children(e.ctx, path, nil)
+	assert.NilError(t, err)
+	assert.Equal(t, int(st.NumChildren), len(names))
+	slices.Sort(names)
+	return names
+}
+
+func TestSequentialNames(t *testing.T) {
+	everywhere(t, func(t *testing.T, e *env) {
+		s := e.session()
+		path, err := s.Create(e.ctx, e.root+"/", nil, zk.PersistentSequential, zk.ACLOpen) // the number is the name
+		assert.NilError(t, err)
+		assert.Equal(t, path, e.root+"/0000000000")
+		path, err = s.Create(e.ctx, e.root+"/.", nil, zk.EphemeralSequential, zk.ACLOpen) // "." alone would be illegal
+		assert.NilError(t, err)
+		assert.Equal(t, path, e.root+"/.0000000001")
+		e.delete(s, path)
+		path, err = s.Create(e.ctx, e.root+"/x", nil, zk.SequentialTTL(time.Hour), zk.ACLOpen)
+		assert.NilError(t, err)
+		assert.Equal(t, path, e.root+"/x0000000002") // never given twice
+
+		// Under a chroot the root is the chroot.
+		path, err = s.Create(e.ctx, "/", nil, zk.EphemeralSequential, zk.ACLOpen)
+		assert.NilError(t, err)
+		assert.Assert(t, regexp.MustCompile(`^/\d{10}$`).MatchString(path), path)
+		e.delete(s, path)
+		path, err = s.Create(e.ctx, "/x-", nil, zk.EphemeralSequential, zk.ACLOpen)
+		assert.NilError(t, err)
+		assert.Assert(t, regexp.MustCompile(`^/x-\d{10}$`).MatchString(path), path)
+		e.delete(s, path)
+	})
+}
+
+func TestData(t *testing.T) {
+	everywhere(t, func(t *testing.T, e *env) {
+		s := e.session()
+		all := make([]byte, 256)
+		for i := range all {
+			all[i] = byte(i)
+		}
+		for i, data := range [][]byte{nil, {}, {0}, []byte("data"), all, bytes.Repeat(all, 4000)} {
+			path := fmt.Sprintf("%s/%d", e.root, i)
+			check := func(st zk.Stat) {
+				t.Helper()
+				got, gotStat, err := s.Get(e.ctx, path, nil)
+				assert.NilError(t, err)
+				assert.Assert(t, bytes.Equal(got, data))
+				assert.Equal(t, got == nil, data == nil) // null and empty are kept apart
+				assert.Equal(t, gotStat, st)
+				assert.Equal(t, int(st.DataLength), len(data))
+			}
+			_, st, err := s.CreateStat(e.ctx, path, data, zk.Persistent, zk.ACLOpen)
+			assert.NilError(t, err)
+			check(st)
+			e.set(s, path, "something else")
+			st, err = s.Set(e.ctx, path, data, 1)
+			assert.NilError(t, err)
+			assert.Equal(t, st.Version, int32(2))
+			check(st)
+
+			res, err := s.Batch(e.ctx, zk.GetOp{Path: path})
+			assert.NilError(t, err)
+			assert.Assert(t, bytes.Equal(res[0].Data, data) && (res[0].Data == nil) == (data == nil))
+			res, err = s.MultiRead(e.ctx, zk.GetOp{Path: path})
+			assert.NilError(t, err)
+			assert.Assert(t, bytes.Equal(res[0].Data, data) && (res[0].Data == nil) == (data == nil))
+		}
+	})
+}
+
+// What Get returns is the caller's: no other call sees a change to it.
+func TestDataIsTheCallers(t *testing.T) {
+	everywhere(t, func(t *testing.T, e *env) {
+		s := e.session()
+		path := e.create(s, e.root+"/n", "data")
+		mine := []byte("mine")
+		e.set(s, path, "data")
+		for range 3 {
+			got, _, err := s.Get(e.ctx, path, nil)
+			assert.NilError(t, err)
+			assert.Equal(t, string(got), "data")
+			got = append(got[:0], "DATA!!!"...)
+			_ = got
+			res, err := s.Batch(e.ctx, zk.GetOp{Path: path}, zk.GetOp{Path: path})
+			assert.NilError(t, err)
+			copy(res[0].Data, "DATA")
+			_ = append(res[0].Data, "!!!!"...)
+			assert.Equal(t, string(res[1].Data), "data")
+		}
+		// And what is given may be changed once the call has returned.
+		_, err := s.Set(e.ctx, path, mine, zk.AnyVersion)
+		assert.NilError(t, err)
+		copy(mine, "gone")
+		got, _, err := s.Get(e.ctx, path, nil)
+		assert.NilError(t, err)
+		assert.Equal(t, string(got), "mine")
+	})
+}
+
+func TestVersions(t *testing.T) {
+	everywhere(t, func(t *testing.T, e *env) {
+		s := e.session()
+		path := e.create(s, e.root+"/n", "0")
+		for i := range int32(5) {
+			st, err := s.Set(e.ctx, path, []byte(fmt.Sprint(i)), i)
+			assert.NilError(t, err)
+			assert.Equal(t, st.Version, i+1)
+			assert.Equal(t, st.Mzxid, s.Zxid())
+			assert.Assert(t, st.Mzxid > st.Czxid)
+			for _, wrong := range []int32{i, i + 2, 1 << 30, -2} {
+				_, err = s.Set(e.ctx, path, []byte("never"), wrong)
+				wantCode(t, err, zk.ErrVersion, path)
+				wantCode(t, s.Delete(e.ctx, path, wrong), zk.ErrVersion, path)
+			}
+		}
+		data, st, err := s.Get(e.ctx, path, nil)
+		assert.NilError(t, err)
+		assert.Equal(t, string(data), "4")
+		assert.Equal(t, st.Version, int32(5))
+
+		child := e.create(s, path+"/child", "")
+		wantCode(t, s.Delete(e.ctx, path, 5), zk.ErrNotEmpty, path)
+		assert.NilError(t, s.Delete(e.ctx, child, 0))
+		assert.NilError(t, s.Delete(e.ctx, path, 5))
+		found, st, err := s.Exists(e.ctx, path, nil)
+		assert.NilError(t, err)
+		assert.Assert(t, !found)
+		assert.Equal(t, st, zk.Stat{})
+	})
+}
+
+// Every operation on a node that is not there, and other refusals: the code,
+// zero values beside it, and a session that goes on.
+func TestCodes(t *testing.T) {
+	everywhere(t, func(t *testing.T, e *env) {
+		s := e.session()
+		none := e.root + "/none"
+		_, err := s.Create(e.ctx, none+"/child", nil, zk.Persistent, zk.ACLOpen)
+		wantCode(t, err, zk.ErrNoNode, none+"/child")
+		path, st, err := s.CreateStat(e.ctx, none+"/child", nil, zk.Ephemeral, zk.ACLOpen)
+		wantCode(t, err, zk.ErrNoNode, none+"/child")
+		assert.Assert(t, path == "" && st == zk.Stat{})
+		data, st, err := s.Get(e.ctx, none, nil)
+		wantCode(t, err, zk.ErrNoNode, none)
+		assert.Assert(t, data == nil && st == zk.Stat{})
+		names, st, err := s.Children(e.ctx, none, nil)
+		wantCode(t, err, zk.ErrNoNode, none)
+		assert.Assert(t, names == nil && st == zk.Stat{})
+		st, err = s.Set(e.ctx, none, nil, zk.AnyVersion)
+		wantCode(t, err, zk.ErrNoNode, none)
+		assert.Equal(t, st, zk.Stat{})
+		wantCode(t, s.Delete(e.ctx, none, zk.AnyVersion), zk.ErrNoNode, none)
+		acl, st, err := s.GetACL(e.ctx, none)
+		wantCode(t, err, zk.ErrNoNode, none)
+		assert.Assert(t, acl == nil && st == zk.Stat{})
+		st, err = s.SetACL(e.ctx, none, zk.ACLOpen, zk.AnyVersion)
+		wantCode(t, err, zk.ErrNoNode, none)
+		assert.Equal(t, st, zk.Stat{})
+		n, err := s.AllChildrenNumber(e.ctx, none)
+		wantCode(t, err, zk.ErrNoNode, none)
+		assert.Equal(t, n, 0)
+		assert.NilError(t, s.Sync(e.ctx, none)) // it need not exist
+
+		_, err = s.Create(e.ctx, e.root, nil, zk.Persistent, zk.ACLOpen)
+		wantCode(t, err, zk.ErrExists, e.root)
+		assert.Equal(t, pkgerrors.Cause(err), error(zk.ErrExists))
+		assert.ErrorContains(t, err, e.root)
+		eph, err := s.Create(e.ctx, e.root+"/eph", nil, zk.Ephemeral, zk.ACLOpen)
+		assert.NilError(t, err)
+		_, err = s.Create(e.ctx, eph+"/child", nil, zk.Persistent, zk.ACLOpen)
+		wantCode(t, err, zk.ErrNoChildrenForEphemerals, eph+"/child")
+		_, err = s.Create(e.ctx, e.root+"/n", nil, zk.Persistent, zk.ACL{{Perms: zk.PermAll, Scheme: "nonsense", ID: "x"}})
+		wantCode(t, err, zk.ErrInvalidACL, e.root+"/n")
+		_, err = s.Create(e.ctx, e.root+"/n", nil, zk.Persistent, zk.ACLCreator) // no credentials here
+		wantCode(t, err, zk.ErrInvalidACL, e.root+"/n")
+		if e.chroot == "" {
+			wantCode(t, s.Delete(e.ctx, "/", zk.AnyVersion), zk.ErrBadArguments, "/")
+		}
+
+		_, _, err = s.Get(e.ctx, e.root, nil)
+		assert.NilError(t, err)
+		assert.NilError(t, s.Err())
+	})
+}
+
+func TestChildren(t *testing.T) {
+	everywhere(t, func(t *testing.T, e *env) {
+		s := e.session()
+		assert.Equal(t, len(children(t, e, s, e.root)), 0)
+		var want []string
+		var ops []zk.Op
+		for i := range 2000 {
+			name := fmt.Sprintf("%04d-%s", i, strings.Repeat("ä", i%50))
+			want = append(want, name)
+			ops = append(ops, zk.CreateOp{Path: e.root + "/" + name, ACL: zk.ACLOpen})
+		}
+		_, err := s.Batch(e.ctx, ops...)
+		assert.NilError(t, err)
+		assert.DeepEqual(t, children(t, e, s, e.root), want)
+		n, err := s.AllChildrenNumber(e.ctx, e.root)
+		assert.NilError(t, err)
+		assert.Equal(t, n, 2000)
+	})
+}
+
+// Sync shows what another session was told before.
+func TestSync(t *testing.T) {
+	everywhere(t, func(t *testing.T, e *env) {
+		s, writer := e.session(), e.session()
+		path := e.create(writer, e.root+"/n", "")
+		for i := range 50 {
+			data := fmt.Sprint(i)
+			e.set(writer, path, data)
+			assert.NilError(t, s.Sync(e.ctx, path))
+			got, _, err := s.Get(e.ctx, path, nil)
+			assert.NilError(t, err)
+			assert.Equal(t, string(got), data)
+		}
+		assert.NilError(t, s.Sync(e.ctx, "/"))
+	})
+}
+
+// Containers and nodes with a TTL leave by themselves.
+func TestReapedModes(t *testing.T) {
+	t.Parallel()
+	everywhere(t, func(t *testing.T, e *env) {
+		s := e.session()
+		ch := make(chan zk.Event, 10)
+		container, err := s.Create(e.ctx, e.root+"/container", nil, zk.Container, zk.ACLOpen)
+		assert.NilError(t, err)
+		e.watch(s, container, ch)
+		child := e.create(s, container+"/child", "")
+		e.delete(s, child)
+		e.want(ch, zk.Deleted, container)
+
+		short, err := s.Create(e.ctx, e.root+"/ttl", nil, zk.TTL(time.Nanosecond), zk.ACLOpen)
+		assert.NilError(t, err)
+		found, _, err := s.Exists(e.ctx, short, ch)
+		assert.NilError(t, err)
+		if found {
+			e.want(ch, zk.Deleted, short)
+		}
+		long, err := s.Create(e.ctx, e.root+"/ttl-", nil, zk.SequentialTTL(34*365*24*time.Hour), zk.ACLOpen)
+		assert.NilError(t, err)
+		_, _, err = s.Get(e.ctx, long, nil)
+		assert.NilError(t, err)
+	})
+}
+
+func digestID(user, password string) string {
+	sum := sha1.Sum([]byte(user + ":" + password))
+	return user + ":" + base64.StdEncoding.EncodeToString(sum[:])
+}
+
+func TestACL(t *testing.T) {
+	everywhere(t, func(t *testing.T, e *env) {
+		s := e.session()
+		path := e.create(s, e.root+"/n", "data")
+		acl, st, err := s.GetACL(e.ctx, path)
+		assert.NilError(t, err)
+		assert.DeepEqual(t, acl, zk.ACLOpen)
+		assert.Equal(t, st.Aversion, int32(0))
+
+		st, err = s.SetACL(e.ctx, path, zk.ACLReadOnly, 0)
+		assert.NilError(t, err)
+		assert.Equal(t, st.Aversion, int32(1))
+		_, err = s.Set(e.ctx, path, nil, zk.AnyVersion)
+		wantCode(t, err, zk.ErrNoAuth, path)
+		_, err = s.SetACL(e.ctx, path, zk.ACLOpen, zk.AnyVersion)
+		wantCode(t, err, zk.ErrNoAuth, path)
+		_, err = s.Create(e.ctx, path+"/child", nil, zk.Persistent, zk.ACLOpen)
+		wantCode(t, err, zk.ErrNoAuth, path+"/child")
+		acl, _, err = s.GetACL(e.ctx, path)
+		assert.NilError(t, err)
+		assert.DeepEqual(t, acl, zk.ACLReadOnly)
+
+		// Each permission by itself.
+		mine := e.create(s, e.root+"/m", "data")
+		_, err = s.SetACL(e.ctx, mine, zk.ACLOpen, 7)
+		wantCode(t, err, zk.ErrVersion, mine)
+		list := zk.ACL{{Perms: zk.PermRead | zk.PermAdmin, Scheme: "world", ID: "anyone"}, {Perms: zk.PermAll, Scheme: "digest", ID: digestID("user", "secret")}}
+		st, err = s.SetACL(e.ctx, mine, list, 0)
+		assert.NilError(t, err)
+		assert.Equal(t, st.Aversion, int32(1))
+		acl, _, err = s.GetACL(e.ctx, mine)
+		assert.NilError(t, err)
+		assert.DeepEqual(t, acl, list)
+		_, err = s.Set(e.ctx, mine, nil, zk.AnyVersion)
+		wantCode(t, err, zk.ErrNoAuth, mine)
+		assert.NilError(t, s.AddAuth(e.ctx, zk.Digest("user", "secret")))
+		e.set(s, mine, "by the user")
+
+		// Without any right the passwords are masked.
+		reader := e.create(s, e.root+"/r", "")
+		_, err = s.SetACL(e.ctx, reader, zk.ACL{{Perms: zk.PermRead, Scheme: "world", ID: "anyone"}, {Perms: zk.PermAdmin, Scheme: "digest", ID: digestID("user", "secret")}}, zk.AnyVersion)
+		assert.NilError(t, err)
+		acl, _, err = e.session().GetACL(e.ctx, reader)
+		assert.NilError(t, err)
+		assert.Equal(t, acl[1].ID, "user:x")
+		acl, _, err = s.GetACL(e.ctx, reader)
+		assert.NilError(t, err)
+		assert.Equal(t, acl[1].ID, digestID("user", "secret"))
+	})
+}
+
+// Credentials are given with the Config or added later, and move along.
+func TestAuth(t *testing.T) {
+	everywhere(t, func(t *testing.T, e *env) {
+		conf, l := e.config()
+		conf.Auth = []zk.Auth{zk.Digest("one", "secret")}
+		s := e.dial(conf)
+		first, err := s.Create(e.ctx, e.root+"/first", []byte("1"), zk.Persistent, zk.ACLCreator)
+		assert.NilError(t, err)
+		acl, _, err := s.GetACL(e.ctx, first)
+		assert.NilError(t, err)
+		assert.DeepEqual(t, acl, zk.ACL{{Perms: zk.PermAll, Scheme: "digest", ID: digestID("one", "secret")}})
+
+		assert.NilError(t, s.AddAuth(e.ctx, zk.Digest("two", "secret")))
+		second, err := s.Create(e.ctx, e.root+"/second", []byte("2"), zk.Persistent, zk.ACLCreator)
+		assert.NilError(t, err)
+		acl, _, err = s.GetACL(e.ctx, second)
+		assert.NilError(t, err)
+		assert.Equal(t, len(acl), 2)
+		infos, err := s.WhoAmI(e.ctx)
+		assert.NilError(t, err)
+		for _, want := range []zk.AuthInfo{{Scheme: "ip", User: "127.0.0.1"}, {Scheme: "digest", User: "one"}, {Scheme: "digest", User: "two"}} {
+			assert.Assert(t, slices.Contains(infos, want), "%+v, want %+v", infos, want)
+		}
+		assert.DeepEqual(t, s.Config().Auth, []zk.Auth{zk.Digest("one", "secret"), zk.Digest("two", "secret")})
+
+		stranger := e.session()
+		_, _, err = stranger.Get(e.ctx, first, nil)
+		wantCode(t, err, zk.ErrNoAuth, first)
+		assert.NilError(t, stranger.AddAuth(e.ctx, zk.Digest("one", "wrong"))) // a server believes everyone
+		_, _, err = stranger.Get(e.ctx, first, nil)
+		wantCode(t, err, zk.ErrNoAuth, first)
+
+		// The watch on a node that only the credentials may read is restored behind them.
+		ch := make(chan zk.Event, 1)
+		e.watch(s, second, ch)
+		e.cut(s, l)
+		s = e.move(s)
+		for _, path := range []string{first, second} {
+			_, _, err = s.Get(e.ctx, path, nil)
+			assert.NilError(t, err)
+		}
+		e.set(s, second, "more")
+		e.ready(ch, zk.Changed, second)
+
+		// Credentials come from the Config that is dialed.
+		conf = s.Config()
+		conf.Auth = conf.Auth[1:]
+		s = e.dial(conf)
+		_, _, err = s.Get(e.ctx, second, nil)
+		assert.NilError(t, err)
+		_, _, err = s.Get(e.ctx, first, nil)
+		wantCode(t, err, zk.ErrNoAuth, first)
+	})
+}
+
+// A server that refuses a credential ends the connection, not the session.
+func TestAuthRefused(t *testing.T) {
+	everywhere(t, func(t *testing.T, e *env) {
+		s := e.session()
+		eph, err := s.Create(e.ctx, e.root+"/eph", nil, zk.Ephemeral, zk.ACLOpen)
+		assert.NilError(t, err)
+		ch := make(chan zk.Event, 1)
+		e.watch(s, eph, ch)
+		err = s.AddAuth(e.ctx, zk.Auth{Scheme: "nonsense", Credential: []byte("x")})
+		assert.ErrorIs(t, err, zk.ErrAuth)
+		assert.ErrorIs(t, err, zk.ErrAuthFailed)
+		assert.ErrorIs(t, err, zk.ErrConnection)
+		var op *zk.OpError
+		assert.Assert(t, errors.As(err, &op) && op.Outcome() == zk.Answered, "%v", err)
+		await(t, s.Done())
+		assert.ErrorIs(t, s.Err(), zk.ErrConnection)
+		assert.Equal(t, len(s.Config().Auth), 0)
+		_, _, err = s.Get(e.ctx, eph, nil)
+		wantUnsent(t, err, zk.ErrConnection)
+
+		conf := s.Config()
+		conf.Auth = []zk.Auth{zk.Digest("good", "one"), {Scheme: "nonsense"}}
+		_, err = zk.Dial(e.ctx, conf)
+		assert.ErrorIs(t, err, zk.ErrAuth)
+		assert.Assert(t, !errors.Is(err, zk.ErrExpired) && !errors.Is(err, zk.ErrNoServer), "%v", err)
+
+		next := e.move(s)
+		assert.Equal(t, next.ID(), s.ID())
+		found, st, err := next.Exists(e.ctx, eph, nil)
+		assert.NilError(t, err)
+		assert.Assert(t, found)
+		assert.Equal(t, st.EphemeralOwner, s.ID())
+		e.delete(next, eph)
+		e.ready(ch, zk.Deleted, eph)
+	})
+}
+
+func TestMulti(t *testing.T) {
+	everywhere(t, func(t *testing.T, e *env) {
+		s := e.session()
+		old := e.create(s, e.root+"/old", "0")
+		base := e.create(s, e.root+"/base", "0")
+		res, err := s.Multi(e.ctx,
+			zk.CheckOp{Path: base, Version: 0},
+			zk.CreateOp{Path: e.root + "/a", Data: []byte("a"), ACL: zk.ACLOpen},
+			zk.CreateOp{Path: e.root + "/s-", Mode: zk.EphemeralSequential, ACL: zk.ACLOpen},
+			zk.CreateOp{Path: e.root + "/c", Mode: zk.Container, ACL: zk.ACLOpen},
+			zk.CreateOp{Path: e.root + "/t", Data: []byte{}, Mode: zk.TTL(time.Hour), ACL: zk.ACLOpen},
+			zk.SetOp{Path: e.root + "/a", Data: []byte("aa"), Version: 0},
+			zk.SetOp{Path: base, Version: zk.AnyVersion},
+			zk.DeleteOp{Path: old, Version: 0},
+		)
+		assert.NilError(t, err)
+		assert.Equal(t, len(res), 8)
+		for i, r := range res {
+			assert.NilError(t, r.Err, "%d", i)
+		}
+		assert.Equal(t, res[1].Path, e.root+"/a")
+		assert.Assert(t, regexp.MustCompile(`^`+regexp.QuoteMeta(e.root)+`/s-\d{10}$`).MatchString(res[2].Path), res[2].Path)
+		assert.Equal(t, res[3].Path, e.root+"/c")
+		assert.Equal(t, res[4].Path, e.root+"/t")
+		zxid := s.Zxid()
+		for _, i := range []int{1, 2, 3, 4} {
+			assert.Equal(t, res[i].Stat.Czxid, zxid, "%d", i)
+		}
+		assert.Equal(t, res[2].Stat.EphemeralOwner, s.ID())
+		assert.Equal(t, res[5].Stat.Version, int32(1))
+		assert.Equal(t, res[5].Stat.Mzxid, zxid)
+		data, st, err := s.Get(e.ctx, e.root+"/a", nil)
+		assert.NilError(t, err)
+		assert.Equal(t, string(data), "aa")
+		assert.Equal(t, st, res[5].Stat)
+		data, _, err = s.Get(e.ctx, base, nil)
+		assert.NilError(t, err)
+		assert.Assert(t, data == nil)
+		found, _, err := s.Exists(e.ctx, old, nil)
+		assert.NilError(t, err)
+		assert.Assert(t, !found)
+	})
+}
+
+// A Multi that fails does nothing, and says which operation it was.
+func TestMultiFails(t *testing.T) {
+	everywhere(t, func(t *testing.T, e *env) {
+		s := e.session()
+		base := e.create(s, e.root+"/base", "0")
+		for _, test := range []struct {
+			fails zk.WriteOp
+			path  string
+			code  zk.Code
+		}{
+			{zk.CheckOp{Path: base, Version: 7}, base, zk.ErrVersion},
+			{zk.CheckOp{Path: e.root + "/none", Version: zk.AnyVersion}, e.root + "/none", zk.ErrNoNode},
+			{zk.CreateOp{Path: base, ACL: zk.ACLOpen}, base, zk.ErrExists},
+			{zk.CreateOp{Path: base + "/x/y", ACL: zk.ACLOpen}, base + "/x/y", zk.ErrNoNode},
+			{zk.SetOp{Path: base, Version: 7}, base, zk.ErrVersion},
+			{zk.DeleteOp{Path: e.root, Version: 7}, e.root, zk.ErrVersion},
+		} {
+			for at := range 3 {
+				ops := []zk.WriteOp{
+					zk.CreateOp{Path: e.root + "/new", ACL: zk.ACLOpen},
+					zk.SetOp{Path: base, Data: []byte("1"), Version: 0},
+					zk.CheckOp{Path: e.root + "/none", Version: 0}, // would fail too, but is not reached
+				}
+				ops = slices.Insert(ops, at, test.fails)
+				res, err := s.Multi(e.ctx, ops...)
+				wantCode(t, err, test.code, test.path)
+				assert.Equal(t, len(res), len(ops))
+				for i, r := range res {
+					want := error(zk.ErrRuntimeInconsistency)
+					if i == at {
+						want = test.code
+					}
+					assert.ErrorIs(t, r.Err, want, "%d of %+v", i, test)
+					assert.Assert(t, r.Path == "" && r.Stat == zk.Stat{}, "%d: %+v", i, r)
+				}
+			}
+		}
+		assert.DeepEqual(t, children(t, e, s, e.root), []string{"base"})
+		data, st, err := s.Get(e.ctx, base, nil)
+		assert.NilError(t, err)
+		assert.Assert(t, string(data) == "0" && st.Version == 0)
+
+		sent := s.Stats().BytesSent
+		res, err := s.Multi(e.ctx) // nothing to do
+		assert.NilError(t, err)
+		assert.Equal(t, len(res), 0)
+		assert.Equal(t, s.Stats().BytesSent, sent)
+	})
+}
+
+// A Batch is pipelined, and each operation stands for itself.
+func TestBatch(t *testing.T) {
+	everywhere(t, func(t *testing.T, e *env) {
+		s := e.session()
+		path, none := e.root+"/n", e.root+"/none"
+		data, made, child := make(chan zk.Event, 1), make(chan zk.Event, 1), make(chan zk.Event, 1)
+		res, err := s.Batch(e.ctx,
+			zk.CreateOp{Path: path, Data: []byte("0"), ACL: zk.ACLOpen},                       // 0
+			zk.GetOp{Path: path, Watch: data},                                                 // 1
+			zk.CreateOp{Path: path, ACL: zk.ACLOpen},                                          // 2: exists
+			zk.ExistsOp{Path: none, Watch: made},                                              // 3: missing
+			zk.ExistsOp{Path: path},                                                           // 4
+			zk.CheckOp{Path: path, Version: 0},                                                // 5
+			zk.CheckOp{Path: path, Version: 1},                                                // 6: version
+			zk.ChildrenOp{Path: e.root, Watch: child},                                         // 7
+			zk.SetOp{Path: path, Data: nil, Version: 0},                                       // 8
+			zk.CreateOp{Path: none, ACL: zk.ACLOpen},                                          // 9
+			zk.CreateOp{Path: e.root + "/s-", Mode: zk.PersistentSequential, ACL: zk.ACLOpen}, // 10
+			zk.CreateOp{Path: e.root + "/c", Mode: zk.Container, ACL: zk.ACLOpen},             // 11
+			zk.CreateOp{Path: e.root + "/t", Mode: zk.TTL(time.Hour), ACL: zk.ACLOpen},        // 12
+			zk.GetOp{Path: path},                                                              // 13
+			zk.DeleteOp{Path: path, Version: 0},                                               // 14: version
+			zk.DeleteOp{Path: path, Version: 1},                                               // 15
+			zk.ChildrenOp{Path: e.root + "/missing"},                                          // 16: no node
+			zk.CheckOp{Path: e.root + "/missing"},                                             // 17: no node
+		)
+		assert.Equal(t, len(res), 18)
+		for i, code := range map[int]zk.Code{2: zk.ErrExists, 3: zk.ErrNoNode, 6: zk.ErrVersion, 14: zk.ErrVersion, 16: zk.ErrNoNode, 17: zk.ErrNoNode} {
+			at := map[int]string{2: path, 3: none, 6: path, 14: path, 16: e.root + "/missing", 17: e.root + "/missing"}[i]
+			wantCode(t, res[i].Err, code, at)
+			res[i] = zk.Result{}
+		}
+		wantCode(t, err, zk.ErrExists, path) // the first
+		for i, r := range res {
+			assert.NilError(t, r.Err, "%d", i)
+		}
+		assert.Equal(t, res[0].Path, path)
+		assert.Equal(t, string(res[1].Data), "0")
+		assert.Equal(t, res[1].Stat.Version, int32(0))
+		assert.Equal(t, res[4].Stat, res[1].Stat)
+		assert.DeepEqual(t, res[7].Children, []string{"n"})
+		assert.Equal(t, res[7].Stat.NumChildren, int32(1))
+		assert.Equal(t, res[8].Stat.Version, int32(1))
+		assert.Equal(t, res[9].Path, none)
+		assert.Equal(t, res[10].Path, e.root+"/s-0000000002")
+		assert.Equal(t, res[11].Path, e.root+"/c")
+		assert.Assert(t, res[11].Stat.Czxid > 0)
+		assert.Equal(t, res[12].Path, e.root+"/t")
+		assert.Assert(t, res[13].Data == nil)
+		assert.Equal(t, res[13].Stat, res[8].Stat)
+		e.ready(data, zk.Changed, path)
+		e.ready(made, zk.Created, none)
+		e.ready(child, zk.Child, e.root)
+
+		res, err = s.Batch(e.ctx)
+		assert.NilError(t, err)
+		assert.Equal(t, len(res), 0)
+	})
+}
+
+func TestMultiRead(t *testing.T) {
+	everywhere(t, func(t *testing.T, e *env) {
+		s := e.session()
+		path := e.create(s, e.root+"/n", "data")
+		e.create(s, path+"/a", "")
+		e.create(s, path+"/b", "")
+		none := e.root + "/none"
+		res, err := s.MultiRead(e.ctx, zk.GetOp{Path: path}, zk.ChildrenOp{Path: none}, zk.ChildrenOp{Path: path}, zk.GetOp{Path: none}, zk.ChildrenOp{Path: path + "/a"})
+		assert.Equal(t, len(res), 5)
+		wantCode(t, err, zk.ErrNoNode, none)
+		wantCode(t, res[1].Err, zk.ErrNoNode, none)
+		wantCode(t, res[3].Err, zk.ErrNoNode, none)
+		assert.Equal(t, string(res[0].Data), "data")
+		_, st, err := s.Exists(e.ctx, path, nil)
+		assert.NilError(t, err)
+		assert.Equal(t, res[0].Stat, st)
+		slices.Sort(res[2].Children)
+		assert.DeepEqual(t, res[2].Children, []string{"a", "b"})
+		assert.Equal(t, len(res[4].Children), 0)
+
+		res, err = s.MultiRead(e.ctx, zk.GetOp{Path: path})
+		assert.NilError(t, err)
+		assert.Equal(t, string(res[0].Data), "data")
+		sent := s.Stats().BytesSent
+		res, err = s.MultiRead(e.ctx)
+		assert.NilError(t, err)
+		assert.Equal(t, len(res), 0)
+		assert.Equal(t, s.Stats().BytesSent, sent)
+	})
+}
+
+func TestEphemerals(t *testing.T) {
+	everywhere(t, func(t *testing.T, e *env) {
+		s := e.session()
+		e.create(s, e.root+"/a", "")
+		e.create(s, e.root+"/ab", "")
+		for _, path := range []string{"/a/x", "/a/y", "/ab/z"} {
+			_, err := s.Create(e.ctx, e.root+path, nil, zk.Ephemeral, zk.ACLOpen)
+			assert.NilError(t, err)
+		}
+		other := e.session()
+		_, err := other.Create(e.ctx, e.root+"/a/other", nil, zk.Ephemeral, zk.ACLOpen)
+		assert.NilError(t, err)
+		for prefix, want := range map[string][]string{
+			"":               {"/a/x", "/a/y", "/ab/z"},
+			"/":              {"/a/x", "/a/y", "/ab/z"},
+			e.root:           {"/a/x", "/a/y", "/ab/z"},
+			e.root + "/a":    {"/a/x", "/a/y", "/ab/z"}, // within a name
+			e.root + "/a/":   {"/a/x", "/a/y"},
+			e.root + "/a/x":  {"/a/x"},
+			e.root + "/none": nil,
+		} {
+			got, err := s.Ephemerals(e.ctx, prefix)
+			assert.NilError(t, err)
+			slices.Sort(got)
+			var full []string
+			for _, w := range want {
+				full = append(full, e.root+w)
+			}
+			assert.Assert(t, slices.Equal(got, full), "%q: %q, want %q", prefix, got, full)
+		}
+	})
+}
+
+func TestAllChildrenNumber(t *testing.T) {
+	everywhere(t, func(t *testing.T, e *env) {
+		s := e.session()
+		n, err := s.AllChildrenNumber(e.ctx, e.root)
+		assert.NilError(t, err)
+		assert.Equal(t, n, 0)
+		for _, path := range []string{"/a", "/a/b", "/a/b/c", "/d"} {
+			e.create(s, e.root+path, "")
+		}
+		for path, want := range map[string]int{"": 4, "/a": 2, "/a/b": 1, "/d": 0} {
+			n, err := s.AllChildrenNumber(e.ctx, e.root+path)
+			assert.NilError(t, err)
+			assert.Equal(t, n, want, path)
+		}
+		n, err = s.AllChildrenNumber(e.ctx, "/")
+		assert.NilError(t, err)
+		assert.Assert(t, n >= 5, n)
+	})
+}
+
+const configPath = "/zookeeper/config" // under any chroot
+
+func TestGetConfig(t *testing.T) {
+	everywhere(t, func(t *testing.T, e *env) {
+		s := e.session()
+		ch := make(chan zk.Event, 1)
+		data, st, err := s.GetConfig(e.ctx, ch)
+		assert.NilError(t, err)
+		assert.Equal(t, strings.Count(string(data), "server."), map[int]int{1: 0, 3: 3}[e.members], "%s", data)
+		assert.Equal(t, int(st.DataLength), len(data))
+		list := s.Config().Watches.List()
+		assert.Equal(t, len(list), 1)
+		assert.Equal(t, list[0].Path, configPath)
+		assert.NilError(t, s.RemoveWatch(e.ctx, configPath, ch), "GetConfig's watch is removed by the path of its event")
+	})
+}
+
+func TestReconfigErrors(t *testing.T) {
+	everywhere(t, func(t *testing.T, e *env) {
+		s := e.session()
+		try := func(change zk.Reconfig) error {
+			data, st, err := s.Reconfig(e.ctx, change)
+			assert.Assert(t, data == nil && st == zk.Stat{})
+			return err
+		}
+		join := zk.Reconfig{Join: []string{"server.9=127.0.0.1:1:2;3"}, Version: 12345}
+		for _, bad := range []zk.Reconfig{
+			{}, {Version: -1}, {Join: []string{""}}, {Join: []string{"a,b"}}, {Leave: []string{"1\n2"}}, {Members: []string{"server.1=x"}, Leave: []string{"1"}},
+		} {
+			wantUnsent(t, try(bad), zk.ErrBadArguments)
+		}
+		if e.members == 1 {
+			wantCode(t, try(join), zk.ErrUnimplemented, "")
+			return
+		}
+		wantCode(t, try(join), zk.ErrVersion, "") // checked first
+		join.Version = -1
+		wantCode(t, try(join), zk.ErrNoAuth, "")
+		assert.NilError(t, s.AddAuth(e.ctx, zk.Auth{Scheme: "digest", Credential: []byte("super:zktest")}))
+		wantCode(t, try(zk.Reconfig{Join: []string{"nonsense"}, Version: -1}), zk.ErrBadArguments, "")
+		wantCode(t, try(zk.Reconfig{Leave: []string{"1", "2", "3"}, Version: -1}), zk.ErrBadArguments, "")
+		_, _, err := s.Get(e.ctx, e.root, nil)
+		assert.NilError(t, err)
+	})
+}
+
+// A change of the ensemble is answered with the new configuration, and fires
+// the watch of GetConfig, whose path has no chroot.
+func TestReconfig(t *testing.T) {
+	e := private(t, 3)
+	for _, chroot := range []string{"", chroot} {
+		conf, _ := e.config()
+		conf.Chroot, conf.Auth = chroot, []zk.Auth{{Scheme: "digest", Credential: []byte("super:zktest")}}
+		s := e.dial(conf)
+		ch := make(chan zk.Event, 1)
+		old, _, err := s.GetConfig(e.ctx, ch)
+		assert.NilError(t, err)
+		data, st, err := s.Reconfig(e.ctx, zk.Reconfig{Leave: []string{"3"}, Version: -1})
+		assert.NilError(t, err)
+		e.ready(ch, zk.Changed, configPath)
+		assert.Assert(t, !bytes.Equal(data, old) && !strings.Contains(string(data), "server.3="), "%s", data)
+		got, gotStat, err := s.GetConfig(e.ctx, ch)
+		assert.NilError(t, err)
+		assert.Equal(t, string(got), string(data))
+		assert.Equal(t, gotStat, st)
+
+		// Over a redial too.
+		other := e.dial(conf)
+		s.Detach()
+		var back []string
+		for line := range strings.Lines(string(old)) {
+			if line = strings.TrimSpace(line); strings.HasPrefix(line, "server.") {
+				back = append(back, line)
+			}
+		}
+		_, _, err = other.Reconfig(e.ctx, zk.Reconfig{Members: back, Version: -1})
+		assert.NilError(t, err)
+		e.move(s)
+		e.ready(ch, zk.Changed, configPath)
+	}
+}
+
+// A call whose context has ended leaves at once, and nothing was armed by it.
+func TestCancelledCall(t *testing.T) {
+	e := private(t, 1)
+	s := e.session()
+	path := e.create(s, "/n", "data")
+	stalled := e.sim.Fault(stallOn(s, path))
+	ctx, cancel := context.WithCancel(e.ctx)
+	ch := make(chan zk.Event, 1)
+	done := make(chan error)
+	go func() {
+		_, _, err := s.Get(ctx, path, ch)
+		done <- err
+	}()
+	await(t, stalled.Struck())
+	cancel()
+	err := await(t, done)
+	wantLost(t, err, context.Canceled)
+	assert.Equal(t, s.Config().Watches.Len(), 0)
+	assert.NilError(t, s.Err())
+	s.Detach() // Close would wait for the server
+}
+
+// stallOn swallows the next request of a Session on a path, and all after it.
+func stallOn(s *zk.Session, path string) zktest.Rule {
+	return zktest.Rule{Session: s.ID(), Path: path, Do: zktest.StallBefore}
+}

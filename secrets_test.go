@@ -1,0 +1,186 @@
+package zk_test
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"gotest.tools/v3/assert"
+
+	"github.com/seed-9f8420c6/zk"
+)
+
+// secrets are byte strings that must not appear in any text, in any disguise.
+type secrets [][]byte
+
+func (s secrets) in(text string) string {
+	lower := strings.ToLower(text)
+	for _, secret := range s {
+		dec := strings.Trim(fmt.Sprint(secret), "[]") // 1 2 3
+		var goSyntax, hexList []string
+		for _, b := range secret {
+			goSyntax = append(goSyntax, fmt.Sprintf("0x%x", b))
+			hexList = append(hexList, fmt.Sprintf("%02x", b))
+		}
+		for _, form := range []string{
+			string(secret), fmt.Sprintf("%q", secret), dec, strings.ReplaceAll(dec, " ", ", "), strings.ReplaceAll(dec, " ", ","), strings.Join(goSyntax, ", "),
+			hex.EncodeToString(secret), strings.Join(hexList, " "), base64.StdEncoding.EncodeToString(secret), base64.URLEncoding.EncodeToString(secret),
+		} {
+			if strings.Contains(lower, strings.ToLower(form)) {
+				return form
+			}
+		}
+	}
+	return ""
+}
+
+func (s secrets) absent(t testing.TB, what, text string) {
+	t.Helper()
+	if form := s.in(text); form != "" {
+		t.Errorf("%s tells the secret as %q: %.500s", what, form, text)
+	}
+}
+
+// The search itself must find every disguise.
+func TestSecretsAreFound(t *testing.T) {
+	s := secrets{[]byte("pass\x00\xffword")}
+	for _, text := range []string{
+		string(s[0]), fmt.Sprint(s[0]), fmt.Sprintf("%#v", s[0]), fmt.Sprintf("%x", s[0]), fmt.Sprintf("%X", s[0]), fmt.Sprintf("% x", s[0]), fmt.Sprintf("%q", s[0]),
+		fmt.Sprintf("%+v", struct{ P []byte }{s[0]}), base64.StdEncoding.EncodeToString(s[0]),
+	} {
+		assert.Assert(t, s.in("before "+text+" after") != "", text)
+	}
+	assert.Equal(t, s.in("password"), "")
+}
+
+var verbs = []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "% x", "%T", "%20v", "%!"}
+
+// Neither the session's password nor a credential is ever printed.
+func TestSecretsAreNotPrinted(t *testing.T) {
+	e := private(t, 1)
+	log := new(lockedBuffer)
+	var traced strings.Builder
+	conf, l := e.config()
+	conf.Auth = []zk.Auth{zk.Digest("user", "Hush-Hush-1")}
+	conf.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	conf.Trace = &zk.Trace{
+		DialDone: func(addr string, err error) { fmt.Fprintf(&traced, "%+v %#v", err, err) },
+		End:      func(addr string, err error) { fmt.Fprintf(&traced, "%+v %#v", err, err) },
+	}
+	s := e.dial(conf)
+	assert.NilError(t, s.AddAuth(e.ctx, zk.Digest("user", "Hush-Hush-2")))
+	ch := make(chan zk.Event, 1)
+	e.watch(s, "/", ch)
+	conf = s.Config()
+	hidden := secrets{conf.Password, []byte("Hush-Hush-1"), []byte("Hush-Hush-2"), []byte("user:Hush-Hush-1"), []byte("user:Hush-Hush-2")}
+	assert.Equal(t, len(conf.Password), 16)
+	assert.Equal(t, len(conf.Auth), 2)
+
+	type wrapped struct {
+		Name   string
+		Config zk.Config
+		Conf   *zk.Config
+		State  zk.State
+		Auth   []zk.Auth
+	}
+	show := func(what string, v any) {
+		t.Helper()
+		for _, verb := range verbs {
+			hidden.absent(t, what+" by "+verb, fmt.Sprintf(verb, v))
+		}
+		hidden.absent(t, what+" by Sprint", fmt.Sprint(v))
+		hidden.absent(t, what+" by Sprintln", fmt.Sprintln("x", v))
+		hidden.absent(t, what+" in an error", fmt.Errorf("failed with %v: %w", v, errors.New("x")).Error())
+		var text, obj strings.Builder
+		for _, lg := range []*slog.Logger{slog.New(slog.NewTextHandler(&text, nil)), slog.New(slog.NewJSONHandler(&obj, nil))} {
+			if _, isState := v.(zk.State); isState || !strings.Contains(what, "struct") {
+				lg.Info("x", "v", v)
+				lg.With("v", v).WithGroup("g").Warn("x", slog.Any("v", v))
+			}
+		}
+		hidden.absent(t, what+" by slog's TextHandler", text.String())
+		hidden.absent(t, what+" by slog's JSONHandler", obj.String())
+	}
+	show("Config", conf)
+	show("*Config", &conf)
+	show("State", conf.State)
+	show("*State", &conf.State)
+	show("Watches", conf.Watches)
+	show("Auth", conf.Auth[0])
+	show("*Auth", &conf.Auth[0])
+	show("Renewed Config", conf.Renew())
+	show("Session", s)
+	show("a struct", wrapped{"x", conf, &conf, conf.State, conf.Auth})
+	show("a pointer to a struct", &wrapped{"x", conf, &conf, conf.State, conf.Auth})
+	for _, verb := range verbs {
+		hidden.absent(t, "[]Auth by "+verb, fmt.Sprintf(verb, conf.Auth))
+		hidden.absent(t, "[]Config by "+verb, fmt.Sprintf(verb, []zk.Config{conf}))
+		hidden.absent(t, "map by "+verb, fmt.Sprintf(verb, map[string]zk.Config{"x": conf}))
+	}
+
+	// A Config is not marshalled at all; a State is, and says so.
+	_, err := json.Marshal(conf)
+	assert.ErrorContains(t, err, "Config.State")
+	_, err = json.Marshal(struct{ C *zk.Config }{&conf})
+	assert.ErrorContains(t, err, "Config.State")
+	assert.Assert(t, json.Unmarshal([]byte("{}"), new(zk.Config)) != nil)
+	text, err := json.Marshal(conf.State)
+	assert.NilError(t, err)
+	assert.Assert(t, secrets{conf.Password}.in(string(text)) != "", "the State cannot be moved without its password")
+	assert.Equal(t, secrets(hidden[1:]).in(string(text)), "")
+	text, err = json.Marshal(conf.Watches)
+	assert.NilError(t, err)
+	hidden.absent(t, "Watches in JSON", string(text))
+
+	// Errors of all kinds, with their stacks.
+	var errs []error
+	everyCall("/none", func(_ string, call func(context.Context, *zk.Session) error) { errs = append(errs, call(e.ctx, s)) })
+	errs = append(errs, s.AddAuth(e.ctx, zk.Auth{Scheme: "nonsense", Credential: []byte("Hush-Hush-2")}))
+	await(t, s.Done())
+	errs = append(errs, s.Err(), s.Close())
+	l.fail(errors.New("no route"))
+	_, err = zk.Dial(e.ctx, s.Config())
+	errs = append(errs, err)
+	l.fail(nil)
+	bad := s.Config()
+	bad.Auth = append(bad.Auth, zk.Auth{Scheme: "nonsense", Credential: []byte("Hush-Hush-2")})
+	_, err = zk.Dial(e.ctx, bad)
+	errs = append(errs, err)
+	e.sim.Expire(s.ID())
+	_, err = zk.Dial(e.ctx, s.Config())
+	errs = append(errs, err)
+	bad = s.Config()
+	bad.Chroot = "x"
+	_, err = zk.Dial(e.ctx, bad)
+	errs = append(errs, err)
+	seen := 0
+	for _, err := range errs {
+		if err != nil {
+			seen++
+			show("error", err)
+		}
+	}
+	assert.Assert(t, seen > 15, "%d errors", seen)
+	assert.Assert(t, strings.Contains(log.String(), "no route") && strings.Contains(traced.String(), "no route"))
+	hidden.absent(t, "the Logger", log.String())
+	hidden.absent(t, "the Trace", traced.String())
+}
+
+// What is printed instead is of use.
+func TestConfigIsPrinted(t *testing.T) {
+	e := private(t, 1)
+	s := e.session()
+	conf := s.Config()
+	for _, text := range []string{fmt.Sprint(conf), fmt.Sprintf("%+v", &conf), fmt.Sprintf("%#v", conf), conf.LogValue().String()} {
+		for _, part := range []string{e.addrs()[0], fmt.Sprintf("%x", uint64(s.ID())), conf.Timeout.String()} {
+			assert.Assert(t, strings.Contains(text, part), "%s has no %s", text, part)
+		}
+	}
+	assert.Assert(t, strings.Contains(fmt.Sprint(zk.Digest("user", "secret")), "digest"))
+}
