@@ -274,11 +274,11 @@ func (c *Config) check() error {
 // (which unwraps to each address's reason), ErrExpired, ErrAuth, ErrMoved for a
 // State that was renewed away, ErrUnbound, or what is wrong with the Config.
 func Dial(ctx context.Context, conf Config) (*Session, error) {
-	return dial(ctx, conf, nil)
+	return dial(ctx, conf, nil, false)
 }
 
-// dial is Dial, on behalf of from's Redial or Renew if that is set.
-func dial(ctx context.Context, conf Config, from *Session) (*Session, error) {
+// dial is Dial, on behalf of from's Redial or (renew) Renew if that is set.
+func dial(ctx context.Context, conf Config, from *Session, renew bool) (*Session, error) {
 	d := dialer{conf: conf.clone(), w: conf.Watches}
 	if err := d.conf.check(); err != nil {
 		return nil, err
@@ -296,7 +296,7 @@ func dial(ctx context.Context, conf Config, from *Session) (*Session, error) {
 		return nil, &noServer{reasons: []error{err}}
 	}
 	if from != nil {
-		if next, err := from.successor(conf.ID == 0); next != nil || err != nil {
+		if next, err := from.successor(renew); next != nil || err != nil {
 			return next, err
 		}
 	}
@@ -356,15 +356,16 @@ func (d *dialer) claim(ctx context.Context) error {
 	case w.unbound != nil:
 		w.mu.Unlock()
 		return ErrUnbound
-	case conf.ID != 0 && w.id != 0 && conf.ID != w.id:
+	case conf.ID != 0 && w.owner != nil && conf.ID != w.id:
 		w.mu.Unlock()
 		return ErrMoved
 	case conf.ID != 0 && conf.ID == w.id && w.ended:
 		w.mu.Unlock()
 		return ErrExpired
-	case w.chroot != conf.Chroot && (w.table.n > 0 || w.outbox.len() > 0):
+	}
+	if err := w.checkChrootLocked(conf.Chroot); err != nil {
 		w.mu.Unlock()
-		return badPath(fmt.Sprintf("chroot %q while watches of chroot %q are held", conf.Chroot, w.chroot))
+		return err
 	}
 	if conf.ID != 0 && conf.ID == w.id {
 		conf.Password = w.password
@@ -380,19 +381,29 @@ func (d *dialer) claim(ctx context.Context) error {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if err := w.checkChrootLocked(conf.Chroot); err != nil { // a watch may have been armed meanwhile
+		return err
+	}
 	switch {
 	case conf.givenUp() && (old != nil || conf.ID != 0):
 		d.givenUp, d.zxid, d.floor = true, w.zxid.Load(), w.floorLocked()
 		w.zxid.Store(0)
 		w.floor, w.settled = 0, false
 	case old == nil:
-		w.advance(conf.Zxid)
+		w.advance(max(conf.Zxid, w.floor)) // of a Session that lived, the watches may know more
 		if w.table.n == 0 {
 			w.floor = conf.Zxid
 		}
 	}
 	w.chroot = conf.Chroot
 	return nil
+}
+
+func (w *Watches) checkChrootLocked(chroot string) error {
+	if w.chroot == chroot || w.table.n == 0 && w.outbox.len() == 0 {
+		return nil
+	}
+	return badPath(fmt.Sprintf("chroot %q while watches of chroot %q are held", chroot, w.chroot))
 }
 
 // fence ends a Session whose identity moves on, and waits until all that it
@@ -684,8 +695,9 @@ func (s *Session) sendClose() {
 	c := s.newCall("close", "")
 	c.frame(wire.OpCloseSession, nil)
 	putXid(c.req, 1)
-	s.conn.SetWriteDeadline(time.Now().Add(closeGrace))
+	late := time.AfterFunc(closeGrace, func() { s.conn.Close() })
 	s.conn.Write(c.req)
+	late.Stop()
 	c.recycle()
 }
 
@@ -697,12 +709,13 @@ const closeGrace = 100 * time.Millisecond
 func (s *Session) giveUp(err error) {
 	s.mu.Lock()
 	if s.conf.ID == 0 && s.end == nil && !s.writing {
-		s.conn.SetWriteDeadline(time.Now().Add(closeGrace))
+		late := time.AfterFunc(closeGrace, func() { s.conn.Close() })
 		c := s.newCall("close", "")
 		c.state.Store(abandoned)
 		c.frame(wire.OpCloseSession, nil)
 		s.enqueueLocked(c, c.req, 1)
 		s.writeUnlock(true)
+		late.Stop()
 	} else {
 		s.mu.Unlock()
 	}

@@ -73,7 +73,7 @@ type Session struct {
 	seenAt    time.Time // when the tick last found new bytes
 	seenBytes int64
 	heard     time.Time   // send time of the last answered request
-	marks     queue[mark] // writes that no answer tells of yet, oldest first; the first maxMarks of them
+	marks     queue[mark] // writes that no answer tells of yet, oldest first
 	pingAt    time.Time   // send time of the oldest unanswered ping
 	pingsOut  int
 	requests  int64
@@ -141,6 +141,7 @@ type call struct {
 	auth   *Auth        // AddAuth: joins Config.Auth once accepted
 	multi  []Op         // of a Multi or MultiRead
 	gone   chan<- Event // RemoveWatch: to disarm on success
+	alias  string       // RemoveWatch: another path for the same, of a watch that the server has fired or forgets
 	watch  chan<- Event // to arm on success
 	kind   WatchKind
 	at     string // server path of the watch
@@ -466,6 +467,10 @@ func (s *Session) prepareRemoveLocked(c *call) error {
 		shared = arm == c.at || arm == anyPath
 	}
 	found, asked := s.w.disarm(c.at, c.gone, shared)
+	if c.alias != "" {
+		also, _ := s.w.disarm(c.alias, c.gone, true)
+		found = found || also
+	}
 	switch {
 	case !found:
 		return ErrNoWatcher
@@ -563,11 +568,14 @@ func (s *Session) writeRound(others bool) bool {
 	s.out, s.spare = s.spare[:0], nil
 	now := time.Now()
 	s.wroteAt, s.writeAt, s.writeSize = now, now, len(buf)
-	if n := s.marks.len(); n < maxMarks {
+	switch n := s.marks.len(); {
+	case n == 0:
+		s.probe.Store(s.sent)
 		s.marks.push(mark{s.sent, now})
-		if n == 0 {
-			s.probe.Store(s.sent)
-		}
+	case n < maxMarks:
+		s.marks.push(mark{s.sent, now})
+	default: // the frames of the newest are then heard at the one before
+		*s.marks.last() = mark{s.sent, now}
 	}
 	s.mu.Unlock()
 	n, err := s.conn.Write(buf)
@@ -648,7 +656,8 @@ func (s *Session) tick() {
 	if n := s.received.Load(); n != s.seenBytes {
 		s.seenBytes, s.seenAt = n, now
 	}
-	if err := s.deadLocked(now); err != nil {
+	due, err := s.deadlineLocked(now)
+	if err != nil {
 		s.mu.Unlock()
 		s.fail(connError(err), true)
 		return
@@ -656,9 +665,7 @@ func (s *Session) tick() {
 	idle := len(s.out) == 0 && !s.writing
 	if idle && s.ring.tail == s.ring.head.Load() {
 		s.out, s.spare = nil, nil
-		if len(s.ring.slots) > minRing {
-			s.ring.slots = nil
-		}
+		s.ring.slots = nil
 	}
 	ping := now.Sub(s.wroteAt) >= s.timeout/3
 	if ping {
@@ -673,7 +680,7 @@ func (s *Session) tick() {
 		wire.EndFrame(frame[:], 0)
 		s.appendLocked(frame[:])
 	}
-	s.timer.Reset(min(s.timeout/6, s.wroteAt.Add(s.timeout/3).Sub(now), s.seenAt.Add(s.timeout*2/3).Sub(now)))
+	s.timer.Reset(min(s.timeout/6, s.wroteAt.Add(s.timeout/3).Sub(now), due))
 	if !ping {
 		s.mu.Unlock()
 		return
@@ -684,20 +691,25 @@ func (s *Session) tick() {
 // minRate is how fast a frame must come, once begun, beyond the time of one timeout.
 const minRate = 16 << 10 // bytes per second
 
-func (s *Session) deadLocked(now time.Time) error {
-	slow := func(size int) time.Duration {
-		return s.timeout + time.Duration(size)*time.Second/minRate
+// deadlineLocked returns how long the connection may go on as it is, or why it
+// is dead: silent, or stuck in a frame or a write.
+func (s *Session) deadlineLocked(now time.Time) (time.Duration, error) {
+	due := s.seenAt.Add(s.timeout * 2 / 3).Sub(now)
+	if due <= 0 {
+		return 0, errors.Errorf("no byte from %s for two thirds of the timeout of %v", s.addr, s.timeout)
 	}
-	if now.Sub(s.seenAt) >= s.timeout*2/3 {
-		return errors.Errorf("no byte from %s for two thirds of the timeout of %v", s.addr, s.timeout)
+	slow := func(begun time.Time, size int) time.Duration {
+		left := begun.Add(s.timeout + time.Duration(size)*time.Second/minRate).Sub(now)
+		due = min(due, left)
+		return left
 	}
-	if at := s.frameAt.Load(); at != 0 && now.Sub(s.began.Add(time.Duration(at))) > slow(int(s.frameLen.Load())) {
-		return errors.Errorf("a frame of %d bytes from %s comes too slowly", s.frameLen.Load(), s.addr)
+	if at, size := s.frameAt.Load(), int(s.frameLen.Load()); at != 0 && slow(s.began.Add(time.Duration(at)), size) <= 0 {
+		return 0, errors.Errorf("a frame of %d bytes from %s comes too slowly", size, s.addr)
 	}
-	if s.writing && s.writeSize > 0 && now.Sub(s.writeAt) > slow(s.writeSize) {
-		return errors.Errorf("%s does not take a write of %d bytes", s.addr, s.writeSize)
+	if s.writeSize > 0 && slow(s.writeAt, s.writeSize) <= 0 {
+		return 0, errors.Errorf("%s does not take a write of %d bytes", s.addr, s.writeSize)
 	}
-	return nil
+	return due, nil
 }
 
 // reader is what only the reader goroutine touches.
@@ -707,6 +719,8 @@ type reader struct {
 	head  uint64
 	tail  uint64
 	dec   wire.Decoder
+
+	refused bool // a SetWatches was answered with an error
 }
 
 const (
@@ -870,7 +884,14 @@ func (s *Session) oldest() *pending {
 }
 
 // popOldest lets the oldest run leave the ring once all of it is answered.
-func (s *Session) popOldest() { s.ring.head.Store(s.reader.head) }
+func (s *Session) popOldest() {
+	r := &s.reader
+	s.ring.head.Store(r.head)
+	r.cur.c = nil // an idle Session keeps no call alive
+	if r.head == r.tail {
+		r.slots = nil
+	}
+}
 
 // frame takes one frame from the server.
 func (s *Session) frame(b []byte) error {
@@ -964,10 +985,14 @@ func (s *Session) reply(h wire.ReplyHeader, d *wire.Decoder) error {
 		s.batchResult(c, int(i), code, ended != nil)
 	}
 	won := i&abandoned == 0 && c.state.CompareAndSwap(i, i+1)
+	restores := c.code == wire.OpSetWatches || c.code == wire.OpSetWatches2
+	if restores && code != 0 {
+		s.reader.refused = true // then the floor stays, whatever the others are answered
+	}
 	switch {
 	case !won:
-	case code == 0 && (c.code == wire.OpSetWatches || c.code == wire.OpSetWatches2):
-		s.w.restored(h.Zxid, c.last)
+	case restores && code == 0:
+		s.w.restored(h.Zxid, c.last && !s.reader.refused)
 	case c.code == wire.OpCloseSession && code == 0:
 		s.w.end()
 		ended = ErrClosed
@@ -1421,7 +1446,7 @@ func (s *Session) succeed(ctx context.Context, renew bool) (*Session, error) {
 			if renew {
 				conf = conf.Renew()
 			}
-			d.s, d.err = dial(dctx, conf, s)
+			d.s, d.err = dial(dctx, conf, s, renew)
 			cancel()
 			s.mu.Lock()
 			if s.dials[which] == d {
@@ -1458,7 +1483,7 @@ func (s *Session) successor(renew bool) (*Session, error) {
 	switch {
 	case s.next == nil:
 		return nil, nil
-	case renew == s.renewed:
+	case renew == s.renewed || !s.transferable():
 		return s.next, nil
 	case s.renewed:
 		return nil, ErrExpired

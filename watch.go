@@ -939,6 +939,8 @@ func (q *queue[T]) len() int { return len(q.items) - q.first }
 
 func (q *queue[T]) head() *T { return &q.items[q.first] }
 
+func (q *queue[T]) last() *T { return &q.items[len(q.items)-1] }
+
 func (q *queue[T]) push(v T) { q.items = append(q.items, v) }
 
 func (q *queue[T]) pop() T {

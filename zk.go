@@ -484,15 +484,13 @@ func (s *Session) RemoveWatch(ctx context.Context, path string, watch chan<- Eve
 	// takes everything on the path, and nothing else is there.
 	c.frame(wire.OpRemoveWatches, wire.WatcherTypeRequest{Path: full, Type: wire.WatcherAny})
 	c.at, c.gone = full, watch
-	found := false
 	if path == configPath && full != configPath { // GetConfig's, which is below no chroot
-		found, _ = s.w.disarm(configPath, watch, true)
+		c.alias = configPath
 	}
-	err = s.doNothing(ctx, c)
-	if errors.Is(err, errRemoved) || found && errors.Is(err, ErrNoWatcher) {
-		return nil
+	if err := s.doNothing(ctx, c); !errors.Is(err, errRemoved) {
+		return err
 	}
-	return err
+	return nil
 }
 
 // Ephemerals returns the paths of this session's ephemeral znodes that begin
