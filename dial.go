@@ -559,9 +559,12 @@ func (d *dialer) attempt(ctx, actx context.Context, addr, target string) (*Sessi
 
 // late says why an attempt failed: because its context ended, if it did.
 func late(ctx, actx context.Context, err error) error {
+	deadline, ok := ctx.Deadline()
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
+	case ok && !time.Now().Before(deadline): // its own timer is about to say so
+		return context.DeadlineExceeded
 	case actx.Err() != nil:
 		return errors.New("no session within its share of the time")
 	}

@@ -513,7 +513,7 @@ func TestDialTime(t *testing.T) {
 			at = append(at, time.Since(began))
 			return nil
 		})
-		_, err := zk.Dial(bg, conf)
+		_, err := zk.Dial(context.Background(), conf)
 		assert.ErrorIs(t, err, zk.ErrNoServer)
 		assert.Equal(t, time.Since(began), 9*time.Second)
 		assert.DeepEqual(t, at, []time.Duration{0, 3 * time.Second, 6 * time.Second})
@@ -524,7 +524,7 @@ func TestDialTime(t *testing.T) {
 
 		// A deadline counts instead; what fails at once leaves its share to the others.
 		at, began = nil, time.Now()
-		ctx, cancel := context.WithTimeout(bg, 18*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 18*time.Second)
 		defer cancel()
 		l.on(func(context.Context, string) error {
 			at = append(at, time.Since(began))
@@ -540,7 +540,7 @@ func TestDialTime(t *testing.T) {
 
 		// So does a connection that does not come to be.
 		at, began = nil, time.Now()
-		ctx, cancel = context.WithTimeout(bg, 3*time.Second)
+		ctx, cancel = context.WithTimeout(context.Background(), 3*time.Second)
 		defer cancel()
 		l.on(func(ctx context.Context, _ string) error {
 			at = append(at, time.Since(began))
@@ -563,15 +563,15 @@ func TestDialStalledBehindHandshake(t *testing.T) {
 			conf, l := e.config()
 			conf.Timeout = 9 * time.Second
 			conf.Auth = []zk.Auth{zk.Digest("user", "secret")}
-			s, err := zk.Dial(bg, conf)
+			s, err := zk.Dial(context.Background(), conf)
 			assert.NilError(t, err)
 			ch := make(chan zk.Event, 1)
-			_, _, err = s.Get(bg, "/", ch)
+			_, _, err = s.Get(context.Background(), "/", ch)
 			assert.NilError(t, err)
 			conf = s.Detach()
 
 			stall := e.sim.Fault(zktest.Rule{Op: op, Do: zktest.StallBefore, Count: -1})
-			ctx, cancel := context.WithTimeout(bg, time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 			defer cancel()
 			began := time.Now()
 			_, err = zk.Dial(ctx, conf)
@@ -579,7 +579,7 @@ func TestDialStalledBehindHandshake(t *testing.T) {
 			assert.ErrorIs(t, err, zk.ErrNoServer)
 			assert.Equal(t, time.Since(began), time.Second)
 			began = time.Now()
-			_, err = zk.Dial(bg, conf)
+			_, err = zk.Dial(context.Background(), conf)
 			assert.ErrorIs(t, err, zk.ErrNoServer)
 			assert.ErrorIs(t, err, zk.ErrConnection)
 			// No byte for two thirds, and a tick to see it.
@@ -588,9 +588,9 @@ func TestDialStalledBehindHandshake(t *testing.T) {
 			assert.Equal(t, l.open(), 0)
 
 			stall.Remove()
-			s, err = zk.Dial(bg, conf)
+			s, err = zk.Dial(context.Background(), conf)
 			assert.NilError(t, err)
-			_, err = s.Set(bg, "/", nil, zk.AnyVersion)
+			_, err = s.Set(context.Background(), "/", nil, zk.AnyVersion)
 			assert.NilError(t, err)
 			assert.Equal(t, len(ch), 1)
 			assert.NilError(t, s.Close())
@@ -603,13 +603,13 @@ func TestDialStalledBehindHandshake(t *testing.T) {
 func TestFailedDialClosesItsSession(t *testing.T) {
 	inBubble(t, 1, func(t *testing.T, e *env) {
 		conf, l := e.config()
-		s, err := zk.Dial(bg, conf)
+		s, err := zk.Dial(context.Background(), conf)
 		assert.NilError(t, err)
 		old := s.Detach()
 		e.sim.Fault(zktest.Rule{Op: wire.OpAuth, Do: zktest.StallBefore, Count: -1})
 		for _, c := range []zk.Config{conf, old} {
 			c.Auth = []zk.Auth{zk.Digest("user", "secret")}
-			ctx, cancel := context.WithTimeout(bg, time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 			_, err := zk.Dial(ctx, c)
 			cancel()
 			assert.ErrorIs(t, err, context.DeadlineExceeded)

@@ -69,16 +69,16 @@ func TestMaxReplyOfOthers(t *testing.T) {
 	inBubble(t, 1, func(t *testing.T, e *env) {
 		conf, _ := e.config()
 		conf.MaxReply = 1000
-		s, err := zk.Dial(bg, conf)
+		s, err := zk.Dial(context.Background(), conf)
 		assert.NilError(t, err)
-		_, err = s.Create(bg, "/n", make([]byte, 1000), zk.Persistent, zk.ACLOpen)
+		_, err = s.Create(context.Background(), "/n", make([]byte, 1000), zk.Persistent, zk.ACLOpen)
 		assert.NilError(t, err)
 		e.sim.Fault(zktest.Rule{Op: wire.OpGetData, Delay: time.Second})
 		head, others := make(chan error, 1), make(chan error, 5)
-		go func() { head <- errOf2(s.Get(bg, "/n", nil)) }()
+		go func() { head <- errOf2(s.Get(context.Background(), "/n", nil)) }()
 		synctest.Wait()
 		for range cap(others) {
-			go func() { others <- errOf2(s.Exists(bg, "/n", nil)) }()
+			go func() { others <- errOf2(s.Exists(context.Background(), "/n", nil)) }()
 		}
 		synctest.Wait()
 		assert.Equal(t, s.Stats().Pending, 6)
@@ -98,7 +98,7 @@ func TestMaxInFlight(t *testing.T) {
 	inBubble(t, 1, func(t *testing.T, e *env) {
 		conf, l := e.config()
 		conf.MaxInFlight = 2
-		s, err := zk.Dial(bg, conf)
+		s, err := zk.Dial(context.Background(), conf)
 		assert.NilError(t, err)
 		slow := func() *zktest.Fault {
 			return e.sim.Fault(zktest.Rule{Op: wire.OpGetData, Delay: time.Second, Count: -1})
@@ -109,7 +109,7 @@ func TestMaxInFlight(t *testing.T) {
 		left := 0
 		for range calls {
 			go func() {
-				_, _, err := s.Get(bg, "/", nil)
+				_, _, err := s.Get(context.Background(), "/", nil)
 				mu.Lock()
 				defer mu.Unlock()
 				if left++; err != nil {
@@ -132,13 +132,13 @@ func TestMaxInFlight(t *testing.T) {
 		// Whoever waits for a slot may give up: nothing was sent.
 		full := func() {
 			for range 2 {
-				go s.Get(bg, "/", nil)
+				go s.Get(context.Background(), "/", nil)
 			}
 			synctest.Wait()
 		}
 		full()
 		before := s.Stats()
-		ctx, cancel := context.WithTimeout(bg, 100*time.Millisecond)
+		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 		defer cancel()
 		_, err = s.Set(ctx, "/", nil, zk.AnyVersion)
 		wantUnsent(t, err, context.DeadlineExceeded)
@@ -149,7 +149,7 @@ func TestMaxInFlight(t *testing.T) {
 		assert.Equal(t, s.Stats(), before)
 
 		// Credentials need no slot.
-		go s.AddAuth(bg, zk.Digest("user", "secret"))
+		go s.AddAuth(context.Background(), zk.Digest("user", "secret"))
 		synctest.Wait()
 		var h wire.RequestHeader
 		d := wire.NewDecoder(l.lastFrame())
@@ -163,12 +163,12 @@ func TestMaxInFlight(t *testing.T) {
 		for i := range ops {
 			ops[i] = zk.CreateOp{Path: fmt.Sprintf("/%d", i), ACL: zk.ACLOpen}
 		}
-		res, err := s.Batch(bg, ops...)
+		res, err := s.Batch(context.Background(), ops...)
 		assert.NilError(t, err)
 		for i, r := range res {
 			assert.Equal(t, r.Path, fmt.Sprintf("/%d", i))
 		}
-		_, err = s.Multi(bg, zk.SetOp{Path: "/1"}, zk.SetOp{Path: "/2"}, zk.SetOp{Path: "/3"})
+		_, err = s.Multi(context.Background(), zk.SetOp{Path: "/1"}, zk.SetOp{Path: "/2"}, zk.SetOp{Path: "/3"})
 		assert.NilError(t, err)
 
 		fault = slow()
@@ -177,7 +177,7 @@ func TestMaxInFlight(t *testing.T) {
 		}
 		done := make(chan error, 1)
 		began := time.Now()
-		go func() { done <- errOf(s.Batch(bg, ops...)) }()
+		go func() { done <- errOf(s.Batch(context.Background(), ops...)) }()
 		for range len(ops) - 2 {
 			synctest.Wait()
 			assert.Equal(t, s.Stats().Pending, 2)
@@ -190,7 +190,7 @@ func TestMaxInFlight(t *testing.T) {
 		// Whoever waits for a slot when the session ends is told so.
 		slow()
 		full()
-		go func() { done <- errOf(s.Set(bg, "/", nil, zk.AnyVersion)) }()
+		go func() { done <- errOf(s.Set(context.Background(), "/", nil, zk.AnyVersion)) }()
 		synctest.Wait()
 		s.Detach()
 		wantUnsent(t, <-done, zk.ErrClosed)
@@ -202,12 +202,12 @@ func TestMaxInFlightCancelled(t *testing.T) {
 	inBubble(t, 1, func(t *testing.T, e *env) {
 		conf, _ := e.config()
 		conf.MaxInFlight = 3
-		s, err := zk.Dial(bg, conf)
+		s, err := zk.Dial(context.Background(), conf)
 		assert.NilError(t, err)
 		fault := e.sim.Fault(zktest.Rule{Op: wire.OpGetData, Delay: time.Second, Count: 3})
 		for range 3 {
 			go func() {
-				ctx, cancel := context.WithTimeout(bg, time.Millisecond)
+				ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
 				defer cancel()
 				_, _, err := s.Get(ctx, "/", make(chan zk.Event, 1))
 				wantLost(t, err, context.DeadlineExceeded)
@@ -217,7 +217,7 @@ func TestMaxInFlightCancelled(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 		began := time.Now()
 		for range 10 {
-			_, _, err := s.Get(bg, "/", nil)
+			_, _, err := s.Get(context.Background(), "/", nil)
 			assert.NilError(t, err)
 		}
 		assert.Equal(t, time.Since(began), 3*time.Second-10*time.Millisecond) // behind the three, no later
@@ -231,7 +231,7 @@ func TestStats(t *testing.T) {
 	inBubble(t, 1, func(t *testing.T, e *env) {
 		conf, l := e.config()
 		conf.Timeout = 9 * time.Second
-		s, err := zk.Dial(bg, conf)
+		s, err := zk.Dial(context.Background(), conf)
 		assert.NilError(t, err)
 		check := func(want zk.Stats) {
 			t.Helper()
@@ -240,32 +240,32 @@ func TestStats(t *testing.T) {
 			assert.Equal(t, s.Stats(), want)
 		}
 		check(zk.Stats{})
-		_, err = s.Create(bg, "/n", []byte("data"), zk.Persistent, zk.ACLOpen)
+		_, err = s.Create(context.Background(), "/n", []byte("data"), zk.Persistent, zk.ACLOpen)
 		assert.NilError(t, err)
 		check(zk.Stats{Requests: 1, Replies: 1})
 		ch := make(chan zk.Event)
 		for range 2 {
-			_, _, err = s.Get(bg, "/n", ch)
+			_, _, err = s.Get(context.Background(), "/n", ch)
 			assert.NilError(t, err)
-			_, _, err = s.Exists(bg, "/m", ch)
+			_, _, err = s.Exists(context.Background(), "/m", ch)
 			assert.NilError(t, err)
 		}
 		check(zk.Stats{Requests: 5, Replies: 5, Armed: 2})
-		_, _, err = s.Get(bg, "/none", ch)
+		_, _, err = s.Get(context.Background(), "/none", ch)
 		wantCode(t, err, zk.ErrNoNode, "/none")
 		check(zk.Stats{Requests: 6, Replies: 6, Armed: 2})
-		_, err = s.Set(bg, "/n", nil, zk.AnyVersion)
+		_, err = s.Set(context.Background(), "/n", nil, zk.AnyVersion)
 		assert.NilError(t, err)
 		check(zk.Stats{Requests: 7, Replies: 7, Armed: 1, Events: 1, Queued: 1})
 		<-ch
 		check(zk.Stats{Requests: 7, Replies: 7, Armed: 1, Events: 1})
-		assert.NilError(t, s.RemoveWatch(bg, "/m", ch))
-		_, err = s.Create(bg, "/m", nil, zk.Persistent, zk.ACLOpen)
+		assert.NilError(t, s.RemoveWatch(context.Background(), "/m", ch))
+		_, err = s.Create(context.Background(), "/m", nil, zk.Persistent, zk.ACLOpen)
 		assert.NilError(t, err)
 		check(zk.Stats{Requests: 8, Replies: 8, Events: 1, Ignored: 1})
-		_, err = s.Batch(bg, zk.GetOp{Path: "/n"}, zk.GetOp{Path: "/m"}, zk.GetOp{Path: "/none"})
+		_, err = s.Batch(context.Background(), zk.GetOp{Path: "/n"}, zk.GetOp{Path: "/m"}, zk.GetOp{Path: "/none"})
 		assert.ErrorIs(t, err, zk.ErrNoNode)
-		assert.NilError(t, s.AddAuth(bg, zk.Digest("user", "secret")))
+		assert.NilError(t, s.AddAuth(context.Background(), zk.Digest("user", "secret")))
 		check(zk.Stats{Requests: 12, Replies: 12, Events: 1, Ignored: 1})
 
 		time.Sleep(time.Minute) // a ping in three seconds
@@ -273,7 +273,7 @@ func TestStats(t *testing.T) {
 
 		fault := e.sim.Fault(zktest.Rule{Op: wire.OpSetData, Delay: time.Second})
 		done := make(chan error, 1)
-		go func() { done <- errOf(s.Set(bg, "/n", nil, zk.AnyVersion)) }()
+		go func() { done <- errOf(s.Set(context.Background(), "/n", nil, zk.AnyVersion)) }()
 		synctest.Wait()
 		assert.Equal(t, s.Stats().Pending, 1)
 		assert.NilError(t, <-done)
@@ -292,12 +292,12 @@ func TestExpiresAt(t *testing.T) {
 		conf, _ := e.config()
 		conf.Timeout = 12 * time.Second
 		began := time.Now()
-		s, err := zk.Dial(bg, conf)
+		s, err := zk.Dial(context.Background(), conf)
 		assert.NilError(t, err)
 		assert.Equal(t, s.ExpiresAt().Sub(began), 9*time.Second)
 		time.Sleep(time.Second)
 		fault := e.sim.Fault(zktest.Rule{Op: wire.OpGetData, Delay: 500 * time.Millisecond})
-		_, _, err = s.Get(bg, "/", nil)
+		_, _, err = s.Get(context.Background(), "/", nil)
 		assert.NilError(t, err)
 		assert.Equal(t, fault.Hits(), 1)
 		assert.Equal(t, s.ExpiresAt().Sub(began), 10*time.Second) // from when it was sent, not answered
@@ -313,7 +313,7 @@ func TestExpiresAt(t *testing.T) {
 		assert.DeepEqual(t, e.sim.Sessions(), []int64{s.ID()})
 		time.Sleep(12 * time.Second)
 		assert.Equal(t, len(e.sim.Sessions()), 0)
-		_, err = s.Redial(bg)
+		_, err = s.Redial(context.Background())
 		assert.ErrorIs(t, err, zk.ErrExpired)
 	})
 }
@@ -323,11 +323,11 @@ func TestIdleForADay(t *testing.T) {
 	inBubble(t, 1, func(t *testing.T, e *env) {
 		conf, _ := e.config()
 		conf.Timeout = 9 * time.Second
-		s, err := zk.Dial(bg, conf)
+		s, err := zk.Dial(context.Background(), conf)
 		assert.NilError(t, err)
 		time.Sleep(24 * time.Hour)
 		assert.NilError(t, s.Err())
-		_, _, err = s.Get(bg, "/", nil)
+		_, _, err = s.Get(context.Background(), "/", nil)
 		assert.NilError(t, err)
 		assert.Equal(t, s.Stats().Pings, int64(24*3600/3))
 		assert.NilError(t, s.Close())
@@ -339,7 +339,7 @@ func TestCloseIsBounded(t *testing.T) {
 	inBubble(t, 1, func(t *testing.T, e *env) {
 		conf, _ := e.config()
 		conf.Timeout = 9 * time.Second
-		s, err := zk.Dial(bg, conf)
+		s, err := zk.Dial(context.Background(), conf)
 		assert.NilError(t, err)
 		e.sim.Stall(s.ID())
 		began := time.Now()
@@ -391,11 +391,11 @@ func TestNothingIsLeft(t *testing.T) {
 		conf.DialContext = nil // as applications do
 		switch i % 5 {
 		case 0: // Dial and Close
-			s, err := zk.Dial(bg, conf)
+			s, err := zk.Dial(context.Background(), conf)
 			assert.NilError(t, err)
 			assert.NilError(t, s.Close())
 		case 1: // with calls, a watch that is never read, and a redial
-			s, err := zk.Dial(bg, conf)
+			s, err := zk.Dial(context.Background(), conf)
 			assert.NilError(t, err)
 			full := make(chan zk.Event)
 			_, _, err = s.Get(e.ctx, "/", full)
@@ -406,22 +406,22 @@ func TestNothingIsLeft(t *testing.T) {
 			assert.NilError(t, err)
 			assert.NilError(t, s.Close())
 		case 2: // detached, and taken up again
-			s, err := zk.Dial(bg, conf)
+			s, err := zk.Dial(context.Background(), conf)
 			assert.NilError(t, err)
-			s, err = zk.Dial(bg, s.Detach())
+			s, err = zk.Dial(context.Background(), s.Detach())
 			assert.NilError(t, err)
 			assert.NilError(t, s.Close())
 		case 3: // a Dial that fails, before and behind the handshake
 			conf.DialContext = l.dial
 			l.fail(errors.New("no route"))
-			_, err := zk.Dial(bg, conf)
+			_, err := zk.Dial(context.Background(), conf)
 			assert.ErrorIs(t, err, zk.ErrNoServer)
 			l.fail(nil)
 			conf.Auth = []zk.Auth{{Scheme: "nonsense"}}
-			_, err = zk.Dial(bg, conf)
+			_, err = zk.Dial(context.Background(), conf)
 			assert.ErrorIs(t, err, zk.ErrAuth)
 		case 4: // cut, and renewed
-			s, err := zk.Dial(bg, conf)
+			s, err := zk.Dial(context.Background(), conf)
 			assert.NilError(t, err)
 			e.sim.Expire(s.ID())
 			_, err = s.Redial(e.ctx)

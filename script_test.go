@@ -37,11 +37,14 @@ var rigPassword = []byte("0123456789abcdef")
 type rig struct {
 	t       testing.TB
 	arrived chan *line
+	stop    chan struct{} // closed at the end of the test
 
 	mu    sync.Mutex
 	lines []*line
 	over  bool
 	lay   func(net.Conn) net.Conn // what the client gets instead of its bare end; nil: that
+
+	lastClient *zktest.PipeConn // the client's end of the last connection
 }
 
 // bubble runs a test on a rig, on the fake clock. No goroutine may be left.
@@ -51,7 +54,7 @@ func bubble(t *testing.T, f func(t *testing.T, r *rig)) {
 }
 
 func newRig(t testing.TB) *rig {
-	r := &rig{t: t, arrived: make(chan *line, 4096)}
+	r := &rig{t: t, arrived: make(chan *line, 4096), stop: make(chan struct{})}
 	t.Cleanup(r.end) // of a test that failed half-way too
 	return r
 }
@@ -61,6 +64,7 @@ func (r *rig) end() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.over = true
+	close(r.stop)
 	for _, l := range r.lines {
 		l.Close()
 	}
@@ -78,8 +82,9 @@ func (r *rig) dial(_ context.Context, _, addr string) (net.Conn, error) {
 	if r.over {
 		return nil, errors.New("the test is over")
 	}
-	l := &line{PipeConn: server, t: r.t, addr: addr}
+	l := &line{PipeConn: server, t: r.t, addr: addr, stop: r.stop}
 	r.lines = append(r.lines, l)
+	r.lastClient = client
 	r.arrived <- l
 	if r.lay != nil {
 		return r.lay(client), nil
@@ -171,7 +176,7 @@ func (u *under) wait() error {
 	select {
 	case <-u.done:
 		return u.err
-	case <-time.After(time.Hour): // in a bubble; elsewhere the test's own limit comes first
+	case <-time.After(24 * time.Hour): // in a bubble; elsewhere the test's own limit comes first
 		u.t.Fatal("a call does not return")
 		return nil
 	}
@@ -220,6 +225,7 @@ type line struct {
 	*zktest.PipeConn
 	t    testing.TB
 	addr string
+	stop chan struct{}
 }
 
 // frame returns the body of the next frame from the client, or why there is none.
@@ -399,6 +405,24 @@ func (l *line) serve(f func(a asked) [][]byte) {
 			}
 		}
 	}()
+}
+
+// chatter sends an event that nobody waits for, again and again.
+func (l *line) chatter(every time.Duration) {
+	go func() {
+		for l.trySend(happened(zk.Changed, "/nobody", -1)) == nil && l.pause(every) {
+		}
+	}()
+}
+
+// pause sleeps, for goroutines that must not do so when the test is over.
+func (l *line) pause(d time.Duration) bool {
+	select {
+	case <-l.stop:
+		return false
+	case <-time.After(d):
+		return true
+	}
 }
 
 type record interface{ Append([]byte) []byte }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -31,6 +32,12 @@ import (
 // patience is how long anything may take before a test gives up. Nothing is
 // timed against it.
 const patience = 30 * time.Second
+
+// raceEnabled tells whether the race detector watches.
+var raceEnabled = func() bool {
+	info, ok := debug.ReadBuildInfo()
+	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
+}()
 
 var realServers = os.Getenv("ZK_TEST_APACHE") == "1"
 

@@ -124,3 +124,16 @@ func TestScript(t *testing.T) {
 		c.ExpectEnd()
 	}
 }
+
+func TestScriptRaw(t *testing.T) {
+	s := NewScript(t)
+	nc, err := s.DialContext(t.Context(), "tcp", "a:1")
+	assert.NilError(t, err)
+	c := s.Accept()
+	assert.Equal(t, c.Conn().RemoteAddr().Network(), "pipe")
+	c.Raw([]byte{0, 0, 0, 9, 1})
+	c.Close()
+	got, err := io.ReadAll(nc)
+	assert.NilError(t, err)
+	assert.DeepEqual(t, got, []byte{0, 0, 0, 9, 1})
+}
