@@ -461,7 +461,7 @@ func (d *dialer) connect(ctx context.Context) (*Session, error) {
 			d.logFailure(addr, err)
 			reasons = append(reasons, &addrError{addr, err})
 		}
-		if err := ctx.Err(); err != nil {
+		if err := late(ctx, ctx, nil); err != nil {
 			return nil, errors.WithStack(&noServer{reasons: append(reasons, err)})
 		}
 	}
@@ -480,7 +480,7 @@ func (d *dialer) connectAddr(ctx context.Context, addr string, deadline time.Tim
 	host, port, _ := net.SplitHostPort(addr)
 	if d.conf.DialContext == nil && net.ParseIP(host) == nil {
 		lctx, cancel := context.WithDeadline(ctx, deadline)
-		ips, err := net.DefaultResolver.LookupHost(lctx, host)
+		ips, err := net.DefaultResolver.LookupIPAddr(lctx, host) // unlike LookupHost it leaves at once when cancelled
 		cancel()
 		if err != nil {
 			return nil, []error{err}
@@ -488,7 +488,7 @@ func (d *dialer) connectAddr(ctx context.Context, addr string, deadline time.Tim
 		rand.Shuffle(len(ips), func(i, j int) { ips[i], ips[j] = ips[j], ips[i] })
 		targets = targets[:0]
 		for _, ip := range ips {
-			targets = append(targets, net.JoinHostPort(ip, port))
+			targets = append(targets, net.JoinHostPort(ip.String(), port))
 		}
 	}
 	var errs []error
