@@ -269,7 +269,7 @@ func (c *conn) update(r *request) {
 	}
 	e.commit(x)
 	if moved {
-		c.drop("session has moved")
+		c.end("session has moved") // after the replies before it
 		return
 	}
 	if !c.await(x.zxid) {
