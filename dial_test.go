@@ -98,6 +98,16 @@ func TestNoServer(t *testing.T) {
 	assert.DeepEqual(t, conf.Addrs, []string{"a.test:1", "b.test:2", "c.test"}) // the caller's
 }
 
+// Without addresses it is the usual one of this machine.
+func TestDefaultAddr(t *testing.T) {
+	conf, l := private(t, 1).config()
+	conf.Addrs = nil
+	l.fail(errors.New("no route"))
+	_, err := zk.Dial(t.Context(), conf)
+	assert.ErrorIs(t, err, zk.ErrNoServer)
+	assert.DeepEqual(t, l.dialed(), []string{zk.DefaultAddr})
+}
+
 // Reasons of the servers themselves: nobody listens, nobody answers, or one
 // that is behind.
 func TestServersThatRefuse(t *testing.T) {
@@ -124,11 +134,9 @@ func TestServersThatRefuse(t *testing.T) {
 	for i := range 4 {
 		e.sim.Member(i).Start()
 	}
-	s = e.move(s)
 	e.sim.Member(1).Freeze()
-	e.create(e.dial(onMember(e, 0)), "/n", "")
-	assert.NilError(t, s.Close())
 	s = e.dial(onMember(e, 0))
+	e.create(s, "/n", "")
 	_, _, err = s.Get(e.ctx, "/n", nil)
 	assert.NilError(t, err)
 	conf = s.Config()

@@ -325,7 +325,7 @@ func TestIdleForADay(t *testing.T) {
 		conf.Timeout = 9 * time.Second
 		s, err := zk.Dial(context.Background(), conf)
 		assert.NilError(t, err)
-		time.Sleep(24 * time.Hour)
+		time.Sleep(24*time.Hour + time.Second)
 		assert.NilError(t, s.Err())
 		_, _, err = s.Get(context.Background(), "/", nil)
 		assert.NilError(t, err)

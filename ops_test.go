@@ -830,3 +830,8 @@ func TestCancelledCall(t *testing.T) {
 func stallOn(s *zk.Session, path string) zktest.Rule {
 	return zktest.Rule{Session: s.ID(), Path: path, Do: zktest.StallBefore}
 }
+
+func sorted(list []string) []string {
+	slices.Sort(list)
+	return list
+}

@@ -63,6 +63,9 @@ func newRig(t testing.TB) *rig {
 func (r *rig) end() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.over {
+		return
+	}
 	r.over = true
 	close(r.stop)
 	for _, l := range r.lines {

@@ -201,7 +201,7 @@ func (c *call) begin(op wire.Op) int {
 	return at
 }
 
-// request frames a single request.
+// frame frames a single request.
 func (c *call) frame(op wire.Op, body interface{ Append([]byte) []byte }) {
 	at := c.begin(op)
 	if body != nil {
@@ -383,7 +383,7 @@ func onSocket(conn net.Conn) bool {
 
 const smallWrite = 4 << 10
 
-// arms calls f for every frame that arms a channel, until f returns false.
+// eachArm calls f for every frame that arms a channel, until f returns false.
 func (c *call) eachArm(frames []byte, f func(frame []byte, path string, kind WatchKind) bool) {
 	if c.ops == nil {
 		f(frames, c.at, c.kind)

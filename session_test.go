@@ -1139,7 +1139,7 @@ func TestConcurrentCalls(t *testing.T) {
 	everywhere(t, func(t *testing.T, e *env) {
 		s := e.session()
 		counter := e.create(s, e.root+"/counter", "0")
-		const goroutines, each = 64, 20
+		const goroutines, each = 64, 10
 		var wg sync.WaitGroup
 		for g := range goroutines {
 			wg.Go(func() {

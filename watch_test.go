@@ -867,8 +867,12 @@ func TestOwnWriteOrderParked(t *testing.T) {
 // 10,000 watches are restored in frames of at most 128 KiB with one floor, and
 // before anything else is sent.
 func TestManyWatches(t *testing.T) {
-	const n, length = 10_000, 110
+	const length = 110
 	everywhere(t, func(t *testing.T, e *env) {
+		n := 10_000
+		if !e.real() && e.backend != backends()[0] {
+			n = 3000 // once is enough
+		}
 		s, l := e.linked()
 		writer := e.session()
 		var paths []string
@@ -899,7 +903,7 @@ func TestManyWatches(t *testing.T) {
 		floor := s.Zxid()
 		e.cut(s, l)
 
-		changed := []int{0, 1, 2, 3, 4999, 5000, 5001, 5002, 9996, 9997, 9998, 9999}
+		changed := []int{0, 1, 2, 3, n/2 - 1, n / 2, n/2 + 1, n/2 + 2, n - 4, n - 3, n - 2, n - 1}
 		e.fence(writer)
 		for _, i := range changed {
 			switch i % 4 {
