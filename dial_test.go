@@ -361,6 +361,7 @@ func terminate(t *testing.T, conf *tls.Config, addr string) string {
 	l, err := tls.Listen("tcp", "127.0.0.1:0", conf)
 	assert.NilError(t, err)
 	var wg sync.WaitGroup
+	ctx, end := context.WithCancel(context.Background())
 	wg.Go(func() {
 		for {
 			front, err := l.Accept()
@@ -369,6 +370,7 @@ func terminate(t *testing.T, conf *tls.Config, addr string) string {
 			}
 			wg.Go(func() {
 				defer front.Close()
+				defer context.AfterFunc(ctx, func() { front.Close() })()
 				if front.(*tls.Conn).Handshake() != nil {
 					return
 				}
@@ -386,6 +388,7 @@ func terminate(t *testing.T, conf *tls.Config, addr string) string {
 	})
 	t.Cleanup(func() {
 		l.Close()
+		end()
 		wg.Wait()
 	})
 	return l.Addr().String()

@@ -772,7 +772,7 @@ func TestReconfigErrors(t *testing.T) {
 // the watch of GetConfig, whose path has no chroot.
 func TestReconfig(t *testing.T) {
 	e := private(t, 3)
-	for _, chroot := range []string{"", chroot} {
+	for _, chroot := range []string{"", chroot, "/zookeeper"} {
 		conf, _ := e.config()
 		conf.Chroot, conf.Auth = chroot, []zk.Auth{{Scheme: "digest", Credential: []byte("super:zktest")}}
 		s := e.dial(conf)

@@ -271,9 +271,83 @@ func TestPersistentAndOneShot(t *testing.T) {
 				} else {
 					e.ready(ch, zk.Created, p+"/c") // Child is not for recursive watches
 				}
-				e.delete(s, p+"/c")
+				e.none(s, ch)
 				e.none(s, other)
 			}
+		}
+	})
+}
+
+// All kinds of watches on one path, each with its own channel, beside a
+// recursive one further up: each gets its own events and no others'.
+func TestKindsOnOnePath(t *testing.T) {
+	everywhere(t, func(t *testing.T, e *env) {
+		for _, persistent := range []bool{false, true} {
+			s := e.session()
+			p := e.create(s, fmt.Sprintf("%s/n-%v", e.root, persistent), "")
+			chans := make(map[string]chan zk.Event)
+			arm := func(name, path string) {
+				chans[name] = make(chan zk.Event, 10)
+				for _, a := range armers {
+					if strings.HasPrefix(name, a.name) {
+						assert.NilError(t, a.arm(e, s, path, chans[name]))
+						return
+					}
+				}
+			}
+			arm("recursive-up", e.root)
+			if persistent {
+				arm("persistent", p)
+				arm("recursive", p)
+			}
+			arm("get", p)
+			arm("exists", p)
+			arm("children", p)
+			check := func(path string, typ zk.EventType, names ...string) {
+				t.Helper()
+				for _, name := range names {
+					if chans[name] != nil {
+						e.ready(chans[name], typ, path)
+					}
+				}
+			}
+			none := func() {
+				t.Helper()
+				for name, ch := range chans {
+					assert.Equal(t, len(ch), 0, name)
+				}
+			}
+			e.create(s, p+"/c", "")
+			check(p, zk.Child, "children", "persistent")
+			check(p+"/c", zk.Created, "recursive", "recursive-up")
+			none()
+			e.set(s, p, "x")
+			check(p, zk.Changed, "get", "exists", "persistent", "recursive", "recursive-up")
+			none()
+			e.set(s, p+"/c", "x")
+			check(p+"/c", zk.Changed, "recursive", "recursive-up")
+			none()
+			arm("get", p)
+			arm("children", p)
+			s = e.move(s)
+			if len(chans["recursive-up"]) > 0 { // others use the server too
+				for name, ch := range chans {
+					if strings.HasPrefix(name, "recursive") || name == "persistent" {
+						assert.Equal(t, await(t, ch).Type, zk.Gap)
+					}
+				}
+			}
+			none()
+			e.delete(s, p+"/c")
+			check(p, zk.Child, "children", "persistent")
+			check(p+"/c", zk.Deleted, "recursive", "recursive-up")
+			none()
+			e.delete(s, p)
+			check(p, zk.Deleted, "get", "persistent", "recursive", "recursive-up")
+			none()
+			e.create(s, p, "")
+			check(p, zk.Created, "persistent", "recursive", "recursive-up")
+			none()
 		}
 	})
 }
@@ -831,9 +905,8 @@ func TestOwnWriteOrder(t *testing.T) {
 	})
 }
 
-// The same through a consumer that is parked at an unbuffered channel, and when
-// many share the Session.
-func TestOwnWriteOrderParked(t *testing.T) {
+// The same when many share the Session.
+func TestOwnWriteOrderShared(t *testing.T) {
 	everywhere(t, func(t *testing.T, e *env) {
 		const n = 200
 		s := e.session()

@@ -323,10 +323,8 @@ func TestSetWatches(t *testing.T) {
 	for _, p := range []string{"/same", "/changed", "/gone", "/kids", "/kidsgone", "/exists"} {
 		w.create(p, nil, 0)
 	}
-	c.ping()
-	floor := c.zxid
 	c.must(wire.OpSync, wire.PathRequest{Path: "/"}, &wire.PathResponse{})
-	floor = c.zxid
+	floor := c.zxid
 	w.set("/changed", "1")
 	w.del("/gone")
 	w.create("/kids/k", nil, 0)
