@@ -1,0 +1,423 @@
+package zk_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"gotest.tools/v3/assert"
+
+	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/zktest"
+	"github.com/seed-9f8420c6/zk/zktest/apache"
+)
+
+// The loop of many goroutines that share a session: each repeats one operation
+// by its outcome, while the connection is cut again and again. Every set
+// happens exactly once, and all of it in one session.
+func TestSharedLoop(t *testing.T) {
+	everywhere(t, func(t *testing.T, e *env) {
+		first, l := e.linked()
+		eph, err := first.Create(e.ctx, e.root+"/eph", nil, zk.Ephemeral, zk.ACLOpen)
+		assert.NilError(t, err)
+		const workers, sets, between = 16, 25, 10
+		var redials, lost, unsent atomic.Int64
+		acks := make(chan struct{}, workers*sets)
+		work := func(path string) error {
+			s := first
+			redial := func() error {
+				for {
+					next, err := s.Redial(e.ctx)
+					if errors.Is(err, zk.ErrNoServer) && e.ctx.Err() == nil {
+						continue // cut in the middle of the Dial
+					}
+					if err == nil {
+						s = next
+						redials.Add(1)
+					}
+					return err
+				}
+			}
+			for i := int32(0); i < sets; {
+				_, err := s.Set(e.ctx, path, fmt.Append(nil, i+1), i)
+				switch {
+				case err == nil:
+					i++
+					acks <- struct{}{}
+				case errors.Is(err, zk.ErrLost): // look before repeating
+					lost.Add(1)
+					for {
+						if err := redial(); err != nil {
+							return err
+						}
+						_, st, err := s.Get(e.ctx, path, nil)
+						if err == nil {
+							i = st.Version
+							break
+						}
+						if !errors.Is(err, zk.ErrConnection) && !errors.Is(err, zk.ErrMoved) {
+							return err
+						}
+					}
+				case errors.Is(err, zk.ErrConnection), errors.Is(err, zk.ErrMoved):
+					if !errors.Is(err, zk.ErrNotSent) {
+						return fmt.Errorf("neither sent nor lost: %w", err)
+					}
+					unsent.Add(1)
+					if err := redial(); err != nil {
+						return err
+					}
+				default: // ErrVersion would be a set that happened though it was said to be unsent
+					return err
+				}
+			}
+			return nil
+		}
+		var wg sync.WaitGroup
+		paths := make([]string, workers)
+		for g := range workers {
+			paths[g] = e.create(first, fmt.Sprintf("%s/%d", e.root, g), "0")
+		}
+		for _, path := range paths {
+			wg.Go(func() {
+				if err := work(path); err != nil {
+					t.Errorf("%s: %v", path, err)
+				}
+			})
+		}
+		done := make(chan struct{})
+		go func() {
+			wg.Wait()
+			close(done)
+		}()
+		cuts := 0
+		for n, over := 0, false; !over; {
+			select {
+			case <-acks:
+				if n++; n%between == 0 {
+					l.cut()
+					cuts++
+				}
+			case <-done:
+				over = true
+			}
+		}
+		last := first
+		for {
+			next, err := last.Redial(e.ctx)
+			assert.NilError(t, err)
+			last = e.keep(next)
+			if last.Err() == nil {
+				break
+			}
+		}
+		for _, path := range paths {
+			data, st, err := last.Get(e.ctx, path, nil)
+			assert.NilError(t, err)
+			assert.Equal(t, fmt.Sprint(string(data), " ", st.Version), fmt.Sprint(sets, " ", sets))
+		}
+		_, st, err := last.Get(e.ctx, eph, nil)
+		assert.NilError(t, err)
+		assert.Equal(t, st.EphemeralOwner, first.ID())
+		assert.Assert(t, cuts >= 10 && redials.Load() > 0 && lost.Load()+unsent.Load() > 0, "%d cuts, %d redials, %d lost, %d unsent", cuts, redials.Load(), lost.Load(), unsent.Load())
+	})
+}
+
+// cluster is a set of three servers that a test may break, of either kind.
+type cluster struct {
+	addrs  []string
+	kill   func(i int)
+	revive func(i int) // returns when it serves
+	pause  func(i int) // accepts and answers nothing; processes only
+	resume func(i int)
+}
+
+// clusters runs a test against servers of its own; processes: only against such
+// as can be paused.
+func clusters(t *testing.T, processes bool, f func(t *testing.T, c *cluster)) {
+	if !processes {
+		t.Run("sim", func(t *testing.T) {
+			e := zktest.NewEnsemble(t, 3, simOptions(zktest.V39))
+			f(t, &cluster{
+				addrs:  e.Addrs(),
+				kill:   func(i int) { e.Member(i).Stop() },
+				revive: func(i int) { e.Member(i).Start() },
+			})
+		})
+	}
+	if !realServers {
+		return
+	}
+	for _, release := range apache.Default() {
+		t.Run("apache-"+string(release), func(t *testing.T) {
+			e := apache.New(t, apache.Config{Release: release, Members: 3})
+			f(t, &cluster{
+				addrs: e.Addrs(),
+				kill:  func(i int) { assert.NilError(t, e.Member(i).Kill()) },
+				revive: func(i int) {
+					assert.NilError(t, e.Member(i).Start())
+					assert.NilError(t, e.WaitServing(t.Context()))
+				},
+				pause:  func(i int) { assert.NilError(t, e.Member(i).Pause()) },
+				resume: func(i int) { assert.NilError(t, e.Member(i).Resume()) },
+			})
+		})
+	}
+}
+
+func (c *cluster) index(s *zk.Session) int {
+	for i, addr := range c.addrs {
+		if addr == s.Addr() {
+			return i
+		}
+	}
+	panic("no server " + s.Addr())
+}
+
+// The server under a session dies, leader or not: the session goes on at
+// another, and no watch misses the change made meanwhile.
+func TestServerDies(t *testing.T) {
+	t.Parallel()
+	clusters(t, false, func(t *testing.T, c *cluster) {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+		defer cancel()
+		redial := func(s *zk.Session) *zk.Session {
+			t.Helper()
+			for {
+				next, err := s.Redial(ctx)
+				if err == nil {
+					t.Cleanup(func() { next.Close() })
+					return next
+				}
+				assert.ErrorIs(t, err, zk.ErrNoServer) // an election is under way
+				assert.NilError(t, ctx.Err())
+				time.Sleep(10 * time.Millisecond)
+			}
+		}
+		dial := func() *zk.Session {
+			t.Helper()
+			s, err := zk.Dial(ctx, zk.Config{Addrs: c.addrs, Timeout: 30 * time.Second})
+			assert.NilError(t, err)
+			t.Cleanup(func() { s.Close() })
+			return s
+		}
+		s, writer := dial(), dial()
+		_, err := s.Create(ctx, "/n", nil, zk.Persistent, zk.ACLOpen)
+		assert.NilError(t, err)
+		_, err = s.Create(ctx, "/eph", nil, zk.Ephemeral, zk.ACLOpen)
+		assert.NilError(t, err)
+		ch := make(chan zk.Event, 1)
+		down := -1
+		for i := range int32(3) {
+			_, st, err := s.Get(ctx, "/n", ch)
+			assert.NilError(t, err)
+			assert.Equal(t, st.Version, i)
+			if down >= 0 {
+				c.revive(down)
+			}
+			down = c.index(s)
+			c.kill(down)
+			await(t, s.Done())
+			assert.ErrorIs(t, s.Err(), zk.ErrConnection)
+			for { // the writer too may have lost its server
+				_, err = writer.Set(ctx, "/n", nil, i)
+				if err == nil || errors.Is(err, zk.ErrVersion) { // the lost one did happen
+					break
+				}
+				assert.ErrorIs(t, err, zk.ErrConnection)
+				writer = redial(writer)
+			}
+			next := redial(s)
+			assert.Equal(t, next.ID(), s.ID())
+			s = next
+			ev := await(t, ch)
+			assert.Equal(t, fmt.Sprint(ev.Type, ev.Path), fmt.Sprint(zk.Changed, "/n"))
+			assert.NilError(t, s.Sync(ctx, "/"))
+			_, st, err = s.Get(ctx, "/eph", nil)
+			assert.NilError(t, err)
+			assert.Equal(t, st.EphemeralOwner, s.ID())
+			assert.Equal(t, len(ch), 0)
+		}
+	})
+}
+
+// A server that stands still is left for another; what it says when it wakes
+// up reaches nobody.
+func TestServerPauses(t *testing.T) {
+	t.Parallel()
+	apache.Need(t)
+	clusters(t, true, func(t *testing.T, c *cluster) {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+		defer cancel()
+		s, err := zk.Dial(ctx, zk.Config{Addrs: c.addrs, Timeout: patience})
+		assert.NilError(t, err)
+		_, err = s.Create(ctx, "/eph", nil, zk.Ephemeral, zk.ACLOpen)
+		assert.NilError(t, err)
+		ch := make(chan zk.Event, 2)
+		_, _, err = s.Get(ctx, "/eph", ch)
+		assert.NilError(t, err)
+		still := c.index(s)
+		c.pause(still)
+		enough, stop := context.WithTimeout(ctx, 100*time.Millisecond)
+		defer stop()
+		_, err = s.Set(enough, "/eph", []byte("1"), 0)
+		wantLost(t, err, context.DeadlineExceeded)
+		conf := s.Detach()
+		conf.Addrs = slices.Delete(slices.Clone(c.addrs), still, still+1)
+		var next *zk.Session
+		for next == nil { // it may have been the leader
+			next, err = zk.Dial(ctx, conf)
+			if err != nil {
+				assert.ErrorIs(t, err, zk.ErrNoServer)
+				assert.NilError(t, ctx.Err())
+				time.Sleep(10 * time.Millisecond)
+			}
+		}
+		defer next.Close()
+		assert.Assert(t, c.index(next) != still)
+		c.resume(still)
+		_, err = next.Set(ctx, "/eph", []byte("2"), zk.AnyVersion)
+		assert.NilError(t, err)
+		ev := await(t, ch)
+		assert.Equal(t, ev.Path, "/eph")
+		for range 20 {
+			_, _, err := next.Get(ctx, "/eph", nil)
+			assert.NilError(t, err)
+		}
+		assert.Equal(t, len(ch), 0)
+		assert.NilError(t, next.Err())
+	})
+}
+
+// Another process takes a session over from its State in JSON, with the
+// watches, and an event that had not been delivered.
+func TestOtherProcess(t *testing.T) {
+	const variable = "ZK_TEST_STATE"
+	if os.Getenv(variable) != "" {
+		child(os.Getenv(variable))
+		return
+	}
+	everywhere(t, func(t *testing.T, e *env) {
+		s := e.session()
+		eph, err := s.Create(e.ctx, e.root+"/eph", nil, zk.Ephemeral, zk.ACLOpen)
+		assert.NilError(t, err)
+		a, b := e.create(s, e.root+"/a", ""), e.create(s, e.root+"/b", "")
+		full := make(chan zk.Event)
+		e.watch(s, a, full)
+		e.watch(s, b, full)
+		e.set(s, a, "x")
+		conf := s.Detach()
+		writer := e.session()
+		e.set(writer, b, "x")
+		text, err := json.Marshal(conf.State)
+		assert.NilError(t, err)
+
+		cmd := exec.CommandContext(e.ctx, os.Args[0], "-test.run=^TestOtherProcess$")
+		cmd.Env = append(os.Environ(), variable+"="+string(text), "ZK_TEST_ADDRS="+strings.Join(e.addrs(), ","), "ZK_TEST_CHROOT="+e.chroot, "ZK_TEST_NODE="+eph)
+		out, err := cmd.StdoutPipe()
+		assert.NilError(t, err)
+		cmd.Stderr = os.Stderr
+		assert.NilError(t, cmd.Start())
+		var lines []string
+		for scan := bufio.NewScanner(out); scan.Scan() && scan.Text() != "over"; {
+			if line, ok := strings.CutPrefix(scan.Text(), "child: "); ok {
+				lines = append(lines, line)
+			}
+		}
+		assert.NilError(t, cmd.Wait())
+		assert.DeepEqual(t, lines, []string{
+			fmt.Sprintf("session %x", uint64(s.ID())), fmt.Sprintf("owner %x", uint64(s.ID())), "changed " + a, "changed " + b, "closed <nil>",
+		})
+		e.fence(writer)
+		found, _, err := writer.Exists(e.ctx, eph, nil)
+		assert.NilError(t, err)
+		assert.Assert(t, !found)
+	})
+}
+
+// child is the other process.
+func child(state string) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conf := zk.Config{Addrs: strings.Split(os.Getenv("ZK_TEST_ADDRS"), ","), Chroot: os.Getenv("ZK_TEST_CHROOT"), Timeout: 20 * time.Second}
+	check := func(err error) {
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "child:", err)
+			os.Exit(1)
+		}
+	}
+	check(json.Unmarshal([]byte(state), &conf.State))
+	ch := make(chan zk.Event, 10)
+	check(conf.Watches.Rebind(func(zk.Watch) chan<- zk.Event { return ch }))
+	s, err := zk.Dial(ctx, conf)
+	check(err)
+	fmt.Printf("child: session %x\n", uint64(s.ID()))
+	_, st, err := s.Get(ctx, os.Getenv("ZK_TEST_NODE"), nil)
+	check(err)
+	fmt.Printf("child: owner %x\n", uint64(st.EphemeralOwner))
+	for range 2 {
+		select {
+		case ev := <-ch:
+			fmt.Printf("child: %v %s\n", ev.Type, ev.Path)
+		case <-ctx.Done():
+		}
+	}
+	fmt.Println("child: closed", s.Close())
+	fmt.Println("over")
+	os.Exit(0)
+}
+
+// The siblings of a chroot that begin like it are not in it.
+func TestChrootSiblings(t *testing.T) {
+	e := private(t, 1)
+	conf, _ := e.config()
+	top := e.dial(conf)
+	for _, path := range []string{"/app", "/app/app", "/apple", "/ap"} {
+		e.create(top, path, "")
+	}
+	mixed, err := zk.Dial(e.ctx, conf)
+	assert.NilError(t, err)
+	for _, path := range []string{"/app/e", "/app/app/e", "/apple/e", "/ap/e", "/application"} {
+		_, err := mixed.Create(e.ctx, path, nil, zk.Ephemeral, zk.ACLOpen)
+		assert.NilError(t, err)
+	}
+	conf = mixed.Config()
+	conf.Chroot = "/app"
+	s := e.dial(conf)
+	for prefix, want := range map[string][]string{"": {"/app/e", "/e"}, "/": {"/app/e", "/e"}, "/a": {"/app/e"}, "/e": {"/e"}, "/app": {"/app/e"}} {
+		got, err := s.Ephemerals(e.ctx, prefix)
+		assert.NilError(t, err)
+		assert.DeepEqual(t, sorted(got), want)
+	}
+	ch := make(chan zk.Event, 20)
+	assert.NilError(t, s.AddWatch(e.ctx, "/", zk.WatchRecursive, ch))
+	changes := func(prefix string) {
+		e.set(top, prefix+"/app", "x")
+		e.set(top, prefix+"/app/e", "x")
+	}
+	for _, path := range []string{"/apple", "/ap", "/apple/e", "/application"} {
+		e.set(top, path, "x")
+	}
+	e.none(s, ch)
+	changes("")
+	changes("/app")
+	e.want(ch, zk.Changed, "/")
+	e.want(ch, zk.Changed, "/e")
+	e.want(ch, zk.Changed, "/app")
+	e.want(ch, zk.Changed, "/app/e")
+	e.none(s, ch)
+	n, err := s.AllChildrenNumber(e.ctx, "/")
+	assert.NilError(t, err)
+	assert.Equal(t, n, 3)
+	assert.Equal(t, fmt.Sprint(s.Config().Watches.List()[0].Path), "/")
+}

@@ -1,0 +1,1161 @@
+package zk_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gotest.tools/v3/assert"
+
+	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/wire"
+)
+
+// Hostile and broken servers: the table of guarantees.md §3, in the handshake,
+// as a reply and between events. Whatever they send, nothing panics, every call
+// ends, the State stays whole, and memory is bounded by what has arrived.
+
+// bytesOf is a record of bytes as they are.
+type bytesOf []byte
+
+func (b bytesOf) Append(dst []byte) []byte { return append(dst, b...) }
+
+// length is the head of a frame that announces n bytes.
+func length(n int) []byte { return binary.BigEndian.AppendUint32(nil, uint32(int32(n))) }
+
+func join(parts ...[]byte) []byte { return slices.Concat(parts...) }
+
+// hostileFrames break the protocol wherever they stand behind the handshake.
+var hostileFrames = map[string][]byte{
+	"length -1":              join(length(-1), make([]byte, 100)),
+	"length MinInt32":        join(length(math.MinInt32), make([]byte, 100)),
+	"length 0":               length(0),
+	"length 1":               join(length(1), []byte{0}),
+	"length 15":              join(length(15), make([]byte, 15)),
+	"an HTTP response":       []byte("HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\n\r\n"),
+	"a TLS alert":            {0x15, 3, 1, 0, 2, 2, 40},
+	"zeros":                  make([]byte, 4096),
+	"ones":                   []byte(strings.Repeat("\xff", 4096)),
+	"xid -3":                 answer(-3, 1, nil),
+	"xid -8":                 answer(-8, 1, nil),
+	"xid -9":                 answer(-9, 1, nil),
+	"xid MinInt32":           answer(math.MinInt32, 1, nil),
+	"xid 0":                  answer(0, 1, nil),
+	"xid of nobody":          answer(77777, 1, wire.GetDataResponse{}),
+	"error with xid of none": refusal(77777, 1, zk.ErrNoNode),
+	"auth refused unasked":   refusal(wire.XidAuth, 0, zk.ErrAuthFailed),
+	"event: no type":         framed(wire.ReplyHeader{Xid: wire.XidNotification}),
+	"event: no path":         framed(wire.ReplyHeader{Xid: wire.XidNotification}, bytesOf(make([]byte, 8))),
+	"event: half a length":   framed(wire.ReplyHeader{Xid: wire.XidNotification}, bytesOf(make([]byte, 10))),
+	"event: path too long":   framed(wire.ReplyHeader{Xid: wire.XidNotification}, bytesOf(join(length(3), length(3), length(10), []byte("/w")))),
+	"event: path of 2 GiB":   framed(wire.ReplyHeader{Xid: wire.XidNotification}, bytesOf(join(length(3), length(3), length(math.MaxInt32), []byte("/w")))),
+	"event: path length -2":  framed(wire.ReplyHeader{Xid: wire.XidNotification}, bytesOf(join(length(3), length(3), length(-2), []byte("/w")))),
+}
+
+// harmlessFrames look odd and change nothing.
+var harmlessFrames = map[string][]byte{
+	"ping unasked":            answer(wire.XidPing, 99, nil),
+	"ping with an error":      refusal(wire.XidPing, 99, zk.ErrSystem),
+	"ping with a body":        answer(wire.XidPing, 99, wire.PathResponse{Path: "/w"}),
+	"auth unasked":            answer(wire.XidAuth, 99, nil),
+	"event: null path":        framed(wire.ReplyHeader{Xid: wire.XidNotification}, bytesOf(join(length(3), length(3), length(-1)))),
+	"event: more behind it":   join(framed(wire.ReplyHeader{Xid: wire.XidNotification}, wire.WatcherEvent{Type: 3, State: 3, Path: "/nobody"}, bytesOf("new fields"))),
+	"event: error in header":  framed(wire.ReplyHeader{Xid: wire.XidNotification, Err: -4}, wire.WatcherEvent{Type: 3, State: 3, Path: "/nobody"}),
+	"event: 1 MB of path":     happened(zk.Changed, "/"+strings.Repeat("x", 1<<20), 5),
+	"event: zxid MaxInt64":    happened(zk.Changed, "/nobody", math.MaxInt64),
+	"event: bytes for a path": happened(zk.Changed, "\xff\xfe\x00", 5),
+}
+
+// TestHostileFrames: each of them between events and ahead of replies that are
+// due. What stands before it counts, what stands behind it does not, the calls
+// are lost, and the next Dial restores everything.
+func TestHostileFrames(t *testing.T) {
+	for name, frame := range hostileFrames {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, r *rig) {
+				conf := r.config()
+				s, l := r.open(conf)
+				before, behind := make(chan zk.Event, 1), make(chan zk.Event, 1)
+				arm(t, s, l, zk.DataWatch, "/before", before)
+				arm(t, s, l, zk.DataWatch, "/behind", behind)
+				answered := get(t, s, bg, "/answered", nil)
+				q := l.next()
+				lost := get(t, s, bg, "/lost", nil)
+				q2 := l.next()
+				batch := start(t, func() error { _, err := s.Batch(bg, zk.GetOp{Path: "/1"}, zk.GetOp{Path: "/2"}); return err })
+				l.next()
+				l.next()
+				l.send(
+					happened(zk.Changed, "/before", -1), fitting(q, 40),
+					frame,
+					happened(zk.Changed, "/behind", -1), fitting(q2, 50),
+				)
+				answered.ok()
+				lost.lost(zk.ErrProtocol)
+				batch.lost(zk.ErrProtocol)
+				<-s.Done()
+				assert.Assert(t, errors.Is(s.Err(), zk.ErrProtocol) && errors.Is(s.Err(), zk.ErrConnection), "%v", s.Err())
+				l.hungUp()
+				assert.Equal(t, told(taken(before)...), "changed /before")
+				assert.Equal(t, len(behind), 0)
+				assert.Equal(t, s.Zxid(), int64(40))
+				get(t, s, bg, "/later", nil).unsent(zk.ErrProtocol)
+
+				d := r.begin(s.Config())
+				l = r.accept()
+				assert.Equal(t, l.greet().LastZxidSeen, int64(40))
+				w := l.restored(41)
+				assert.DeepEqual(t, w.Data, []string{"/behind"})
+				assert.Equal(t, w.RelativeZxid, int64(40))
+				d.session()
+			})
+		})
+	}
+}
+
+// The same frames where a Dial waits for the answer to its SetWatches.
+func TestHostileFramesInDial(t *testing.T) {
+	for name, frame := range hostileFrames {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, r *rig) {
+				s, l := r.open(r.config())
+				ch := make(chan zk.Event, 1)
+				arm(t, s, l, zk.DataWatch, "/w", ch)
+				conf := s.Detach()
+				d := r.begin(conf)
+				l = r.accept()
+				l.greet()
+				q := l.want(wire.OpSetWatches, "")
+				l.send(frame, happened(zk.Changed, "/w", -1), answer(q.Xid, 9, nil))
+				err := d.wait()
+				assert.Assert(t, errors.Is(err, zk.ErrNoServer) && errors.Is(err, zk.ErrProtocol), "%v", err)
+				l.hungUp()
+				assert.Equal(t, len(ch), 0)
+				d = r.begin(conf)
+				l = r.accept()
+				l.greet()
+				assert.DeepEqual(t, l.restored(9).Data, []string{"/w"})
+				d.session()
+			})
+		})
+	}
+}
+
+// Odd frames that newer or confused servers may send without harm.
+func TestHarmlessFrames(t *testing.T) {
+	for name, frame := range harmlessFrames {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, r *rig) {
+				s, l := r.open(r.config())
+				ch := make(chan zk.Event, 1)
+				arm(t, s, l, zk.DataWatch, "/w", ch)
+				u := get(t, s, bg, "/a", nil)
+				q := l.next()
+				l.send(frame, frame, happened(zk.Changed, "/w", -1), fitting(q, 5), frame)
+				u.ok()
+				synctest.Wait()
+				assert.Equal(t, told(taken(ch)...), "changed /w")
+				assert.Equal(t, s.Zxid(), int64(5))
+				assert.NilError(t, s.Err())
+			})
+		})
+	}
+}
+
+// TestHostileReplies: replies to a Get, of every odd kind.
+func TestHostileReplies(t *testing.T) {
+	stat := wire.Stat{Version: 7, DataLength: 4}
+	body := wire.GetDataResponse{Data: []byte("data"), Stat: stat}.Append(nil)
+	for _, c := range []struct {
+		name  string
+		reply func(xid int32) []byte
+		code  zk.Code // what Get returns, and the connection lives
+		fatal error   // or this
+		zxid  int64   // afterwards; 10 was before
+	}{
+		{"in order", func(xid int32) []byte { return answer(xid, 11, bytesOf(body)) }, 0, nil, 11},
+		{"unknown code", func(xid int32) []byte { return refusal(xid, 11, -12345) }, -12345, nil, 11},
+		{"unknown code above 0", func(xid int32) []byte { return refusal(xid, 11, 7) }, 7, nil, 11},
+		{"code MinInt32", func(xid int32) []byte { return refusal(xid, 11, math.MinInt32) }, math.MinInt32, nil, 11},
+		{"throttled", func(xid int32) []byte { return refusal(xid, 11, zk.ErrThrottled) }, zk.ErrThrottled, nil, 11},
+		{"an error with a body", func(xid int32) []byte {
+			return framed(wire.ReplyHeader{Xid: xid, Zxid: 11, Err: -101}, bytesOf(body))
+		}, zk.ErrNoNode, nil, 11},
+		{"an error with garbage", func(xid int32) []byte {
+			return framed(wire.ReplyHeader{Xid: xid, Zxid: 11, Err: -101}, bytesOf("\xff\xff\xff\xff"))
+		}, zk.ErrNoNode, nil, 11},
+		{"more fields", func(xid int32) []byte { return answer(xid, 11, bytesOf(string(body)+"of the future")) }, 0, nil, 11},
+		{"zxid -1", func(xid int32) []byte { return answer(xid, -1, bytesOf(body)) }, 0, nil, 10},
+		{"zxid 0", func(xid int32) []byte { return answer(xid, 0, bytesOf(body)) }, 0, nil, 10},
+		{"zxid before", func(xid int32) []byte { return answer(xid, 9, bytesOf(body)) }, 0, nil, 10},
+		{"zxid MinInt64", func(xid int32) []byte { return answer(xid, math.MinInt64, bytesOf(body)) }, 0, nil, 10},
+		{"zxid MaxInt64", func(xid int32) []byte { return answer(xid, math.MaxInt64, bytesOf(body)) }, 0, nil, math.MaxInt64},
+		{"no body", func(xid int32) []byte { return answer(xid, 11, nil) }, 0, zk.ErrProtocol, 10},
+		{"data longer than the frame", func(xid int32) []byte { return answer(xid, 11, bytesOf(join(length(1000), body[4:]))) }, 0, zk.ErrProtocol, 10},
+		{"data of 2 GiB", func(xid int32) []byte { return answer(xid, 11, bytesOf(join(length(math.MaxInt32), body[4:]))) }, 0, zk.ErrProtocol, 10},
+		{"data of length -2", func(xid int32) []byte { return answer(xid, 11, bytesOf(join(length(-2), body[4:]))) }, 0, zk.ErrProtocol, 10},
+		{"an event's body", func(xid int32) []byte { return answer(xid, 11, wire.WatcherEvent{Type: 3, State: 3, Path: "/a"}) }, 0, zk.ErrProtocol, 10},
+		{"cut in its length", func(xid int32) []byte { return answer(xid, 11, bytesOf(body))[:3] }, 0, io.ErrUnexpectedEOF, 10},
+		{"cut in its header", func(xid int32) []byte { return answer(xid, 11, bytesOf(body))[:15] }, 0, io.ErrUnexpectedEOF, 10},
+		{"cut in its body", func(xid int32) []byte { return answer(xid, 11, bytesOf(body))[:50] }, 0, io.ErrUnexpectedEOF, 10},
+		{"cut before it", func(xid int32) []byte { return nil }, 0, io.EOF, 10},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, r *rig) {
+				s, l := r.open(r.config())
+				ch := make(chan zk.Event, 1)
+				u := get(t, s, bg, "/0", nil)
+				l.send(fitting(l.next(), 10))
+				u.ok()
+				var data []byte
+				u = start(t, func() (err error) { data, _, err = s.Get(bg, "/a", ch); return err })
+				q := l.next()
+				behind := get(t, s, bg, "/b", nil)
+				q2 := l.next()
+				l.send(c.reply(q.Xid))
+				if c.fatal != nil {
+					if c.fatal != zk.ErrProtocol {
+						l.CloseWrite()
+					}
+					u.lost(c.fatal)
+					behind.lost(c.fatal)
+					<-s.Done()
+					assert.Assert(t, errors.Is(s.Err(), zk.ErrConnection) && errors.Is(s.Err(), c.fatal), "%v", s.Err())
+					assert.Equal(t, armedList(s.Config().Watches), "")
+					assert.Equal(t, len(data), 0)
+					l.hungUp()
+				} else {
+					if c.code == 0 {
+						u.ok()
+						assert.Equal(t, string(data), "data")
+						assert.Equal(t, armedList(s.Config().Watches), "data /a")
+					} else {
+						u.refused(c.code)
+						assert.Equal(t, armedList(s.Config().Watches), "")
+					}
+					l.send(fitting(q2, 1))
+					behind.ok()
+				}
+				assert.Equal(t, s.Zxid(), c.zxid)
+			})
+		})
+	}
+}
+
+// A zxid that no server has is believed, and every server refuses it: that is no
+// expiry and no loop, and giving it up is the application's decision.
+func TestHostileZxidFromTheFuture(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		s, l := r.open(r.config())
+		u := get(t, s, bg, "/a", nil)
+		l.send(fitting(l.next(), math.MaxInt64))
+		u.ok()
+		conf := s.Detach()
+		conf.Addrs = []string{"a:1", "b:2", "c:3"}
+		d := r.begin(conf)
+		for range 3 {
+			l = r.accept()
+			assert.Equal(t, l.connect().LastZxidSeen, int64(math.MaxInt64))
+			l.Close()
+		}
+		err := d.wait()
+		assert.Assert(t, errors.Is(err, zk.ErrNoServer) && !errors.Is(err, zk.ErrExpired), "%v", err)
+		conf.Zxid = 0
+		d = r.begin(conf)
+		l = r.accept()
+		assert.Equal(t, l.greet().LastZxidSeen, int64(0))
+		assert.Equal(t, d.session().Zxid(), int64(0))
+	})
+}
+
+// TestHostileBodies: the reply to every kind of request, cut at every byte, and
+// with every count and length in it replaced: the call fails or its result is
+// what is there, and nothing else happens.
+func TestHostileBodies(t *testing.T) {
+	stat := wire.Stat{Version: 1}
+	bodies := map[string]record{
+		"Create":            wire.PathResponse{Path: "/a"},
+		"CreateStat":        wire.Create2Response{Path: "/a", Stat: stat},
+		"Get":               wire.GetDataResponse{Data: []byte("data"), Stat: stat},
+		"Exists":            stat,
+		"Children":          wire.Children2Response{Children: []string{"a", "b/", ""}, Stat: stat},
+		"Set":               stat,
+		"GetACL":            wire.GetACLResponse{ACL: []wire.ACL{{Perms: 31, Scheme: "world", ID: "anyone"}}, Stat: stat},
+		"SetACL":            stat,
+		"Ephemerals":        wire.ChildrenResponse{Children: []string{"/a", "/b"}},
+		"AllChildrenNumber": wire.CountResponse{Count: 7},
+		"WhoAmI":            wire.WhoAmIResponse{Infos: []wire.ClientInfo{{AuthScheme: "ip", User: "127.0.0.1"}}},
+		"GetConfig":         wire.GetDataResponse{Data: []byte("server.1=…"), Stat: stat},
+		"Reconfig":          wire.GetDataResponse{Data: []byte("server.1=…"), Stat: stat},
+		"Multi":             wire.MultiResponse{Results: []wire.MultiResult{{Op: wire.OpDelete}}},
+		"MultiRead":         wire.MultiResponse{Results: []wire.MultiResult{{Op: wire.OpGetData, Data: []byte("data"), Stat: stat}}},
+		"Batch":             wire.GetDataResponse{Data: []byte("data"), Stat: stat},
+	}
+	try := func(t *testing.T, name string, body []byte) (err error) {
+		bubble(t, func(t *testing.T, r *rig) {
+			s, l := r.open(r.config())
+			u := start(t, func() error { return allCalls(s)[name](bg) })
+			q := l.next()
+			l.send(answer(q.Xid, 1, bytesOf(body)))
+			err = u.wait()
+			if err != nil {
+				if name == "Multi" || name == "MultiRead" { // an odd result may be an error, as it may be in truth
+					var op *zk.OpError
+					if errors.As(err, &op) && op.Outcome() == zk.Answered {
+						assert.NilError(t, s.Err())
+						return
+					}
+				}
+				checkOutcome(t, err, zk.Lost, zk.ErrProtocol)
+				<-s.Done()
+				return
+			}
+			assert.NilError(t, s.Err())
+		})
+		return err
+	}
+	for name, rec := range bodies {
+		t.Run(name, func(t *testing.T) {
+			whole := rec.Append(nil)
+			assert.NilError(t, try(t, name, whole))
+			assert.NilError(t, try(t, name, append(slices.Clone(whole), 1, 2, 3)))
+			for n := range whole {
+				if err := try(t, name, whole[:n]); err == nil {
+					t.Errorf("cut at %d of %d, and the call says nothing", n, len(whole))
+				}
+			}
+			// Whatever stands in four bytes of it: no panic, and an end.
+			for at := 0; at+4 <= len(whole); at++ {
+				for _, n := range []int{-1, -2, math.MaxInt32, 255} {
+					try(t, name, join(whole[:at], length(n), whole[at+4:]))
+				}
+			}
+		})
+	}
+}
+
+// The replies to a Multi that no server has reason to send.
+func TestHostileMulti(t *testing.T) {
+	set, check := wire.MultiResult{Op: wire.OpSetData}, wire.MultiResult{Op: wire.OpCheck}
+	whole := wire.MultiResponse{Results: []wire.MultiResult{set, check}}.Append(nil)
+	header := func(op wire.Op, done bool, err int32) []byte {
+		return wire.MultiHeader{Op: op, Done: done, Err: err}.Append(nil)
+	}
+	for _, c := range []struct {
+		name string
+		body []byte
+		want error // of the call; nil: success
+	}{
+		{"as it should be", whole, nil},
+		{"no results", wire.MultiResponse{}.Append(nil), zk.ErrProtocol},
+		{"one result", wire.MultiResponse{Results: []wire.MultiResult{set}}.Append(nil), zk.ErrProtocol},
+		{"three results", wire.MultiResponse{Results: []wire.MultiResult{set, check, check}}.Append(nil), zk.ErrProtocol},
+		{"no end", whole[:len(whole)-9], zk.ErrProtocol},
+		{"half an end", whole[:len(whole)-3], zk.ErrProtocol},
+		{"the wrong type", wire.MultiResponse{Results: []wire.MultiResult{{Op: wire.OpCreate, Path: "/a"}, check}}.Append(nil), zk.ErrProtocol},
+		{"the other's type", wire.MultiResponse{Results: []wire.MultiResult{check, set}}.Append(nil), zk.ErrProtocol},
+		{"an unknown type", join(header(99, false, 0), header(wire.OpError, true, -1)), zk.ErrProtocol},
+		{"an error in the header of a result", join(header(wire.OpSetData, false, -1), wire.Stat{}.Append(nil), header(wire.OpCheck, false, 0), header(wire.OpError, true, -1)), zk.ErrProtocol},
+		{"an error without its number", join(header(wire.OpError, false, -103), header(wire.OpCheck, false, 0), header(wire.OpError, true, -1)), zk.ErrProtocol},
+		{"failed", wire.MultiResponse{Results: []wire.MultiResult{{Op: wire.OpError, Err: -2}, {Op: wire.OpError, Err: -103}}}.Append(nil), zk.ErrVersion},
+		{"failed with a code of the future", wire.MultiResponse{Results: []wire.MultiResult{{Op: wire.OpError, Err: -999}, {Op: wire.OpError, Err: -2}}}.Append(nil), zk.Code(-999)},
+		{"rolled back, nobody knows why", wire.MultiResponse{Results: []wire.MultiResult{{Op: wire.OpError, Err: 0}, {Op: wire.OpError, Err: -2}}}.Append(nil), zk.ErrRuntimeInconsistency},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, r *rig) {
+				s, l := r.open(r.config())
+				var res []zk.Result
+				u := start(t, func() (err error) {
+					res, err = s.Multi(bg, zk.SetOp{Path: "/a"}, zk.CheckOp{Path: "/b"})
+					return err
+				})
+				q := l.want(wire.OpMulti, "")
+				l.send(answer(q.Xid, 1, bytesOf(c.body)))
+				switch {
+				case c.want == nil:
+					u.ok()
+				case c.want == zk.ErrProtocol:
+					u.lost(zk.ErrProtocol)
+					assert.Equal(t, len(res), 0)
+				default:
+					checkOutcome(t, u.wait(), zk.Answered, c.want)
+					assert.Equal(t, len(res), 2)
+					for _, x := range res {
+						assert.Assert(t, x.Err != nil)
+					}
+					assert.NilError(t, s.Err())
+				}
+			})
+		})
+	}
+}
+
+// Names come through as they are, and a null list is an empty one.
+func TestHostileNames(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		s, l := r.open(r.config())
+		for _, names := range [][]string{{"", "/", "a/b", "\xff\xfe", "\x00", "..", strings.Repeat("x", 70_000)}, {}, nil} {
+			var got []string
+			u := start(t, func() (err error) { got, _, err = s.Children(bg, "/a", nil); return err })
+			l.send(answer(l.next().Xid, 1, wire.Children2Response{Children: names}))
+			u.ok()
+			assert.Assert(t, slices.Equal(got, names), "%q", got)
+		}
+		ch := make(chan zk.Event, 1)
+		arm(t, s, l, zk.RecursiveWatch, "/", ch)
+		l.send(happened(zk.Created, "/\xff\xfe\x00", -1))
+		assert.Equal(t, (<-ch).Path, "/\xff\xfe\x00")
+	})
+}
+
+// TestHostileHandshake: what a server may answer to a ConnectRequest. The
+// second address is asked for what is wrong with one server, and not for what is
+// wrong with the session.
+func TestHostileHandshake(t *testing.T) {
+	ok := wire.ConnectResponse{Timeout: 9000, SessionID: rigID, Password: rigPassword, HasReadOnly: true}
+	with := func(f func(r *wire.ConnectResponse)) []byte {
+		r := ok
+		f(&r)
+		return framed(r)
+	}
+	padded := func(r wire.ConnectResponse, n int) []byte {
+		b := r.Append(nil)
+		return framed(bytesOf(append(b, make([]byte, n-len(b))...)))
+	}
+	const fresh, resumed = 1, 2
+	for _, c := range []struct {
+		name   string
+		answer []byte
+		when   int    // fresh, resumed or both
+		want   error  // nil: accepted
+		note   string // in the error
+		cut    bool   // the server hangs up behind it
+		closes bool   // the client sends a closeSession
+	}{
+		{name: "37 bytes", answer: framed(ok), when: fresh | resumed},
+		{name: "36 bytes, without read-only", answer: with(func(r *wire.ConnectResponse) { r.HasReadOnly = false }), when: fresh | resumed},
+		{name: "with fields of the future", answer: framed(ok, bytesOf("of the future")), when: fresh | resumed},
+		{name: "protocol version 1", answer: with(func(r *wire.ConnectResponse) { r.ProtocolVersion = 1 }), when: fresh | resumed},
+		{name: "timeout MaxInt32", answer: with(func(r *wire.ConnectResponse) { r.Timeout = math.MaxInt32 }), when: fresh | resumed},
+		{name: "negative id", answer: with(func(r *wire.ConnectResponse) { r.SessionID = -5 }), when: fresh},
+
+		{name: "EOF", cut: true, want: io.EOF, note: "handshake refused", when: fresh | resumed},
+		{name: "EOF in the length", answer: framed(ok)[:3], cut: true, want: zk.ErrConnection, when: fresh | resumed},
+		{name: "EOF in the body", answer: framed(ok)[:30], cut: true, want: io.ErrUnexpectedEOF, when: fresh | resumed},
+		{name: "length -1", answer: length(-1), want: zk.ErrProtocol, when: fresh | resumed},
+		{name: "length MinInt32", answer: length(math.MinInt32), want: zk.ErrProtocol, when: fresh | resumed},
+		{name: "length MaxInt32", answer: length(math.MaxInt32), want: zk.ErrProtocol, when: fresh | resumed},
+		{name: "length 1 MiB", answer: length(1 << 20), want: zk.ErrProtocol, when: fresh | resumed},
+		{name: "length 0", answer: length(0), want: zk.ErrProtocol, when: fresh | resumed},
+		{name: "1 byte", answer: framed(bytesOf("x")), want: zk.ErrProtocol, when: fresh | resumed},
+		{name: "15 bytes", answer: framed(bytesOf(make([]byte, 15))), want: zk.ErrProtocol, when: fresh | resumed},
+		{name: "17 bytes", answer: framed(bytesOf(make([]byte, 17))), want: zk.ErrProtocol, when: fresh | resumed},
+		{name: "35 bytes", answer: framed(bytesOf(framed(ok)[4:39])), want: zk.ErrProtocol, when: fresh | resumed},
+		{name: "an HTTP response", answer: hostileFrames["an HTTP response"], want: zk.ErrProtocol, when: fresh | resumed},
+		{name: "a TLS alert", answer: hostileFrames["a TLS alert"], want: zk.ErrProtocol, when: fresh | resumed},
+		{name: "a read-only server's error header", answer: refusal(0, 0, zk.ErrNotReadOnly), want: zk.ErrNotReadOnly, when: fresh | resumed},
+		{name: "an unknown error header", answer: refusal(0, 0, -999), want: zk.Code(-999), when: fresh | resumed},
+		{name: "password null", answer: padded(wire.ConnectResponse{Timeout: 9000, SessionID: rigID, HasReadOnly: true}, 37), want: zk.ErrProtocol, when: fresh | resumed},
+		{name: "password of 0 bytes", answer: padded(wire.ConnectResponse{Timeout: 9000, SessionID: rigID, Password: []byte{}}, 37), want: zk.ErrProtocol, when: fresh | resumed},
+		{name: "password of 15 bytes", answer: padded(wire.ConnectResponse{Timeout: 9000, SessionID: rigID, Password: rigPassword[:15]}, 37), want: zk.ErrProtocol, when: fresh | resumed},
+		{name: "password of 17 bytes", answer: with(func(r *wire.ConnectResponse) { r.Password = append(slices.Clone(rigPassword), 'x') }), want: zk.ErrProtocol, when: fresh | resumed},
+		{name: "password of 2 GiB", answer: framed(bytesOf(join(length(0), length(9000), make([]byte, 8), length(math.MaxInt32), make([]byte, 17)))), want: zk.ErrProtocol, when: fresh | resumed},
+		{name: "password of length -2", answer: framed(bytesOf(join(length(0), length(9000), make([]byte, 8), length(-2), make([]byte, 17)))), want: zk.ErrProtocol, when: fresh | resumed},
+		{name: "id 0", answer: with(func(r *wire.ConnectResponse) { r.SessionID = 0 }), want: zk.ErrProtocol, when: fresh | resumed},
+		{name: "timeout 0", answer: with(func(r *wire.ConnectResponse) { r.Timeout = 0; r.SessionID = 0; r.Password = make([]byte, 16) }), want: zk.ErrExpired, when: resumed},
+		{name: "timeout -1", answer: with(func(r *wire.ConnectResponse) { r.Timeout = -1 }), want: zk.ErrExpired, when: resumed},
+		{name: "timeout MinInt32", answer: with(func(r *wire.ConnectResponse) { r.Timeout = math.MinInt32 }), want: zk.ErrExpired, when: resumed},
+		{name: "timeout 0, and behind it a cut", answer: with(func(r *wire.ConnectResponse) { r.Timeout = 0 }), cut: true, want: zk.ErrExpired, when: resumed},
+		{name: "timeout 0 for a new session", answer: with(func(r *wire.ConnectResponse) { r.Timeout = 0 }), want: zk.ErrNoServer, note: "refused", when: fresh},
+		{name: "read-only and timeout 0", answer: with(func(r *wire.ConnectResponse) { r.Timeout = 0; r.SessionID = 0; r.ReadOnly = true }), want: zk.ErrNoServer, note: "read-only", when: fresh | resumed},
+		{name: "read-only", answer: with(func(r *wire.ConnectResponse) { r.ReadOnly = true }), want: zk.ErrNotReadOnly, when: resumed},
+		{name: "read-only, a new session", answer: with(func(r *wire.ConnectResponse) { r.ReadOnly = true }), want: zk.ErrNotReadOnly, closes: true, when: fresh},
+		{name: "another id", answer: with(func(r *wire.ConnectResponse) { r.SessionID = 0x666 }), want: zk.ErrExpired, closes: true, when: resumed},
+	} {
+		for _, when := range []int{fresh, resumed} {
+			if c.when&when == 0 {
+				continue
+			}
+			t.Run(fmt.Sprintf("%s/%s", c.name, map[int]string{fresh: "new", resumed: "resumed"}[when]), func(t *testing.T) {
+				bubble(t, func(t *testing.T, r *rig) {
+					conf := r.config()
+					ch := make(chan zk.Event, 1)
+					if when == resumed {
+						s, l := r.open(conf)
+						arm(t, s, l, zk.DataWatch, "/w", ch)
+						conf = s.Detach()
+					}
+					conf.Addrs = []string{"a:1", "b:2"}
+					d := r.begin(conf)
+					l := r.accept()
+					q := l.connect()
+					assert.Equal(t, q.SessionID != 0, when == resumed)
+					l.quiet() // nothing is written before the answer
+					l.send(c.answer)
+					if c.cut {
+						l.Close()
+					}
+					restored := func(l *line) {
+						if when == resumed {
+							assert.DeepEqual(t, l.restored(1).Data, []string{"/w"})
+						}
+					}
+					switch {
+					case c.want == nil:
+						restored(l)
+						s := d.session()
+						assert.Equal(t, r.connections(), when)
+						if when == resumed {
+							assert.Equal(t, s.ID(), rigID)
+						}
+						return
+					case c.want == zk.ErrExpired:
+						err := d.wait()
+						assert.Assert(t, errors.Is(err, zk.ErrExpired) && !errors.Is(err, zk.ErrNoServer), "%v", err)
+						assert.Equal(t, r.connections(), 2, "another server was asked about an expired session")
+					default:
+						l2 := r.accept() // the other server
+						l2.connect()
+						l2.Close()
+						err := d.wait()
+						assert.Assert(t, errors.Is(err, zk.ErrNoServer) && !errors.Is(err, zk.ErrExpired), "%v", err)
+						assert.Assert(t, errors.Is(err, c.want), "%v", err)
+						assert.Assert(t, strings.Contains(err.Error(), c.note), "%v", err)
+					}
+					if !c.cut {
+						if c.closes {
+							l.want(wire.OpCloseSession, "")
+						}
+						l.hungUp()
+					}
+					// All that was there is there.
+					d = r.begin(conf)
+					l = r.accept()
+					assert.Equal(t, l.greet().SessionID != 0, when == resumed)
+					restored(l)
+					d.session()
+				})
+			})
+		}
+	}
+}
+
+// A handshake in pieces, at every byte, with the first frames right behind it in
+// the same segment.
+func TestHandshakeInPieces(t *testing.T) {
+	for split := 1; split < 41; split++ {
+		bubble(t, func(t *testing.T, r *rig) {
+			s, l := r.open(r.config())
+			ch := make(chan zk.Event, 4)
+			arm(t, s, l, zk.DataWatch, "/w", ch)
+			arm(t, s, l, zk.PersistentWatch, "/p", ch)
+			conf := s.Detach()
+			d := r.begin(conf)
+			l = r.accept()
+			b := welcome(l.connect())
+			l.send(b[:split])
+			time.Sleep(time.Second)
+			l.send(b[split:], happened(zk.Changed, "/w", -1))
+			l.restored(1)
+			d.session()
+			assert.Equal(t, told(taken(ch)...), "gap /p, changed /w")
+		})
+	}
+}
+
+// A handshake that drips a byte a second takes the Dial no longer than its time.
+func TestHandshakeDrips(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		began := time.Now()
+		d := r.begin(r.config())
+		l := r.accept()
+		b := welcome(l.connect())
+		sent := start(t, func() error {
+			for i := range b {
+				if err := l.trySend(b[i : i+1]); err != nil {
+					return err
+				}
+				time.Sleep(time.Second)
+			}
+			return nil
+		})
+		assert.Assert(t, errors.Is(d.wait(), zk.ErrNoServer))
+		assert.Equal(t, time.Since(began), rigTimeout)
+		assert.Assert(t, sent.wait() != nil)
+	})
+}
+
+// A frame above MaxReply: the call that it answers is told, and the connection ends.
+func TestHostileOversize(t *testing.T) {
+	for _, n := range []int{1001, 1 << 20, math.MaxInt32} {
+		bubble(t, func(t *testing.T, r *rig) {
+			conf := r.config()
+			conf.MaxReply = 1000
+			s, l := r.open(conf)
+			exact := get(t, s, bg, "/exact", nil)
+			q := l.next()
+			l.send(answer(q.Xid, 1, wire.GetDataResponse{Data: make([]byte, 1000-16-4-68)}))
+			exact.ok()
+			u := get(t, s, bg, "/a", nil)
+			q = l.next()
+			behind := get(t, s, bg, "/b", nil)
+			l.next()
+			l.send(length(n), wire.ReplyHeader{Xid: q.Xid, Zxid: 7}.Append(nil))
+			u.lost(zk.ErrTooLarge)
+			assert.Assert(t, strings.Contains(u.err.Error(), fmt.Sprint(n)), "%v", u.err)
+			assert.Assert(t, errors.Is(u.err, zk.ErrConnection))
+			behind.lost(zk.ErrConnection)
+			assert.Assert(t, !errors.Is(behind.err, zk.ErrTooLarge), "%v", behind.err)
+			<-s.Done()
+			l.hungUp()
+		})
+	}
+}
+
+// Half-close: what was sent before the end counts.
+func TestHalfClose(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		s, l := r.open(r.config())
+		ch := make(chan zk.Event, 1)
+		arm(t, s, l, zk.DataWatch, "/w", ch)
+		u := get(t, s, bg, "/a", nil)
+		q := l.next()
+		behind := get(t, s, bg, "/b", nil)
+		l.next()
+		l.send(happened(zk.Changed, "/w", -1), fitting(q, 9))
+		l.CloseWrite()
+		u.ok()
+		behind.lost(io.EOF)
+		<-s.Done()
+		assert.Equal(t, told(taken(ch)...), "changed /w")
+		assert.Equal(t, s.Zxid(), int64(9))
+		l.hungUp()
+	})
+}
+
+// allocated returns how many bytes f allocates, on all goroutines.
+func allocated(f func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
+}
+
+// inUse returns the size of the heap without garbage.
+func inUse() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC() // the victims of pools too
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// TestI36_LiesAboutSizes: counts, lengths and frames that claim to be huge cost
+// no more memory than the bytes that came.
+func TestI36_LiesAboutSizes(t *testing.T) {
+	for name, c := range map[string]struct {
+		call string
+		body []byte
+	}{
+		"2^31-1 children":             {"Children", join(length(math.MaxInt32), make([]byte, 100))},
+		"2^29 children":               {"Children", join(length(1<<29), make([]byte, 100))},
+		"as many children as fit":     {"Children", join(length(25), make([]byte, 100))},
+		"2^20 children":               {"Children", join(length(1<<20), make([]byte, 100))},
+		"an ACL of 2^20 entries":      {"GetACL", join(length(1<<20), make([]byte, 100))},
+		"2^20 identities":             {"WhoAmI", join(length(1<<20), make([]byte, 100))},
+		"an ACL of 2^31-1 entries":    {"GetACL", join(length(math.MaxInt32), make([]byte, 100))},
+		"2^31-1 ephemerals":           {"Ephemerals", join(length(math.MaxInt32), make([]byte, 100))},
+		"2^31-1 identities":           {"WhoAmI", join(length(math.MaxInt32), make([]byte, 100))},
+		"data of 2^31-1 bytes":        {"Get", join(length(math.MaxInt32), make([]byte, 100))},
+		"a path of 2^31-1 bytes":      {"Create", join(length(math.MaxInt32), make([]byte, 100))},
+		"a multi's children of 2^31":  {"MultiRead", join(wire.MultiHeader{Op: wire.OpGetChildren}.Append(nil), length(math.MaxInt32), make([]byte, 100))},
+		"a batch's data of 2^31 byte": {"Batch", join(length(math.MaxInt32), make([]byte, 100))},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, r *rig) {
+				s, l := r.open(r.config())
+				u := start(t, func() error { return allCalls(s)[c.call](bg) })
+				q := l.next()
+				if n := allocated(func() {
+					l.send(answer(q.Xid, 1, bytesOf(c.body)))
+					u.wait()
+					synctest.Wait()
+				}); n > 64<<10 {
+					t.Errorf("%d bytes allocated for a frame of %d", n, len(c.body))
+				}
+			})
+		})
+	}
+	t.Run("a frame of 16 MiB of which a little comes", func(t *testing.T) {
+		for _, n := range []int{0, 100, 100_000, 1 << 20} {
+			bubble(t, func(t *testing.T, r *rig) {
+				s, l := r.open(r.config())
+				u := get(t, s, bg, "/a", nil)
+				q := l.next()
+				frame := join(length(zk.DefaultMaxReply), wire.ReplyHeader{Xid: q.Xid}.Append(nil), length(zk.DefaultMaxReply-100), make([]byte, n))
+				if got := allocated(func() {
+					l.send(frame)
+					synctest.Wait()
+				}); got > uint64(8*len(frame)+192<<10) {
+					t.Errorf("%d bytes allocated for %d", got, len(frame))
+				}
+				l.Close()
+				u.lost(io.ErrUnexpectedEOF)
+			})
+		}
+	})
+}
+
+// Memory goes back: after a large reply, after many watches and events, after a
+// third of a million events that nobody waits for.
+func TestI36_MemoryGoesBack(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		s, l := r.open(r.config())
+		u := get(t, s, bg, "/warm", nil)
+		l.send(fitting(l.next(), 1))
+		u.ok()
+		base := inUse()
+		check := func(what string) {
+			t.Helper()
+			time.Sleep(rigTimeout / 2) // a tick
+			l.send(answer(wire.XidPing, 0, nil))
+			synctest.Wait()
+			if more := inUse() - base; more > 512<<10 {
+				t.Errorf("after %s the heap is larger by %d bytes", what, more)
+			}
+		}
+
+		var frames []byte
+		for range 3000 {
+			frames = append(frames, happened(zk.Changed, "/nobody", -1)...)
+		}
+		base = inUse()
+		for range 100 {
+			l.send(frames)
+			synctest.Wait()
+		}
+		assert.Equal(t, s.Stats().Ignored, int64(300_000))
+		assert.NilError(t, s.Err())
+		check("300,000 events")
+		frames = nil
+		base = inUse()
+
+		u = get(t, s, bg, "/a", nil)
+		large := answer(l.next().Xid, 1, wire.GetDataResponse{Data: make([]byte, 8<<20)})
+		for part := range slices.Chunk(large, 64<<10) { // the pipe would keep a buffer for all of it
+			l.send(part)
+			synctest.Wait()
+		}
+		large = nil
+		u.ok()
+		check("a large reply")
+
+		ch := make(chan zk.Event, 5000)
+		base = inUse()
+		var ops []zk.Op
+		for i := range 5000 {
+			ops = append(ops, zk.GetOp{Path: fmt.Sprintf("/%d", i), Watch: ch})
+		}
+		u = start(t, func() error { _, err := s.Batch(bg, ops...); return err })
+		for range ops {
+			l.send(fitting(l.next(), 1))
+		}
+		u.ok()
+		frames = nil
+		for i := range ops {
+			frames = append(frames, happened(zk.Changed, fmt.Sprintf("/%d", i), -1)...)
+		}
+		l.send(frames)
+		synctest.Wait()
+		assert.Equal(t, len(taken(ch)), 5000)
+		frames = nil
+		ops = nil
+		check("5000 watches that fired")
+		runtime.KeepAlive(ch)
+	})
+}
+
+// FuzzSessionScript lets bytes choose what servers do, connection after
+// connection, while an application calls, watches, gives calls up and redials.
+func FuzzSessionScript(f *testing.F) {
+	for _, seed := range []string{
+		"",
+		"\x00rrrrerrrererr",
+		"\x00rreerrx\x00rrrrrerrrx\x00rrr",
+		"\x00rrwwwerrp\x03rr\x04rr\x05rr",
+		"\x00rtttr\x00r\xffrrrrrr",
+		"\x00hrrrehrrrehx\x00hrrhrr",
+		"\x00rrsrrx\x01\x00rrx\x02\x00rrrx",
+		"\x00rnr\x00rornrurr\x00ggg",
+		"\x00rrrrrrrrrrrrrrrrrrrrrrrr\x00eeeeeeeeeerrrrrrreeeeeee",
+		"\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f",
+	} {
+		f.Add([]byte(seed))
+	}
+	for seed := range uint64(60) {
+		f.Add(randomScript(rand.New(rand.NewPCG(seed, 36))))
+	}
+	f.Fuzz(func(t *testing.T, script []byte) {
+		if len(script) > 500 {
+			t.Skip("long enough")
+		}
+		bubble(t, func(t *testing.T, r *rig) { playScript(t, r, script) })
+	})
+}
+
+// randomScript is a script in which much happens before something goes wrong.
+func randomScript(rnd *rand.Rand) []byte {
+	script := []byte{0}
+	for len(script) < 400 {
+		switch n := rnd.IntN(100); {
+		case n < 55:
+			script = append(script, 'r')
+		case n < 85:
+			script = append(script, 'e', byte(rnd.IntN(4*fuzzPaths)))
+		case n < 95:
+			script = append(script, "hhtsnu"[rnd.IntN(6)])
+		case n < 98:
+			script = append(script, 'x', byte(8*rnd.IntN(2)))
+		default:
+			script = append(script, "oczg"[rnd.IntN(4)], 0)
+		}
+	}
+	return script
+}
+
+// fuzzServer is all servers of a fuzz script: one history, and the script.
+type fuzzServer struct {
+	t      *testing.T
+	script []byte
+	zxid   int64
+	live   map[int64]bool // sessions
+	last   int64
+	forged atomic.Bool // raw bytes were sent: they may have said anything
+}
+
+func (f *fuzzServer) op() (byte, bool) {
+	if len(f.script) == 0 {
+		return 0, false
+	}
+	b := f.script[0]
+	f.script = f.script[1:]
+	return b, true
+}
+
+const fuzzPaths = 4
+
+// serve plays one connection. It returns false when the script is at its end.
+func (f *fuzzServer) serve(l *line) bool {
+	defer l.Close()
+	body, err := l.frame()
+	if err != nil {
+		return true
+	}
+	d := wire.NewDecoder(body)
+	var q wire.ConnectRequest
+	q.Decode(&d)
+	how, ok := f.op()
+	if !ok {
+		return false
+	}
+	r := wire.ConnectResponse{Timeout: q.Timeout, SessionID: q.SessionID, Password: rigPassword, HasReadOnly: true}
+	switch how % 16 {
+	case 1:
+		return true
+	case 2:
+		l.trySend(framed(r)[:how%40])
+		return true
+	case 3:
+		r.Timeout = 0
+	case 4:
+		r.SessionID = 0x666
+	case 5:
+		r.ReadOnly = true
+	case 6:
+		l.trySend(refusal(0, 0, zk.ErrNotReadOnly))
+		return true
+	default:
+		if r.SessionID == 0 {
+			f.last++
+			r.SessionID = f.last
+			f.live[f.last] = true
+		} else if !f.live[r.SessionID] {
+			r.Timeout = 0
+		}
+	}
+	if l.trySend(framed(r)) != nil || r.Timeout == 0 {
+		return true
+	}
+
+	queue := make(chan asked, 10_000)
+	go func() {
+		defer close(queue)
+		for {
+			body, err := l.frame()
+			if err != nil || len(body) < 8 {
+				return
+			}
+			queue <- parseAsked(body)
+		}
+	}()
+	var due []asked
+	var held [][]byte
+	hold := false
+	send := func(frame []byte) bool {
+		held = append(held, frame)
+		if hold {
+			return true
+		}
+		err := l.trySend(held...)
+		held = nil
+		return err == nil
+	}
+	reply := func(code zk.Code) []byte {
+		for len(due) == 0 {
+			select {
+			case a, ok := <-queue:
+				if !ok {
+					return nil
+				}
+				due = append(due, a)
+			case <-l.stop:
+				return nil
+			case <-time.After(time.Second):
+				return nil
+			}
+		}
+		a := due[0]
+		due = due[1:]
+		switch {
+		case a.Op == wire.OpPing || a.Op == wire.OpAuth:
+			return refusal(a.Xid, 0, code)
+		case code != 0:
+			return refusal(a.Xid, f.zxid, code)
+		case a.Op == wire.OpGetData: // the zxid of what it shows
+			return answer(a.Xid, f.zxid, wire.GetDataResponse{Data: []byte(a.path), Stat: wire.Stat{Mzxid: f.zxid}})
+		case a.Op == wire.OpCloseSession:
+			delete(f.live, q.SessionID)
+		}
+		return fitting(a, f.zxid)
+	}
+	for {
+		op, ok := f.op()
+		if !ok {
+			return false
+		}
+		alive := true
+		switch op {
+		case 'r':
+			if b := reply(0); b != nil {
+				alive = send(b)
+			}
+		case 'n':
+			if b := reply(zk.ErrNoNode); b != nil {
+				alive = send(b)
+			}
+		case 'u':
+			if b := reply(zk.Code(int32(op) - 1000)); b != nil {
+				alive = send(b)
+			}
+		case 'e', 'w':
+			at, _ := f.op()
+			f.zxid++
+			alive = send(happened(zk.EventType(1+at/fuzzPaths%4), fmt.Sprintf("/%d", at%fuzzPaths), f.zxid))
+		case 'o': // out of order
+			first, second := reply(0), reply(0)
+			alive = send(append(second, first...))
+		case 's':
+			alive = l.pause(time.Duration(op) * 50 * time.Millisecond)
+		case 'h':
+			if hold = !hold; !hold {
+				alive = send(nil)
+			}
+		case 't':
+			if b := reply(0); len(b) > 5 { // in two pieces
+				alive = send(b[:len(b)/2]) && (hold || l.pause(time.Millisecond)) && send(b[len(b)/2:])
+			}
+		case 'c':
+			if b := reply(0); len(b) > 5 { // a body too short for its record
+				b = slices.Clone(b[:len(b)-3])
+				wire.EndFrame(b, 0)
+				alive = send(b)
+			}
+		case 'x':
+			hold = false
+			send(nil)
+			return true
+		case 'z':
+			delete(f.live, q.SessionID)
+			return true
+		default:
+			f.forged.Store(true)
+			n := int(op % 32)
+			n = min(n, len(f.script))
+			alive = send(f.script[:n])
+			f.script = f.script[n:]
+		}
+		if !alive {
+			return true
+		}
+	}
+}
+
+// playScript runs an application against a script, and checks what it sees.
+func playScript(t *testing.T, r *rig, script []byte) {
+	srv := &fuzzServer{t: t, script: script, zxid: 100, live: make(map[int64]bool)}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case l := <-r.arrived:
+				if !srv.serve(l) {
+					r.end()
+					return
+				}
+			case <-r.stop:
+				return
+			}
+		}
+	}()
+	conf := r.config()
+	conf.Addrs = []string{"a:1", "b:2"}
+	conf.MaxInFlight = 3
+	conf.ReadOnly = len(script)%2 == 0
+	if len(script)%3 == 0 {
+		conf.Auth = []zk.Auth{zk.Digest("u", "p")}
+	}
+
+	var mu sync.Mutex
+	persistent := make(chan zk.Event) // read by its own consumer, in order
+	last := int64(0)
+	quit := make(chan struct{})
+	consumer := start(t, func() error {
+		for {
+			select {
+			case ev := <-persistent:
+				if ev.Zxid != 0 && ev.Zxid <= last && !srv.forged.Load() {
+					return fmt.Errorf("event %v behind event %d", ev, last)
+				}
+				last = max(last, ev.Zxid)
+				time.Sleep(time.Microsecond)
+			case <-quit:
+				return nil
+			}
+		}
+	})
+	var shots []chan zk.Event // of one-shot watches
+	work := func(s *zk.Session, i int) error {
+		ctx, cancel := context.WithTimeout(bg, time.Duration(i%5+1)*200*time.Millisecond)
+		defer cancel()
+		path := fmt.Sprintf("/%d", i%fuzzPaths)
+		switch i % 7 {
+		case 0:
+			return s.AddWatch(ctx, path, zk.WatchMode(i%2), persistent)
+		case 1:
+			_, err := s.Batch(ctx, zk.SetOp{Path: path}, zk.ChildrenOp{Path: path}, zk.ExistsOp{Path: path}, zk.GetOp{Path: path})
+			if errors.Is(err, zk.ErrNoNode) {
+				err = nil
+			}
+			return err
+		case 2:
+			return s.RemoveWatch(ctx, path, persistent)
+		case 3:
+			_, err := s.Multi(ctx, zk.CheckOp{Path: path})
+			return err
+		default:
+			ch := make(chan zk.Event, 2)
+			mu.Lock()
+			shots = append(shots, ch)
+			mu.Unlock()
+			data, st, err := s.Get(ctx, path, ch)
+			if err != nil || srv.forged.Load() {
+				return err
+			}
+			if string(data) != path {
+				return fmt.Errorf("Get %s returned the data of %s", path, data)
+			}
+			select {
+			case ev := <-ch:
+				if ev.Zxid <= st.Mzxid && !srv.forged.Load() {
+					return fmt.Errorf("an event of %d for what was read at %d", ev.Zxid, st.Mzxid)
+				}
+			default:
+			}
+			return nil
+		}
+	}
+	for dials := 0; dials < 12; dials++ {
+		s, err := zk.Dial(bg, conf)
+		if errors.Is(err, zk.ErrExpired) {
+			conf = conf.Renew()
+			continue
+		}
+		if err != nil {
+			if !errors.Is(err, zk.ErrNoServer) && !errors.Is(err, zk.ErrAuth) {
+				t.Errorf("Dial: %v", err)
+			}
+			continue
+		}
+		var all []*under
+		for g := range 3 {
+			all = append(all, start(t, func() error {
+				for i := g; ; i++ {
+					err := work(s, i)
+					var op *zk.OpError
+					switch {
+					case err == nil:
+					case !errors.As(err, &op):
+						return err
+					case errors.Is(err, zk.ErrNotSent) && errors.Is(err, zk.ErrLost), op.Outcome() == 0:
+						return fmt.Errorf("two outcomes: %w", err)
+					}
+					select {
+					case <-s.Done():
+						return nil
+					default:
+						time.Sleep(time.Millisecond)
+					}
+				}
+			}))
+		}
+		if dials%4 == 3 {
+			time.Sleep(time.Second)
+			s.Close()
+		}
+		<-s.Done()
+		for _, u := range all {
+			if err := u.wait(); err != nil {
+				t.Error(err)
+			}
+		}
+		if s.Err() == nil {
+			t.Error("done without a reason")
+		}
+		conf = s.Config()
+	}
+	close(quit)
+	if err := consumer.wait(); err != nil {
+		t.Error(err)
+	}
+	for _, ch := range shots {
+		if n := len(ch); n > 1 {
+			t.Errorf("%d events of a one-shot", n)
+		}
+	}
+	r.end()
+	<-ended
+}
