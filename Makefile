@@ -109,15 +109,15 @@ nested: $(STATICCHECK)
 			ZK_TEST_APACHE=1 go test -race -count=1 -timeout=12m ./... ) || exit 1; \
 	done
 
-# All workloads, some ten minutes: a table and a picture in bench/results. BENCHFLAGS='-real HOST:PORT'
-# adds a real server, -only PATTERN picks workloads, -profiles FOLDER adds profiles.
+# All workloads, in less than half an hour: a table and a picture in bench/results. BENCHFLAGS='-real HOST:PORT'
+# takes a real server of your own, -only PATTERN picks workloads, -profiles FOLDER adds profiles.
 bench:
 	cd bench && go run ./cmd/bench $(BENCHFLAGS) && go run ./cmd/plot
 
 # The most telling workloads, within 50 seconds, one line each at the end.
 .PHONY: bench-quick
 bench-quick:
-	@cd bench && go run ./cmd/bench -quick
+	@start=$$(date +%s); cd bench && go run ./cmd/bench -quick -since $$start
 
 clean:
 	rm -rf $(TOOLS)

@@ -676,6 +676,10 @@ func (s *Session) accept(conf *Config, r *wire.ConnectResponse) error {
 		return protocolError("a handshake with session id 0")
 	case len(r.Password) != passwordSize:
 		return protocolError("a handshake with a password of %d bytes", len(r.Password))
+	case conf.ID != 0 && r.SessionID != conf.ID && r.ReadOnly:
+		// It is cut off from those who know ours, and made up one of its own.
+		s.sendClose()
+		return errors.New("a read-only server does not know the session")
 	case conf.ID != 0 && r.SessionID != conf.ID:
 		// A server that has forgotten the session and made up another.
 		s.sendClose()

@@ -3,6 +3,7 @@ package zk_test
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -52,6 +53,7 @@ type simFigures struct {
 	Moves                 int64 // Dials that moved a session, or renewed it
 	Dials                 int64 // connections made
 	Calls, Events, Writes int64
+	Slow                  int64 // Sessions that ended because too much was undelivered
 	Found                 map[string]int
 }
 
@@ -62,14 +64,15 @@ func (f *simFigures) add(s *simulation, found []simFinding) {
 	f.Calls += s.ncalls
 	f.Events += s.nevents
 	f.Writes += s.nwrites
+	f.Slow += s.nslow
 	for _, x := range found {
 		f.Found[x.What]++
 	}
 }
 
 func (f *simFigures) String() string {
-	return fmt.Sprintf("%d seeds, %d with findings, %d migrations by %d connections, %d transactions, %d watches armed, %d events; lost %d, false %d, duplicate %d, reordered %d, late %d",
-		f.Seeds, f.Failed, f.Moves, f.Dials, f.Writes, f.Calls, f.Events, f.Found["lost"], f.Found["false"], f.Found["duplicate"], f.Found["reordered"], f.Found["late"])
+	return fmt.Sprintf("%d seeds, %d with findings, %d migrations by %d connections, %d transactions, %d watches armed, %d events, %d slow consumers; lost %d, false %d, duplicate %d, reordered %d, late %d",
+		f.Seeds, f.Failed, f.Moves, f.Dials, f.Writes, f.Calls, f.Events, f.Slow, f.Found["lost"], f.Found["false"], f.Found["duplicate"], f.Found["reordered"], f.Found["late"])
 }
 
 func TestSimulator(t *testing.T) {
@@ -121,11 +124,23 @@ func runSeed(t *testing.T, seed uint64) *simulation {
 	t.Helper()
 	s := newSimulation(seed)
 	defer zk.ShrinkSetWatches(s.limit)()
-	// Real time, for a client that spins or waits on a mutex.
-	defer time.AfterFunc(2*time.Minute, func() {
+	if s.queue > 0 {
+		s.widen = zk.ShrinkPersistentQueue(s.queue)
+		defer s.widen()
+	}
+	over := make(chan struct{})
+	defer close(over)
+	go func() { // in real time, for a client that spins or waits on a mutex
+		for range 120 { // and not one long wait, for machines that are put to sleep
+			select {
+			case <-time.After(time.Second):
+			case <-over:
+				return
+			}
+		}
 		debug.SetTraceback("all")
 		panic(fmt.Sprintf("seed %d: hangs", seed))
-	}).Stop()
+	}()
 	defer func() {
 		if r := recover(); r != nil {
 			t.Errorf("seed %d: %v", seed, r)
@@ -154,6 +169,8 @@ type simulation struct {
 	chroot  string
 	auths   int
 	moveTo  int // migrations asked for
+	queue   int // undelivered events of persistent watches that end a Session; 0: more than there are
+	narrow  int // bytes that the client can send ahead of the server; 0: all
 
 	ens    *zktest.Ensemble
 	writer *zk.Session
@@ -167,6 +184,7 @@ type simulation struct {
 	clock   atomic.Int64 // ticks with every receive
 	fast    atomic.Bool  // slow consumers slow no more
 	healed  atomic.Bool  // connections break no more
+	widen   func()       // makes the queue as large as it is
 	quit    chan struct{}
 	stop    chan struct{}
 	workers []*simWorker
@@ -180,11 +198,11 @@ type simulation struct {
 	harness  []string
 	finished map[int64]bool // connections whose Dial returned a Session
 
-	moves                    atomic.Int64
-	ncalls, nevents, nwrites int64
-	frames                   []zktest.Frame
-	start                    time.Time
-	trace                    simTrace
+	moves                           atomic.Int64
+	ncalls, nevents, nwrites, nslow int64
+	frames                          []zktest.Frame
+	start                           time.Time
+	trace                           simTrace
 }
 
 func newSimulation(seed uint64) *simulation {
@@ -203,6 +221,12 @@ func newSimulation(seed uint64) *simulation {
 	if r.IntN(4) == 0 {
 		s.chroot = "/app"
 	}
+	if r.IntN(4) == 0 {
+		s.narrow = 50 + r.IntN(500)
+	}
+	if !s.roomy && s.version >= zktest.V36 && r.IntN(6) == 0 {
+		s.queue = 80 + r.IntN(40) // sim-5: Gaps count
+	}
 	for i := range 4 {
 		p := fmt.Sprintf("/node-%d", i)
 		s.roots = append(s.roots, p)
@@ -216,8 +240,8 @@ func newSimulation(seed uint64) *simulation {
 }
 
 func (s *simulation) String() string {
-	return fmt.Sprintf("seed %d: %v, %d members, SetWatches of %d bytes, roomy %v, lagging %v, latency %v, chroot %q, %d credentials",
-		s.seed, s.version, s.members, s.limit, s.roomy, s.lagging, s.latency, s.chroot, s.auths)
+	return fmt.Sprintf("seed %d: %v, %d members, SetWatches of %d bytes, roomy %v, lagging %v, latency %v, chroot %q, %d credentials, queue %d, narrow %d",
+		s.seed, s.version, s.members, s.limit, s.roomy, s.lagging, s.latency, s.chroot, s.auths, s.queue, s.narrow)
 }
 
 func (s *simulation) fault(format string, args ...any) {
@@ -239,6 +263,7 @@ type simConn struct {
 	rng    *rand.Rand
 
 	chop     bool         // reads are short
+	asked    atomic.Bool  // a Read was begun after the one that brought the last bytes
 	returned atomic.Int64 // bytes read
 
 	mu     sync.Mutex
@@ -253,6 +278,7 @@ type simConn struct {
 }
 
 func (c *simConn) Read(p []byte) (int, error) {
+	c.asked.Store(true)
 	if c.sim.latency > 0 && !c.sim.healed.Load() {
 		time.Sleep(time.Duration(c.rng.Int64N(int64(c.sim.latency))))
 	}
@@ -262,12 +288,20 @@ func (c *simConn) Read(p []byte) (int, error) {
 	if c.over() && len(p) > 0 {
 		return c.broken()
 	}
+	if c.sim.queue > 0 { // by the frame, so that the last is known
+		if rest := len(c.head) - c.pos; rest > 0 {
+			p = p[:min(len(p), rest)]
+		} else {
+			p = p[:min(len(p), 4+wire.FrameLen(c.head[:])-c.pos)]
+		}
+	}
 	n, err := c.PipeConn.Read(p)
 	got := n
 	if n = c.pass(p[:n]); n < got && n == 0 {
 		return c.broken()
 	}
 	c.returned.Add(int64(n))
+	c.asked.Store(n == 0)
 	return n, err
 }
 
@@ -386,6 +420,7 @@ func (s *simulation) dial(ctx context.Context, network, addr string) (net.Conn, 
 		return c, nil
 	}
 	c.chop = rng.IntN(4) == 0
+	c.SetCapacity(s.narrow)
 	sent, got := int64(49+60*s.auths+300+rng.IntN(800)), int64(41+20*s.auths+100+rng.IntN(600))
 	switch x := rng.IntN(100); {
 	case x < 35:
@@ -477,8 +512,11 @@ func (s *simulation) run() {
 	if !s.lagging {
 		busy.Go(func() { s.ownWrites(own) })
 	}
+	obs := s.fork()
+	busy.Go(func() { s.observe(obs) })
 	s.drive()
 	s.healed.Store(true)
+	ens.Heal()
 	for i := range s.members {
 		ens.Member(i).Refuse(false)
 		ens.Member(i).Thaw()
@@ -486,6 +524,13 @@ func (s *simulation) run() {
 	close(s.stop)
 	x := s.settle() // ends the calls that wait on a silent connection
 	busy.Wait()
+	if s.queue > 0 {
+		if x, _ = s.current(); x != nil {
+			x.Detach()
+		}
+		s.widen()
+		x = s.settle()
+	}
 	s.drain(x)
 	close(s.quit)
 	consumers.Wait()
@@ -611,6 +656,9 @@ func (s *simulation) held() []int {
 func (s *simulation) consume(i int, r *rand.Rand) {
 	out := &s.out[i]
 	slow := time.Duration(0)
+	if s.queue > 0 {
+		slow = 30 * time.Millisecond
+	}
 	switch r.IntN(4) {
 	case 0:
 		slow = 2 * time.Millisecond
@@ -758,6 +806,30 @@ func (s *simulation) learn(there map[string]bool, root string, err error) {
 		found, _, err := s.writer.Exists(context.Background(), s.chroot+p, nil)
 		if err == nil {
 			there[p] = found
+		}
+	}
+}
+
+// observe looks at the session while it is used, and proves who it is again.
+func (s *simulation) observe(r *rand.Rand) {
+	for !s.stopping() {
+		s.nap(r, 10*time.Millisecond)
+		x, _ := s.current()
+		switch r.IntN(5) {
+		case 0:
+			x.Stats()
+		case 1:
+			x.Config().Watches.List()
+		case 2:
+			if _, err := json.Marshal(x.Config().State); err != nil {
+				s.fault("marshal: %v", err)
+			}
+		case 3:
+			if r.IntN(10) == 0 {
+				ctx, cancel := context.WithTimeout(context.Background(), time.Duration(r.IntN(2000))*time.Microsecond)
+				x.AddAuth(ctx, zk.Digest("carol", "word"))
+				cancel()
+			}
 		}
 	}
 }
@@ -982,8 +1054,22 @@ func (s *simulation) drive() {
 	}
 }
 
-// trouble is what happens to members.
+// trouble is what happens to members, or to a request of the session.
 func (s *simulation) trouble(r *rand.Rand) {
+	if r.IntN(2) == 0 {
+		x, _ := s.current()
+		ops := []wire.Op{wire.OpSetWatches, wire.OpSetWatches2, wire.OpSetWatches2, wire.OpAuth, zktest.OpConnect, wire.OpGetData, wire.OpExists}
+		// No writes: one that is cut off after it was executed is not in the log.
+		rule := zktest.Rule{Session: x.ID(), Op: ops[r.IntN(len(ops))], Skip: r.IntN(3), Do: zktest.CutBefore}
+		switch {
+		case r.IntN(2) == 0:
+			rule.Do = zktest.CutAfter
+		case rule.Op == wire.OpSetWatches || rule.Op == wire.OpSetWatches2:
+			rule.Err, rule.Do = wire.ErrMarshalling, zktest.Pass
+		}
+		s.ens.Fault(rule)
+		return
+	}
 	if s.members == 1 {
 		return
 	}
@@ -1041,6 +1127,7 @@ func (s *simulation) dialOnce(r *rand.Rand, x *zk.Session) {
 
 // settle returns a Session that will last.
 func (s *simulation) settle() *zk.Session {
+	var last error
 	for range 100 {
 		x, _ := s.current()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -1052,13 +1139,14 @@ func (s *simulation) settle() *zk.Session {
 		if err == nil {
 			s.adopt(next)
 		} else {
+			last = err
 			time.Sleep(time.Millisecond)
 		}
 		if x, _ = s.current(); x.Sync(context.Background(), "/") == nil {
 			return x
 		}
 	}
-	panic("no server takes the session any more")
+	panic(fmt.Sprintf("no server takes the session any more: %v", last))
 }
 
 // drain changes every path once more, so that every watch must fire, and waits
@@ -1180,7 +1268,13 @@ func (s *simulation) build() {
 			}
 			ends[f.Conn] += int64(4 + f.Len)
 			e := simEntry{Conn: f.Conn, End: ends[f.Conn], At: at, Zxid: f.Zxid, frame: f}
-			e.Received = e.End <= s.conns[f.Conn-2].returned.Load()
+			c := s.conns[f.Conn-2]
+			read := c.returned.Load()
+			e.Received = e.End <= read
+			if e.Received && f.Op == wire.OpNotification && e.End == read && !c.asked.Load() {
+				e.Received = false // the one too many, which ends the Session
+				s.nslow++
+			}
 			switch {
 			case f.Op == wire.OpNotification:
 				e.Kind, e.Type, e.Path, e.CatchUp = simNote, zk.EventType(f.Event), f.Path, setting[f.Conn]
@@ -1188,8 +1282,10 @@ func (s *simulation) build() {
 				e.Kind = simReply
 				replies[frameKey{f.Conn, f.Xid}] = len(tr.Log)
 				if f.Op == wire.OpSetWatches || f.Op == wire.OpSetWatches2 {
-					e.Sets, e.Restores = true, simRestores(req)
-					lastSet[f.Conn] = len(tr.Log)
+					e.Sets, lastSet[f.Conn] = true, len(tr.Log)
+					if f.Err == 0 {
+						e.Restores = simRestores(req)
+					}
 				}
 			default: // handshake, auth, ping
 				e.Kind, e.Zxid = simReply, 0

@@ -136,7 +136,7 @@ type Watches struct {
 	drained chan struct{} // closed when the stage is empty; nil unless somebody waits
 	flowing bool          // between a ConnectResponse and Done: the outbox moves
 	sender  *sender       // waits for the head of the outbox to be taken; nil if none
-	nqueued int           // persistent deliveries in stage and outbox
+	nqueued int           // deliveries in stage and outbox that are bounded
 	dropped []Watch       // of channels that were found closed, for the reader to report
 
 	// The place in history. While settled, the floor is the zxid.
@@ -242,15 +242,17 @@ func (w *Watches) sentLocked(res sendResult) {
 		return
 	}
 	d := w.outbox.pop()
-	w.uncountLocked(d.kind)
+	w.countLocked(&d, -1)
 	if res == chanClosed {
 		w.dropChannelLocked(d)
 	}
 }
 
-func (w *Watches) uncountLocked(k WatchKind) {
-	if !k.oneShot() {
-		w.nqueued--
+// countLocked counts the deliveries that are bounded by maxPersistentQueue. Gaps
+// are not: there is one per watch at most.
+func (w *Watches) countLocked(d *delivery, n int) {
+	if !d.kind.oneShot() && d.typ != Gap {
+		w.nqueued += n
 	}
 }
 
@@ -264,7 +266,7 @@ func (w *Watches) dropChannelLocked(d delivery) {
 		if q.ch != d.ch {
 			return true
 		}
-		w.uncountLocked(q.kind)
+		w.countLocked(q, -1)
 		return false
 	}
 	w.outbox.filter(keep)
@@ -381,9 +383,7 @@ func (w *Watches) releaseLocked() {
 
 // stageLocked queues a delivery behind all answers so far.
 func (w *Watches) stageLocked(d delivery) {
-	if !d.kind.oneShot() {
-		w.nqueued++
-	}
+	w.countLocked(&d, 1)
 	w.stage.push(staged{delivery: d})
 	w.held.Store(true)
 }
@@ -394,12 +394,8 @@ func (w *Watches) stageLocked(d delivery) {
 func (w *Watches) notify(t EventType, path []byte, zxid int64) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	gaps := 0
-	if w.gap {
-		gaps = w.table.count[PersistentWatch] + w.table.count[RecursiveWatch]
-	}
 	targets, persistent := w.table.targets(t, path)
-	if persistent+gaps > 0 && w.nqueued+persistent+gaps > maxPersistentQueue {
+	if persistent > 0 && w.nqueued+persistent > maxPersistentQueue {
 		return 0, &detailed{kind: ErrSlowConsumer, detail: strconv.Itoa(w.nqueued) + " events of persistent watches are undelivered"}
 	}
 	w.queueGapsLocked()
@@ -785,10 +781,9 @@ func (w *Watches) Rebind(f func(Watch) chan<- Event) error {
 	}
 	for _, e := range u.Events {
 		if ch := chans[key{u.appPath(e.armedJSON), e.Kind, e.Channel}]; ch != nil {
-			w.outbox.push(delivery{typ: e.Type, kind: e.Kind, raw: e.Raw, path: e.Event, at: e.Path, zxid: e.Zxid, ch: ch})
-			if !e.Kind.oneShot() {
-				w.nqueued++
-			}
+			d := delivery{typ: e.Type, kind: e.Kind, raw: e.Raw, path: e.Event, at: e.Path, zxid: e.Zxid, ch: ch}
+			w.countLocked(&d, 1)
+			w.outbox.push(d)
 		}
 	}
 	w.chroot, w.floor, w.gap = u.Chroot, u.Floor, u.Gap

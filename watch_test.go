@@ -298,7 +298,9 @@ func TestKindsOnOnePath(t *testing.T) {
 			arm("recursive-up", e.root)
 			if persistent {
 				arm("persistent", p)
-				arm("recursive", p)
+				if e.version >= zktest.V39 { // before, the one takes the Child events of the other
+					arm("recursive", p)
+				}
 			}
 			arm("get", p)
 			arm("exists", p)

@@ -444,8 +444,8 @@ const (
 // does not tell what changed while such a watch moved to another connection:
 // then the channel gets a Gap before any later event. Nor does it know what was
 // told before: after a move to a server that lags, a change may be told twice.
-// Servers since 3.6.0 know it; before 3.9.0 a WatchRecursive ends a Children watch that is armed on the
-// very same path.
+// Servers since 3.6.0 know it; before 3.9.0 a WatchRecursive takes the Child
+// events of a Children watch or a WatchPersistent on the very same path.
 func (s *Session) AddWatch(ctx context.Context, path string, mode WatchMode, watch chan<- Event) error {
 	c, full, err := s.start("addwatch", path, false)
 	if err != nil {
