@@ -1,0 +1,1190 @@
+package zk_test
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gotest.tools/v3/assert"
+
+	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/sasl"
+	"github.com/seed-9f8420c6/zk/wire"
+	"github.com/seed-9f8420c6/zk/zktest"
+)
+
+// Invariants of guarantees.md §2 D: what a Session does about time, and how it
+// ends.
+
+// tick is how often a Session looks at the clock: what the bounds below may be
+// late by.
+const tick = rigTimeout / 6
+
+// endsBetween waits for a Session's end and checks how long that took.
+func endsBetween(t testing.TB, s *zk.Session, since time.Time, least, most time.Duration) {
+	t.Helper()
+	<-s.Done()
+	if took := time.Since(since); took < least || took > most {
+		t.Errorf("ended after %v, not between %v and %v: %v", took, least, most, s.Err())
+	}
+	assert.Assert(t, errors.Is(s.Err(), zk.ErrConnection), "%v", s.Err())
+}
+
+// TestI31_ReaderNeverBlocks: channels that nobody reads delay their events, and
+// neither replies nor pings.
+func TestI31_ReaderNeverBlocks(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		s, l := r.open(r.config())
+		const n = 2000
+		var ops []zk.Op
+		full := make(chan zk.Event)
+		for i := range n {
+			ops = append(ops, zk.GetOp{Path: fmt.Sprintf("/%d", i), Watch: full})
+		}
+		u := start(t, func() error { _, err := s.Batch(bg, ops...); return err })
+		for range n {
+			l.send(fitting(l.next(), 1))
+		}
+		u.ok()
+		l.serve(func(a asked) [][]byte { return [][]byte{fitting(a, 2)} })
+		for i := range n {
+			for range 10 { // the server says everything ten times
+				l.send(happened(zk.Changed, fmt.Sprintf("/%d", i), -1))
+			}
+			time.Sleep(time.Hour / n)
+			_, _, err := s.Get(bg, "/a", nil)
+			assert.NilError(t, err)
+		}
+		st := s.Stats()
+		assert.Equal(t, st.Queued, n, "the queue is bounded by what was armed")
+		assert.Equal(t, st.Ignored, int64(9*n))
+		time.Sleep(time.Hour)
+		assert.NilError(t, s.Err())
+		for i := range n {
+			assert.Equal(t, told(<-full), fmt.Sprintf("changed /%d", i))
+		}
+	})
+}
+
+// The queue of persistent watches has an end: the event that would be one too
+// many ends the Session and takes no effect, and the next one says that
+// something is missing.
+func TestI31_SlowConsumer(t *testing.T) {
+	const limit = 65536
+	bubble(t, func(t *testing.T, r *rig) {
+		s, l := r.open(r.config())
+		full, quick, one := make(chan zk.Event), make(chan zk.Event, 1), make(chan zk.Event, 1)
+		arm(t, s, l, zk.DataWatch, "/p", one)
+		arm(t, s, l, zk.PersistentWatch, "/p", full)
+		arm(t, s, l, zk.DataWatch, "/other", quick)
+		for i := range limit / 256 {
+			var frames [][]byte
+			for j := range 256 {
+				frames = append(frames, happened(zk.Child, "/p", int64(i*256+j+1)))
+			}
+			l.send(frames...)
+		}
+		u := start(t, func() error { _, err := s.Set(bg, "/set", nil, -1); return err })
+		l.send(happened(zk.Changed, "/other", -1), fitting(l.next(), 7))
+		u.ok()
+		assert.NilError(t, s.Err())
+		assert.Equal(t, s.Stats().Queued, limit+1)
+		assert.Equal(t, armedList(s.Config().Watches), "data /p", "the queued kinds count as fired")
+
+		l.send(happened(zk.Deleted, "/p", limit+1), happened(zk.Changed, "/other", -1))
+		<-s.Done()
+		assert.Assert(t, errors.Is(s.Err(), zk.ErrSlowConsumer) && errors.Is(s.Err(), zk.ErrConnection), "%v", s.Err())
+		assert.Assert(t, strings.Contains(fmt.Sprint(s.Config().Watches.List()), "{/p data "), "the one-shot was disarmed by the event that was refused")
+		assert.Equal(t, len(one), 0)
+		assert.Equal(t, s.Config().Watches.Undelivered(), limit+1)
+
+		d := r.begin(s.Config())
+		l = r.accept()
+		l.greet()
+		a := l.next()
+		w := a.watches(t)
+		assert.DeepEqual(t, w.Data, []string{"/p"})
+		assert.DeepEqual(t, w.Persistent, []string{"/p"})
+		for i := range limit {
+			assert.Equal(t, (<-full).Zxid, int64(i+1))
+		}
+		l.send(happened(zk.Deleted, "/p", -1), answer(a.Xid, 9, nil))
+		assert.Equal(t, told(<-quick), "changed /other")
+		assert.Equal(t, told(<-full), "gap /p")
+		assert.Equal(t, told(<-full), "deleted /p")
+		assert.Equal(t, told(<-one), "deleted /p")
+		d.session()
+	})
+}
+
+// TestI32_SilentPeer: a server that says nothing any more is noticed when two
+// thirds of the granted timeout have passed since its last byte, and not before.
+func TestI32_SilentPeer(t *testing.T) {
+	t.Run("from the handshake on", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			s, l := r.open(r.config())
+			began := time.Now()
+			u := get(t, s, bg, "/a", nil)
+			endsBetween(t, s, began, rigTimeout*2/3, rigTimeout*2/3)
+			u.lost(zk.ErrConnection)
+			for {
+				if _, err := l.frame(); err != nil {
+					assert.Equal(t, err, io.EOF)
+					break
+				}
+			}
+		})
+	})
+	t.Run("the granted timeout counts", func(t *testing.T) {
+		for _, granted := range []time.Duration{6 * time.Millisecond, 600 * time.Millisecond, 4 * time.Second, time.Hour} {
+			bubble(t, func(t *testing.T, r *rig) {
+				conf := r.config()
+				conf.Timeout = 30 * time.Second
+				for range 2 { // what is granted changes nothing in what is asked for
+					d := r.begin(conf)
+					l := r.accept()
+					q := l.connect()
+					assert.Equal(t, q.Timeout, int32(30_000))
+					l.send(framed(wire.ConnectResponse{Timeout: int32(granted.Milliseconds()), SessionID: rigID, Password: rigPassword}))
+					s, began := d.session(), time.Now()
+					assert.Equal(t, s.Timeout(), granted)
+					endsBetween(t, s, began, granted*2/3, granted*2/3+granted/6)
+					conf = s.Config()
+					assert.Equal(t, conf.Timeout, 30*time.Second)
+				}
+			})
+		}
+	})
+	t.Run("after some life", func(t *testing.T) {
+		for n := range 40 { // the last byte, at different moments
+			bubble(t, func(t *testing.T, r *rig) {
+				s, l := r.open(r.config())
+				last := time.Duration(n) * 777 * time.Millisecond
+				end := time.Now().Add(last)
+				for time.Until(end) > 0 {
+					time.Sleep(min(time.Second, time.Until(end)))
+					l.send(happened(zk.Changed, "/nobody", -1))
+				}
+				endsBetween(t, s, end, rigTimeout*2/3, rigTimeout*2/3+tick)
+			})
+		}
+	})
+	t.Run("a part of a frame is life", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			s, l := r.open(r.config())
+			frame := happened(zk.Changed, "/nobody", -1)
+			l.send(frame[:3])
+			time.Sleep(rigTimeout*2/3 - time.Second)
+			l.send(frame[3:7])
+			endsBetween(t, s, time.Now(), rigTimeout*2/3-tick, rigTimeout*2/3+tick) // the whole frame has its own bound
+		})
+	})
+}
+
+// A server that answers pings and no requests is alive: only their contexts
+// bound the calls. One that answers requests and no pings is alive too.
+func TestI32_HalfDead(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		s, l := r.open(r.config())
+		go func() {
+			for {
+				body, err := l.frame()
+				if err != nil {
+					return
+				}
+				if parseAsked(body).Op == wire.OpPing {
+					l.trySend(answer(wire.XidPing, 0, nil))
+				}
+			}
+		}()
+		ctx, cancel := context.WithTimeout(bg, time.Hour)
+		defer cancel()
+		began := time.Now()
+		get(t, s, ctx, "/a", nil).lost(context.DeadlineExceeded)
+		assert.Equal(t, time.Since(began), time.Hour)
+		assert.NilError(t, s.Err())
+	})
+	bubble(t, func(t *testing.T, r *rig) {
+		s, l := r.open(r.config())
+		go func() {
+			for {
+				body, err := l.frame()
+				if err != nil {
+					return
+				}
+				if a := parseAsked(body); a.Op != wire.OpPing {
+					l.trySend(fitting(a, 1))
+				}
+			}
+		}()
+		for range 200 {
+			time.Sleep(rigTimeout / 2)
+			_, _, err := s.Get(bg, "/a", nil)
+			assert.NilError(t, err)
+		}
+	})
+}
+
+// TestI32_Pings: one when nothing was written for a third of the timeout, at
+// that moment; none while requests go out; some frame always, however full the
+// pipeline is.
+func TestI32_Pings(t *testing.T) {
+	t.Run("idle", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			began := time.Now()
+			s, l := r.open(r.config())
+			for i := 1; i <= 300; i++ {
+				body, err := l.frame()
+				assert.NilError(t, err)
+				a := parseAsked(body)
+				assert.Equal(t, a.Op, wire.OpPing)
+				assert.Equal(t, a.Xid, wire.XidPing)
+				assert.Equal(t, time.Since(began), time.Duration(i)*rigTimeout/3)
+				l.send(answer(wire.XidPing, 0, nil))
+			}
+			assert.Equal(t, s.Stats().Pings, int64(300))
+			assert.NilError(t, s.Err())
+		})
+	})
+	t.Run("after a request", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			s, l := r.open(r.config())
+			for i := range 30 {
+				time.Sleep(time.Duration(i) * 100 * time.Millisecond)
+				u := get(t, s, bg, "/a", nil)
+				l.send(fitting(l.next(), 1))
+				u.ok()
+				began := time.Now()
+				body, err := l.frame()
+				assert.NilError(t, err)
+				assert.Equal(t, parseAsked(body).Op, wire.OpPing)
+				assert.Equal(t, time.Since(began), rigTimeout/3)
+				l.send(answer(wire.XidPing, 0, nil))
+			}
+		})
+	})
+	t.Run("requests are enough", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			s, l := r.open(r.config())
+			l.serve(func(a asked) [][]byte { return [][]byte{fitting(a, 1)} })
+			for range 100 {
+				time.Sleep(rigTimeout/3 - time.Millisecond)
+				_, _, err := s.Get(bg, "/a", nil)
+				assert.NilError(t, err)
+			}
+			assert.Equal(t, s.Stats().Pings, int64(0))
+		})
+	})
+	t.Run("full pipeline", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			conf := r.config()
+			conf.MaxInFlight = 64
+			s, l := r.open(conf)
+			const late = rigTimeout * 6 / 10 // of every answer
+			last := time.Now()
+			var gap time.Duration
+			frames := 0
+			type due struct {
+				asked
+				at time.Time
+			}
+			queue := make(chan due, 1000)
+			go func() {
+				defer close(queue)
+				for {
+					body, err := l.frame()
+					if err != nil {
+						return
+					}
+					gap = max(gap, time.Since(last))
+					last = time.Now()
+					frames++
+					queue <- due{parseAsked(body), last.Add(late)}
+				}
+			}()
+			go func() {
+				for a := range queue {
+					if !l.pause(time.Until(a.at)) {
+						return
+					}
+					if a.Op == wire.OpPing {
+						l.trySend(answer(wire.XidPing, 0, nil))
+					} else {
+						l.trySend(fitting(a.asked, 1))
+					}
+				}
+			}()
+			end := time.Now().Add(time.Hour)
+			var all []*under
+			for range 100 {
+				all = append(all, start(t, func() error {
+					for time.Until(end) > 0 {
+						if _, _, err := s.Get(bg, "/a", nil); err != nil {
+							return err
+						}
+					}
+					return nil
+				}))
+			}
+			for _, u := range all {
+				u.ok()
+			}
+			synctest.Wait()
+			assert.Assert(t, gap <= rigTimeout/3, "nothing was written for %v", gap)
+			assert.Assert(t, frames > 1000)
+			assert.NilError(t, s.Err())
+		})
+	})
+}
+
+// TestI32_SlowFrames: a frame may take the timeout and its size at 16 KiB/s, in
+// either direction, and no longer.
+func TestI32_SlowFrames(t *testing.T) {
+	bound := func(size int) time.Duration { return rigTimeout + time.Duration(size)*time.Second/(16<<10) }
+	// drip sends a frame at so many bytes a second.
+	drip := func(l *line, frame []byte, rate int) error {
+		for at := 0; at < len(frame); {
+			n := min(max(rate/10, 1), len(frame)-at)
+			if err := l.trySend(frame[at : at+n]); err != nil {
+				return err
+			}
+			at += n
+			time.Sleep(time.Duration(n) * time.Second / time.Duration(rate))
+		}
+		return nil
+	}
+	for _, c := range []struct {
+		name       string
+		size, rate int
+		survives   bool
+	}{
+		{"1 MB at 64 KiB/s", 1 << 20, 64 << 10, true},
+		{"1 MB at 16 KiB/s", 1 << 20, 16 << 10, true},
+		{"4 MB at 16 KiB/s", 4 << 20, 16 << 10, true},
+		{"1 MB at 8 KiB/s", 1 << 20, 8 << 10, false},
+		{"100 bytes, one a second", 100, 1, false},
+		{"1000 bytes, one a second", 1000, 1, false},
+		{"20 bytes, two a second", 20, 2, true},
+	} {
+		t.Run("reply of "+c.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, r *rig) {
+				s, l := r.open(r.config())
+				u := get(t, s, bg, "/a", nil)
+				q := l.want(wire.OpGetData, "/a")
+				frame := refusal(q.Xid, 1, zk.ErrNoNode)
+				if c.size > len(frame) {
+					frame = answer(q.Xid, 1, wire.GetDataResponse{Data: make([]byte, max(0, c.size-92))})
+				}
+				go func() { // what else comes is no concern of this test
+					for {
+						if _, err := l.frame(); err != nil {
+							return
+						}
+					}
+				}()
+				began := time.Now()
+				dripped := start(t, func() error { return drip(l, frame, c.rate) })
+				if c.survives {
+					dripped.ok()
+					if c.size > 20 {
+						u.ok()
+					} else {
+						u.refused(zk.ErrNoNode)
+					}
+					assert.NilError(t, s.Err())
+					return
+				}
+				u.lost(zk.ErrConnection)
+				endsBetween(t, s, began, bound(len(frame)), bound(len(frame))+tick)
+				assert.Assert(t, dripped.wait() != nil)
+			})
+		})
+	}
+	t.Run("many frames, each in time", func(t *testing.T) {
+		bubble(t, func(t *testing.T, r *rig) {
+			s, l := r.open(r.config())
+			frame := happened(zk.Changed, "/nobody", -1)
+			for range 20 { // each takes 9 of 12 seconds, and none begins late
+				assert.NilError(t, drip(l, frame, len(frame)/9))
+			}
+			assert.NilError(t, s.Err())
+			assert.Equal(t, s.Stats().Ignored, int64(20))
+		})
+	})
+	for _, c := range []struct {
+		name     string
+		rate     int // at which the peer takes bytes; 0: not at all
+		survives bool
+	}{
+		{"64 KiB/s", 64 << 10, true},
+		{"8 KiB/s", 8 << 10, false},
+		{"nothing", 0, false},
+	} {
+		t.Run("a peer that takes "+c.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, r *rig) {
+				conf := r.config()
+				conf.MaxRequest = 2 << 20
+				s, l := r.open(conf)
+				r.lastClient.SetCapacity(4 << 10)
+				l.chatter(time.Second)
+				const size = 1 << 20
+				began := time.Now()
+				u := start(t, func() error { _, err := s.Set(bg, "/a", make([]byte, size), -1); return err })
+				var rest []byte
+				if c.rate > 0 {
+					go func() {
+						chunk := make([]byte, c.rate/10)
+						for {
+							n, err := l.Read(chunk)
+							if err != nil {
+								return
+							}
+							rest = append(rest, chunk[:n]...)
+							if len(rest) >= 4 && len(rest) >= 4+wire.FrameLen(rest) {
+								l.trySend(fitting(parseAsked(rest[4:4+wire.FrameLen(rest)]), 1))
+								return
+							}
+							if !l.pause(time.Second / 10) {
+								return
+							}
+						}
+					}()
+				}
+				if c.survives {
+					u.ok()
+					assert.NilError(t, s.Err())
+					s.Detach()
+					return
+				}
+				u.lost(zk.ErrConnection)
+				endsBetween(t, s, began, bound(size), bound(size)+2*tick)
+			})
+		})
+	}
+}
+
+// saslStub is a mechanism that sends one token and takes any answer.
+type saslStub struct{}
+
+func (saslStub) Start(context.Context, string) (sasl.Exchange, []byte, error) {
+	return saslStub{}, []byte("token"), nil
+}
+
+func (saslStub) Next([]byte) ([]byte, bool, error) { return nil, true, nil }
+
+// stalls are the stages of a Dial that moves a session, and how a server gets
+// there. DNS has a test of its own.
+var stalls = []struct {
+	name string
+	conf func(c *zk.Config)
+	play func(l *line) // up to the stall; nil: there is no connection
+	most time.Duration // that it takes without a deadline
+}{
+	{"TCP", func(c *zk.Config) {
+		c.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { <-ctx.Done(); return nil, ctx.Err() }
+	}, nil, rigTimeout},
+	{"TLS", func(c *zk.Config) { c.TLS = new(tls.Config) }, func(l *line) {}, rigTimeout},
+	{"handshake", nil, func(l *line) { l.connect() }, rigTimeout},
+	{"within the handshake", nil, func(l *line) { l.send(welcome(l.connect())[:20]) }, rigTimeout},
+	{"SASL", func(c *zk.Config) { c.SASL = saslStub{} }, func(l *line) { l.greet(); l.want(wire.OpSASL, "") }, rigTimeout * 2 / 3},
+	{"auth", nil, func(l *line) { l.greet(); l.want(wire.OpAuth, "") }, rigTimeout * 2 / 3},
+	{"watches", nil, func(l *line) {
+		l.greet()
+		l.want(wire.OpAuth, "")
+		l.send(answer(wire.XidAuth, 0, nil))
+		l.want(wire.OpSetWatches, "")
+	}, rigTimeout * 2 / 3},
+}
+
+// stallable is a Session with a credential, a watch and a queued event, that has ended.
+func stallable(t *testing.T, r *rig, full chan zk.Event) zk.Config {
+	t.Helper()
+	conf := r.config()
+	conf.Auth = []zk.Auth{zk.Digest("u", "p")}
+	d := r.begin(conf)
+	l := r.accept()
+	l.greet()
+	l.want(wire.OpAuth, "")
+	l.send(answer(wire.XidAuth, 0, nil))
+	s := d.session()
+	arm(t, s, l, zk.DataWatch, "/queued", full)
+	arm(t, s, l, zk.DataWatch, "/armed", full)
+	l.send(happened(zk.Changed, "/queued", -1))
+	synctest.Wait()
+	return s.Detach()
+}
+
+// TestI32_DialStalls: a Dial whose server stops answering, at every stage, ends
+// when its context does, or else in bounded time, and leaves everything as it was.
+func TestI32_DialStalls(t *testing.T) {
+	for _, c := range stalls {
+		for _, how := range []string{"deadline", "cancel", "nothing"} {
+			t.Run(c.name+"/"+how, func(t *testing.T) {
+				bubble(t, func(t *testing.T, r *rig) {
+					full := make(chan zk.Event)
+					whole := stallable(t, r, full)
+					conf := whole
+					if c.conf != nil {
+						c.conf(&conf)
+					}
+					ctx, cancel := context.WithCancel(bg)
+					want, took := context.Canceled, time.Second
+					switch how {
+					case "deadline":
+						ctx, cancel = context.WithTimeout(bg, 2*time.Second)
+						want, took = context.DeadlineExceeded, 2*time.Second
+					case "cancel":
+						time.AfterFunc(time.Second, cancel)
+					case "nothing":
+						want, took = nil, c.most
+					}
+					defer cancel()
+					began := time.Now()
+					d := r.beginContext(ctx, conf)
+					var l *line
+					if c.play != nil {
+						l = r.accept()
+						c.play(l)
+					}
+					err := d.wait()
+					if t2 := time.Since(began); t2 != took && (how != "nothing" || took == rigTimeout || t2 < took || t2 > took+tick) {
+						t.Errorf("returned after %v, not %v", t2, took)
+					}
+					assert.Assert(t, d.s == nil)
+					assert.Assert(t, errors.Is(err, zk.ErrNoServer) && !errors.Is(err, zk.ErrExpired), "%v", err)
+					if want != nil {
+						assert.Assert(t, errors.Is(err, want), "%v", err)
+					}
+					if l != nil {
+						_, err := io.Copy(io.Discard, l)
+						assert.NilError(t, err) // it was closed
+					}
+
+					// The State is whole.
+					assert.Equal(t, whole.Watches.Undelivered(), 1)
+					assert.Equal(t, armedList(whole.Watches), "data /armed")
+					d = r.begin(whole)
+					l = r.accept()
+					assert.Equal(t, l.greet().SessionID, rigID)
+					l.want(wire.OpAuth, "")
+					l.send(answer(wire.XidAuth, 0, nil))
+					assert.DeepEqual(t, l.restored(1).Data, []string{"/armed"})
+					d.session()
+					assert.Equal(t, told(<-full), "changed /queued")
+				})
+			})
+		}
+	}
+}
+
+// Without a deadline the time for connecting is shared among the addresses that
+// are left, and a context that ends leaves none of them a turn.
+func TestI32_DialSharesItsTime(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		conf := r.config()
+		conf.Addrs = []string{"a:1", "b:2", "c:3"}
+		began := time.Now()
+		d := r.begin(conf)
+		for i := range 3 {
+			l := r.accept()
+			assert.Equal(t, time.Since(began), time.Duration(i)*rigTimeout/3)
+			l.connect()
+		}
+		err := d.wait()
+		assert.Equal(t, time.Since(began), rigTimeout)
+		assert.Assert(t, errors.Is(err, zk.ErrNoServer))
+		for _, addr := range conf.Addrs {
+			assert.Assert(t, strings.Contains(err.Error(), addr), "%v", err)
+		}
+
+		// One that refuses at once leaves its share to the others.
+		began = time.Now()
+		d = r.begin(conf)
+		r.accept().Close()
+		for i := range 2 {
+			l := r.accept()
+			assert.Equal(t, time.Since(began), time.Duration(i)*rigTimeout/2)
+			l.connect()
+		}
+		assert.Assert(t, errors.Is(d.wait(), zk.ErrNoServer))
+		assert.Equal(t, time.Since(began), rigTimeout)
+
+		ctx, cancel := context.WithTimeout(bg, time.Second)
+		defer cancel()
+		before := r.connections()
+		d = r.beginContext(ctx, conf)
+		for range 3 {
+			r.accept().connect()
+		}
+		assert.Assert(t, errors.Is(d.wait(), context.DeadlineExceeded))
+		assert.Equal(t, r.connections(), before+3)
+	})
+}
+
+// A resolver that says nothing.
+func TestI32_DialStallsInDNS(t *testing.T) {
+	old := net.DefaultResolver
+	defer func() { net.DefaultResolver = old }()
+	asked := make(chan struct{}, 100)
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		client, _ := zktest.Pipe()
+		asked <- struct{}{}
+		return client, nil
+	}}
+	ctx, cancel := context.WithCancel(bg)
+	d := (&rig{t: t}).beginContext(ctx, zk.Config{Addrs: []string{"zk.invalid.example:2181"}})
+	<-asked
+	cancel()
+	began := time.Now()
+	err := d.wait()
+	if took := time.Since(began); took > 2500*time.Millisecond { // a resolver tries for 5 s, and again
+		t.Errorf("the lookup was left after %v", took)
+	}
+	assert.Assert(t, errors.Is(err, zk.ErrNoServer) && errors.Is(err, context.Canceled), "%v", err)
+}
+
+// TestI32_ExpiresAt: the send time of the last request that was answered, and
+// three quarters of the granted timeout.
+func TestI32_ExpiresAt(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		d := r.begin(r.config())
+		sent := time.Now() // of the ConnectRequest
+		l := r.accept()
+		q := l.connect()
+		time.Sleep(2 * time.Second)
+		q.Timeout = 8000
+		l.send(welcome(q))
+		s := d.session()
+		check := func(sent time.Time) {
+			t.Helper()
+			synctest.Wait()
+			assert.Equal(t, s.ExpiresAt(), sent.Add(6*time.Second))
+		}
+		check(sent)
+
+		time.Sleep(time.Second)
+		first := time.Now()
+		u1 := get(t, s, bg, "/1", nil)
+		q1 := l.next()
+		time.Sleep(time.Second)
+		second := time.Now()
+		u2 := get(t, s, bg, "/2", nil)
+		q2 := l.next()
+		check(sent) // nothing is answered
+		l.send(happened(zk.Changed, "/nobody", -1))
+		check(sent) // nor is an event an answer
+		time.Sleep(time.Second)
+		third := time.Now()
+		u3 := get(t, s, bg, "/3", nil)
+		q3 := l.next()
+		l.send(fitting(q1, 1))
+		u1.ok()
+		check(first)
+		l.send(refusal(q2.Xid, 1, zk.ErrNoNode)) // any answer
+		u2.refused(zk.ErrNoNode)
+		check(second)
+		l.send(fitting(q3, 1))
+		u3.ok()
+		check(third)
+
+		// A ping's answer.
+		body, err := l.frame()
+		assert.NilError(t, err)
+		assert.Equal(t, parseAsked(body).Op, wire.OpPing)
+		ping := time.Now()
+		time.Sleep(time.Second)
+		check(third)
+		l.send(answer(wire.XidPing, 0, nil))
+		check(ping)
+		l.send(answer(wire.XidPing, 0, nil)) // nobody asked
+		check(ping)
+
+		// A call that was given up has its answer all the same.
+		ctx, cancel := context.WithTimeout(bg, time.Millisecond)
+		defer cancel()
+		sent = time.Now()
+		u := get(t, s, ctx, "/gone", nil)
+		q4 := l.next()
+		u.lost(context.DeadlineExceeded)
+		l.send(fitting(q4, 1))
+		check(sent)
+		l.Close()
+		<-s.Done()
+		check(sent)
+	})
+}
+
+// TestI32_NoWallClock: the clock may be set to any time. No source of the client
+// looks at it but through time.Now and differences, which are monotonic.
+func TestI32_NoWallClock(t *testing.T) {
+	fset := token.NewFileSet()
+	for _, name := range rootFiles {
+		src, err := os.ReadFile(name)
+		if os.IsNotExist(err) {
+			continue
+		}
+		assert.NilError(t, err)
+		f, err := parser.ParseFile(fset, name, src, 0)
+		assert.NilError(t, err)
+		ast.Inspect(f, func(n ast.Node) bool {
+			sel, ok := n.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			switch sel.Sel.Name {
+			case "Unix", "UnixMilli", "UnixMicro", "UnixNano", "Date", "UTC", "Local", "In", "Truncate", "Weekday", "Clock", "AppendFormat":
+				t.Errorf("%s: %s looks at the wall clock", fset.Position(sel.Pos()), sel.Sel.Name)
+			}
+			return true
+		})
+	}
+	r := newRig(t)
+	s, l := r.open(r.config())
+	assert.Assert(t, strings.Contains(s.ExpiresAt().String(), " m=+"), "no monotonic reading: %v", s.ExpiresAt())
+	l.Close()
+	<-s.Done()
+}
+
+// closer starts a Close.
+func closer(t testing.TB, s *zk.Session) *under { return start(t, s.Close) }
+
+// TestI33_Close: closeSession goes behind all that was written, and Close returns
+// when it is answered.
+func TestI33_Close(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		s, l := r.open(r.config())
+		var sets []*under
+		for i := range 5 {
+			sets = append(sets, start(t, func() error { _, err := s.Set(bg, fmt.Sprintf("/%d", i), nil, -1); return err }))
+			synctest.Wait()
+		}
+		first, second := closer(t, s), closer(t, s)
+		synctest.Wait()
+		start(t, func() error { _, err := s.Set(bg, "/late", nil, -1); return err }).unsent(zk.ErrClosed)
+		var frames [][]byte
+		for i := range 5 {
+			frames = append(frames, fitting(l.want(wire.OpSetData, fmt.Sprintf("/%d", i)), 1))
+		}
+		q := l.want(wire.OpCloseSession, "")
+		assert.Equal(t, len(q.body), 0)
+		l.quiet()
+		l.send(frames...)
+		for _, u := range sets {
+			u.ok()
+		}
+		synctest.Wait()
+		assert.Assert(t, !first.returned() && !second.returned())
+		l.send(answer(q.Xid, 9, nil), happened(zk.Changed, "/a", -1), []byte("garbage"))
+		first.ok()
+		second.ok()
+		l.hungUp()
+		assert.NilError(t, s.Close())
+		<-s.Done()
+		assert.Assert(t, errors.Is(s.Err(), zk.ErrClosed) && !errors.Is(s.Err(), zk.ErrConnection), "%v", s.Err())
+		assert.Equal(t, r.connections(), 1)
+
+		// The identity is no more, and nobody needs a server to know.
+		err := r.begin(s.Config()).wait()
+		assert.Assert(t, errors.Is(err, zk.ErrExpired), "%v", err)
+		_, err = s.Redial(bg)
+		assert.Assert(t, errors.Is(err, zk.ErrClosed), "%v", err)
+		_, err = s.Renew(bg)
+		assert.Assert(t, errors.Is(err, zk.ErrClosed), "%v", err)
+		assert.Equal(t, r.connections(), 1)
+	})
+}
+
+// Close on every kind of Session and connection, and what it says.
+func TestI33_CloseEverywhere(t *testing.T) {
+	expires := func(t *testing.T, err error) {
+		t.Helper()
+		assert.Assert(t, err != nil && strings.Contains(err.Error(), "expires by itself"), "%v", err)
+	}
+	for _, c := range []struct {
+		name string
+		play func(t *testing.T, r *rig, s *zk.Session, l *line)
+	}{
+		{"silent server", func(t *testing.T, r *rig, s *zk.Session, l *line) {
+			l.chatter(time.Second) // alive, and that is all
+			u := get(t, s, bg, "/a", nil)
+			began := time.Now()
+			cl := closer(t, s)
+			err := cl.wait()
+			assert.Equal(t, time.Since(began), rigTimeout*2/3)
+			checkOutcome(t, err, zk.Lost, zk.ErrConnection)
+			expires(t, err)
+			u.lost(zk.ErrConnection)
+			<-s.Done()
+		}},
+		{"hangs up", func(t *testing.T, r *rig, s *zk.Session, l *line) {
+			u := get(t, s, bg, "/a", nil)
+			l.next()
+			cl := closer(t, s)
+			l.want(wire.OpCloseSession, "")
+			l.Close()
+			checkOutcome(t, cl.wait(), zk.Lost, zk.ErrConnection)
+			expires(t, cl.err)
+			u.lost(zk.ErrConnection)
+			assert.Equal(t, s.Close(), cl.err)
+		}},
+		{"refuses", func(t *testing.T, r *rig, s *zk.Session, l *line) {
+			cl := closer(t, s)
+			l.send(refusal(l.want(wire.OpCloseSession, "").Xid, 1, zk.ErrThrottled))
+			cl.refused(zk.ErrThrottled)
+			expires(t, cl.err)
+			<-s.Done()
+			l.hungUp()
+		}},
+		{"lost before", func(t *testing.T, r *rig, s *zk.Session, l *line) {
+			l.Close()
+			<-s.Done()
+			checkOutcome(t, s.Close(), zk.NotSent, zk.ErrConnection)
+			expires(t, s.Close())
+		}},
+		{"detached before", func(t *testing.T, r *rig, s *zk.Session, l *line) {
+			conf := s.Detach()
+			checkOutcome(t, s.Close(), zk.NotSent, zk.ErrClosed)
+			expires(t, s.Close())
+			l.hungUp()
+			_, l = r.open(conf) // the session lives
+			l.quiet()
+		}},
+		{"redialed before", func(t *testing.T, r *rig, s *zk.Session, l *line) {
+			s2, l2 := r.open(s.Config())
+			checkOutcome(t, s.Close(), zk.NotSent, zk.ErrMoved)
+			l.hungUp()
+			l2.quiet()
+			assert.NilError(t, s2.Err())
+		}},
+		{"redialed meanwhile", func(t *testing.T, r *rig, s *zk.Session, l *line) {
+			cl := closer(t, s)
+			l.want(wire.OpCloseSession, "")
+			d := r.begin(s.Config())
+			r.accept().greet()
+			checkOutcome(t, cl.wait(), zk.Lost, zk.ErrMoved)
+			d.session()
+		}},
+		{"a Write that blocks", func(t *testing.T, r *rig, s *zk.Session, l *line) {
+			r.lastClient.SetCapacity(1)
+			u := start(t, func() error { _, err := s.Set(bg, "/a", make([]byte, 1000), -1); return err })
+			synctest.Wait()
+			l.chatter(time.Second)
+			began := time.Now()
+			cl := closer(t, s)
+			checkOutcome(t, cl.wait(), zk.NotSent, zk.ErrConnection)
+			assert.Equal(t, time.Since(began), rigTimeout*2/3)
+			u.lost(zk.ErrConnection)
+		}},
+		{"full channels", func(t *testing.T, r *rig, s *zk.Session, l *line) {
+			full, room := make(chan zk.Event), make(chan zk.Event, 1)
+			arm(t, s, l, zk.DataWatch, "/room", room)
+			arm(t, s, l, zk.DataWatch, "/full", full)
+			arm(t, s, l, zk.DataWatch, "/behind", room)
+			cl := closer(t, s)
+			q := l.want(wire.OpCloseSession, "")
+			l.send(happened(zk.Changed, "/room", -1), happened(zk.Changed, "/full", -1), happened(zk.Changed, "/behind", -1), answer(q.Xid, 1, nil))
+			cl.ok()
+			assert.Equal(t, told(taken(room)...), "changed /room")
+			synctest.Wait()
+			assert.Equal(t, told(taken(full)...)+told(taken(room)...), "")
+			assert.Equal(t, s.Config().Watches.Undelivered(), 2)
+			// A new session gets them.
+			d := r.begin(s.Config().Renew())
+			r.accept().greet()
+			assert.Equal(t, told(<-full), "changed /full")
+			assert.Equal(t, told(<-room), "changed /behind")
+			d.session()
+		}},
+		{"from a consumer", func(t *testing.T, r *rig, s *zk.Session, l *line) {
+			ch := make(chan zk.Event)
+			arm(t, s, l, zk.DataWatch, "/a", ch)
+			consumer := start(t, func() error { <-ch; return s.Close() })
+			l.send(happened(zk.Changed, "/a", -1))
+			l.send(answer(l.want(wire.OpCloseSession, "").Xid, 1, nil))
+			consumer.ok()
+		}},
+		{"of nothing", func(t *testing.T, r *rig, s *zk.Session, l *line) {
+			var zero zk.Session
+			var null *zk.Session
+			checkOutcome(t, zero.Close(), zk.NotSent, zk.ErrClosed)
+			checkOutcome(t, null.Close(), zk.NotSent, zk.ErrClosed)
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, r *rig) {
+				s, l := r.open(r.config())
+				c.play(t, r, s, l)
+			})
+		})
+	}
+}
+
+// Many of everything at once: one closeSession, behind the last write that was
+// accepted, and everybody ends.
+func TestI33_ConcurrentClose(t *testing.T) {
+	for range 50 {
+		bubble(t, func(t *testing.T, r *rig) {
+			s, l := r.open(r.config())
+			var ops []wire.Op
+			l.serve(func(a asked) [][]byte {
+				ops = append(ops, a.Op)
+				return [][]byte{fitting(a, 1)}
+			})
+			var sets, closes []*under
+			for range 50 {
+				sets = append(sets, start(t, func() error { _, err := s.Set(bg, "/a", nil, -1); return err }))
+				closes = append(closes, closer(t, s))
+			}
+			for _, u := range closes {
+				u.ok()
+			}
+			answered := 0
+			for _, u := range sets {
+				if u.wait() == nil {
+					answered++
+				} else {
+					u.unsent(zk.ErrClosed)
+				}
+			}
+			synctest.Wait()
+			assert.Equal(t, len(ops), answered+1)
+			assert.Equal(t, ops[answered], wire.OpCloseSession)
+		})
+	}
+}
+
+// After the end nothing is left: a thousand Sessions, closed, lost, detached,
+// moved and never made, and no goroutine or connection of them.
+func TestI33_NothingLeft(t *testing.T) {
+	runtime.GC()
+	before := runtime.NumGoroutine()
+	var open atomic.Int64
+	bubble(t, func(t *testing.T, r *rig) {
+		r.lay = func(c net.Conn) net.Conn { open.Add(1); return &countedConn{Conn: c, open: &open} }
+		for i := range 1000 {
+			conf := r.config()
+			full := make(chan zk.Event)
+			switch i % 5 {
+			case 0:
+				s, l := r.open(conf)
+				arm(t, s, l, zk.DataWatch, "/a", full)
+				l.send(happened(zk.Changed, "/a", -1))
+				cl := closer(t, s)
+				l.send(answer(l.want(wire.OpCloseSession, "").Xid, 1, nil))
+				cl.ok()
+			case 1:
+				s, l := r.open(conf)
+				arm(t, s, l, zk.DataWatch, "/a", full)
+				l.send(happened(zk.Changed, "/a", -1))
+				l.Close()
+				<-s.Done()
+			case 2:
+				s, _ := r.open(conf)
+				s.Detach()
+			case 3:
+				s, _ := r.open(conf)
+				s2, _ := r.open(s.Config())
+				s2.Detach()
+			case 4:
+				ctx, cancel := context.WithTimeout(bg, time.Millisecond)
+				d := r.beginContext(ctx, conf)
+				l := r.accept()
+				if i%2 == 0 {
+					l.send([]byte("HTTP/1.1 400 Bad Request\r\n"))
+				}
+				assert.Assert(t, d.wait() != nil)
+				cancel()
+			}
+			synctest.Wait()
+			assert.Equal(t, open.Load(), int64(0), "round %d", i)
+		}
+	}) // a goroutine that is left fails here
+	for range 1000 {
+		if runtime.NumGoroutine() <= before {
+			return
+		}
+		runtime.Gosched()
+	}
+	t.Errorf("%d goroutines, before there were %d", runtime.NumGoroutine(), before)
+}
+
+type countedConn struct {
+	net.Conn
+	once sync.Once
+	open *atomic.Int64
+}
+
+func (c *countedConn) Close() error {
+	c.once.Do(func() { c.open.Add(-1) })
+	return c.Conn.Close()
+}
+
+// TestI34_EventsStandStill: from Done until the next Dial has its
+// ConnectResponse nothing is delivered, then all of it, oldest first.
+func TestI34_EventsStandStill(t *testing.T) {
+	ends := map[string]func(t *testing.T, r *rig, s *zk.Session, l *line){
+		"lost":     func(t *testing.T, r *rig, s *zk.Session, l *line) { l.Close() },
+		"detached": func(t *testing.T, r *rig, s *zk.Session, l *line) { s.Detach() },
+		"protocol": func(t *testing.T, r *rig, s *zk.Session, l *line) { l.send([]byte{0, 0, 0, 1, 0}) },
+		"silent":   func(t *testing.T, r *rig, s *zk.Session, l *line) {},
+		"moved in vain": func(t *testing.T, r *rig, s *zk.Session, l *line) {
+			d := r.begin(s.Config())
+			r.accept().Close()
+			assert.Assert(t, d.wait() != nil)
+		},
+	}
+	for name, end := range ends {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, r *rig) {
+				s, l := r.open(r.config())
+				a, b, c := make(chan zk.Event), make(chan zk.Event, 1), make(chan zk.Event, 1)
+				arm(t, s, l, zk.DataWatch, "/room", c)
+				arm(t, s, l, zk.DataWatch, "/1", a)
+				arm(t, s, l, zk.DataWatch, "/2", b)
+				arm(t, s, l, zk.DataWatch, "/3", a)
+				arm(t, s, l, zk.DataWatch, "/later", b)
+				l.send(happened(zk.Changed, "/room", -1), happened(zk.Changed, "/1", -1), happened(zk.Changed, "/2", -1), happened(zk.Changed, "/3", -1))
+				synctest.Wait()
+				end(t, r, s, l)
+				<-s.Done()
+				assert.Equal(t, told(taken(c)...), "changed /room")
+				assert.Equal(t, s.Config().Watches.Undelivered(), 3)
+
+				// A receiver that is there, and one that comes.
+				var got []zk.Event
+				go func() {
+					for ev := range a {
+						got = append(got, ev)
+					}
+				}()
+				time.Sleep(time.Hour)
+				synctest.Wait()
+				assert.Equal(t, told(got...), "")
+				assert.Equal(t, len(b), 0)
+
+				d := r.begin(s.Config())
+				l = r.accept()
+				q := l.connect()
+				time.Sleep(time.Second)
+				synctest.Wait()
+				assert.Equal(t, told(got...)+told(taken(b)...), "", "delivered before the ConnectResponse")
+				l.send(welcome(q))
+				x := l.next()
+				assert.DeepEqual(t, x.watches(t).Data, []string{"/later"})
+				synctest.Wait()
+				assert.Equal(t, told(got...), "changed /1, changed /3")
+				assert.Equal(t, told(taken(b)...), "changed /2")
+				l.send(happened(zk.Deleted, "/later", -1), answer(x.Xid, 1, nil))
+				d.session()
+				assert.Equal(t, told(taken(b)...), "deleted /later")
+				close(a) // only the application closes a channel
+			})
+		})
+	}
+}
+
+// What was read before the link ends and has room is in its channel before Done.
+func TestI34_InChannelBeforeDone(t *testing.T) {
+	r := newRig(t)
+	for i := range 300 {
+		s, l := r.open(r.config())
+		var chans []chan zk.Event
+		var ops []zk.Op
+		for j := range 10 {
+			ch := make(chan zk.Event, 1)
+			chans = append(chans, ch)
+			ops = append(ops, zk.GetOp{Path: fmt.Sprintf("/%d", j), Watch: ch})
+		}
+		u := start(t, func() error { _, err := s.Batch(bg, ops...); return err })
+		var frames [][]byte
+		for range ops {
+			frames = append(frames, fitting(l.next(), 1))
+		}
+		for j := range ops {
+			frames = append(frames, happened(zk.Changed, fmt.Sprintf("/%d", j), -1))
+		}
+		l.send(frames...)
+		l.Close()
+		<-s.Done()
+		for j, ch := range chans {
+			assert.Equal(t, len(ch), 1, "round %d, event %d", i, j)
+		}
+		u.ok()
+	}
+}
+
+// No channel is ever closed by the library, and a dead Session does no I/O.
+func TestI34_DeadSession(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		s, l := r.open(r.config())
+		ch := make(chan zk.Event)
+		for _, k := range kinds {
+			arm(t, s, l, k, "/"+k.String(), ch)
+		}
+		l.Close()
+		<-s.Done()
+		select {
+		case ev, ok := <-ch:
+			t.Fatalf("%v, %t", ev, ok)
+		default:
+		}
+		for name, f := range allCalls(s) {
+			err := f(bg)
+			checkOutcome(t, err, zk.NotSent, zk.ErrConnection)
+			assert.Assert(t, errors.Is(err, s.Err()), "%s: %v", name, err)
+		}
+		assert.Equal(t, s.Config().Watches.Len(), len(kinds))
+		assert.Equal(t, r.connections(), 1)
+	})
+}
+
+// allCalls are the methods that make a request, each with a path that it may have.
+func allCalls(s *zk.Session) map[string]func(ctx context.Context) error {
+	return map[string]func(ctx context.Context) error{
+		"Create": func(ctx context.Context) error {
+			_, err := s.Create(ctx, "/a", nil, zk.Persistent, zk.ACLOpen)
+			return err
+		},
+		"CreateStat": func(ctx context.Context) error {
+			_, _, err := s.CreateStat(ctx, "/a", nil, zk.Persistent, zk.ACLOpen)
+			return err
+		},
+		"Get":      func(ctx context.Context) error { _, _, err := s.Get(ctx, "/a", nil); return err },
+		"Exists":   func(ctx context.Context) error { _, _, err := s.Exists(ctx, "/a", nil); return err },
+		"Children": func(ctx context.Context) error { _, _, err := s.Children(ctx, "/a", nil); return err },
+		"Set":      func(ctx context.Context) error { _, err := s.Set(ctx, "/a", nil, -1); return err },
+		"Delete":   func(ctx context.Context) error { return s.Delete(ctx, "/a", -1) },
+		"Sync":     func(ctx context.Context) error { return s.Sync(ctx, "/a") },
+		"GetACL":   func(ctx context.Context) error { _, _, err := s.GetACL(ctx, "/a"); return err },
+		"SetACL":   func(ctx context.Context) error { _, err := s.SetACL(ctx, "/a", zk.ACLOpen, -1); return err },
+		"AddAuth":  func(ctx context.Context) error { return s.AddAuth(ctx, zk.Digest("u", "p")) },
+		"AddWatch": func(ctx context.Context) error {
+			return s.AddWatch(ctx, "/new", zk.WatchPersistent, make(chan zk.Event))
+		},
+		"Ephemerals":        func(ctx context.Context) error { _, err := s.Ephemerals(ctx, "/"); return err },
+		"AllChildrenNumber": func(ctx context.Context) error { _, err := s.AllChildrenNumber(ctx, "/a"); return err },
+		"WhoAmI":            func(ctx context.Context) error { _, err := s.WhoAmI(ctx); return err },
+		"GetConfig":         func(ctx context.Context) error { _, _, err := s.GetConfig(ctx, nil); return err },
+		"Reconfig": func(ctx context.Context) error {
+			_, _, err := s.Reconfig(ctx, zk.Reconfig{Leave: []string{"1"}})
+			return err
+		},
+		"Multi":     func(ctx context.Context) error { _, err := s.Multi(ctx, zk.DeleteOp{Path: "/a"}); return err },
+		"MultiRead": func(ctx context.Context) error { _, err := s.MultiRead(ctx, zk.GetOp{Path: "/a"}); return err },
+		"Batch":     func(ctx context.Context) error { _, err := s.Batch(ctx, zk.GetOp{Path: "/a"}); return err },
+	}
+}
