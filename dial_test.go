@@ -212,6 +212,12 @@ func TestResolve(t *testing.T) {
 	for _, ip := range []string{"127.0.0.2", "127.0.0.3"} {
 		assert.ErrorContains(t, err, ip)
 	}
+	orders := make(map[bool]int)
+	for range 60 { // in no order, too
+		_, err = zk.Dial(e.ctx, conf)
+		orders[strings.Index(err.Error(), "127.0.0.2") < strings.Index(err.Error(), "127.0.0.3")]++
+	}
+	assert.Equal(t, len(orders), 2)
 	s, err := zk.Dial(e.ctx, zk.Config{Addrs: []string{"missing.test", "zk.test:" + port}})
 	assert.Assert(t, s == nil)
 	var name *net.DNSError
@@ -642,6 +648,9 @@ func TestReadOnly(t *testing.T) {
 	ch := make(chan zk.Event, 1)
 	e.watch(s, path, ch)
 	global := s.Config()
+	gone := e.session().Detach()
+	gone.ReadOnly = true
+	e.sim.Expire(gone.ID)
 	e.sim.Member(0).SetReadOnly(true)
 	await(t, s.Done())
 
@@ -667,6 +676,11 @@ func TestReadOnly(t *testing.T) {
 	// The session of before is not expired, only nobody here knows it.
 	global.ReadOnly = true
 	_, err = zk.Dial(e.ctx, global)
+	assert.ErrorIs(t, err, zk.ErrNoServer)
+	assert.Assert(t, !errors.Is(err, zk.ErrExpired))
+
+	// Nor is one that has expired, for all that a server knows that is cut off.
+	_, err = zk.Dial(e.ctx, gone)
 	assert.ErrorIs(t, err, zk.ErrNoServer)
 	assert.Assert(t, !errors.Is(err, zk.ErrExpired))
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -435,6 +436,46 @@ func TestI14_FenceIsPrefix(t *testing.T) {
 	}
 }
 
+// While a caller that was answered has not left its wait, the old Session is not
+// over: a Dial waits for that, up to its context, before it connects.
+func TestI14_DialWaitsForTheFence(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		gate := &gatedConn{stuck: true}
+		t.Cleanup(gate.open)
+		r.lay = func(c net.Conn) net.Conn { gate.Conn = c; return gate }
+		s, l := r.open(r.config())
+		r.lay = nil
+		ch := make(chan zk.Event, 1)
+		arm(t, s, l, zk.DataWatch, "/w", ch)
+		gate.shut()
+		u := get(t, s, bg, "/a", nil)
+		q := l.want(wire.OpGetData, "/a")
+		l.send(fitting(q, 7), happened(zk.Changed, "/w", -1), happened(zk.Changed, "/w", -1))
+		synctest.Wait()
+
+		ctx, cancel := context.WithTimeout(bg, time.Second)
+		defer cancel()
+		began := time.Now()
+		err := r.beginContext(ctx, s.Config()).wait()
+		assert.Assert(t, errors.Is(err, context.DeadlineExceeded) && errors.Is(err, zk.ErrNoServer), "%v", err)
+		assert.Equal(t, time.Since(began), time.Second)
+		d := r.begin(s.Config())
+		synctest.Wait()
+		assert.Equal(t, r.connections(), 1, "connected before the old Session was over")
+		assert.Equal(t, len(ch), 0)
+		select {
+		case <-s.Done():
+			t.Error("done, and a caller has not left its wait")
+		default:
+		}
+		gate.open()
+		assert.Equal(t, r.accept().greet().LastZxidSeen, int64(7))
+		u.ok() // it was answered
+		assert.Equal(t, len(ch), 1)
+		d.session()
+	})
+}
+
 // A flood of frames from the old server while the session moves, over real
 // goroutines: what was armed and not fired is restored, and nothing else.
 func TestI14_FenceUnderFlood(t *testing.T) {
@@ -725,6 +766,40 @@ func TestI18_Chunks(t *testing.T) {
 			assert.DeepEqual(t, got, want)
 			assert.Assert(t, frames < 12, "%d frames", frames)
 			assert.Equal(t, newer > 0, persistent)
+		})
+	}
+}
+
+// Frames are filled, and never beyond the limit, whatever it is.
+func TestI18_FramesAreFull(t *testing.T) {
+	for limit := 60; limit < 120; limit++ {
+		bubble(t, func(t *testing.T, r *rig) {
+			t.Cleanup(zk.ShrinkSetWatches(limit))
+			s, l := r.open(r.config())
+			ch := make(chan zk.Event, 1)
+			var ops []zk.Op
+			for i := range 50 {
+				ops = append(ops, zk.GetOp{Path: fmt.Sprintf("/%02d", i), Watch: ch})
+			}
+			u := start(t, func() error { _, err := s.Batch(bg, ops...); return err })
+			for range ops {
+				l.send(fitting(l.next(), 1))
+			}
+			u.ok()
+			d := r.begin(s.Detach())
+			l = r.accept()
+			l.greet()
+			for left := 50; left > 0; {
+				body, err := l.frame()
+				assert.NilError(t, err)
+				a := parseAsked(body)
+				n := len(a.watches(t).Data)
+				fit := (limit - 32) / 7 // head, zxid and three counts; a path of three bytes
+				assert.Equal(t, n, min(left, fit), "of %d bytes", limit)
+				left -= n
+				l.send(answer(a.Xid, 1, nil))
+			}
+			d.session()
 		})
 	}
 }
@@ -1182,7 +1257,7 @@ func TestI25_ReadOnly(t *testing.T) {
 		conf = s.Detach()
 		assert.Equal(t, conf.ID, int64(0))
 		assert.Equal(t, len(conf.Password), 0)
-		s, l, q, w := r.move(conf, 21)
+		s, _, q, w := r.move(conf, 21)
 		assert.Equal(t, q.SessionID, int64(0))
 		assert.Equal(t, q.LastZxidSeen, int64(20))
 		assert.Equal(t, w.RelativeZxid, int64(20))
@@ -1376,6 +1451,10 @@ func TestI35_Chroot(t *testing.T) {
 		l.send(answer(l.want(wire.OpCreate, "/app/a/x-").Xid, 1, wire.PathResponse{Path: "/app/a/x-0000000007"}))
 		u.ok()
 		assert.Equal(t, made, "/a/x-0000000007")
+		u = start(t, func() (err error) { made, err = s.Create(bg, "/a", nil, zk.Persistent, zk.ACLOpen); return err })
+		l.send(answer(l.next().Xid, 1, wire.PathResponse{Path: "/apple"})) // not below the chroot: left as it is
+		u.ok()
+		assert.Equal(t, made, "/apple")
 		var res []zk.Result
 		u = start(t, func() (err error) {
 			res, err = s.Multi(bg, zk.CreateOp{Path: "/m", ACL: zk.ACLOpen}, zk.CheckOp{Path: "/"})

@@ -524,8 +524,9 @@ func onProcs(t *testing.T, f func(t *testing.T)) {
 // when it opens. What it writes goes out at once all the same.
 type gatedConn struct {
 	net.Conn
-	mu   sync.Mutex
-	gate chan struct{} // nil: open
+	stuck bool // Close does not open it, as it must: the test does
+	mu    sync.Mutex
+	gate  chan struct{} // nil: open
 }
 
 func (c *gatedConn) shut() {
@@ -556,6 +557,8 @@ func (c *gatedConn) Write(b []byte) (int, error) {
 
 // Close must unblock Write.
 func (c *gatedConn) Close() error {
-	c.open()
+	if !c.stuck {
+		c.open()
+	}
 	return c.Conn.Close()
 }

@@ -275,6 +275,36 @@ func TestOldSnapshot(t *testing.T) {
 	e.ready(ch, zk.Changed, path)
 }
 
+// The place in history goes along in JSON too, and Zxid zero gives it up.
+func TestZxidOfState(t *testing.T) {
+	e := private(t, 1)
+	s := e.session()
+	path := e.create(s, "/n", "")
+	ch := make(chan zk.Event, 1)
+	e.watch(s, path, ch)
+	place := func() (seen, floor int64) {
+		return frames(e, zktest.FromClient, zktest.OpConnect)[0].Zxid, frames(e, zktest.FromClient, wire.OpSetWatches)[0].Zxid
+	}
+	conf := s.Detach()
+	text, err := json.Marshal(conf.State)
+	assert.NilError(t, err)
+	assert.NilError(t, json.Unmarshal(text, &conf.State))
+	assert.NilError(t, conf.Watches.Rebind(func(zk.Watch) chan<- zk.Event { return ch }))
+	e.sim.ForgetFrames()
+	s = e.dial(conf)
+	seen, floor := place()
+	assert.Assert(t, seen == conf.Zxid && floor == conf.Zxid && seen > 0, "%#x, %#x, %#x", seen, floor, conf.Zxid)
+	e.none(s, ch)
+
+	conf = s.Config() // while the Session lives
+	conf.Zxid = 0
+	e.sim.ForgetFrames()
+	e.dial(conf)
+	seen, floor = place()
+	assert.Assert(t, seen == 0 && floor == 0, "%#x, %#x", seen, floor)
+	e.want(ch, zk.Changed, path) // it has changed since the beginning of time
+}
+
 // frames returns the frames of one kind since the log was emptied.
 func frames(e *env, dir zktest.Direction, op wire.Op) []zktest.Frame {
 	return slices.DeleteFunc(e.sim.Frames(), func(f zktest.Frame) bool { return f.Dir != dir || f.Op != op })
@@ -747,48 +777,50 @@ func TestDialContextEnds(t *testing.T) {
 
 // The shared Dial of Redial goes on while anybody waits for it, and no longer.
 func TestRedialWaiters(t *testing.T) {
-	inBubble(t, 1, func(t *testing.T, e *env) {
-		s, l := e.linked()
-		e.cut(s, l)
-		left := false
-		l.on(func(ctx context.Context, _ string) error {
-			<-ctx.Done()
-			left = true
-			return ctx.Err()
-		})
-		var cancels []func()
-		errs := make(chan error, 3)
-		for range cap(errs) {
-			ctx, cancel := context.WithCancel(e.ctx)
-			cancels = append(cancels, cancel)
-			go func() {
-				_, err := s.Redial(ctx)
-				errs <- err
-			}()
-		}
-		synctest.Wait() // all three wait for one Dial
-		assert.Equal(t, len(l.dialed()), 2)
-		// Whoever gives up, gives up for himself.
-		for i, cancel := range cancels {
-			assert.Assert(t, !left, "the Dial ended while there was a waiter")
-			cancel()
-			synctest.Wait()
-			assert.Equal(t, len(errs), i+1)
-		}
-		assert.Assert(t, left, "the Dial goes on though nobody waits for it")
-		for range cap(errs) {
-			err := <-errs
-			assert.ErrorIs(t, err, context.Canceled)
-			assert.ErrorIs(t, err, zk.ErrNoServer)
-		}
+	const waiters = 3
+	for first := range waiters { // whoever of them leaves first
+		inBubble(t, 1, func(t *testing.T, e *env) {
+			s, l := e.linked()
+			e.cut(s, l)
+			left := false
+			l.on(func(ctx context.Context, _ string) error {
+				<-ctx.Done()
+				left = true
+				return ctx.Err()
+			})
+			var cancels []func()
+			errs := make(chan error, waiters)
+			for range waiters {
+				ctx, cancel := context.WithCancel(e.ctx)
+				cancels = append(cancels, cancel)
+				go func() {
+					_, err := s.Redial(ctx)
+					errs <- err
+				}()
+			}
+			synctest.Wait() // all wait for one Dial
+			assert.Equal(t, len(l.dialed()), 2)
+			for i := range waiters {
+				assert.Assert(t, !left, "the Dial ended while there was a waiter")
+				cancels[(first+i)%waiters]()
+				synctest.Wait()
+				assert.Equal(t, len(errs), i+1)
+			}
+			assert.Assert(t, left, "the Dial goes on though nobody waits for it")
+			for range waiters {
+				err := <-errs
+				assert.ErrorIs(t, err, context.Canceled)
+				assert.ErrorIs(t, err, zk.ErrNoServer)
+			}
 
-		l.on(nil)
-		next, err := s.Redial(e.ctx)
-		assert.NilError(t, err)
-		e.keep(next)
-		assert.Equal(t, next.ID(), s.ID())
-		assert.Equal(t, len(l.dialed()), 3)
-	})
+			l.on(nil)
+			next, err := s.Redial(e.ctx)
+			assert.NilError(t, err)
+			e.keep(next)
+			assert.Equal(t, next.ID(), s.ID())
+			assert.Equal(t, len(l.dialed()), 3)
+		})
+	}
 }
 
 // Calls that wait for an answer when the connection ends are lost, later ones unsent.
@@ -815,6 +847,42 @@ func TestLossWithCallsInFlight(t *testing.T) {
 	data, _, err = s.Get(e.ctx, path, nil)
 	assert.NilError(t, err)
 	assert.Equal(t, string(data), "1") // it did not
+}
+
+// Calls whose bytes did not leave when the connection ends did not happen.
+func TestUnsentCalls(t *testing.T) {
+	everywhere(t, func(t *testing.T, e *env) {
+		s, l := e.linked()
+		path := e.create(s, e.root+"/n", "")
+		l.hold()
+		const calls = 10
+		errs := make(chan error, calls)
+		for i := range calls {
+			go func() {
+				switch i % 3 {
+				case 0:
+					errs <- errOf(s.Set(e.ctx, path, []byte("x"), zk.AnyVersion))
+				case 1:
+					res, err := s.Batch(e.ctx, zk.SetOp{Path: path, Version: zk.AnyVersion}, zk.DeleteOp{Path: path, Version: zk.AnyVersion})
+					errs <- failed(err, res)
+				case 2:
+					errs <- errOf(s.Multi(context.Background(), zk.DeleteOp{Path: path, Version: zk.AnyVersion}))
+				}
+			}()
+		}
+		for end := time.Now().Add(patience); s.Stats().Pending < calls+3; time.Sleep(time.Millisecond) {
+			assert.Assert(t, time.Now().Before(end), "%+v", s.Stats())
+		}
+		l.cut()
+		for range calls {
+			wantUnsent(t, await(t, errs), zk.ErrConnection)
+		}
+		await(t, s.Done())
+		s = e.move(s)
+		_, st, err := s.Get(e.ctx, path, nil)
+		assert.NilError(t, err)
+		assert.Equal(t, st.Version, int32(0))
+	})
 }
 
 // An event that was read before the connection ended is in its channel when

@@ -224,8 +224,8 @@ func newSimulation(seed uint64) *simulation {
 	if r.IntN(4) == 0 {
 		s.narrow = 50 + r.IntN(500)
 	}
-	if !s.roomy && s.version >= zktest.V36 && r.IntN(6) == 0 {
-		s.queue = 80 + r.IntN(40) // sim-5: Gaps count
+	if !s.roomy && s.version >= zktest.V36 && r.IntN(3) == 0 {
+		s.queue = 15 + r.IntN(40)
 	}
 	for i := range 4 {
 		p := fmt.Sprintf("/node-%d", i)
@@ -521,6 +521,7 @@ func (s *simulation) run() {
 		ens.Member(i).Refuse(false)
 		ens.Member(i).Thaw()
 	}
+	s.fast.Store(true)
 	close(s.stop)
 	x := s.settle() // ends the calls that wait on a silent connection
 	busy.Wait()
@@ -1128,7 +1129,7 @@ func (s *simulation) dialOnce(r *rand.Rand, x *zk.Session) {
 // settle returns a Session that will last.
 func (s *simulation) settle() *zk.Session {
 	var last error
-	for range 100 {
+	for range 1000 {
 		x, _ := s.current()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		next, err := zk.Dial(ctx, x.Config())
@@ -1179,7 +1180,6 @@ func (s *simulation) drain(x *zk.Session) {
 	must(x.Sync(ctx, "/"))
 	_, _, err := x.Exists(ctx, "/", nil)
 	must(err)
-	s.fast.Store(true)
 	time.Sleep(50 * time.Millisecond)
 	if s.roomy {
 		for i, ch := range s.chans {

@@ -900,7 +900,7 @@ func TestOwnWriteOrder(t *testing.T) {
 	t.Run("in-memory", func(t *testing.T) {
 		n := 100_000
 		if raceEnabled || testing.Short() {
-			n = 20_000
+			n = 10_000
 		}
 		e := private(t, 1, zktest.Options{InMemory: true, FrameLog: -1, MaxSessionTimeout: time.Minute})
 		ownWrites(t, e.session(), "/", n)
@@ -1039,6 +1039,51 @@ func TestManyWatches(t *testing.T) {
 	})
 }
 
+// A Dial that dies between two frames of watches, whatever the first one's reply
+// said, loses nothing on the next.
+func TestDialDiesBetweenFrames(t *testing.T) {
+	e := private(t, 1)
+	writer := e.session()
+	const n = 3000
+	for cut := range 3 {
+		s := e.session()
+		ch := make(chan zk.Event, n)
+		top := e.create(s, fmt.Sprintf("/%d", cut), "")
+		var ops []zk.Op
+		for i := range n {
+			p := fmt.Sprintf("%s/%04d%s", top, i, strings.Repeat("x", 100))
+			ops = append(ops, zk.CreateOp{Path: p, ACL: zk.ACLOpen}, zk.GetOp{Path: p, Watch: ch})
+		}
+		_, err := s.Batch(e.ctx, ops...)
+		assert.NilError(t, err)
+		conf := s.Detach()
+		for i := 1; i < len(ops); i += 200 {
+			e.set(writer, ops[i].(zk.GetOp).Path, "x")
+		}
+		e.sim.Fault(zktest.Rule{Session: s.ID(), Op: wire.OpSetWatches, Skip: cut, Do: zktest.CutAfter})
+		e.sim.ForgetFrames()
+		_, err = zk.Dial(e.ctx, conf)
+		assert.ErrorIs(t, err, zk.ErrNoServer)
+		assert.ErrorIs(t, err, zk.ErrConnection)
+		for i := 101; i < len(ops); i += 200 {
+			e.set(writer, ops[i].(zk.GetOp).Path, "x")
+		}
+		e.dial(conf)
+		for _, f := range frames(e, zktest.FromClient, wire.OpSetWatches) {
+			assert.Equal(t, f.Zxid, conf.Zxid)
+		}
+		got := make(map[string]int)
+		for range n / 50 {
+			got[await(t, ch).Path]++
+		}
+		for i := 1; i < len(ops); i += 100 {
+			p := ops[i].(zk.GetOp).Path
+			assert.Equal(t, got[p], 1, "events of %s", p)
+		}
+		assert.Equal(t, len(ch), 0)
+	}
+}
+
 // Persistent kinds and one-shots are restored together, each once however many
 // channels it has.
 func TestRestoreEveryKind(t *testing.T) {
@@ -1082,54 +1127,6 @@ func TestRestoreEveryKind(t *testing.T) {
 			}
 		}
 	})
-}
-
-// More than 65,536 events that nobody takes end the Session, loudly; the Gap
-// of the next covers what is missing.
-func TestSlowConsumer(t *testing.T) {
-	e := private(t, 1)
-	s := e.session()
-	p := e.create(s, "/n", "")
-	slow, ready := make(chan zk.Event), make(chan zk.Event, 1)
-	assert.NilError(t, s.AddWatch(e.ctx, p, zk.WatchPersistent, slow))
-	ops := make([]zk.Op, 8192)
-	for i := range ops {
-		ops[i] = zk.SetOp{Path: p, Version: zk.AnyVersion}
-	}
-	var err error
-	sets := 0
-	for err == nil && sets < 20*len(ops) {
-		var res []zk.Result
-		res, err = s.Batch(e.ctx, ops...)
-		for _, r := range res {
-			if r.Err == nil {
-				sets++
-			} else {
-				wantLost(t, r.Err, zk.ErrSlowConsumer)
-			}
-		}
-	}
-	assert.ErrorIs(t, err, zk.ErrSlowConsumer)
-	assert.ErrorIs(t, err, zk.ErrConnection)
-	await(t, s.Done())
-	assert.ErrorIs(t, s.Err(), zk.ErrSlowConsumer)
-	assert.Equal(t, sets, 65536)
-	assert.Equal(t, s.Stats().Queued, 65536)
-	_, err = s.Set(e.ctx, p, nil, zk.AnyVersion)
-	wantUnsent(t, err, zk.ErrSlowConsumer)
-
-	go func() {
-		for ev := range slow {
-			if ev.Type == zk.Gap {
-				ready <- ev
-			}
-		}
-	}()
-	defer close(slow)
-	s = e.move(s)
-	e.want(ready, zk.Gap, p)
-	assert.NilError(t, s.Err())
-	assert.NilError(t, s.Close())
 }
 
 // Watches.List numbers channels, and tells what has fired.

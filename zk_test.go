@@ -47,13 +47,22 @@ func TestMain(m *testing.M) {
 		fmt.Println("real ZooKeeper servers were not run: use make test")
 	}
 	code := m.Run()
-	for _, err := range closeServers() {
-		fmt.Println("FAIL:", err)
+	fail := func(what any) {
+		fmt.Println("FAIL:", what)
 		code = 1
 	}
-	if left := leftovers(); left != "" && code == 0 {
-		fmt.Println("FAIL: goroutines of the client outlive the tests:\n" + left)
-		code = 1
+	for _, s := range allServers {
+		if err := s.leave(); err != nil {
+			fail(err)
+		}
+	}
+	if left := leftovers(); left != "" && code == 0 { // while the servers run: they would end it all
+		fail("goroutines of the client outlive the tests:\n" + left)
+	}
+	for _, s := range allServers {
+		if err := s.close(); err != nil {
+			fail(err)
+		}
 	}
 	os.Exit(code)
 }
@@ -147,15 +156,21 @@ func (s *server) addrs() []string {
 	return s.sim.Addrs()
 }
 
-// close ends the server and reports what the tests did to it that they must not.
-func (s *server) close() error {
-	if s.admin != nil {
-		err := checkDecoys(s.admin)
-		s.admin.Close()
-		if err != nil {
-			return fmt.Errorf("%v: %w", s, err)
-		}
+// leave ends the suite's own session, and reports what the tests did to the
+// server that they must not.
+func (s *server) leave() error {
+	if s.admin == nil {
+		return nil
 	}
+	err := checkDecoys(s.admin)
+	s.admin.Close()
+	if err != nil {
+		err = fmt.Errorf("%v: %w", s, err)
+	}
+	return err
+}
+
+func (s *server) close() error {
 	if s.sim != nil {
 		s.sim.Close()
 	}
@@ -263,15 +278,6 @@ var allServers = func() []*server {
 	return servers
 }()
 
-func closeServers() (errs []error) {
-	for _, s := range allServers {
-		if err := s.close(); err != nil {
-			errs = append(errs, err)
-		}
-	}
-	return errs
-}
-
 func backends() []backend {
 	var list []backend
 	for _, s := range allServers {
@@ -286,16 +292,20 @@ func backends() []backend {
 // everywhere runs a test against every backend.
 func everywhere(t *testing.T, f func(t *testing.T, e *env)) {
 	t.Helper()
-	for _, b := range backends() {
-		t.Run(b.String(), func(t *testing.T) { f(t, newEnv(t, b)) })
-	}
+	on(t, func(backend) bool { return true }, f)
 }
 
 // ensembles runs a test against every backend of several members.
 func ensembles(t *testing.T, f func(t *testing.T, e *env)) {
 	t.Helper()
+	on(t, func(b backend) bool { return b.members > 1 }, f)
+}
+
+// on runs a test against the backends that fit.
+func on(t *testing.T, fits func(backend) bool, f func(t *testing.T, e *env)) {
+	t.Helper()
 	for _, b := range backends() {
-		if b.members > 1 {
+		if fits(b) {
 			t.Run(b.String(), func(t *testing.T) { f(t, newEnv(t, b)) })
 		}
 	}
@@ -538,7 +548,7 @@ func (l *link) dial(ctx context.Context, network, addr string) (net.Conn, error)
 	if err != nil {
 		return nil, err
 	}
-	c := &linkConn{Conn: conn, link: l}
+	c := &linkConn{Conn: conn, link: l, closed: make(chan struct{})}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.conns == nil {
@@ -571,7 +581,7 @@ func (l *link) cut() {
 	l.conns = nil
 	l.mu.Unlock()
 	for c := range open {
-		c.Conn.Close()
+		c.end()
 	}
 }
 
@@ -610,16 +620,32 @@ func (l *link) awaitSent(n int64) {
 	}
 }
 
+// hold lets nothing more be written on the connections that are open.
+func (l *link) hold() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for c := range l.conns {
+		c.held = true
+	}
+}
+
 type linkConn struct {
 	net.Conn
-	link *link
+	link   *link
+	once   sync.Once
+	closed chan struct{}
+	held   bool // under link.mu
 }
 
 func (c *linkConn) Write(b []byte) (int, error) {
 	c.link.count(len(b)) // before the answer can come
 	c.link.mu.Lock()
 	c.link.last = append(c.link.last[:0], b...)
+	held := c.held
 	c.link.mu.Unlock()
+	if held {
+		<-c.closed
+	}
 	n, err := c.Conn.Write(b)
 	c.link.count(n - len(b))
 	return n, err
@@ -654,7 +680,13 @@ func (c *linkConn) Close() error {
 	c.link.mu.Lock()
 	delete(c.link.conns, c)
 	c.link.mu.Unlock()
-	return c.Conn.Close()
+	return c.end()
+}
+
+func (c *linkConn) end() error {
+	err := c.Conn.Close()
+	c.once.Do(func() { close(c.closed) })
+	return err
 }
 
 // wantCode checks the error of a call that the server answered with a code.
