@@ -1,0 +1,128 @@
+package main
+
+import (
+	"bytes"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-9f8420c6/zk/bench/internal/host"
+	"github.com/seed-9f8420c6/zk/bench/internal/result"
+)
+
+// report has a rate for each client of each workload that -quick does.
+func report(rates map[string]float64) result.Report {
+	rep := result.Report{Machine: "a machine", Date: "a day", Rounds: 3, Pinned: true}
+	for _, s := range specs {
+		if !s.quick {
+			continue
+		}
+		t := result.Table{Name: s.name, About: s.about}
+		for _, c := range s.clients {
+			rate := rates[c]
+			r := result.Row{Client: c}
+			for _, noise := range []float64{1.5, 1, 0.5} {
+				r.Samples = append(r.Samples, result.Sample{Client: c, Ops: 1, Rate: rate * noise, CPU: 1e6 / rate, Allocs: 1})
+			}
+			t.Rows = append(t.Rows, r)
+		}
+		rep.Tables = append(rep.Tables, t)
+	}
+	return rep
+}
+
+var rates = map[string]float64{"ours": 3000, "gozk": 1000, "samuel": 900, "mux": 3100, "raw": 6000}
+
+// The last lines of -quick are for programs.
+func TestQuickLines(t *testing.T) {
+	var b bytes.Buffer
+	writeQuick(&b, report(rates))
+	lines := strings.Split(strings.TrimSpace(b.String()), "\n")
+	var names []string
+	for _, l := range lines {
+		if m := regexp.MustCompile(`^(\w+) ours=\d+ peer=\d+ limit=\d+ ours/peer=[0-9.]+ ours/limit=[0-9.]+$`).FindStringSubmatch(l); m != nil {
+			names = append(names, m[1])
+		}
+	}
+	want := []string{"get1", "get64", "get512", "set512", "batch512", "children", "events"}
+	if !slices.Equal(names, want) {
+		t.Errorf("lines for %v, want %v:\n%s", names, want, b.String())
+	}
+	if last := lines[len(lines)-1]; last != "events ours=3000 peer=1000 limit=6000 ours/peer=3.00 ours/limit=0.50" {
+		t.Error(last)
+	}
+	if at := slices.Index(names, "batch512"); at >= 0 && lines[len(lines)-len(names)+at] != "batch512 ours=3000 peer=1000 limit=6000 ours/peer=3.00 ours/limit=0.50" {
+		t.Error("batch512 has no peer: ", lines[len(lines)-len(names)+at])
+	}
+}
+
+// All of it once, in earnest but for the time that it takes.
+func TestEndToEnd(t *testing.T) {
+	var out bytes.Buffer
+	b := bench{servers: map[string]*server{}, out: &out, quick: true, rounds: 1, pin: host.CanPin(), warmup: 5 * time.Millisecond, time: 20 * time.Millisecond}
+	var chosen []spec
+	for _, s := range specs {
+		if s.name == "get1" || s.name == "get512 events" {
+			chosen = append(chosen, s)
+		}
+	}
+	if err := b.run(chosen, ""); err != nil {
+		t.Fatal(err)
+	}
+	if !regexp.MustCompile(`(?m)^get1 ours=[1-9].* peer=[1-9].* limit=[1-9]`).MatchString(out.String()) {
+		t.Error(out.String())
+	}
+}
+
+func TestMarkdown(t *testing.T) {
+	var b bytes.Buffer
+	writeMarkdown(&b, report(rates))
+	for _, want := range []string{
+		"| this client | **3000** (1500..4500) | 3.00 | 50.0 |",
+		"| get1: x go-zookeeper | 3 | >= 1.12 | yes |",
+		"| get1: x raw limit | 0.5 | >= 0.94 | **no** |",
+		"\n## batch512\n",
+	} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("%q is missing in\n%s", want, b.String())
+		}
+	}
+	if strings.Contains(b.String(), "restore") {
+		t.Error("it tells of what was not measured")
+	}
+}
+
+func TestFigure(t *testing.T) {
+	for v, want := range map[float64]string{0: "0", 0.00561: "0.0056", 0.7: "0.7", 1.234: "1.23", 99.96: "100", 123.4: "123", 9999: "9999", 12345: "12.3 k", 1.5e6: "1.5 M"} {
+		if got := figure(v); got != want {
+			t.Errorf("figure(%v) = %q, want %q", v, got, want)
+		}
+	}
+}
+
+// Every target is of a table that some spec makes, and specs have names of their own.
+func TestTargets(t *testing.T) {
+	rep := result.Report{}
+	seen := map[string]bool{}
+	for _, s := range specs {
+		if seen[s.name] {
+			t.Errorf("two specs %q", s.name)
+		}
+		seen[s.name] = true
+		tab := result.Table{Name: s.name, About: s.about}
+		for _, c := range s.clients {
+			if titles[c] == "" {
+				t.Errorf("%s: no client %q", s.name, c)
+			}
+			tab.Rows = append(tab.Rows, result.Row{Client: c, Samples: []result.Sample{{Rate: 1, CPU: 1}}})
+		}
+		rep.Tables = append(rep.Tables, tab)
+	}
+	for _, target := range targets {
+		if _, ok := target.value(rep); !ok {
+			t.Errorf("%s: nothing to measure it by", target.name)
+		}
+	}
+}

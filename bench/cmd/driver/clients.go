@@ -1,0 +1,322 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	gozk "github.com/go-zookeeper/zk"
+	samuel "github.com/samuel/go-zookeeper/zk"
+
+	"github.com/seed-9f8420c6/zk"
+)
+
+// client is what a workload asks of an implementation. A nil function says that
+// the implementation has no such thing.
+type client struct {
+	get       func(path string) error
+	getCancel func(path string) error // with a context that can be cancelled
+	set       func(path string, data []byte) error
+	children  func(path string) (int, error)
+	batch     func(paths []string) func() error // Gets, all at once
+	follow    func(path string) error           // takes all events of the path until the end
+	followed  func() int64                      // how many these were
+	watches   func(n int) watches
+	restore   func() (took time.Duration, sent int64, err error) // moves the session to another connection
+	close     func()
+}
+
+// watches are n one-shot watches at a time.
+type watches struct {
+	arm  func(i int, path string) error // exists on a missing path if absent was asked for, else get
+	wait func()                         // until all have fired
+}
+
+// options are the flags that clients see.
+type options struct {
+	addr    string
+	timeout time.Duration
+	channel int  // capacity of an event channel
+	single  bool // one channel per watch
+	absent  bool // watch for creation, by exists
+}
+
+var dialers = map[string]func(options) (*client, error){
+	"ours":   dialOurs,
+	"gozk":   dialGozk,
+	"samuel": dialSamuel,
+	"mux":    dialMux,
+}
+
+func dialOurs(o options) (*client, error) {
+	bg := context.Background()
+	s, err := zk.Dial(bg, zk.Config{Addrs: []string{o.addr}, Timeout: o.timeout})
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(bg)
+	c := &client{
+		get: func(path string) error {
+			_, _, err := s.Get(bg, path, nil)
+			return err
+		},
+		getCancel: func(path string) error {
+			_, _, err := s.Get(ctx, path, nil)
+			return err
+		},
+		set: func(path string, data []byte) error {
+			_, err := s.Set(bg, path, data, -1)
+			return err
+		},
+		children: func(path string) (int, error) {
+			names, _, err := s.Children(bg, path, nil)
+			return len(names), err
+		},
+		batch: func(paths []string) func() error {
+			ops := make([]zk.Op, len(paths))
+			for i, p := range paths {
+				ops[i] = zk.GetOp{Path: p}
+			}
+			return func() error {
+				_, err := s.Batch(bg, ops...)
+				return err
+			}
+		},
+		close: func() {
+			cancel()
+			s.Close()
+		},
+	}
+	var events atomic.Int64
+	c.follow = func(path string) error {
+		ch := make(chan zk.Event, o.channel)
+		go func() {
+			for range ch {
+				events.Add(1)
+			}
+		}()
+		return s.AddWatch(bg, path, zk.WatchPersistent, ch)
+	}
+	c.followed = events.Load
+	c.watches = func(n int) watches {
+		all := make(chan zk.Event, o.channel)
+		var each []chan zk.Event
+		if o.single {
+			each = make([]chan zk.Event, n)
+		}
+		return watches{
+			arm: func(i int, path string) error {
+				ch := all
+				if each != nil {
+					ch = make(chan zk.Event, 1)
+					each[i] = ch
+				}
+				if o.absent {
+					_, _, err := s.Exists(bg, path, ch)
+					return err
+				}
+				_, _, err := s.Get(bg, path, ch)
+				return err
+			},
+			wait: func() {
+				if each != nil {
+					for _, ch := range each {
+						<-ch
+					}
+					return
+				}
+				for range n {
+					<-all
+				}
+			},
+		}
+	}
+	c.restore = func() (time.Duration, int64, error) {
+		start := time.Now()
+		next, err := s.Redial(bg)
+		if err != nil {
+			return 0, 0, err
+		}
+		took := time.Since(start)
+		s = next
+		return took, s.Stats().BytesSent, nil
+	}
+	return c, nil
+}
+
+type quiet struct{}
+
+func (quiet) Printf(string, ...any) {}
+
+// counted is a connection that counts what is written and can be cut.
+type counted struct {
+	net.Conn
+	sent *atomic.Int64
+}
+
+func (c counted) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	c.sent.Add(int64(n))
+	return n, err
+}
+
+func dialGozk(o options) (*client, error) {
+	var sent atomic.Int64
+	var mu sync.Mutex
+	var current net.Conn
+	dial := func(network, addr string, timeout time.Duration) (net.Conn, error) {
+		nc, err := net.DialTimeout(network, addr, timeout)
+		if err != nil {
+			return nil, err
+		}
+		mu.Lock()
+		current = nc
+		mu.Unlock()
+		if o.absent { // only a restore is counted, so that other workloads do not pay for it
+			return counted{nc, &sent}, nil
+		}
+		return nc, nil
+	}
+	s, events, err := gozk.Connect([]string{o.addr}, o.timeout, gozk.WithLogInfo(false), gozk.WithLogger(quiet{}), gozk.WithDialer(dial))
+	if err != nil {
+		return nil, err
+	}
+	up := make(chan struct{}, 16)
+	go func() {
+		for ev := range events {
+			if ev.State == gozk.StateHasSession {
+				up <- struct{}{}
+			}
+		}
+	}()
+	if err := await(up); err != nil {
+		return nil, err
+	}
+	var armed atomic.Int64 // bytes of watched paths
+	c := &client{
+		get: func(path string) error {
+			_, _, err := s.Get(path)
+			return err
+		},
+		set: func(path string, data []byte) error {
+			_, err := s.Set(path, data, -1)
+			return err
+		},
+		children: func(path string) (int, error) {
+			names, _, err := s.Children(path)
+			return len(names), err
+		},
+		follow:   func(string) error { return nil }, // knows no persistent watches; the events come and are dropped
+		followed: func() int64 { return 0 },
+		close:    s.Close,
+	}
+	c.watches = func(n int) watches {
+		chs := make([]<-chan gozk.Event, n)
+		return watches{
+			arm: func(i int, path string) error {
+				armed.Add(int64(len(path)) + 4)
+				var err error
+				if o.absent {
+					_, _, chs[i], err = s.ExistsW(path)
+				} else {
+					_, _, chs[i], err = s.GetW(path)
+				}
+				return err
+			},
+			wait: func() {
+				for _, ch := range chs {
+					<-ch
+				}
+			},
+		}
+	}
+	c.restore = func() (time.Duration, int64, error) {
+		before := sent.Load()
+		mu.Lock()
+		nc := current
+		mu.Unlock()
+		start := time.Now()
+		nc.Close()
+		if err := await(up); err != nil {
+			return 0, 0, err
+		}
+		// It tells nobody when its watches are back: that is when they have been sent
+		// and a later request is answered.
+		for sent.Load()-before < armed.Load() {
+			time.Sleep(100 * time.Microsecond)
+		}
+		if _, _, err := s.Exists("/"); err != nil {
+			return 0, 0, err
+		}
+		return time.Since(start), sent.Load() - before, nil
+	}
+	return c, nil
+}
+
+func await(up <-chan struct{}) error {
+	select {
+	case <-up:
+		return nil
+	case <-time.After(20 * time.Second):
+		return fmt.Errorf("no session within 20 s")
+	}
+}
+
+func dialSamuel(o options) (*client, error) {
+	s, events, err := samuel.Connect([]string{o.addr}, o.timeout, samuel.WithLogInfo(false))
+	if err != nil {
+		return nil, err
+	}
+	s.SetLogger(quiet{})
+	up := make(chan struct{}, 16)
+	go func() {
+		for ev := range events {
+			if ev.State == samuel.StateHasSession {
+				up <- struct{}{}
+			}
+		}
+	}()
+	if err := await(up); err != nil {
+		return nil, err
+	}
+	c := &client{
+		get: func(path string) error {
+			_, _, err := s.Get(path)
+			return err
+		},
+		set: func(path string, data []byte) error {
+			_, err := s.Set(path, data, -1)
+			return err
+		},
+		children: func(path string) (int, error) {
+			names, _, err := s.Children(path)
+			return len(names), err
+		},
+		follow:   func(string) error { return nil },
+		followed: func() int64 { return 0 },
+		close:    s.Close,
+	}
+	c.watches = func(n int) watches {
+		chs := make([]<-chan samuel.Event, n)
+		return watches{
+			arm: func(i int, path string) error {
+				var err error
+				if o.absent {
+					_, _, chs[i], err = s.ExistsW(path)
+				} else {
+					_, _, chs[i], err = s.GetW(path)
+				}
+				return err
+			},
+			wait: func() {
+				for _, ch := range chs {
+					<-ch
+				}
+			},
+		}
+	}
+	return c, nil
+}
