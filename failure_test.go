@@ -419,3 +419,98 @@ func TestChrootSiblings(t *testing.T) {
 	assert.Equal(t, n, 3)
 	assert.Equal(t, fmt.Sprint(s.Config().Watches.List()[0].Path), "/")
 }
+
+// A real server that has lost its quorum serves those who can do with
+// reading, if it may give them local sessions.
+func TestMinorityIsReadOnly(t *testing.T) {
+	t.Parallel()
+	apache.Need(t)
+	for release, local := range map[apache.Release]bool{apache.V3_9: true, apache.V3_8: false} {
+		t.Run(string(release), func(t *testing.T) {
+			conf := apache.Config{Release: release, Members: 3, Settings: map[string]string{}}
+			if local {
+				conf.Settings = map[string]string{"localSessionsEnabled": "true", "localSessionsUpgradingEnabled": "true"}
+			}
+			cluster := apache.New(t, conf)
+			ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
+			defer cancel()
+			s, err := zk.Dial(ctx, zk.Config{Addrs: cluster.Addrs(), Timeout: patience})
+			assert.NilError(t, err)
+			_, err = s.Create(ctx, "/n", []byte("data"), zk.Persistent, zk.ACLOpen)
+			assert.NilError(t, err)
+			_, err = s.Create(ctx, "/eph", nil, zk.Ephemeral, zk.ACLOpen) // makes the session a global one
+			assert.NilError(t, err)
+			for i := range 3 {
+				other, err := zk.Dial(ctx, zk.Config{Addrs: cluster.Addrs()[i : i+1]})
+				assert.NilError(t, err)
+				assert.NilError(t, other.Sync(ctx, "/")) // all of them know it
+				other.Detach()
+			}
+			for i := 1; i < 3; i++ {
+				assert.NilError(t, cluster.Member(i).Kill())
+			}
+			ro := zk.Config{Addrs: cluster.Addrs()[:1], ReadOnly: true, Timeout: patience}
+			answered := func(err error) bool { // by a server that is up as a read-only one
+				assert.NilError(t, ctx.Err(), "%v", err)
+				time.Sleep(20 * time.Millisecond)
+				return err == nil || errors.Is(err, zk.ErrNotReadOnly)
+			}
+			r, err := zk.Dial(ctx, ro)
+			for !answered(err) {
+				assert.ErrorIs(t, err, zk.ErrNoServer)
+				r, err = zk.Dial(ctx, ro)
+			}
+			if local {
+				assert.NilError(t, err)
+				assert.Assert(t, r.ReadOnly())
+				ch := make(chan zk.Event, 1)
+				data, _, err := r.Get(ctx, "/n", ch)
+				assert.NilError(t, err)
+				assert.Equal(t, string(data), "data")
+				_, err = r.Set(ctx, "/n", nil, zk.AnyVersion)
+				wantCode(t, err, zk.ErrNotReadOnly, "/n")
+				wantCode(t, r.Sync(ctx, "/n"), zk.ErrNotReadOnly, "/n")
+				assert.Equal(t, r.Config().ID, int64(0))
+				revive(t, cluster)
+				await(t, r.Done())
+				back, err := r.Redial(ctx)
+				for err != nil {
+					assert.ErrorIs(t, err, zk.ErrNoServer)
+					assert.NilError(t, ctx.Err())
+					back, err = r.Redial(ctx)
+				}
+				defer back.Close()
+				assert.Assert(t, !back.ReadOnly())
+				_, err = back.Set(ctx, "/n", []byte("more"), zk.AnyVersion)
+				assert.NilError(t, err)
+				ev := await(t, ch)
+				assert.Equal(t, fmt.Sprint(ev.Type, ev.Path), "changed/n")
+			} else {
+				assert.ErrorIs(t, err, zk.ErrNoServer)
+				assert.ErrorIs(t, err, zk.ErrNotReadOnly)
+				assert.Assert(t, !errors.Is(err, zk.ErrExpired))
+				revive(t, cluster)
+			}
+
+			// The session of before is not lost by all this.
+			next, err := s.Redial(ctx)
+			for err != nil {
+				assert.ErrorIs(t, err, zk.ErrNoServer)
+				assert.NilError(t, ctx.Err())
+				next, err = s.Redial(ctx)
+			}
+			_, st, err := next.Get(ctx, "/eph", nil)
+			assert.NilError(t, err)
+			assert.Equal(t, st.EphemeralOwner, s.ID())
+			assert.NilError(t, next.Close())
+		})
+	}
+}
+
+func revive(t *testing.T, cluster *apache.Ensemble) {
+	t.Helper()
+	for i := range cluster.Len() {
+		assert.NilError(t, cluster.Member(i).Start())
+	}
+	assert.NilError(t, cluster.WaitServing(t.Context()))
+}

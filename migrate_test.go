@@ -141,7 +141,7 @@ func TestI10_GapIsOwed(t *testing.T) {
 		arm(t, s, l, zk.RecursiveWatch, "/q", second)
 		advance(t, s, l, 10)
 		for zxid := range int64(3) {
-			s, l, _, _ = r.move(s.Detach(), 11+zxid)
+			s, _, _, _ = r.move(s.Detach(), 11+zxid)
 		}
 		assert.Equal(t, s.Stats().Queued, 3)
 		for _, want := range []string{"gap /p", "gap /q"} {
