@@ -168,7 +168,7 @@ func (b *bench) run(chosen []spec, out string) error {
 	if b.quick {
 		b.allAtOnce(chosen, &rep)
 	} else {
-		b.oneByOne(chosen, &rep)
+		b.oneByOne(chosen, &rep, out)
 	}
 	if b.profiles != "" {
 		if err := b.profile(chosen); err != nil {
@@ -180,6 +180,14 @@ func (b *bench) run(chosen []spec, out string) error {
 		writeQuick(b.out, rep)
 		return errors.Join(b.failed...)
 	}
+	return errors.Join(append(b.failed, write(out, rep))...)
+}
+
+// write writes the tables that have samples.
+func write(out string, rep result.Report) error {
+	rep.Tables = slices.DeleteFunc(slices.Clone(rep.Tables), func(t result.Table) bool {
+		return !slices.ContainsFunc(t.Rows, func(r result.Row) bool { return len(r.Samples) > 0 })
+	})
 	if err := os.MkdirAll(out, 0o777); err != nil {
 		return err
 	}
@@ -187,13 +195,13 @@ func (b *bench) run(chosen []spec, out string) error {
 	writeMarkdown(&md, rep)
 	enc := json.NewEncoder(&js)
 	enc.SetIndent("", "\t")
-	return errors.Join(append(b.failed, enc.Encode(rep),
+	return errors.Join(enc.Encode(rep),
 		os.WriteFile(filepath.Join(out, "bench.md"), md.Bytes(), 0o666),
-		os.WriteFile(filepath.Join(out, "bench.json"), js.Bytes(), 0o666))...)
+		os.WriteFile(filepath.Join(out, "bench.json"), js.Bytes(), 0o666))
 }
 
-// oneByOne does all rounds of a workload, then the next.
-func (b *bench) oneByOne(chosen []spec, rep *result.Report) {
+// oneByOne does all rounds of a workload, writes what there is, and does the next.
+func (b *bench) oneByOne(chosen []spec, rep *result.Report, out string) {
 	for i, s := range chosen {
 		rounds := b.rounds
 		if s.once {
@@ -205,6 +213,9 @@ func (b *bench) oneByOne(chosen []spec, rep *result.Report) {
 		}
 		for _, r := range rep.Tables[i].Rows {
 			fmt.Fprintf(os.Stderr, "  %-8s %12.0f/s  %8.3f us CPU\n", r.Client, r.Rate().Median, r.CPU().Median)
+		}
+		if err := write(out, *rep); err != nil {
+			b.failed = append(b.failed, err)
 		}
 	}
 }
