@@ -640,6 +640,41 @@ func TestI29_CancelledCall(t *testing.T) {
 	})
 }
 
+// The connection ends under calls that were given up: nobody waits for them any
+// more, and nothing on the next connection does.
+func TestI29_CancelledThenLost(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		s, l := r.open(r.config())
+		ch := make(chan zk.Event, 1)
+		arm(t, s, l, zk.DataWatch, "/w", ch)
+		ctx, cancel := context.WithCancel(bg)
+		single := get(t, s, ctx, "/a", ch)
+		l.next()
+		batch := start(t, func() error {
+			_, err := s.Batch(ctx, zk.GetOp{Path: "/b", Watch: ch}, zk.GetOp{Path: "/c"})
+			return err
+		})
+		l.next()
+		l.next()
+		auth := start(t, func() error { return s.AddAuth(ctx, zk.Digest("u", "p")) })
+		l.next()
+		cancel()
+		single.lost(context.Canceled)
+		batch.lost(context.Canceled)
+		auth.lost(context.Canceled)
+		l.Close()
+		<-s.Done()
+		s, l, _, w := r.move(s.Config(), 1)
+		assert.DeepEqual(t, w.Data, []string{"/w"})
+		l.send(happened(zk.Changed, "/w", -1))
+		synctest.Wait()
+		assert.Equal(t, told(taken(ch)...), "changed /w")
+		u := get(t, s, bg, "/a", nil)
+		l.send(fitting(l.next(), 1))
+		u.ok()
+	})
+}
+
 // A Batch that is given up: what was answered before stays answered and armed,
 // the rest is lost and not armed.
 func TestI29_CancelledBatch(t *testing.T) {

@@ -533,7 +533,7 @@ func stallable(t *testing.T, r *rig, full chan zk.Event) zk.Config {
 // when its context does, or else in bounded time, and leaves everything as it was.
 func TestI32_DialStalls(t *testing.T) {
 	for _, c := range stalls {
-		for _, how := range []string{"deadline", "cancel", "nothing"} {
+		for _, how := range []string{"deadline", "deadline", "deadline", "cancel", "nothing"} { // two timers meet at a deadline
 			t.Run(c.name+"/"+how, func(t *testing.T) {
 				bubble(t, func(t *testing.T, r *rig) {
 					full := make(chan zk.Event)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -502,7 +503,7 @@ func TestI14_FenceUnderFlood(t *testing.T) {
 			}
 		}()
 		for s.Stats().Events < int64(round%30) {
-			time.Sleep(0)
+			runtime.Gosched()
 		}
 		d := r.begin(s.Config())
 		l2 := r.accept()

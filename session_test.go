@@ -418,28 +418,41 @@ func TestRenewIsShared(t *testing.T) {
 	})
 }
 
-// Renew of a Session that lives leaves its session to expire.
+// Renew of a Session that lives leaves its session to expire: its ephemerals
+// linger for one timeout.
 func TestRenewWhileAlive(t *testing.T) {
-	t.Parallel()
-	everywhere(t, func(t *testing.T, e *env) {
+	renewed := func(t *testing.T, e *env, path string, timeout time.Duration) (s, next *zk.Session, ch chan zk.Event) {
 		conf, _ := e.config()
-		conf.Timeout = time.Second
-		s := e.dial(conf)
-		eph, err := s.Create(e.ctx, e.root+"/eph", nil, zk.Ephemeral, zk.ACLOpen)
+		conf.Timeout = timeout
+		s = e.dial(conf)
+		_, err := s.Create(e.ctx, path, nil, zk.Ephemeral, zk.ACLOpen)
 		assert.NilError(t, err)
-		ch := make(chan zk.Event, 1)
-		e.watch(s, eph, ch)
-		next, err := s.Renew(e.ctx)
-		assert.NilError(t, err)
-		e.keep(next)
+		ch = make(chan zk.Event, 1)
+		e.watch(s, path, ch)
+		conf = s.Config().Renew()
+		conf.Timeout = time.Minute
+		next = e.dial(conf)
 		assert.Assert(t, next.ID() != s.ID())
 		await(t, s.Done())
 		assert.ErrorIs(t, s.Err(), zk.ErrMoved)
-		found, _, err := next.Exists(e.ctx, eph, nil)
+		found, _, err := next.Exists(e.ctx, path, nil)
 		assert.NilError(t, err)
 		assert.Assert(t, found, "the session was closed")
 		wantUnsent(t, s.Close(), zk.ErrMoved)
-		e.want(ch, zk.Deleted, eph) // when it has expired
+		return s, next, ch
+	}
+	inBubble(t, 1, func(t *testing.T, e *env) {
+		s, next, ch := renewed(t, e, "/eph", 9*time.Second)
+		began := time.Now()
+		e.want(ch, zk.Deleted, "/eph")
+		took := time.Since(began)
+		assert.Assert(t, took >= 9*time.Second && took <= 10*time.Second, took)
+		assert.DeepEqual(t, e.sim.Sessions(), []int64{next.ID()})
+		assert.Assert(t, s.Config().Watches == next.Config().Watches)
+	})
+	on(t, func(b backend) bool { return b.real() && b.members == 1 }, func(t *testing.T, e *env) {
+		_, next, ch := renewed(t, e, e.root+"/eph", 3*time.Second)
+		e.want(ch, zk.Deleted, e.root+"/eph")
 		assert.NilError(t, next.Err())
 	})
 }

@@ -594,7 +594,9 @@ func (c *simChecker) gapFor(r *simReg, missed simFact, conn int64) bool {
 	old, fresh := 0, len(due) // events of connections before, and the first of this one or later
 	for i := range due {
 		if c.Log[c.order[due[i].pos]].Conn < conn {
-			old = i + 1
+			if due[i].at >= 0 { // not one that was perhaps removed
+				old = i + 1
+			}
 		} else {
 			fresh = min(fresh, i)
 		}

@@ -78,7 +78,6 @@ func (f *simFigures) String() string {
 func TestSimulator(t *testing.T) {
 	fig := simFigures{Found: map[string]int{}}
 	start := time.Now()
-	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	more := func(n int) bool {
 		switch {
 		case *simLong > 0:
@@ -262,6 +261,7 @@ type simConn struct {
 	number int64
 	rng    *rand.Rand
 
+	sound    bool         // it will not break
 	chop     bool         // reads are short
 	asked    atomic.Bool  // a Read was begun after the one that brought the last bytes
 	returned atomic.Int64 // bytes read
@@ -416,7 +416,7 @@ func (s *simulation) dial(ctx context.Context, network, addr string) (net.Conn, 
 	}
 	c := &simConn{PipeConn: nc.(*zktest.PipeConn), sim: s, number: int64(len(s.conns)) + 2, rng: rng, left: -1, closed: make(chan struct{})}
 	s.conns = append(s.conns, c)
-	if healed {
+	if c.sound = healed; healed {
 		return c, nil
 	}
 	c.chop = rng.IntN(4) == 0
@@ -1143,7 +1143,7 @@ func (s *simulation) settle() *zk.Session {
 			last = err
 			time.Sleep(time.Millisecond)
 		}
-		if x, _ = s.current(); x.Sync(context.Background(), "/") == nil {
+		if x, _ = s.current(); simConnOf(x).sound && x.Sync(context.Background(), "/") == nil {
 			return x
 		}
 	}

@@ -31,7 +31,7 @@ import (
 
 // patience is how long anything may take before a test gives up. Nothing is
 // timed against it.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // raceEnabled tells whether the race detector watches.
 var raceEnabled = func() bool {
@@ -371,7 +371,7 @@ func (e *env) full(path string) string { return e.chroot + path }
 // config returns a Config for this backend, with a network of its own.
 func (e *env) config() (zk.Config, *link) {
 	l := &link{t: e.t, sim: e.sim}
-	return zk.Config{Addrs: e.addrs(), Chroot: e.chroot, Timeout: 20 * time.Second, DialContext: l.dial}, l
+	return zk.Config{Addrs: e.addrs(), Chroot: e.chroot, Timeout: 40 * time.Second, DialContext: l.dial}, l
 }
 
 // dial makes a Session that ends with the test.
