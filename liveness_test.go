@@ -130,6 +130,33 @@ func TestI31_SlowConsumer(t *testing.T) {
 	})
 }
 
+// TestI31_OneEventForAll: one event that is for more persistent watches than may
+// wait passes when none does, or every connection would end of it.
+func TestI31_OneEventForAll(t *testing.T) {
+	defer zk.ShrinkPersistentQueue(10)()
+	bubble(t, func(t *testing.T, r *rig) {
+		s, l := r.open(r.config())
+		var all []chan zk.Event
+		for range 11 {
+			all = append(all, make(chan zk.Event))
+			arm(t, s, l, zk.PersistentWatch, "/p", all[len(all)-1])
+		}
+		l.send(happened(zk.Changed, "/p", 1))
+		synctest.Wait()
+		assert.NilError(t, s.Err())
+		assert.Equal(t, s.Stats().Queued, len(all))
+		l.send(happened(zk.Changed, "/p", 2))
+		<-s.Done()
+		assert.ErrorIs(t, s.Err(), zk.ErrSlowConsumer)
+		assert.Equal(t, s.Config().Watches.Undelivered(), len(all))
+		_, _, _, w := r.move(s.Config(), 1)
+		assert.DeepEqual(t, w.Persistent, []string{"/p"})
+		for _, ch := range all {
+			assert.Equal(t, told(<-ch), "changed /p")
+		}
+	})
+}
+
 // TestI32_SilentPeer: a server that says nothing any more is noticed when two
 // thirds of the granted timeout have passed since its last byte, and not before.
 func TestI32_SilentPeer(t *testing.T) {

@@ -395,7 +395,9 @@ func (w *Watches) notify(t EventType, path []byte, zxid int64) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	targets, persistent := w.table.targets(t, path)
-	if persistent > 0 && w.nqueued+persistent > maxPersistentQueue {
+	// With nothing undelivered the event passes, however many it is for: every
+	// next connection would only end of it again.
+	if w.nqueued > 0 && persistent > 0 && w.nqueued+persistent > maxPersistentQueue {
 		return 0, &detailed{kind: ErrSlowConsumer, detail: strconv.Itoa(w.nqueued) + " events of persistent watches are undelivered"}
 	}
 	w.queueGapsLocked()
@@ -523,6 +525,16 @@ func (w *Watches) stop() {
 	w.floor = w.floorLocked()
 	w.settled = false
 	w.gap = w.gap || w.persistentLocked() > 0
+	w.stage.trim()
+	w.outbox.trim()
+}
+
+// trim gives memory back that a burst of events took.
+func (w *Watches) trim() {
+	w.mu.Lock()
+	w.stage.trim()
+	w.outbox.trim()
+	w.mu.Unlock()
 }
 
 func (w *Watches) floorLocked() int64 {
@@ -924,7 +936,8 @@ func (a armedJSON) check() error {
 	return nil
 }
 
-// queue is a FIFO that gives its memory back when it runs empty.
+// queue is a FIFO. Empty, it keeps a small array for the next burst, and gives
+// it back when it is trimmed.
 type queue[T any] struct {
 	items []T
 	first int
@@ -945,10 +958,9 @@ func (q *queue[T]) pop() T {
 	q.first++
 	if q.first == len(q.items) {
 		q.first = 0
-		if cap(q.items) > 64 {
+		q.items = q.items[:0]
+		if cap(q.items) > maxKeptQueue {
 			q.items = nil
-		} else {
-			q.items = q.items[:0]
 		}
 	} else if q.first > 1024 && q.first > len(q.items)/2 {
 		n := copy(q.items, q.items[q.first:])
@@ -956,6 +968,15 @@ func (q *queue[T]) pop() T {
 		q.items, q.first = q.items[:n], 0
 	}
 	return v
+}
+
+const maxKeptQueue = 2048 // items
+
+// trim gives the memory of an empty queue back.
+func (q *queue[T]) trim() {
+	if q.len() == 0 {
+		*q = queue[T]{}
+	}
 }
 
 func (q *queue[T]) each(f func(*T)) {
