@@ -138,10 +138,6 @@ type call struct {
 
 	arming bool         // it arms a channel, or one of its operations does
 	last   bool         // the last SetWatches of a Dial
-	auth   *Auth        // AddAuth: joins Config.Auth once accepted
-	multi  []Op         // of a Multi or MultiRead
-	gone   chan<- Event // RemoveWatch: to disarm on success
-	alias  string       // RemoveWatch: another path for the same, of a watch that the server has fired or forgets
 	watch  chan<- Event // to arm on success
 	kind   WatchKind
 	at     string // server path of the watch
@@ -151,19 +147,41 @@ type call struct {
 	done  chan struct{} // cap 1
 	err   error
 
-	str     string
-	data    []byte
-	names   []string
-	stat    wire.Stat
-	acl     ACL
-	num     int32
-	infos   []AuthInfo
-	ops     []Op // of a Batch
+	// what the reply holds
+	str   string
+	data  []byte
+	names []string
+	stat  wire.Stat
+	num   int32
+	value any // where none of these fits
+
+	// what only few calls have, apart, so that the others stay small
+	batch   *batch
+	multi   *multi
+	removal *removal
+	auth    *Auth // AddAuth: joins Config.Auth once accepted
+}
+
+// batch is what a Batch's call has.
+type batch struct {
+	ops     []Op
+	res     []Result
 	base    int  // operation of the first frame in a submit
 	failing bool // the reader has set abandoned
 	chroot  string
-	res     []Result
 	arena   []byte
+}
+
+// multi is what the call of a Multi or MultiRead has.
+type multi struct {
+	ops []Op
+	res []Result
+}
+
+// removal is what a RemoveWatch disarms on success.
+type removal struct {
+	ch    chan<- Event
+	alias string // another path for the same, of a watch that the server has fired or forgets
 }
 
 // abandoned is set in a call's state by the caller that gives it up, or by the
@@ -351,7 +369,7 @@ func (s *Session) submit(ctx context.Context, c *call, frames []byte, n int32) e
 	s.mu.Lock()
 	err := s.refusalLocked()
 	switch {
-	case c.gone != nil:
+	case c.removal != nil:
 		err = s.prepareRemoveLocked(c)
 	case c.arming && err == nil:
 		err = s.prepareArmLocked(ctx, c, frames)
@@ -385,15 +403,16 @@ const smallWrite = 4 << 10
 
 // eachArm calls f for every frame that arms a channel, until f returns false.
 func (c *call) eachArm(frames []byte, f func(frame []byte, path string, kind WatchKind) bool) {
-	if c.ops == nil {
+	b := c.batch
+	if b == nil {
 		f(frames, c.at, c.kind)
 		return
 	}
-	for i := c.base; len(frames) > 0; i++ {
+	for i := b.base; len(frames) > 0; i++ {
 		n := 4 + wire.FrameLen(frames)
-		if watch, kind := c.ops[i].watched(); watch != nil {
-			_, path := c.ops[i].describe()
-			if !f(frames[:n], joinChroot(c.chroot, path), kind) {
+		if watch, kind := b.ops[i].watched(); watch != nil {
+			_, path := b.ops[i].describe()
+			if !f(frames[:n], joinChroot(b.chroot, path), kind) {
 				return
 			}
 		}
@@ -466,9 +485,9 @@ func (s *Session) prepareRemoveLocked(c *call) error {
 		arm := s.ring.slots[i%uint64(len(s.ring.slots))].arm
 		shared = arm == c.at || arm == anyPath
 	}
-	found, asked := s.w.disarm(c.at, c.gone, shared)
-	if c.alias != "" {
-		also, _ := s.w.disarm(c.alias, c.gone, true)
+	found, asked := s.w.disarm(c.at, c.removal.ch, shared)
+	if c.removal.alias != "" {
+		also, _ := s.w.disarm(c.removal.alias, c.removal.ch, true)
 		found = found || also
 	}
 	switch {
@@ -495,7 +514,7 @@ func (s *Session) watchAnswered(c *call, code Code) {
 		s.mu.Unlock()
 	case wire.OpRemoveWatches:
 		if code == 0 || code == ErrNoWatcher {
-			s.w.disarm(c.at, c.gone, true)
+			s.w.disarm(c.at, c.removal.ch, true)
 		}
 		s.mu.Lock()
 		if s.removing[c.at]--; s.removing[c.at] == 0 {
@@ -506,9 +525,13 @@ func (s *Session) watchAnswered(c *call, code Code) {
 }
 
 func (s *Session) enqueueLocked(c *call, frames []byte, n int32) {
-	p := pending{c: c, xid: nextXid(s.xid), n: n, off: s.queued, first: int32(c.base)}
+	p := pending{c: c, xid: nextXid(s.xid), n: n, off: s.queued}
 	if c.arming {
-		if p.arm = c.at; c.ops != nil {
+		p.arm = c.at
+	}
+	if c.batch != nil {
+		p.first = int32(c.batch.base)
+		if c.arming {
 			p.arm = anyPath
 		}
 	}
@@ -666,6 +689,7 @@ func (s *Session) tick() {
 	if idle && s.ring.tail == s.ring.head.Load() {
 		s.out, s.spare = nil, nil
 		s.ring.slots = nil
+		s.w.trim()
 	}
 	ping := now.Sub(s.wroteAt) >= s.timeout/3
 	if ping {
@@ -852,7 +876,7 @@ func (s *Session) oversized(head []byte, size int) error {
 	p := s.oldest()
 	switch {
 	case p == nil || h.Xid != p.xid:
-	case p.c.ops != nil:
+	case p.c.batch != nil:
 		p.c.err = err // for failBatch
 	case p.c.state.CompareAndSwap(0, 1):
 		c := p.c
@@ -981,7 +1005,7 @@ func (s *Session) reply(h wire.ReplyHeader, d *wire.Decoder) error {
 		ended = connError(code)
 		s.fail(ended, true)
 	}
-	if c.ops != nil && i&abandoned == 0 {
+	if c.batch != nil && i&abandoned == 0 {
 		s.batchResult(c, int(i), code, ended != nil)
 	}
 	won := i&abandoned == 0 && c.state.CompareAndSwap(i, i+1)
@@ -999,7 +1023,7 @@ func (s *Session) reply(h wire.ReplyHeader, d *wire.Decoder) error {
 	case c.code == wire.OpCloseSession: // nothing more comes of this connection
 		s.settleCall(c, code, true)
 		ended = connError(code)
-	case c.ops != nil:
+	case c.batch != nil:
 		s.batchArm(c, int(i), code)
 	default:
 		s.settleCall(c, code, ended != nil)
@@ -1009,7 +1033,7 @@ func (s *Session) reply(h wire.ReplyHeader, d *wire.Decoder) error {
 		s.popOldest()
 	}
 	if !won {
-		if c.ops == nil {
+		if c.batch == nil {
 			c.recycle()
 		}
 	} else if int32(i)+1 == c.n {
@@ -1022,7 +1046,7 @@ func (s *Session) reply(h wire.ReplyHeader, d *wire.Decoder) error {
 // operation that it knows and has switched off. The opcodes it does not know
 // end the connection.
 func (c *call) polite() bool {
-	return c.code == wire.OpCreateTTL || c.code == wire.OpReconfig || c.code == wire.OpMulti || c.ops != nil
+	return c.code == wire.OpCreateTTL || c.code == wire.OpReconfig || c.code == wire.OpMulti || c.batch != nil
 }
 
 // internal reports whether the call takes no slot of MaxInFlight.
@@ -1160,7 +1184,7 @@ func (s *Session) finish() {
 // failPending ends a run of frames: lost as far as bytes of them left.
 func (s *Session) failPending(p pending, end error, sent int64, last bool) {
 	c := p.c
-	if c.ops == nil {
+	if c.batch == nil {
 		if !c.state.CompareAndSwap(0, 1) {
 			c.recycle()
 			return
@@ -1391,7 +1415,7 @@ func (s *Session) closeFailed(err error) error {
 		return err
 	}
 	op := *err.(*OpError)
-	op.Err = errors.WithMessagef(op.Err, "the session expires by itself %v after its last sign of life", s.timeout)
+	op.Err = &noted{op.Err, fmt.Sprintf("the session expires by itself %v after its last sign of life", s.timeout)}
 	return &op
 }
 

@@ -373,7 +373,7 @@ func (s *Session) GetACL(ctx context.Context, path string) (ACL, Stat, error) {
 	if err := s.do(ctx, c); err != nil {
 		return nil, Stat{}, err
 	}
-	acl, st := c.acl, Stat(c.stat)
+	acl, st := c.value.(ACL), Stat(c.stat)
 	c.recycle()
 	return acl, st, nil
 }
@@ -382,9 +382,11 @@ func decodeACL(c *call, _ int, d *wire.Decoder) {
 	var r wire.GetACLResponse
 	r.Decode(d)
 	c.stat = r.Stat
+	var acl ACL
 	for _, a := range r.ACL {
-		c.acl = append(c.acl, Access{Permission(a.Perms), a.Scheme, a.ID})
+		acl = append(acl, Access{Permission(a.Perms), a.Scheme, a.ID})
 	}
+	c.value = acl
 }
 
 // SetACL changes a znode's ACL if its Aversion is the given one (ErrVersion)
@@ -484,9 +486,9 @@ func (s *Session) RemoveWatch(ctx context.Context, path string, watch chan<- Eve
 	// The one type that all servers since 3.6 know for a persistent watch; it
 	// takes everything on the path, and nothing else is there.
 	c.frame(wire.OpRemoveWatches, wire.WatcherTypeRequest{Path: full, Type: wire.WatcherAny})
-	c.at, c.gone = full, watch
+	c.at, c.removal = full, &removal{ch: watch}
 	if path == configPath && full != configPath { // GetConfig's, which is below no chroot
-		c.alias = configPath
+		c.removal.alias = configPath
 	}
 	if err := s.doNothing(ctx, c); !errors.Is(err, errRemoved) {
 		return err
@@ -558,14 +560,16 @@ func (s *Session) WhoAmI(ctx context.Context) ([]AuthInfo, error) {
 	c.decode = func(c *call, _ int, d *wire.Decoder) {
 		var r wire.WhoAmIResponse
 		r.Decode(d)
+		var infos []AuthInfo
 		for _, x := range r.Infos {
-			c.infos = append(c.infos, AuthInfo{x.AuthScheme, x.User})
+			infos = append(infos, AuthInfo{x.AuthScheme, x.User})
 		}
+		c.value = infos
 	}
 	if err := s.do(ctx, c); err != nil {
 		return nil, err
 	}
-	infos := c.infos
+	infos := c.value.([]AuthInfo)
 	c.recycle()
 	return infos, nil
 }
@@ -649,7 +653,7 @@ type Op interface {
 	// frame appends the request for a path as the server knows it.
 	frame(c *call, full string, watch bool) error
 	// decode reads the body of a reply without error.
-	decode(c *call, i int, d *wire.Decoder)
+	decode(b *batch, i int, d *wire.Decoder)
 	// result returns the type of its result in a multi or multiRead; a create2
 	// may be answered as a create.
 	result() wire.Op
@@ -742,6 +746,7 @@ func (s *Session) Multi(ctx context.Context, ops ...WriteOp) ([]Result, error) {
 		return nil, nil
 	}
 	c := s.newCall("multi", "")
+	c.multi = new(multi)
 	at := c.begin(wire.OpMulti)
 	for _, o := range ops {
 		if err := checkOp(o, false); err != nil {
@@ -750,7 +755,7 @@ func (s *Session) Multi(ctx context.Context, ops ...WriteOp) ([]Result, error) {
 			return nil, notSent("multi", path, err)
 		}
 		c.req = o.appendMulti(c.req, s.opPath(o))
-		c.multi = append(c.multi, o)
+		c.multi.ops = append(c.multi.ops, o)
 	}
 	c.req = endMulti.Append(c.req)
 	wire.EndFrame(c.req, at)
@@ -758,7 +763,7 @@ func (s *Session) Multi(ctx context.Context, ops ...WriteOp) ([]Result, error) {
 	if err := s.do(ctx, c); err != nil {
 		return nil, err
 	}
-	res := c.res
+	res := c.multi.res
 	c.recycle()
 	failed := -1
 	for i := range res {
@@ -801,22 +806,23 @@ func (s *Session) decodeMulti(c *call, _ int, d *wire.Decoder) {
 	if d.Err() != nil {
 		return
 	}
-	if !matchResults(d, r.Results, c.multi) {
+	if !matchResults(d, r.Results, c.multi.ops) {
 		return
 	}
-	c.res = make([]Result, len(r.Results))
+	res := make([]Result, len(r.Results))
 	failed := false
 	for i, x := range r.Results {
 		failed = failed || x.Op == wire.OpError
-		c.res[i] = s.result(x)
+		res[i] = s.result(x)
 	}
 	if failed && c.code == wire.OpMulti {
-		for i := range c.res {
-			if c.res[i].Err == nil {
-				c.res[i] = Result{Err: ErrRuntimeInconsistency}
+		for i := range res {
+			if res[i].Err == nil {
+				res[i] = Result{Err: ErrRuntimeInconsistency}
 			}
 		}
 	}
+	c.multi.res = res
 }
 
 // matchResults checks that results are of the types that the operations have.
@@ -862,6 +868,7 @@ func (s *Session) MultiRead(ctx context.Context, ops ...ReadOp) ([]Result, error
 		return nil, nil
 	}
 	c := s.newCall("multiread", "")
+	c.multi = new(multi)
 	at := c.begin(wire.OpMultiRead)
 	for _, o := range ops {
 		err := checkOp(o, false)
@@ -876,7 +883,7 @@ func (s *Session) MultiRead(ctx context.Context, ops ...ReadOp) ([]Result, error
 			return nil, notSent("multiread", path, err)
 		}
 		c.req = o.appendMultiRead(c.req, s.opPath(o))
-		c.multi = append(c.multi, o)
+		c.multi.ops = append(c.multi.ops, o)
 	}
 	c.req = endMulti.Append(c.req)
 	wire.EndFrame(c.req, at)
@@ -884,7 +891,7 @@ func (s *Session) MultiRead(ctx context.Context, ops ...ReadOp) ([]Result, error
 	if err := s.do(ctx, c); err != nil {
 		return nil, err
 	}
-	res := c.res
+	res := c.multi.res
 	c.recycle()
 	var first error
 	for i := range res {
@@ -914,7 +921,8 @@ func (s *Session) Batch(ctx context.Context, ops ...Op) ([]Result, error) {
 	if len(ops) == 0 {
 		return nil, nil
 	}
-	c := &call{op: "batch", code: wire.OpNotification, done: make(chan struct{}, 1), ops: slices.Clone(ops), chroot: s.conf.Chroot, n: int32(len(ops)), res: make([]Result, len(ops))}
+	c := &call{op: "batch", code: wire.OpNotification, done: make(chan struct{}, 1), n: int32(len(ops))}
+	c.batch = &batch{ops: slices.Clone(ops), res: make([]Result, len(ops)), chroot: s.conf.Chroot}
 	if err := s.encodeBatch(c); err != nil {
 		return nil, err
 	}
@@ -931,7 +939,7 @@ func (s *Session) Batch(ctx context.Context, ops ...Op) ([]Result, error) {
 
 // encodeBatch checks and frames all operations.
 func (s *Session) encodeBatch(c *call) error {
-	for _, o := range c.ops {
+	for _, o := range c.batch.ops {
 		name, path := describe(o)
 		err := checkOp(o, true)
 		at := len(c.req)
@@ -941,7 +949,7 @@ func (s *Session) encodeBatch(c *call) error {
 			err = o.frame(c, s.opPath(o), watch != nil)
 		}
 		if at == 0 { // the others may be like it
-			c.req = slices.Grow(c.req, len(c.req)*(len(c.ops)-1)*9/8)
+			c.req = slices.Grow(c.req, len(c.req)*(len(c.batch.ops)-1)*9/8)
 		}
 		if n := len(c.req) - at - 4; err == nil && n > s.conf.MaxRequest {
 			err = tooLarge(n, s.conf.MaxRequest)
@@ -955,11 +963,12 @@ func (s *Session) encodeBatch(c *call) error {
 
 // submitBatch queues the frames as slots allow and returns how many it queued.
 func (s *Session) submitBatch(ctx context.Context, c *call) (int, error) {
+	b := c.batch
 	if s.slots == nil {
 		if err := s.submit(ctx, c, c.req, c.n); err != nil {
 			return 0, err
 		}
-		return len(c.ops), nil
+		return len(b.ops), nil
 	}
 	sent, from, to := 0, 0, 0 // frames queued; c.req[from:to] holds those that have slots
 	held := 0
@@ -967,7 +976,7 @@ func (s *Session) submitBatch(ctx context.Context, c *call) (int, error) {
 		if held == 0 {
 			return nil
 		}
-		c.base = sent
+		b.base = sent
 		if err := s.submit(ctx, c, c.req[from:to], int32(held)); err != nil {
 			s.release(int32(held))
 			return err
@@ -996,6 +1005,7 @@ func (s *Session) submitBatch(ctx context.Context, c *call) (int, error) {
 // awaitBatch waits for the last answer and returns the results. err is why only
 // the first frames, as many as sent, were queued.
 func (s *Session) awaitBatch(ctx context.Context, c *call, sent int, err error) []Result {
+	b := c.batch
 	var done <-chan struct{}
 	if err != nil {
 		done = s.done // all that was queued may be answered, and nobody will tell
@@ -1004,14 +1014,14 @@ func (s *Session) awaitBatch(ctx context.Context, c *call, sent int, err error) 
 		select {
 		case <-c.done:
 			s.w.picked()
-			return c.unsent(sent, err)
+			return b.unsent(sent, err)
 		case <-done:
 			select {
 			case <-c.done:
 				s.w.picked()
 			default:
 			}
-			return c.unsent(sent, err)
+			return b.unsent(sent, err)
 		case <-ctx.Done():
 			if err == nil {
 				err = ctx.Err()
@@ -1020,18 +1030,18 @@ func (s *Session) awaitBatch(ctx context.Context, c *call, sent int, err error) 
 	}
 	for {
 		k := c.state.Load()
-		if k&abandoned != 0 || int(k) == len(c.ops) {
+		if k&abandoned != 0 || int(k) == len(b.ops) {
 			<-c.done
 			s.w.picked()
-			return c.unsent(sent, err)
+			return b.unsent(sent, err)
 		}
 		if !c.state.CompareAndSwap(k, k|abandoned) {
 			continue
 		}
-		res := make([]Result, len(c.ops)) // the reader may be writing into its own
-		copy(res, c.res[:k])
+		res := make([]Result, len(b.ops)) // the reader may be writing into its own
+		copy(res, b.res[:k])
 		for i := int(k); i < len(res); i++ {
-			name, path := c.ops[i].describe()
+			name, path := b.ops[i].describe()
 			e := &OpError{Op: name, Path: path, Err: err, outcome: NotSent}
 			if i < sent {
 				e.outcome = Lost
@@ -1043,18 +1053,19 @@ func (s *Session) awaitBatch(ctx context.Context, c *call, sent int, err error) 
 }
 
 // unsent completes a Batch's results where not all frames were queued.
-func (c *call) unsent(sent int, err error) []Result {
-	for i := sent; i < len(c.ops); i++ {
-		name, path := c.ops[i].describe()
-		c.res[i] = Result{Err: notSent(name, path, err)}
+func (b *batch) unsent(sent int, err error) []Result {
+	for i := sent; i < len(b.ops); i++ {
+		name, path := b.ops[i].describe()
+		b.res[i] = Result{Err: notSent(name, path, err)}
 	}
-	return c.res
+	return b.res
 }
 
 // batchResult completes result i of a Batch, before it counts as answered and
 // its caller may read it.
 func (s *Session) batchResult(c *call, i int, code Code, ended bool) {
-	r := &c.res[i]
+	b := c.batch
+	r := &b.res[i]
 	if code == 0 && r.Path == "" && r.Err == nil {
 		return
 	}
@@ -1065,7 +1076,7 @@ func (s *Session) batchResult(c *call, i int, code Code, ended bool) {
 		code = inner
 	}
 	if code != 0 {
-		name, path := c.ops[i].describe()
+		name, path := b.ops[i].describe()
 		r.Err = &OpError{Op: name, Path: path, Err: code, outcome: Answered, ended: ended}
 	}
 }
@@ -1075,27 +1086,28 @@ func (s *Session) batchArm(c *call, i int, code Code) {
 	if !c.arming {
 		return
 	}
-	watch, kind := c.ops[i].watched()
-	if name, _ := c.ops[i].describe(); name == "exists" && code == ErrNoNode {
+	b := c.batch
+	watch, kind := b.ops[i].watched()
+	if name, _ := b.ops[i].describe(); name == "exists" && code == ErrNoNode {
 		code, kind = 0, ExistsWatch
 	}
 	if watch != nil && code == 0 {
-		s.w.arm(s.opPath(c.ops[i]), kind, false, watch)
+		s.w.arm(s.opPath(b.ops[i]), kind, false, watch)
 	}
 }
 
 // failBatch ends a run of a Batch's frames with the connection; last: it is the
 // last of the Batch's runs.
 func (s *Session) failBatch(p pending, end error, sent int64, last bool) {
-	c := p.c
+	c, b := p.c, p.c.batch
 	k := c.state.Load()
 	if k&abandoned == 0 {
 		if !c.state.CompareAndSwap(k, k|abandoned) {
 			return
 		}
-		c.failing = true
+		b.failing = true
 	}
-	if !c.failing {
+	if !b.failing {
 		return // given up by its caller
 	}
 	// p.off is the place of the run's first frame; some may be answered.
@@ -1108,7 +1120,7 @@ func (s *Session) failBatch(p pending, end error, sent int64, last bool) {
 		at, off = at+n, off+int64(n)
 	}
 	for range p.n {
-		name, path := c.ops[i].describe()
+		name, path := b.ops[i].describe()
 		e := &OpError{Op: name, Path: path, Err: end, outcome: NotSent}
 		if off < sent {
 			e.outcome = Lost
@@ -1116,7 +1128,7 @@ func (s *Session) failBatch(p pending, end error, sent int64, last bool) {
 		if c.err != nil { // what ended the connection: this one's reply
 			e.Err, e.ended, c.err = c.err, true, nil
 		}
-		c.res[i] = Result{Err: e}
+		b.res[i] = Result{Err: e}
 		n := 4 + wire.FrameLen(c.req[at:])
 		at, off = at+n, off+int64(n)
 		i++
@@ -1129,24 +1141,25 @@ func (s *Session) failBatch(p pending, end error, sent int64, last bool) {
 const arenaBlock = 64 << 10
 
 // keep copies data into the batch's arena.
-func (c *call) keep(b []byte) []byte {
+func (b *batch) keep(data []byte) []byte {
+	n := len(data)
 	switch {
-	case b == nil:
+	case data == nil:
 		return nil
-	case len(b) == 0:
+	case n == 0:
 		return []byte{}
-	case len(b) > arenaBlock/4:
-		return append(make([]byte, 0, len(b)), b...)
-	case len(b) > cap(c.arena)-len(c.arena):
-		left := len(b) * len(c.ops) // what the rest may take, if it is like this one
-		c.arena = make([]byte, 0, min(arenaBlock, max(left, len(b))))
+	case n > arenaBlock/4:
+		return append(make([]byte, 0, n), data...)
+	case n > cap(b.arena)-len(b.arena):
+		left := n * len(b.ops) // what the rest may take, if it is like this one
+		b.arena = make([]byte, 0, min(arenaBlock, max(left, n)))
 	}
-	at := len(c.arena)
-	c.arena = append(c.arena, b...)
-	return c.arena[at:len(c.arena):len(c.arena)]
+	at := len(b.arena)
+	b.arena = append(b.arena, data...)
+	return b.arena[at:len(b.arena):len(b.arena)]
 }
 
-func decodeBatch(c *call, i int, d *wire.Decoder) { c.ops[i].decode(c, i, d) }
+func decodeBatch(c *call, i int, d *wire.Decoder) { c.batch.ops[i].decode(c.batch, i, d) }
 
 // frameMulti frames one operation as a multi of its own.
 func frameMulti(c *call, o WriteOp, full string) {
@@ -1187,8 +1200,8 @@ func (o CreateOp) frame(c *call, full string, _ bool) error {
 	return nil
 }
 
-func (o CreateOp) decode(c *call, i int, d *wire.Decoder) {
-	r := &c.res[i]
+func (o CreateOp) decode(b *batch, i int, d *wire.Decoder) {
+	r := &b.res[i]
 	r.Path = d.String()
 	if op, _ := o.Mode.op(false); op != wire.OpCreate {
 		r.Stat.decode(d)
@@ -1218,7 +1231,7 @@ func (o SetOp) frame(c *call, full string, _ bool) error {
 	return nil
 }
 
-func (o SetOp) decode(c *call, i int, d *wire.Decoder) { c.res[i].Stat.decode(d) }
+func (o SetOp) decode(b *batch, i int, d *wire.Decoder) { b.res[i].Stat.decode(d) }
 
 func (o SetOp) appendMulti(dst []byte, full string) []byte {
 	return appendMultiOp(dst, wire.OpSetData, o.request(full))
@@ -1228,7 +1241,7 @@ func (o DeleteOp) describe() (string, string)         { return "delete", o.Path 
 func (o DeleteOp) result() wire.Op                    { return wire.OpDelete }
 func (o DeleteOp) watched() (chan<- Event, WatchKind) { return nil, 0 }
 func (o DeleteOp) check(bool) error                   { return checkPath(o.Path, false) }
-func (o DeleteOp) decode(*call, int, *wire.Decoder)   {}
+func (o DeleteOp) decode(*batch, int, *wire.Decoder)  {}
 
 func (o DeleteOp) request(full string) wire.PathVersionRequest {
 	return wire.PathVersionRequest{Path: full, Version: o.Version}
@@ -1255,11 +1268,11 @@ func (o CheckOp) frame(c *call, full string, _ bool) error {
 	return nil
 }
 
-func (o CheckOp) decode(c *call, i int, d *wire.Decoder) {
+func (o CheckOp) decode(b *batch, i int, d *wire.Decoder) {
 	var r wire.MultiResponse
 	r.Decode(d)
-	if d.Err() == nil && matchResults(d, r.Results, c.ops[i:i+1]) && r.Results[0].Err != 0 {
-		c.res[i].Err = Code(r.Results[0].Err)
+	if d.Err() == nil && matchResults(d, r.Results, b.ops[i:i+1]) && r.Results[0].Err != 0 {
+		b.res[i].Err = Code(r.Results[0].Err)
 	}
 }
 
@@ -1277,11 +1290,11 @@ func (o GetOp) frame(c *call, full string, watch bool) error {
 	return nil
 }
 
-func (o GetOp) decode(c *call, i int, d *wire.Decoder) {
-	b := d.Buffer()
-	c.res[i].Stat.decode(d)
+func (o GetOp) decode(b *batch, i int, d *wire.Decoder) {
+	data := d.Buffer()
+	b.res[i].Stat.decode(d)
 	if d.Err() == nil {
-		c.res[i].Data = c.keep(b)
+		b.res[i].Data = b.keep(data)
 	}
 }
 
@@ -1299,9 +1312,9 @@ func (o ChildrenOp) frame(c *call, full string, watch bool) error {
 	return nil
 }
 
-func (o ChildrenOp) decode(c *call, i int, d *wire.Decoder) {
-	c.res[i].Children = d.Strings()
-	c.res[i].Stat.decode(d)
+func (o ChildrenOp) decode(b *batch, i int, d *wire.Decoder) {
+	b.res[i].Children = d.Strings()
+	b.res[i].Stat.decode(d)
 }
 
 func (o ChildrenOp) appendMultiRead(dst []byte, full string) []byte {
@@ -1324,7 +1337,7 @@ func (o ExistsOp) frame(c *call, full string, watch bool) error {
 	return nil
 }
 
-func (o ExistsOp) decode(c *call, i int, d *wire.Decoder) { c.res[i].Stat.decode(d) }
+func (o ExistsOp) decode(b *batch, i int, d *wire.Decoder) { b.res[i].Stat.decode(d) }
 
 // joinChroot returns the path as the server knows it.
 func joinChroot(chroot, path string) string {
