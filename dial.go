@@ -10,6 +10,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -177,6 +178,11 @@ func (a Auth) String() string { return a.Scheme + ":…" }
 // Format prints no credential, whatever the verb.
 func (a Auth) Format(f fmt.State, _ rune) { io.WriteString(f, a.String()) }
 
+// MarshalJSON is refused: nothing writes a credential.
+func (a Auth) MarshalJSON() ([]byte, error) {
+	return nil, errors.New("zk: an Auth is not marshalled, for it holds a credential")
+}
+
 // LogValue prints no credential.
 func (a Auth) LogValue() slog.Value { return slog.StringValue(a.String()) }
 
@@ -262,8 +268,9 @@ func (c *Config) check() error {
 	return nil
 }
 
-// Dial connects to one of the servers, in random order, each once, and returns
-// a Session bound to that connection. Without State it begins a new session.
+// Dial connects to one of the servers, in random order, each once, and the one
+// whose connection was just lost as the last. It returns a Session bound to that
+// connection. Without State it begins a new session.
 // With a State from Session.Config it moves that session here: the Session that
 // had it ends first, with ErrMoved, then credentials and watches are restored,
 // and events that were missed are delivered, some perhaps before Dial returns.
@@ -330,6 +337,8 @@ type dialer struct {
 	conf Config // complete; ID and Password are those to ask for
 	w    *Watches
 
+	last string // the address of the connection that was just lost; it is tried last
+
 	givenUp     bool // Zxid was set to zero; what it was, and the floor
 	zxid, floor int64
 }
@@ -377,6 +386,9 @@ func (d *dialer) claim(ctx context.Context) error {
 	if old != nil {
 		if err := old.fence(ctx); err != nil {
 			return &noServer{reasons: []error{err}}
+		}
+		if errors.Is(old.Err(), ErrConnection) {
+			d.last = old.addr
 		}
 	}
 	w.mu.Lock()
@@ -448,6 +460,11 @@ func (d *dialer) connect(ctx context.Context) (*Session, error) {
 	var reasons []error
 	addrs := append([]string(nil), d.conf.Addrs...)
 	rand.Shuffle(len(addrs), func(i, j int) { addrs[i], addrs[j] = addrs[j], addrs[i] })
+	// A server that fell silent would take its share of the little time that is
+	// left before the session expires.
+	if i := slices.Index(addrs, d.last); i >= 0 {
+		addrs = append(slices.Delete(addrs, i, i+1), d.last)
+	}
 	for i, addr := range addrs {
 		share := time.Until(deadline) / time.Duration(len(addrs)-i)
 		s, errs := d.connectAddr(ctx, addr, time.Now().Add(share))

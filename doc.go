@@ -105,7 +105,7 @@
 // is [ErrLost] and may still be done; what was not is [ErrNotSent]. Both match
 // the context's error as well. Dial obeys its context in every step. Without a
 // deadline it takes at most Config.Timeout to connect, and tries every address
-// once, in random order.
+// once, in random order, but the one whose connection was just lost last.
 //
 // # Watches
 //

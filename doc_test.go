@@ -52,7 +52,7 @@ var claims = []struct{ text, tests string }{
 	{"Only a Dial says ErrExpired", "TestDocExpiry"},
 	{"A context ends the wait of a call, never the session", "TestCancelledCall TestContextDone"},
 	{"Dial obeys its context in every step", "TestDialContextEnds"},
-	{"Without a deadline it takes at most Config.Timeout to connect, and tries every address once, in random order", "TestDocDialTimeout TestDocAddrOrder"},
+	{"Without a deadline it takes at most Config.Timeout to connect, and tries every address once, in random order, but the one whose connection was just lost last", "TestDocDialTimeout TestDocAddrOrder TestLostServerComesLast"},
 	{"arm a channel for one event", "ExampleSession_Get"},
 	{"an existing znode   Child or Deleted", "TestDocKinds TestI06_EventToRegistry"},
 	{"A call that returns an error has armed nothing", "TestI05_ArmedOnSuccessOnly"},

@@ -231,6 +231,16 @@ func (e *detailed) Is(target error) bool {
 	return target == e.kind
 }
 
+// noted is an error with a note on what follows from it.
+type noted struct {
+	error
+	note string
+}
+
+func (e *noted) Error() string { return e.error.Error() + "; " + e.note }
+func (e *noted) Unwrap() error { return e.error }
+func (e *noted) Cause() error  { return e.error }
+
 func connError(cause error) error { return &detailed{kind: ErrConnection, cause: cause} }
 
 func protocolError(format string, args ...any) error {

@@ -758,6 +758,38 @@ func TestFailedRedial(t *testing.T) {
 	})
 }
 
+// A server whose connection was just lost is tried as the last: silent, it would
+// use up the time that is left. One that was left in order is like any other.
+func TestLostServerComesLast(t *testing.T) {
+	orders := func(s *zk.Session, l *link) (string, map[string]bool) {
+		seen := make(map[string]bool)
+		asked := ""
+		l.on(func(_ context.Context, addr string) error {
+			asked += addr + " "
+			return errors.New("no route")
+		})
+		for range 200 {
+			asked = ""
+			_, err := s.Redial(t.Context())
+			assert.ErrorIs(t, err, zk.ErrNoServer)
+			seen[asked] = true
+		}
+		return s.Addr() + " ", seen
+	}
+	e := private(t, 3)
+	s, l := e.linked()
+	_, seen := orders(s, l) // the first of them fences s, which lives
+	assert.Equal(t, len(seen), 6)
+	l.on(nil)
+	s = e.move(s)
+	e.cut(s, l)
+	last, seen := orders(s, l)
+	assert.Equal(t, len(seen), 2)
+	for order := range seen {
+		assert.Assert(t, strings.HasSuffix(order, last), "%s, but %s was lost", order, last)
+	}
+}
+
 // A context that ends while Dial is under way, after the fence.
 func TestDialContextEnds(t *testing.T) {
 	everywhere(t, func(t *testing.T, e *env) {
