@@ -868,7 +868,7 @@ func (s *Session) authenticate(ctx context.Context) error {
 	return nil
 }
 
-func decodeToken(c *call, _ int, d *wire.Decoder) {
+func decodeToken(c *call, d *wire.Decoder) {
 	var r wire.SASLResponse
 	r.Decode(d)
 	c.data = append([]byte(nil), r.Token...)

@@ -131,10 +131,10 @@ type call struct {
 	op     string
 	path   string // as given
 	code   wire.Op
-	req    []byte                                // the frames
-	n      int32                                 // their number
-	off    int64                                 // of an auth packet: its place on the wire
-	decode func(c *call, i int, d *wire.Decoder) // reply i without error; nil: no body
+	req    []byte                         // the frames
+	n      int32                          // their number
+	off    int64                          // of an auth packet: its place on the wire
+	decode func(c *call, d *wire.Decoder) // a reply without error; nil: no body
 
 	arming bool         // it arms a channel, or one of its operations does
 	last   bool         // the last SetWatches of a Dial
@@ -143,7 +143,7 @@ type call struct {
 	at     string // server path of the watch
 	raw    bool
 
-	state atomic.Uint32 // number of replies taken, and the bit abandoned
+	state atomic.Uint32 // number of replies that count as answered, and the bit abandoned
 	done  chan struct{} // cap 1
 	err   error
 
@@ -167,9 +167,12 @@ type batch struct {
 	ops     []Op
 	res     []Result
 	base    int  // operation of the first frame in a submit
+	taken   int  // replies that the reader has taken
+	settled int  // of these, how many count as answered
 	failing bool // the reader has set abandoned
 	chroot  string
 	arena   []byte
+	req     []byte // kept for the next Batch
 }
 
 // multi is what the call of a Multi or MultiRead has.
@@ -743,6 +746,7 @@ type reader struct {
 	head  uint64
 	tail  uint64
 	dec   wire.Decoder
+	batch *call // a Batch with replies that do not count as answered yet
 
 	refused bool // a SetWatches was answered with an error
 }
@@ -758,6 +762,7 @@ var largeBuffers = sync.Pool{New: func() any { return new([largeBuffer]byte) }}
 // waits for nothing but the network.
 func (s *Session) read() {
 	err := s.readFrames()
+	s.settleBatch()
 	if errors.Is(err, ErrProtocol) || errors.Is(err, ErrSlowConsumer) || errors.Is(err, ErrClosed) {
 		s.fail(err, true)
 	} else {
@@ -810,6 +815,7 @@ func (s *Session) readFrames() error {
 				s.frameAt.Store(0)
 			}
 		}
+		s.settleBatch()
 		s.reportDropped()
 		if err != nil {
 			if err == io.EOF && w > r {
@@ -923,9 +929,11 @@ func (s *Session) frame(b []byte) error {
 	*d = wire.NewDecoder(b)
 	var h wire.ReplyHeader
 	h.Decode(d)
-	switch {
-	case h.Xid > 0:
+	if h.Xid > 0 {
 		return s.reply(h, d)
+	}
+	s.settleBatch()
+	switch {
 	case h.Xid == wire.XidNotification:
 		return s.notification(h, d)
 	case h.Xid == wire.XidPing:
@@ -980,18 +988,20 @@ func (s *Session) reply(h wire.ReplyHeader, d *wire.Decoder) error {
 	if h.Xid != p.xid {
 		return protocolError("a reply with xid %d where %d was due", h.Xid, p.xid)
 	}
-	c, i := p.c, p.c.state.Load()
-	if i&abandoned == 0 && h.Err == 0 && c.decode != nil {
-		c.decode(c, int(i), d)
-		if err := d.Err(); err != nil {
-			return &detailed{kind: ErrProtocol, detail: "reply to " + c.op, cause: err}
-		}
-	}
 	if p.off >= s.probe.Load() {
 		s.hearMarks(p.off)
 	}
-	p.n--
-	p.xid = nextXid(p.xid)
+	if p.c.batch != nil {
+		return s.batchReply(p, h, d)
+	}
+	c := p.c
+	if c.state.Load() == 0 && h.Err == 0 && c.decode != nil {
+		c.decode(c, d)
+		if err := d.Err(); err != nil {
+			return badReply(c, err)
+		}
+	}
+	p.n = 0
 	if !c.internal() {
 		s.release(1)
 	}
@@ -1005,10 +1015,7 @@ func (s *Session) reply(h wire.ReplyHeader, d *wire.Decoder) error {
 		ended = connError(code)
 		s.fail(ended, true)
 	}
-	if c.batch != nil && i&abandoned == 0 {
-		s.batchResult(c, int(i), code, ended != nil)
-	}
-	won := i&abandoned == 0 && c.state.CompareAndSwap(i, i+1)
+	won := c.state.CompareAndSwap(0, 1)
 	restores := c.code == wire.OpSetWatches || c.code == wire.OpSetWatches2
 	if restores && code != 0 {
 		s.reader.refused = true // then the floor stays, whatever the others are answered
@@ -1023,30 +1030,28 @@ func (s *Session) reply(h wire.ReplyHeader, d *wire.Decoder) error {
 	case c.code == wire.OpCloseSession: // nothing more comes of this connection
 		s.settleCall(c, code, true)
 		ended = connError(code)
-	case c.batch != nil:
-		s.batchArm(c, int(i), code)
 	default:
 		s.settleCall(c, code, ended != nil)
 	}
 	s.watchAnswered(c, code)
-	if p.n == 0 {
-		s.popOldest()
-	}
-	if !won {
-		if c.batch == nil {
-			c.recycle()
-		}
-	} else if int32(i)+1 == c.n {
+	s.popOldest()
+	if won {
 		s.w.answer(c)
+	} else {
+		c.recycle()
 	}
 	return ended
+}
+
+func badReply(c *call, err error) error {
+	return &detailed{kind: ErrProtocol, detail: "reply to " + c.op, cause: err}
 }
 
 // polite reports whether a server may answer -6 to the call and go on: for an
 // operation that it knows and has switched off. The opcodes it does not know
 // end the connection.
 func (c *call) polite() bool {
-	return c.code == wire.OpCreateTTL || c.code == wire.OpReconfig || c.code == wire.OpMulti || c.batch != nil
+	return c.code == wire.OpCreateTTL || c.code == wire.OpReconfig || c.code == wire.OpMulti
 }
 
 // internal reports whether the call takes no slot of MaxInFlight.

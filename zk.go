@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -126,23 +127,23 @@ func (s *Session) start(op, path string, sequential bool) (c *call, full string,
 	if err := checkPath(path, sequential); err != nil {
 		return nil, "", notSent(op, path, err)
 	}
-	return s.newCall(op, path), s.serverPath(path, sequential), nil
+	return s.newCall(op, path), serverPath(s.conf.Chroot, path, sequential), nil
 }
 
 // serverPath returns the path as the server knows it. A sequential create below
 // the root appends to the slash, which a chroot does not end in.
-func (s *Session) serverPath(path string, sequential bool) string {
+func serverPath(chroot, path string, sequential bool) string {
 	if sequential && path == "/" {
-		return s.conf.Chroot + "/"
+		return chroot + "/"
 	}
-	return joinChroot(s.conf.Chroot, path)
+	return joinChroot(chroot, path)
 }
 
 // opPath is serverPath for an operation.
 func (s *Session) opPath(o Op) string {
 	_, path := o.describe()
 	create, ok := o.(interface{ sequential() bool })
-	return s.serverPath(path, ok && create.sequential())
+	return serverPath(s.conf.Chroot, path, ok && create.sequential())
 }
 
 // arms makes the call arm a channel at its reply; nil does nothing.
@@ -211,30 +212,31 @@ func (a ACL) wire() []wire.ACL {
 	return out
 }
 
-func decodePath(c *call, _ int, d *wire.Decoder) { c.str = d.String() }
+func decodePath(c *call, d *wire.Decoder) { c.str = d.String() }
 
-func decodePathStat(c *call, _ int, d *wire.Decoder) {
+func decodePathStat(c *call, d *wire.Decoder) {
 	c.str = d.String()
 	c.stat.Decode(d)
 }
 
-func decodeStat(c *call, _ int, d *wire.Decoder) { c.stat.Decode(d) }
+func decodeStat(c *call, d *wire.Decoder) { c.stat.Decode(d) }
 
-func decodeData(c *call, _ int, d *wire.Decoder) {
+func decodeData(c *call, d *wire.Decoder) {
 	b := d.Buffer()
 	c.stat.Decode(d)
 	if b != nil && d.Err() == nil {
-		c.data = make([]byte, len(b))
-		copy(c.data, b)
+		data := make([]byte, len(b))
+		copy(data, b)
+		c.data = data
 	}
 }
 
-func decodeNamesStat(c *call, _ int, d *wire.Decoder) {
+func decodeNamesStat(c *call, d *wire.Decoder) {
 	c.names = d.Strings()
 	c.stat.Decode(d)
 }
 
-func decodeNames(c *call, _ int, d *wire.Decoder) { c.names = d.Strings() }
+func decodeNames(c *call, d *wire.Decoder) { c.names = d.Strings() }
 
 // Get returns a znode's data, which is the caller's, and its Stat. On success
 // the channel is armed for one Changed or Deleted; after an error it is not.
@@ -378,7 +380,7 @@ func (s *Session) GetACL(ctx context.Context, path string) (ACL, Stat, error) {
 	return acl, st, nil
 }
 
-func decodeACL(c *call, _ int, d *wire.Decoder) {
+func decodeACL(c *call, d *wire.Decoder) {
 	var r wire.GetACLResponse
 	r.Decode(d)
 	c.stat = r.Stat
@@ -536,7 +538,7 @@ func (s *Session) AllChildrenNumber(ctx context.Context, path string) (int, erro
 		return 0, err
 	}
 	c.frame(wire.OpAllChildrenNumber, wire.PathRequest{Path: full})
-	c.decode = func(c *call, _ int, d *wire.Decoder) { c.num = d.Int32() }
+	c.decode = func(c *call, d *wire.Decoder) { c.num = d.Int32() }
 	if err := s.do(ctx, c); err != nil {
 		return 0, err
 	}
@@ -557,7 +559,7 @@ func (s *Session) WhoAmI(ctx context.Context) ([]AuthInfo, error) {
 	}
 	c.path = ""
 	c.frame(wire.OpWhoAmI, nil)
-	c.decode = func(c *call, _ int, d *wire.Decoder) {
+	c.decode = func(c *call, d *wire.Decoder) {
 		var r wire.WhoAmIResponse
 		r.Decode(d)
 		var infos []AuthInfo
@@ -648,10 +650,10 @@ func joinList(list []string) *string {
 type Op interface {
 	// describe names the operation as its method's errors do.
 	describe() (op, path string)
-	// check tells what is wrong with it; batch: outside Multi and MultiRead.
-	check(batch bool) error
-	// frame appends the request for a path as the server knows it.
-	frame(c *call, full string, watch bool) error
+	// check tells what is wrong with it, in a Multi or a MultiRead.
+	check() error
+	// add checks it and appends its request to a Batch.
+	add(c *call) error
 	// decode reads the body of a reply without error.
 	decode(b *batch, i int, d *wire.Decoder)
 	// result returns the type of its result in a multi or multiRead; a create2
@@ -749,7 +751,7 @@ func (s *Session) Multi(ctx context.Context, ops ...WriteOp) ([]Result, error) {
 	c.multi = new(multi)
 	at := c.begin(wire.OpMulti)
 	for _, o := range ops {
-		if err := checkOp(o, false); err != nil {
+		if err := checkOp(o); err != nil {
 			c.recycle()
 			_, path := describe(o)
 			return nil, notSent("multi", path, err)
@@ -791,16 +793,16 @@ func describe(o Op) (op, path string) {
 	return o.describe()
 }
 
-func checkOp(o Op, batch bool) error {
+func checkOp(o Op) error {
 	if o == nil {
 		return badArgument("a nil operation")
 	}
-	return o.check(batch)
+	return o.check()
 }
 
 // decodeMulti reads the reply to a multi or multiRead, whose results have the
 // reply's own types: a server may answer a create2 as a create.
-func (s *Session) decodeMulti(c *call, _ int, d *wire.Decoder) {
+func (s *Session) decodeMulti(c *call, d *wire.Decoder) {
 	var r wire.MultiResponse
 	r.Decode(d)
 	if d.Err() != nil {
@@ -871,7 +873,7 @@ func (s *Session) MultiRead(ctx context.Context, ops ...ReadOp) ([]Result, error
 	c.multi = new(multi)
 	at := c.begin(wire.OpMultiRead)
 	for _, o := range ops {
-		err := checkOp(o, false)
+		err := checkOp(o)
 		_, path := describe(o)
 		if err == nil {
 			if watch, _ := o.watched(); watch != nil {
@@ -921,14 +923,16 @@ func (s *Session) Batch(ctx context.Context, ops ...Op) ([]Result, error) {
 	if len(ops) == 0 {
 		return nil, nil
 	}
-	c := &call{op: "batch", code: wire.OpNotification, done: make(chan struct{}, 1), n: int32(len(ops))}
-	c.batch = &batch{ops: slices.Clone(ops), res: make([]Result, len(ops)), chroot: s.conf.Chroot}
+	c := s.newBatch(ops)
 	if err := s.encodeBatch(c); err != nil {
+		c.recycleBatch()
 		return nil, err
 	}
-	c.decode = decodeBatch
 	sent, err := s.submitBatch(ctx, c)
 	res := s.awaitBatch(ctx, c, sent, err)
+	if int(c.state.Load()) == len(ops) { // else the reader may still know it
+		c.recycleBatch()
+	}
 	for i := range res {
 		if res[i].Err != nil {
 			return res, res[i].Err
@@ -937,16 +941,44 @@ func (s *Session) Batch(ctx context.Context, ops ...Op) ([]Result, error) {
 	return res, nil
 }
 
+// batches keeps the buffers of Batches for the next ones.
+var batches = sync.Pool{New: func() any { return new(batch) }}
+
+const (
+	maxKeptOps   = 4 << 10
+	maxKeptBatch = 256 << 10 // bytes of requests
+)
+
+func (s *Session) newBatch(ops []Op) *call {
+	c, b := s.newCall("batch", ""), batches.Get().(*batch)
+	b.ops = append(b.ops, ops...)
+	b.res = make([]Result, len(ops))
+	b.chroot = s.conf.Chroot
+	c.batch, c.n, c.req = b, int32(len(ops)), b.req
+	return c
+}
+
+// recycleBatch gives a Batch's call back that nobody else knows any more.
+func (c *call) recycleBatch() {
+	b, req := c.batch, c.req
+	c.req = nil
+	c.recycle()
+	if cap(b.ops) <= maxKeptOps && cap(req) <= maxKeptBatch {
+		clear(b.ops)
+		*b = batch{ops: b.ops[:0], req: req[:0]}
+		batches.Put(b)
+	}
+}
+
 // encodeBatch checks and frames all operations.
 func (s *Session) encodeBatch(c *call) error {
 	for _, o := range c.batch.ops {
-		name, path := describe(o)
-		err := checkOp(o, true)
 		at := len(c.req)
-		if err == nil {
-			watch, _ := o.watched()
-			c.arming = c.arming || watch != nil
-			err = o.frame(c, s.opPath(o), watch != nil)
+		var err error
+		if o == nil {
+			err = badArgument("a nil operation")
+		} else {
+			err = o.add(c)
 		}
 		if at == 0 { // the others may be like it
 			c.req = slices.Grow(c.req, len(c.req)*(len(c.batch.ops)-1)*9/8)
@@ -955,6 +987,7 @@ func (s *Session) encodeBatch(c *call) error {
 			err = tooLarge(n, s.conf.MaxRequest)
 		}
 		if err != nil {
+			name, path := describe(o)
 			return notSent(name, path, err)
 		}
 	}
@@ -1061,16 +1094,75 @@ func (b *batch) unsent(sent int, err error) []Result {
 	return b.res
 }
 
-// batchResult completes result i of a Batch, before it counts as answered and
-// its caller may read it.
-func (s *Session) batchResult(c *call, i int, code Code, ended bool) {
+// batchReply takes the reply to a frame of a Batch. Replies that come in one
+// piece count as answered together, see settleBatch.
+func (s *Session) batchReply(p *pending, h wire.ReplyHeader, d *wire.Decoder) error {
+	c, b := p.c, p.c.batch
+	i, code := b.taken, Code(h.Err)
+	var ended error
+	if code.ends() {
+		ended = connError(code)
+		s.fail(ended, true)
+	}
+	if c.state.Load()&abandoned == 0 {
+		if code == 0 {
+			b.ops[i].decode(b, i, d)
+			if err := d.Err(); err != nil {
+				return badReply(c, err)
+			}
+		}
+		b.result(i, code, ended != nil)
+	}
+	b.taken++
+	p.n--
+	p.xid = nextXid(p.xid)
+	s.release(1)
+	if h.Zxid > 0 {
+		s.w.advance(h.Zxid)
+	}
+	s.reader.batch = c
+	if p.n == 0 {
+		s.popOldest()
+		s.settleBatch()
+	}
+	return ended
+}
+
+// settleBatch makes the replies taken so far count as answered: one compare-and-swap
+// for all of them decides between them and a caller that gives the Batch up.
+// It is called before anything else is taken from the wire, and before the
+// reader waits. Only the reader calls it.
+func (s *Session) settleBatch() {
+	c := s.reader.batch
+	if c == nil {
+		return
+	}
+	s.reader.batch = nil
 	b := c.batch
+	from := b.settled
+	b.settled = b.taken
+	s.replies.Add(int64(b.taken - from))
+	if !c.state.CompareAndSwap(uint32(from), uint32(b.taken)) {
+		return // given up
+	}
+	if c.arming {
+		for i := from; i < b.taken; i++ {
+			s.batchArm(b, i)
+		}
+	}
+	if b.taken == int(c.n) {
+		s.w.answer(c)
+	}
+}
+
+// result completes result i, whose reply has the code.
+func (b *batch) result(i int, code Code, ended bool) {
 	r := &b.res[i]
 	if code == 0 && r.Path == "" && r.Err == nil {
 		return
 	}
 	if r.Path != "" {
-		r.Path = stripChroot(s.conf.Chroot, r.Path)
+		r.Path = stripChroot(b.chroot, r.Path)
 	}
 	if inner, ok := r.Err.(Code); ok { // of a CheckOp, whose multi is answered without an error
 		code = inner
@@ -1082,18 +1174,18 @@ func (s *Session) batchResult(c *call, i int, code Code, ended bool) {
 }
 
 // batchArm arms the watch of operation i, if it has one and was answered so.
-func (s *Session) batchArm(c *call, i int, code Code) {
-	if !c.arming {
+func (s *Session) batchArm(b *batch, i int) {
+	watch, kind := b.ops[i].watched()
+	if watch == nil {
 		return
 	}
-	b := c.batch
-	watch, kind := b.ops[i].watched()
-	if name, _ := b.ops[i].describe(); name == "exists" && code == ErrNoNode {
-		code, kind = 0, ExistsWatch
+	if err := b.res[i].Err; err != nil {
+		if _, ok := b.ops[i].(ExistsOp); !ok || !errors.Is(err, ErrNoNode) {
+			return
+		}
+		kind = ExistsWatch
 	}
-	if watch != nil && code == 0 {
-		s.w.arm(s.opPath(b.ops[i]), kind, false, watch)
-	}
+	s.w.arm(s.opPath(b.ops[i]), kind, false, watch)
 }
 
 // failBatch ends a run of a Batch's frames with the connection; last: it is the
@@ -1151,21 +1243,12 @@ func (b *batch) keep(data []byte) []byte {
 	case n > arenaBlock/4:
 		return append(make([]byte, 0, n), data...)
 	case n > cap(b.arena)-len(b.arena):
-		left := n * len(b.ops) // what the rest may take, if it is like this one
+		left := n * len(b.ops)                                            // what the rest may take, if it is like this one
 		b.arena = make([]byte, 0, min(arenaBlock, max(left, n)))
 	}
 	at := len(b.arena)
 	b.arena = append(b.arena, data...)
 	return b.arena[at:len(b.arena):len(b.arena)]
-}
-
-func decodeBatch(c *call, i int, d *wire.Decoder) { c.batch.ops[i].decode(c.batch, i, d) }
-
-// frameMulti frames one operation as a multi of its own.
-func frameMulti(c *call, o WriteOp, full string) {
-	at := c.begin(wire.OpMulti)
-	c.req = endMulti.Append(o.appendMulti(c.req, full))
-	wire.EndFrame(c.req, at)
 }
 
 func appendMultiOp(dst []byte, op wire.Op, body interface{ Append([]byte) []byte }) []byte {
@@ -1178,7 +1261,7 @@ func (o CreateOp) watched() (chan<- Event, WatchKind) { return nil, 0 }
 
 func (o CreateOp) sequential() bool { return o.Mode.sequential() }
 
-func (o CreateOp) check(bool) error {
+func (o CreateOp) check() error {
 	if err := checkPath(o.Path, o.Mode.sequential()); err != nil {
 		return err
 	}
@@ -1189,12 +1272,13 @@ func (o CreateOp) check(bool) error {
 	return err
 }
 
-func (o CreateOp) frame(c *call, full string, _ bool) error {
-	op, err := o.Mode.op(false)
-	if err != nil {
+func (o CreateOp) add(c *call) error {
+	if err := o.check(); err != nil {
 		return err
 	}
+	op, _ := o.Mode.op(false)
 	at := c.begin(op)
+	full := serverPath(c.batch.chroot, o.Path, o.sequential())
 	c.req = appendCreate(c.req, op, full, o)
 	wire.EndFrame(c.req, at)
 	return nil
@@ -1218,15 +1302,18 @@ func (o CreateOp) appendMulti(dst []byte, full string) []byte {
 func (o SetOp) describe() (string, string)         { return "set", o.Path }
 func (o SetOp) result() wire.Op                    { return wire.OpSetData }
 func (o SetOp) watched() (chan<- Event, WatchKind) { return nil, 0 }
-func (o SetOp) check(bool) error                   { return checkPath(o.Path, false) }
+func (o SetOp) check() error                       { return checkPath(o.Path, false) }
 
 func (o SetOp) request(full string) wire.SetDataRequest {
 	return wire.SetDataRequest{Path: full, Data: o.Data, Version: o.Version}
 }
 
-func (o SetOp) frame(c *call, full string, _ bool) error {
+func (o SetOp) add(c *call) error {
+	if err := o.check(); err != nil {
+		return err
+	}
 	at := c.begin(wire.OpSetData)
-	c.req = o.request(full).Append(c.req)
+	c.req = o.request(joinChroot(c.batch.chroot, o.Path)).Append(c.req)
 	wire.EndFrame(c.req, at)
 	return nil
 }
@@ -1240,16 +1327,19 @@ func (o SetOp) appendMulti(dst []byte, full string) []byte {
 func (o DeleteOp) describe() (string, string)         { return "delete", o.Path }
 func (o DeleteOp) result() wire.Op                    { return wire.OpDelete }
 func (o DeleteOp) watched() (chan<- Event, WatchKind) { return nil, 0 }
-func (o DeleteOp) check(bool) error                   { return checkPath(o.Path, false) }
+func (o DeleteOp) check() error                       { return checkPath(o.Path, false) }
 func (o DeleteOp) decode(*batch, int, *wire.Decoder)  {}
 
 func (o DeleteOp) request(full string) wire.PathVersionRequest {
 	return wire.PathVersionRequest{Path: full, Version: o.Version}
 }
 
-func (o DeleteOp) frame(c *call, full string, _ bool) error {
+func (o DeleteOp) add(c *call) error {
+	if err := o.check(); err != nil {
+		return err
+	}
 	at := c.begin(wire.OpDelete)
-	c.req = o.request(full).Append(c.req)
+	c.req = o.request(joinChroot(c.batch.chroot, o.Path)).Append(c.req)
 	wire.EndFrame(c.req, at)
 	return nil
 }
@@ -1261,10 +1351,16 @@ func (o DeleteOp) appendMulti(dst []byte, full string) []byte {
 func (o CheckOp) describe() (string, string)         { return "check", o.Path }
 func (o CheckOp) result() wire.Op                    { return wire.OpCheck }
 func (o CheckOp) watched() (chan<- Event, WatchKind) { return nil, 0 }
-func (o CheckOp) check(bool) error                   { return checkPath(o.Path, false) }
+func (o CheckOp) check() error                       { return checkPath(o.Path, false) }
 
-func (o CheckOp) frame(c *call, full string, _ bool) error {
-	frameMulti(c, o, full)
+// add frames the operation as a multi of its own.
+func (o CheckOp) add(c *call) error {
+	if err := o.check(); err != nil {
+		return err
+	}
+	at := c.begin(wire.OpMulti)
+	c.req = endMulti.Append(o.appendMulti(c.req, joinChroot(c.batch.chroot, o.Path)))
+	wire.EndFrame(c.req, at)
 	return nil
 }
 
@@ -1280,15 +1376,22 @@ func (o CheckOp) appendMulti(dst []byte, full string) []byte {
 	return appendMultiOp(dst, wire.OpCheck, wire.PathVersionRequest{Path: full, Version: o.Version})
 }
 
+// addRead checks and frames a read for a Batch.
+func (c *call) addRead(op wire.Op, path string, watch chan<- Event) error {
+	if err := checkPath(path, false); err != nil {
+		return err
+	}
+	c.arming = c.arming || watch != nil
+	c.pathWatch(op, joinChroot(c.batch.chroot, path), watch != nil)
+	return nil
+}
+
 func (o GetOp) describe() (string, string)         { return "get", o.Path }
 func (o GetOp) result() wire.Op                    { return wire.OpGetData }
 func (o GetOp) watched() (chan<- Event, WatchKind) { return o.Watch, DataWatch }
-func (o GetOp) check(bool) error                   { return checkPath(o.Path, false) }
+func (o GetOp) check() error                       { return checkPath(o.Path, false) }
 
-func (o GetOp) frame(c *call, full string, watch bool) error {
-	c.pathWatch(wire.OpGetData, full, watch)
-	return nil
-}
+func (o GetOp) add(c *call) error { return c.addRead(wire.OpGetData, o.Path, o.Watch) }
 
 func (o GetOp) decode(b *batch, i int, d *wire.Decoder) {
 	data := d.Buffer()
@@ -1305,12 +1408,9 @@ func (o GetOp) appendMultiRead(dst []byte, full string) []byte {
 func (o ChildrenOp) describe() (string, string)         { return "children", o.Path }
 func (o ChildrenOp) result() wire.Op                    { return wire.OpGetChildren }
 func (o ChildrenOp) watched() (chan<- Event, WatchKind) { return o.Watch, ChildWatch }
-func (o ChildrenOp) check(bool) error                   { return checkPath(o.Path, false) }
+func (o ChildrenOp) check() error                       { return checkPath(o.Path, false) }
 
-func (o ChildrenOp) frame(c *call, full string, watch bool) error {
-	c.pathWatch(wire.OpGetChildren2, full, watch)
-	return nil
-}
+func (o ChildrenOp) add(c *call) error { return c.addRead(wire.OpGetChildren2, o.Path, o.Watch) }
 
 func (o ChildrenOp) decode(b *batch, i int, d *wire.Decoder) {
 	b.res[i].Children = d.Strings()
@@ -1325,17 +1425,9 @@ func (o ExistsOp) describe() (string, string)         { return "exists", o.Path 
 func (o ExistsOp) result() wire.Op                    { return wire.OpExists }
 func (o ExistsOp) watched() (chan<- Event, WatchKind) { return o.Watch, DataWatch }
 
-func (o ExistsOp) check(batch bool) error {
-	if !batch {
-		return badArgument("an ExistsOp outside a Batch")
-	}
-	return checkPath(o.Path, false)
-}
+func (o ExistsOp) check() error { return badArgument("an ExistsOp outside a Batch") }
 
-func (o ExistsOp) frame(c *call, full string, watch bool) error {
-	c.pathWatch(wire.OpExists, full, watch)
-	return nil
-}
+func (o ExistsOp) add(c *call) error { return c.addRead(wire.OpExists, o.Path, o.Watch) }
 
 func (o ExistsOp) decode(b *batch, i int, d *wire.Decoder) { b.res[i].Stat.decode(d) }
 
@@ -1376,27 +1468,22 @@ func checkPath(path string, sequential bool) error {
 	case path == "/" && !sequential:
 		return nil
 	}
-	start := 1 // of the component under way
-	for i := 1; i <= len(path); i++ {
-		if i == len(path) || path[i] == '/' {
-			switch name := path[start:i]; {
-			case name == "" && i == len(path):
-				if !sequential {
-					return badPath("it ends with /")
-				}
-			case name == "":
+	start := 1 // of the name under way
+	for i := 1; i < len(path); i++ {
+		c := path[i]
+		switch {
+		case plainBytes[c]:
+			continue
+		case c == '/':
+			if i == start {
 				return badPath("an empty name at byte " + strconv.Itoa(i))
-			case (name == "." || name == "..") && !(sequential && i == len(path)):
+			}
+			if isRelative(path[start:i]) {
 				return badPath("a relative name at byte " + strconv.Itoa(start))
 			}
 			start = i + 1
 			continue
-		}
-		c := path[i]
-		if c >= ' ' && c < 0x7f {
-			continue
-		}
-		if c < utf8.RuneSelf {
+		case c < utf8.RuneSelf:
 			return badPath("a control character at byte " + strconv.Itoa(i))
 		}
 		r, n := utf8.DecodeRuneInString(path[i:])
@@ -1408,5 +1495,22 @@ func checkPath(path string, sequential bool) error {
 		}
 		i += n - 1
 	}
+	switch { // a counter is appended to the last name of a sequential create
+	case sequential:
+	case start == len(path):
+		return badPath("it ends with /")
+	case isRelative(path[start:]):
+		return badPath("a relative name at byte " + strconv.Itoa(start))
+	}
 	return nil
 }
+
+func isRelative(name string) bool { return name == "." || name == ".." }
+
+// plainBytes are those of a path that are right wherever they stand.
+var plainBytes = func() (plain [256]bool) {
+	for c := ' '; c < 0x7f; c++ {
+		plain[c] = c != '/'
+	}
+	return plain
+}()
