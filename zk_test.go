@@ -45,6 +45,9 @@ func TestMain(m *testing.M) {
 	flag.Parse()
 	if !realServers {
 		fmt.Println("real ZooKeeper servers were not run: use make test")
+		if err := modelTools(); err != nil {
+			fmt.Printf("the model was not checked: %v: use make test\n", err)
+		}
 	}
 	code := m.Run()
 	fail := func(what any) {
