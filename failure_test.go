@@ -1,15 +1,10 @@
 package zk_test
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -294,85 +289,6 @@ func TestServerPauses(t *testing.T) {
 		assert.Equal(t, len(ch), 0)
 		assert.NilError(t, next.Err())
 	})
-}
-
-// Another process takes a session over from its State in JSON, with the
-// watches, and an event that had not been delivered.
-func TestOtherProcess(t *testing.T) {
-	const variable = "ZK_TEST_STATE"
-	if os.Getenv(variable) != "" {
-		child(os.Getenv(variable))
-		return
-	}
-	fits := func(b backend) bool { return b.real() || b.version == zktest.V39 && b.members == 1 } // to start a process takes its time
-	on(t, fits, func(t *testing.T, e *env) {
-		s := e.session()
-		eph, err := s.Create(e.ctx, e.root+"/eph", nil, zk.Ephemeral, zk.ACLOpen)
-		assert.NilError(t, err)
-		a, b := e.create(s, e.root+"/a", ""), e.create(s, e.root+"/b", "")
-		full := make(chan zk.Event)
-		e.watch(s, a, full)
-		e.watch(s, b, full)
-		e.set(s, a, "x")
-		conf := s.Detach()
-		writer := e.session()
-		e.set(writer, b, "x")
-		text, err := json.Marshal(conf.State)
-		assert.NilError(t, err)
-
-		cmd := exec.CommandContext(e.ctx, os.Args[0], "-test.run=^TestOtherProcess$")
-		cmd.Env = append(os.Environ(), variable+"="+string(text), "ZK_TEST_ADDRS="+strings.Join(e.addrs(), ","), "ZK_TEST_CHROOT="+e.chroot, "ZK_TEST_NODE="+eph)
-		out, err := cmd.StdoutPipe()
-		assert.NilError(t, err)
-		cmd.Stderr = os.Stderr
-		assert.NilError(t, cmd.Start())
-		var lines []string
-		for scan := bufio.NewScanner(out); scan.Scan() && scan.Text() != "over"; {
-			if line, ok := strings.CutPrefix(scan.Text(), "child: "); ok {
-				lines = append(lines, line)
-			}
-		}
-		assert.NilError(t, cmd.Wait())
-		assert.DeepEqual(t, lines, []string{
-			fmt.Sprintf("session %x", uint64(s.ID())), fmt.Sprintf("owner %x", uint64(s.ID())), "changed " + a, "changed " + b, "closed <nil>",
-		})
-		e.fence(writer)
-		found, _, err := writer.Exists(e.ctx, eph, nil)
-		assert.NilError(t, err)
-		assert.Assert(t, !found)
-	})
-}
-
-// child is the other process.
-func child(state string) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	conf := zk.Config{Addrs: strings.Split(os.Getenv("ZK_TEST_ADDRS"), ","), Chroot: os.Getenv("ZK_TEST_CHROOT"), Timeout: 20 * time.Second}
-	check := func(err error) {
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "child:", err)
-			os.Exit(1)
-		}
-	}
-	check(json.Unmarshal([]byte(state), &conf.State))
-	ch := make(chan zk.Event, 10)
-	check(conf.Watches.Rebind(func(zk.Watch) chan<- zk.Event { return ch }))
-	s, err := zk.Dial(ctx, conf)
-	check(err)
-	fmt.Printf("child: session %x\n", uint64(s.ID()))
-	_, st, err := s.Get(ctx, os.Getenv("ZK_TEST_NODE"), nil)
-	check(err)
-	fmt.Printf("child: owner %x\n", uint64(st.EphemeralOwner))
-	for range 2 {
-		select {
-		case ev := <-ch:
-			fmt.Printf("child: %v %s\n", ev.Type, ev.Path)
-		case <-ctx.Done():
-		}
-	}
-	fmt.Println("child: closed", s.Close())
-	fmt.Println("over")
-	os.Exit(0)
 }
 
 // The siblings of a chroot that begin like it are not in it.
