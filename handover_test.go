@@ -228,6 +228,7 @@ func TestOtherProcess(t *testing.T) {
 		e.create(writer, e.root+"/c/child", "")
 		e.create(writer, e.root+"/e", "")
 
+		conf.Zxid = writer.Zxid() // a server that has all of that: then the watches catch up with it
 		c := e.begin("take over", conf.State)
 		var lines []string
 		for range 4 {
