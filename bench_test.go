@@ -1,9 +1,14 @@
 package zk
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"io"
+	"net"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/seed-9f8420c6/zk/wire"
@@ -166,4 +171,107 @@ func BenchmarkWatches(b *testing.B) {
 		}
 		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/watch")
 	})
+}
+
+// responder is a server on a socket that takes every session and every request,
+// and looks at no more of it than its header.
+type responder struct {
+	net.Listener
+	got    atomic.Int64 // bytes
+	frames atomic.Int64
+}
+
+func newResponder(tb testing.TB) *responder {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	r := &responder{Listener: l}
+	tb.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go r.serve(conn)
+		}
+	}()
+	return r
+}
+
+func (r *responder) serve(conn net.Conn) {
+	defer conn.Close()
+	in := bufio.NewReaderSize(conn, 64<<10)
+	for greeted := false; ; greeted = true {
+		head, err := in.Peek(8)
+		if err != nil {
+			return
+		}
+		n := wire.FrameLen(head)
+		d := wire.NewDecoder(head[4:])
+		xid := d.Int32()
+		if _, err := io.CopyN(io.Discard, in, int64(4+n)); err != nil {
+			return
+		}
+		r.got.Add(int64(4 + n))
+		r.frames.Add(1)
+		out := wire.BeginFrame(nil)
+		if greeted {
+			out = wire.ReplyHeader{Xid: xid, Zxid: 100}.Append(out)
+		} else {
+			out = wire.ConnectResponse{Timeout: 60_000, SessionID: 7, Password: make([]byte, 16), HasReadOnly: true}.Append(out)
+		}
+		wire.EndFrame(out, 0)
+		if _, err := conn.Write(out); err != nil {
+			return
+		}
+	}
+}
+
+// heap returns the bytes in use, without garbage.
+func heap() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// BenchmarkMigration moves a session with N watches, a credential and all to a
+// new connection: TCP, handshake, auth and SetWatches, until Dial returns. The
+// heap of an armed watch does not count its channel and the bytes of its path.
+func BenchmarkMigration(b *testing.B) {
+	for _, n := range []int{1000, 10_000, 100_000, 1_000_000} {
+		b.Run(fmt.Sprintf("watches=%d", n), func(b *testing.B) {
+			r := newResponder(b)
+			s, err := Dial(b.Context(), Config{Addrs: []string{r.Addr().String()}, Auth: []Auth{Digest("user", "secret")}})
+			if err != nil {
+				b.Fatal(err)
+			}
+			paths := watchPaths(n)
+			ch := make(chan Event, 1)
+			before, size := heap(), 0
+			for _, p := range paths {
+				s.w.arm(p, DataWatch, false, ch)
+				size += len(p)
+			}
+			armed := heap() - before
+			got, frames := r.got.Load(), r.frames.Load()
+			b.ReportAllocs()
+			moves := 0
+			for b.Loop() {
+				if s, err = Dial(b.Context(), s.Config()); err != nil {
+					b.Fatal(err)
+				}
+				moves++
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(moves)/float64(n), "ns/watch")
+			b.ReportMetric(float64(r.got.Load()-got)/float64(moves)/float64(size), "wire-B/path-B")
+			b.ReportMetric(float64(r.frames.Load()-frames)/float64(moves), "frames/op")
+			b.ReportMetric(float64(armed)/float64(n), "heap-B/watch")
+			s.Detach()
+			runtime.KeepAlive(paths)
+		})
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -224,6 +225,96 @@ func TestMaxInFlightCancelled(t *testing.T) {
 		assert.Equal(t, fault.Hits(), 3)
 		assert.Equal(t, s.Config().Watches.Len(), 0)
 		assert.NilError(t, s.Close())
+	})
+}
+
+// 100,000 calls at a time, single ones and in Batches: few of them are on the
+// wire, contexts are obeyed by those that wait, and everybody gets an answer.
+func TestManyCalls(t *testing.T) {
+	const calls, inFlight = 100_000, 100
+	each := 1
+	if raceEnabled {
+		each = 20 // the race detector takes no more than 8,000 goroutines
+	}
+	bubble(t, func(t *testing.T, r *rig) {
+		conf := r.config()
+		conf.MaxInFlight = inFlight
+		s, l := r.open(conf)
+		most, asks := 0, 0
+		go func() {
+			var due []asked
+			for {
+				l.SetReadDeadline(time.Time{})
+				if len(due) > 0 { // answer when no more comes
+					l.SetReadDeadline(time.Now().Add(1))
+				}
+				body, err := l.frame()
+				if err == nil {
+					due = append(due, parseAsked(body))
+					asks++
+					continue
+				} else if !errors.Is(err, os.ErrDeadlineExceeded) {
+					return
+				}
+				most = max(most, len(due))
+				for _, a := range due {
+					if l.trySend(fitting(a, 1)) != nil {
+						return
+					}
+				}
+				due = due[:0]
+			}
+		}()
+		var answered, unsent, lost atomic.Int64
+		var all []*under
+		for i := range calls / each {
+			ctx, cancel := bg, func() {}
+			if i%2 == 0 {
+				ctx, cancel = context.WithTimeout(bg, time.Duration(i)*time.Nanosecond)
+			}
+			all = append(all, start(t, func() error {
+				defer cancel()
+				var errs []error
+				if each == 1 {
+					errs = append(errs, errOf2(s.Get(ctx, "/a", nil)))
+				} else {
+					ops := make([]zk.Op, each)
+					for i := range ops {
+						ops[i] = zk.GetOp{Path: "/a"}
+					}
+					res, err := s.Batch(ctx, ops...)
+					for i := range ops {
+						if len(res) > 0 { // else none of it was sent
+							err = res[i].Err
+						}
+						errs = append(errs, err)
+					}
+				}
+				for _, err := range errs {
+					switch {
+					case err == nil:
+						answered.Add(1)
+					case ctx != bg && errors.Is(err, context.DeadlineExceeded) && errors.Is(err, zk.ErrNotSent):
+						unsent.Add(1)
+					case ctx != bg && errors.Is(err, context.DeadlineExceeded) && errors.Is(err, zk.ErrLost):
+						lost.Add(1)
+					default:
+						return err
+					}
+				}
+				return nil
+			}))
+		}
+		for _, u := range all {
+			u.ok()
+		}
+		synctest.Wait()
+		t.Logf("%d answered, %d not sent, %d lost, at most %d in flight", answered.Load(), unsent.Load(), lost.Load(), most)
+		assert.Equal(t, answered.Load()+unsent.Load()+lost.Load(), int64(calls))
+		assert.Equal(t, int64(asks), int64(calls)-unsent.Load())
+		assert.Assert(t, answered.Load() >= calls/2 && unsent.Load() > 0)
+		assert.Equal(t, most, inFlight)
+		assert.Equal(t, s.Stats().Pending, 0)
 	})
 }
 

@@ -392,6 +392,24 @@ func TestACL(t *testing.T) {
 	})
 }
 
+// Which ACLs make sense is the server's to say, but for those that are empty.
+func TestOddACL(t *testing.T) {
+	everywhere(t, func(t *testing.T, e *env) {
+		s := e.session()
+		for _, a := range []zk.Access{
+			{Perms: zk.PermAll, Scheme: "", ID: ""}, {Perms: zk.PermAll, Scheme: "world", ID: "nobody"},
+			{Perms: zk.PermAll, Scheme: "digest", ID: "no colon"}, {Perms: zk.PermAll, Scheme: "ip", ID: "not an address"},
+		} {
+			_, err := s.Create(e.ctx, e.root+"/n", nil, zk.Persistent, zk.ACL{a})
+			wantCode(t, err, zk.ErrInvalidACL, e.root+"/n")
+		}
+		for i, perms := range []zk.Permission{0, 32, -1} { // it does not look at them
+			_, err := s.Create(e.ctx, fmt.Sprintf("%s/%d", e.root, i), nil, zk.Persistent, zk.ACL{{Perms: perms, Scheme: "world", ID: "anyone"}})
+			assert.NilError(t, err)
+		}
+	})
+}
+
 // Credentials are given with the Config or added later, and move along.
 func TestAuth(t *testing.T) {
 	everywhere(t, func(t *testing.T, e *env) {
