@@ -887,6 +887,130 @@ func TestI36_MemoryGoesBack(t *testing.T) {
 	})
 }
 
+// FuzzFrames sends bytes, in pieces of any size, to a Session with calls of many
+// kinds under way. Every call ends, in one way; memory is bounded by what came;
+// and the next Dial restores what is armed.
+func FuzzFrames(f *testing.F) {
+	for _, frames := range []map[string][]byte{hostileFrames, harmlessFrames} {
+		for _, frame := range frames {
+			if len(frame) < 5000 {
+				f.Add(uint8(7), frame)
+			}
+		}
+	}
+	// What an ordinary server sends.
+	stat := wire.Stat{Version: 1}
+	f.Add(uint8(0), join(
+		answer(3, 5, wire.GetDataResponse{Data: []byte("data"), Stat: stat}), happened(zk.Changed, "/w", 6),
+		answer(4, 6, wire.Children2Response{Children: []string{"a", "b"}, Stat: stat}), happened(zk.Changed, "/p", 7), answer(wire.XidAuth, 0, nil),
+		answer(5, 7, wire.MultiResponse{Results: []wire.MultiResult{{Op: wire.OpSetData, Stat: stat}, {Op: wire.OpCheck}}}),
+		refusal(6, 8, zk.ErrNoNode), answer(7, 8, wire.GetDataResponse{}), answer(8, 9, wire.GetACLResponse{ACL: []wire.ACL{{Perms: 31}}}),
+	))
+	f.Fuzz(func(t *testing.T, piece uint8, stream []byte) {
+		bubble(t, func(t *testing.T, r *rig) {
+			s, l := r.open(r.config())
+			ch := make(chan zk.Event, 1)
+			arm(t, s, l, zk.DataWatch, "/w", ch)
+			arm(t, s, l, zk.PersistentWatch, "/p", ch)
+			var all []*under
+			for _, call := range []func() error{ // xids 3 to 8, and that of auth
+				func() error { return errOf2(s.Get(bg, "/a", ch)) },
+				func() error { return errOf2(s.Children(bg, "/a", ch)) },
+				func() error { return errOf(s.Multi(bg, zk.SetOp{Path: "/a"}, zk.CheckOp{Path: "/b"})) },
+				func() error { return errOf(s.Batch(bg, zk.ExistsOp{Path: "/a", Watch: ch}, zk.GetOp{Path: "/b"})) },
+				func() error { return errOf2(s.GetACL(bg, "/a")) },
+				func() error { return s.AddAuth(bg, zk.Digest("u", "p")) },
+			} {
+				all = append(all, start(t, call))
+				synctest.Wait()
+			}
+			for range 7 {
+				l.next()
+			}
+			size := len(stream)
+			if n := allocated(func() {
+				for part := range slices.Chunk(stream, 1+int(piece)) {
+					if l.trySend(part) != nil {
+						break
+					}
+					synctest.Wait()
+				}
+				l.CloseWrite()
+				<-s.Done()
+			}); n > uint64(64*size+512<<10) { // each piece costs the test something too
+				t.Errorf("%d bytes allocated for %d", n, size)
+			}
+			for _, u := range all {
+				var op *zk.OpError
+				if err := u.wait(); err != nil && (!errors.As(err, &op) || op.Outcome() == zk.NotSent) {
+					t.Errorf("%v", err)
+				}
+			}
+			if !errors.Is(s.Err(), zk.ErrConnection) {
+				t.Errorf("ended with %v", s.Err())
+			}
+			conf := s.Config()
+			conf.Auth = nil // if it was accepted
+			d := r.begin(conf)
+			l = r.accept()
+			l.greet()
+			if conf.Watches.Len() > 0 {
+				l.restored(1)
+			}
+			d.session()
+			r.end()
+		})
+	})
+}
+
+// FuzzHandshake answers the ConnectRequest with bytes. Dial makes a Session or
+// says why not, and the State can be dialed again.
+func FuzzHandshake(f *testing.F) {
+	ok := framed(wire.ConnectResponse{Timeout: 9000, SessionID: rigID, Password: rigPassword, HasReadOnly: true})
+	for _, seed := range [][]byte{ok, ok[:20], join(ok, answer(1, 1, nil)), refusal(0, 0, zk.ErrNotReadOnly), refusal(0, 0, zk.ErrAuthFailed), length(-1), length(1 << 30), hostileFrames["an HTTP response"]} {
+		f.Add(false, seed)
+		f.Add(true, seed)
+	}
+	f.Fuzz(func(t *testing.T, resumed bool, answer []byte) {
+		bubble(t, func(t *testing.T, r *rig) {
+			conf := r.config()
+			ch := make(chan zk.Event, 1)
+			if resumed {
+				s, l := r.open(conf)
+				arm(t, s, l, zk.DataWatch, "/w", ch)
+				conf = s.Detach()
+			}
+			d := r.begin(conf)
+			l := r.accept()
+			l.connect()
+			if n := allocated(func() {
+				l.trySend(answer)
+				l.CloseWrite()
+				d.wait()
+			}); n > uint64(8*len(answer)+512<<10) {
+				t.Errorf("%d bytes allocated for %d", n, len(answer))
+			}
+			switch {
+			case d.err == nil:
+				<-d.s.Done()
+				conf = d.s.Config()
+			case errors.Is(d.err, zk.ErrExpired):
+				assert.Assert(t, resumed, "%v", d.err)
+			default:
+				assert.Assert(t, errors.Is(d.err, zk.ErrNoServer) || errors.Is(d.err, zk.ErrAuth), "%v", d.err)
+			}
+			d = r.begin(conf)
+			l = r.accept()
+			l.greet()
+			if conf.Watches.Len() > 0 {
+				l.restored(1)
+			}
+			d.session()
+			r.end()
+		})
+	})
+}
+
 // FuzzSessionScript lets bytes choose what servers do, connection after
 // connection, while an application calls, watches, gives calls up and redials.
 // Goroutines do not run in the same order twice, and the fuzzer would try for
