@@ -85,6 +85,8 @@ func (o options) args() []string {
 func run(ctx context.Context, out io.Writer, o options) (err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, time.Duration(o.Processes)*o.Each+grace, fmt.Errorf("not done %v after the end", grace))
 	defer cancel()
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
 	if o.Addrs == "" {
 		e, err := zktest.StartEnsemble(3, zktest.Options{MaxSessionTimeout: timeout, FrameLog: -1})
 		if err != nil {
@@ -119,25 +121,27 @@ func run(ctx context.Context, out io.Writer, o options) (err error) {
 	if err != nil {
 		return err
 	}
-	finish := make(chan struct{})
-	written := make(chan error, 1)
-	a := &audience{out: out, o: o, s: s, versions: make(map[string]int32), finish: finish}
-	go func() { written <- a.change(ctx) }()
+	a := &audience{out: out, o: o, s: s, versions: make(map[string]int32), finish: make(chan struct{})}
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		if err := a.change(ctx); err != nil {
+			fail(err)
+		}
+	}()
 	err = a.follow(ctx, stream)
 	stream.Close() // what is left of the service ends when it has nobody to write to
-	if err == nil {
-		err = end()
-	} else {
-		cancel() // and so does the writer
-		end()
-	}
-	if werr := <-written; err == nil {
-		err = werr
-	}
-	if err == nil {
-		err = a.check(ctx)
-	}
 	if err != nil {
+		fail(err)
+	}
+	if ended := end(); err == nil {
+		err = ended
+	}
+	<-written
+	if err != nil {
+		return err
+	}
+	if err := a.check(ctx); err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "nodes: the last change of each was seen, and none was seen twice\n")
@@ -193,6 +197,12 @@ func (a *audience) change(ctx context.Context) error {
 				return err
 			}
 		case <-a.finish:
+			if err := a.s.Sync(ctx, a.o.Root); err != nil {
+				return err
+			}
+			if len(a.gone) > 0 {
+				return errors.New("the service's ephemeral node was gone before the service was")
+			}
 			// The service watches for this node. Events keep their order, so it
 			// has heard of all changes when it hears of this.
 			_, err := a.s.Create(ctx, stopNode(a.o.Root), nil, zk.Persistent, zk.ACLOpen)
@@ -221,7 +231,8 @@ func (a *audience) follow(ctx context.Context, stream *os.File) error {
 	return lines.Err()
 }
 
-// hear takes one line: "seen PATH VERSION", "process NUMBER SESSION TEXT" or "end".
+// hear takes one line: "seen PATH VERSION", "process NUMBER SESSION: TEXT",
+// "waiting" or "end".
 func (a *audience) hear(ctx context.Context, line string) error {
 	what, rest, _ := strings.Cut(line, " ")
 	switch what {
@@ -256,11 +267,9 @@ func (a *audience) hear(ctx context.Context, line string) error {
 		if number == a.o.Processes {
 			time.AfterFunc(a.o.Each, func() { close(a.finish) })
 		}
+	case "waiting": // for a server
 	case "end":
 		a.ended = true
-		if len(a.gone) > 0 {
-			return errors.New("the service's ephemeral node was gone before the service was")
-		}
 	default:
 		fmt.Fprintln(a.out, line)
 	}

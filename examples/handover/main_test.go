@@ -85,14 +85,22 @@ func left(t *testing.T, addrs []string) {
 	}
 }
 
-// What goes wrong must not pass: here somebody ends the service's session, or
-// deletes its ephemeral node.
+// lineWriter tells of each line that is written to it.
+type lineWriter struct{ lines chan string }
+
+func (w lineWriter) Write(b []byte) (int, error) {
+	w.lines <- string(b)
+	return len(b), nil
+}
+
+// What goes wrong must not pass: here somebody deletes the service's ephemeral
+// node, or ends its session.
 func TestRunFails(t *testing.T) {
 	for _, c := range []struct {
 		name, want string
 		do         func(*testing.T, *zktest.Ensemble, *zk.Session, string)
 	}{
-		{"ephemeral", "the service's ephemeral node", func(t *testing.T, _ *zktest.Ensemble, s *zk.Session, here string) {
+		{"ephemeral", "was gone before the service was", func(t *testing.T, _ *zktest.Ensemble, s *zk.Session, here string) {
 			assert.NilError(t, s.Delete(t.Context(), here, zk.AnyVersion))
 		}},
 		{"expiry", "the service ended with process", func(t *testing.T, e *zktest.Ensemble, s *zk.Session, here string) {
@@ -107,22 +115,25 @@ func TestRunFails(t *testing.T) {
 			s, err := zk.Dial(t.Context(), zk.Config{Addrs: e.Addrs()})
 			assert.NilError(t, err)
 			defer s.Close()
+			out := lineWriter{make(chan string, 100)}
 			done := make(chan error, 1)
-			var out bytes.Buffer
 			go func() {
-				done <- run(t.Context(), &out, options{Addrs: e.Addr(), Processes: 2, Each: 500 * time.Millisecond})
+				done <- run(t.Context(), out, options{Addrs: e.Addr(), Processes: 3, Each: 500 * time.Millisecond})
 			}()
-			events := make(chan zk.Event, 100)
-			assert.NilError(t, s.AddWatch(t.Context(), "/", zk.WatchRecursive, events))
-			for ev := range events {
-				if strings.HasSuffix(ev.Path, "/here") {
-					c.do(t, e, s, ev.Path)
+			root := ""
+			for line := range out.lines {
+				if m := regexp.MustCompile(`below (\S+)`).FindStringSubmatch(line); m != nil {
+					root = m[1]
+				}
+				if strings.HasPrefix(line, "process 2: ") {
 					break
 				}
 			}
-			assert.NilError(t, s.RemoveWatch(t.Context(), "/", events))
+			c.do(t, e, s, hereNode(root))
 			assert.ErrorContains(t, <-done, c.want)
-			assert.Assert(t, !strings.Contains(out.String(), "ok:"))
+			for len(out.lines) > 0 {
+				assert.Assert(t, !strings.Contains(<-out.lines, "ok:"))
+			}
 		})
 	}
 }
@@ -163,21 +174,22 @@ func TestHandOverFails(t *testing.T) {
 	}
 	done := make(chan error, 1)
 	go func() { done <- p.first(t.Context()); w.Close() }()
-	a := &audience{out: new(bytes.Buffer), o: p.options, s: s, versions: make(map[string]int32), finish: make(chan struct{})}
-	stopped := make(chan error, 1)
+	out := lineWriter{make(chan string, 100)}
+	a := &audience{out: out, o: p.options, s: s, versions: make(map[string]int32), finish: make(chan struct{})}
+	changed := make(chan error, 1)
+	go func() { changed <- a.change(t.Context()) }()
 	go func() {
-		for range 200 { // more than one attempt
-			s.Set(t.Context(), root+"/node-03", nil, zk.AnyVersion)
-			time.Sleep(time.Millisecond)
+		for attempts := 0; attempts < 3; {
+			if strings.Contains(<-out.lines, "goes on itself: the new process did not take over: exit status") {
+				attempts++
+			}
 		}
-		_, err := s.Create(t.Context(), stopNode(root), nil, zk.Persistent, zk.ACLOpen)
-		stopped <- err
+		close(a.finish)
 	}()
 	assert.NilError(t, a.follow(t.Context(), r))
-	assert.NilError(t, <-stopped)
+	assert.NilError(t, <-changed)
 	assert.NilError(t, <-done)
 	assert.NilError(t, a.check(t.Context()))
-	assert.Assert(t, strings.Contains(fmt.Sprint(a.out), "goes on itself: the new process did not take over: exit status"), "%v", a.out)
 }
 
 func TestRunNobody(t *testing.T) {

@@ -134,6 +134,10 @@ func (p *process) dial(ctx context.Context) (*zk.Session, error) {
 		case !errors.Is(err, zk.ErrNoServer) || ctx.Err() != nil:
 			return nil, err
 		}
+		// Who reads this may have gone too; then so does this process.
+		if _, err := fmt.Fprintln(p.out, "waiting"); err != nil {
+			return nil, err
+		}
 		select {
 		case <-time.After(20*time.Millisecond + rand.N(50*time.Millisecond)):
 		case <-ctx.Done():
