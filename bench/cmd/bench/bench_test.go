@@ -2,6 +2,9 @@ package main
 
 import (
 	"bytes"
+	"io"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -10,6 +13,7 @@ import (
 
 	"github.com/seed-9f8420c6/zk/bench/internal/host"
 	"github.com/seed-9f8420c6/zk/bench/internal/result"
+	"github.com/seed-9f8420c6/zk/bench/peers"
 )
 
 // report has a rate for each client of each workload that -quick does.
@@ -24,7 +28,11 @@ func report(rates map[string]float64) result.Report {
 			rate := rates[c]
 			r := result.Row{Client: c}
 			for _, noise := range []float64{1.5, 1, 0.5} {
-				r.Samples = append(r.Samples, result.Sample{Client: c, Ops: 1, Rate: rate * noise, CPU: 1e6 / rate, Allocs: 1})
+				s := result.Sample{Client: c, Ops: 1, Rate: rate * noise, CPU: 1e6 / rate, Allocs: 1, Bytes: 2, Reads: 3, Writes: 4, ServerCPU: 5}
+				if slices.Contains(peers.Names, c) {
+					s.Version, s.Allocs, s.Bytes, s.Reads, s.Writes = "1.2", 0, 0, 0, 0
+				}
+				r.Samples = append(r.Samples, s)
 			}
 			t.Rows = append(t.Rows, r)
 		}
@@ -33,7 +41,7 @@ func report(rates map[string]float64) result.Report {
 	return rep
 }
 
-var rates = map[string]float64{"ours": 3000, "gozk": 1000, "samuel": 900, "mux": 3100, "raw": 6000}
+var rates = map[string]float64{"ours": 3000, "gozk": 1000, "samuel": 900, "c": 300, "java": 700, "kazoo": 200, "mux": 3100, "raw": 6000}
 
 // The last lines of -quick are for programs.
 func TestQuickLines(t *testing.T) {
@@ -61,7 +69,7 @@ func TestQuickLines(t *testing.T) {
 // All of it once, in earnest but for the time that it takes.
 func TestEndToEnd(t *testing.T) {
 	var out bytes.Buffer
-	b := bench{servers: map[string]*server{}, out: &out, quick: true, rounds: 1, pin: host.CanPin(), warmup: 5 * time.Millisecond, time: 20 * time.Millisecond}
+	b := bench{servers: map[string]*server{}, out: &out, log: os.Stderr, quick: true, rounds: 1, pin: host.CanPin(), warmup: 5 * time.Millisecond, time: 20 * time.Millisecond}
 	var chosen []spec
 	for _, s := range specs {
 		if s.name == "get1" || s.name == "get512 events" {
@@ -76,6 +84,47 @@ func TestEndToEnd(t *testing.T) {
 	}
 }
 
+// The clients in other languages that are installed join the tables; the others are no failure.
+func TestPeers(t *testing.T) {
+	var errs bytes.Buffer
+	b := bench{servers: map[string]*server{}, out: io.Discard, rounds: 1, pin: host.CanPin(), warmup: 5 * time.Millisecond, time: 20 * time.Millisecond, wanted: peers.Names, log: &errs}
+	chosen := slices.DeleteFunc(slices.Clone(specs), func(s spec) bool { return s.name != "get64" })
+	chosen[0].clients = append([]string{"ours"}, peers.Names...)
+	dir := t.TempDir()
+	if err := b.run(chosen, dir); err != nil {
+		t.Fatal(err)
+	}
+	table, err := os.ReadFile(filepath.Join(dir, "bench.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range peers.Names {
+		_, ready := b.peers[name]
+		if ready != regexp.MustCompile(`(?m)^\| `+titles[name]+` \d`).Match(table) {
+			t.Errorf("%s, ready: %v, in\n%s", name, ready, table)
+		}
+		if ready == strings.Contains(errs.String(), name+": ") {
+			t.Errorf("%s, ready: %v, but it says %q", name, ready, errs.String())
+		}
+	}
+	t.Log(errs.String())
+}
+
+// The best peer of a real server is whoever is fastest, not always the same.
+func TestBestPeer(t *testing.T) {
+	row := func(client string, rate float64) result.Row {
+		return result.Row{Client: client, Samples: []result.Sample{{Rate: rate}}}
+	}
+	rep := result.Report{Tables: []result.Table{{Name: "x", Rows: []result.Row{row("ours", 8), row("gozk", 2), row("java", 4), row("raw", 16)}}}}
+	if v, ok := xBest("x")(rep); v != 2 || !ok {
+		t.Error(v, ok)
+	}
+	rep.Tables[0].Rows = rep.Tables[0].Rows[:1]
+	if v, ok := xBest("x")(rep); ok {
+		t.Error("there is no peer: ", v)
+	}
+}
+
 func TestMarkdown(t *testing.T) {
 	var b bytes.Buffer
 	writeMarkdown(&b, report(rates))
@@ -83,6 +132,8 @@ func TestMarkdown(t *testing.T) {
 		"| this client | **3000** (1500..4500) | 3.00 | 50.0 |",
 		"| get1: x go-zookeeper | 3 | >= 1.12 | yes |",
 		"| get1: x raw limit | 0.5 | >= 0.94 | **no** |",
+		"| Python, kazoo 1.2 | **200** (100..300) | 0.20 | 3.3 | **5000** | - | - | - | - | 5 |",
+		"What they do not count",
 		"\n## batch512\n",
 	} {
 		if !strings.Contains(b.String(), want) {

@@ -29,6 +29,7 @@ import (
 
 	"github.com/seed-9f8420c6/zk/bench/internal/host"
 	"github.com/seed-9f8420c6/zk/bench/internal/result"
+	"github.com/seed-9f8420c6/zk/bench/peers"
 	"github.com/seed-9f8420c6/zk/zktest/apache"
 )
 
@@ -64,6 +65,7 @@ type bench struct {
 	time      time.Duration
 	quick     bool
 	out       io.Writer // of quick
+	log       io.Writer // what happens meanwhile
 	pin       bool
 	real      string
 	realPID   int
@@ -71,6 +73,8 @@ type bench struct {
 	profiles  string
 	deadline  time.Time // of quick: no new round is begun that would end later
 	servers   map[string]*server
+	wanted    []string // clients in other languages
+	peers     map[string]peers.Peer
 	childWait []func()
 	failed    []error
 }
@@ -85,7 +89,7 @@ func main() {
 	log.SetFlags(0)
 	log.SetPrefix("bench: ")
 	start := time.Now()
-	b := bench{servers: map[string]*server{}, out: os.Stdout}
+	b := bench{servers: map[string]*server{}, out: os.Stdout, log: os.Stderr}
 	flag.BoolVar(&b.quick, "quick", false, "the most telling workloads only, in less than 50 s")
 	flag.IntVar(&b.rounds, "rounds", 5, "rounds; each has one sample of every client")
 	flag.DurationVar(&b.time, "time", 1200*time.Millisecond, "time of a sample")
@@ -94,6 +98,7 @@ func main() {
 	out := flag.String("out", "results", "`folder` for bench.md and bench.json; none with -quick")
 	flag.StringVar(&b.real, "real", "auto", "`address` of a real server, for the workloads that are also measured on one; auto: starts one if make servers has fetched it; none: leaves these workloads out")
 	flag.StringVar(&b.profiles, "profiles", "", "`folder` for CPU, mutex and block profiles of this client, one more sample each")
+	others := flag.String("peers", strings.Join(peers.Names, ","), "`clients` in other languages to measure too, where their packages are installed; none: none, as with -quick")
 	budget := flag.Duration("budget", 40*time.Second, "time that -quick takes, about")
 	since := flag.Int64("since", 0, "when that time began, in `seconds` since 1970, so that what built this program counts; 0: now")
 	list := flag.Bool("list", false, "list the workloads")
@@ -106,13 +111,21 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	if *others != "none" && !b.quick {
+		b.wanted = strings.Split(*others, ",")
+	}
+	for _, name := range b.wanted {
+		if !slices.Contains(peers.Names, name) {
+			log.Fatalf("no peer %q: there are %s", name, strings.Join(peers.Names, ", "))
+		}
+	}
 	var chosen []spec
 	for _, s := range specs {
 		if !pattern.MatchString(s.name) || b.quick && !s.quick || s.real && b.real == "none" {
 			continue
 		}
 		if b.quick {
-			s.clients = slices.DeleteFunc(slices.Clone(s.clients), func(c string) bool { return c == "samuel" || c == "mux" })
+			s.clients = slices.DeleteFunc(slices.Clone(s.clients), func(c string) bool { return !slices.Contains(three, c) })
 		}
 		chosen = append(chosen, s)
 	}
@@ -149,6 +162,7 @@ func (b *bench) run(chosen []spec, out string) error {
 	if err := build.Run(); err != nil {
 		return fmt.Errorf("go build: %w", err)
 	}
+	chosen = b.buildPeers(chosen)
 	if slices.ContainsFunc(chosen, func(s spec) bool { return s.real }) {
 		if err := b.startReal(); err != nil {
 			return err
@@ -183,6 +197,37 @@ func (b *bench) run(chosen []spec, out string) error {
 	return errors.Join(append(b.failed, write(out, rep))...)
 }
 
+// buildPeers makes the clients in other languages ready that are wanted and installed,
+// and leaves the others out.
+func (b *bench) buildPeers(chosen []spec) []spec {
+	b.peers = make(map[string]peers.Peer)
+	var left []string
+	for _, name := range b.wanted {
+		if !slices.ContainsFunc(chosen, func(s spec) bool { return slices.Contains(s.clients, name) }) {
+			continue
+		}
+		dir := filepath.Join(b.dir, name)
+		err := os.Mkdir(dir, 0o777)
+		if err == nil {
+			b.peers[name], err = peers.Build(context.Background(), name, dir)
+		}
+		if err != nil {
+			delete(b.peers, name)
+			left = append(left, err.Error())
+		}
+	}
+	if left != nil {
+		fmt.Fprintln(b.log, "left out:", strings.Join(left, "; "))
+	}
+	chosen = slices.Clone(chosen)
+	for i := range chosen {
+		chosen[i].clients = slices.DeleteFunc(slices.Clone(chosen[i].clients), func(c string) bool {
+			return slices.Contains(peers.Names, c) && b.peers[c].Command == nil
+		})
+	}
+	return chosen
+}
+
 // write writes the tables that have samples.
 func write(out string, rep result.Report) error {
 	rep.Tables = slices.DeleteFunc(slices.Clone(rep.Tables), func(t result.Table) bool {
@@ -207,12 +252,12 @@ func (b *bench) oneByOne(chosen []spec, rep *result.Report, out string) {
 		if s.once {
 			rounds = min(rounds, 3)
 		}
-		fmt.Fprintf(os.Stderr, "%s: %s\n", s.name, s.about)
+		fmt.Fprintf(b.log, "%s: %s\n", s.name, s.about)
 		for round := range rounds {
 			b.round(s, &rep.Tables[i], round)
 		}
 		for _, r := range rep.Tables[i].Rows {
-			fmt.Fprintf(os.Stderr, "  %-8s %12.0f/s  %8.3f us CPU\n", r.Client, r.Rate().Median, r.CPU().Median)
+			fmt.Fprintf(b.log, "  %-8s %12.0f/s  %8.3f us CPU\n", r.Client, r.Rate().Median, r.CPU().Median)
 		}
 		if err := write(out, *rep); err != nil {
 			b.failed = append(b.failed, err)
@@ -229,7 +274,7 @@ func (b *bench) allAtOnce(chosen []spec, rep *result.Report) {
 		}
 		took := time.Since(start)
 		rep.Rounds = round + 1
-		fmt.Fprintf(os.Stderr, "round %d took %.1f s\n", round+1, took.Seconds())
+		fmt.Fprintf(b.log, "round %d took %.1f s\n", round+1, took.Seconds())
 		if time.Now().Add(took * 11 / 10).After(b.deadline) {
 			break
 		}
@@ -243,7 +288,7 @@ func (b *bench) round(s spec, t *result.Table, round int) {
 		sample, err := b.sample(s, s.clients[at])
 		if err != nil {
 			err = fmt.Errorf("%s, %s: %w", s.name, s.clients[at], err)
-			fmt.Fprintln(os.Stderr, err)
+			fmt.Fprintln(b.log, err)
 			b.failed = append(b.failed, err)
 			continue
 		}
@@ -261,7 +306,12 @@ func (b *bench) sample(s spec, client string, more ...string) (result.Sample, er
 	case s.place == together:
 		serverCPU = 0
 	}
-	args := []string{"-client", client, "-workload", s.workload, "-warmup", b.warmup.String(), "-time", b.time.String()}
+	command := []string{filepath.Join(b.dir, "driver"), "-client", client}
+	warmup := b.warmup
+	if slices.Contains(peers.Names, client) {
+		command, warmup = b.peers[client].Command, max(warmup, b.peers[client].Warmup)
+	}
+	args := append(slices.Clone(command[1:]), "-workload", s.workload, "-warmup", seconds(warmup), "-time", seconds(b.time))
 	if s.real {
 		if b.pin && b.realPID != 0 {
 			if err := host.Keep(b.realPID, serverCPU); err != nil {
@@ -289,7 +339,7 @@ func (b *bench) sample(s spec, client string, more ...string) (result.Sample, er
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, filepath.Join(b.dir, "driver"), args...)
+	cmd := exec.CommandContext(ctx, command[0], args...)
 	var out, complaint bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &complaint
 	if err := start(cmd, clientCPU); err != nil {
@@ -303,6 +353,9 @@ func (b *bench) sample(s spec, client string, more ...string) (result.Sample, er
 	}
 	return sample, json.Unmarshal(out.Bytes(), &sample)
 }
+
+// seconds is a duration as the drivers of all languages understand it.
+func seconds(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'f', -1, 64) + "s" }
 
 // start starts a program, with one processor if it is to stay on one.
 func start(cmd *exec.Cmd, cpu int) error {
@@ -355,7 +408,7 @@ func (b *bench) startReal() error {
 	if b.real == "auto" {
 		const release = apache.V3_9
 		if _, err := apache.Find(release); err != nil {
-			fmt.Fprintln(os.Stderr, "no real server:", err)
+			fmt.Fprintln(b.log, "no real server:", err)
 			b.real = "none"
 			return nil
 		}
@@ -388,7 +441,7 @@ func (b *bench) profile(chosen []spec) error {
 			if _, err := b.sample(s, "ours", "-"+kind+"profile", file); err != nil {
 				return err
 			}
-			fmt.Fprintln(os.Stderr, file)
+			fmt.Fprintln(b.log, file)
 		}
 	}
 	return nil

@@ -4,17 +4,31 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/seed-9f8420c6/zk/bench/internal/result"
+	"github.com/seed-9f8420c6/zk/bench/peers"
 )
 
 var titles = map[string]string{
 	"ours":   "this client",
 	"gozk":   "go-zookeeper/zk v1.0.4",
 	"samuel": "samuel/go-zookeeper 2cc03de",
+	"c":      "C, libzookeeper_mt",
+	"java":   "Java",
+	"kazoo":  "Python, kazoo",
 	"mux":    "minimal mux (yardstick)",
 	"raw":    "raw limit",
+}
+
+// title names the client of a row, with its release if that is not pinned here.
+func title(r result.Row) string {
+	t := titles[r.Client]
+	if len(r.Samples) > 0 && r.Samples[0].Version != "" {
+		t += " " + r.Samples[0].Version
+	}
+	return t
 }
 
 // ratio is a / b, or 0.
@@ -102,6 +116,11 @@ func writeMarkdown(w io.Writer, rep result.Report) {
 	if rep.Real != "" {
 		fmt.Fprintf(w, "The real server is %s, alone, without fsync, with a heap of 3 GB, pinned as the responder is.\n", rep.Real)
 	}
+	if slices.ContainsFunc(rep.Tables, func(t result.Table) bool {
+		return slices.ContainsFunc(t.Rows, func(r result.Row) bool { return slices.Contains(peers.Names, r.Client) && len(r.Samples) > 0 })
+	}) {
+		fmt.Fprintf(w, "The clients in other languages have a window of as many asynchronous requests as the others have callers, and one caller of theirs calls synchronously; Java warms up for 2.5 s. What they do not count is \"-\".\n")
+	}
 	fmt.Fprintf(w, "CPU is user and system time of the client per operation; reads and writes are system calls per operation. Ratios and CPU travel to other machines, operations per second do not.\n\n")
 	writeTargets(w, rep)
 	for _, t := range rep.Tables {
@@ -137,14 +156,20 @@ func writeTable(w io.Writer, t result.Table) {
 		if len(r.Samples) == 0 {
 			continue
 		}
-		of := func(f func(result.Sample) float64) string { return figure(r.Of(f).Median) }
+		of := func(f func(result.Sample) float64) string {
+			v := r.Of(f).Median
+			if v == 0 && slices.Contains(peers.Names, r.Client) { // not counted
+				return "-"
+			}
+			return figure(v)
+		}
 		rel := func(format string, base, by float64) string {
 			if base == 0 {
 				return "-"
 			}
 			return fmt.Sprintf(format, r.Rate().Median/base*by)
 		}
-		row := []string{titles[r.Client], cell(r.Rate()), rel("%.2f", gozk, 1), rel("%.1f", raw, 100)}
+		row := []string{title(r), cell(r.Rate()), rel("%.2f", gozk, 1), rel("%.1f", raw, 100)}
 		if latency {
 			row = append(row, of(func(s result.Sample) float64 { return s.P50 }), of(func(s result.Sample) float64 { return s.P99 }))
 		}

@@ -9,6 +9,7 @@ import (
 	"log"
 	"math"
 	"os"
+	"slices"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
@@ -29,6 +30,9 @@ type series struct {
 var clients = []series{
 	{"gozk", "go-zookeeper/zk v1.0.4", color.RGBA{0xb0, 0xb0, 0xb0, 0xff}},
 	{"samuel", "samuel/go-zookeeper", color.RGBA{0x80, 0x80, 0x80, 0xff}},
+	{"c", "C client", color.RGBA{0x8c, 0x6d, 0x5c, 0xff}},
+	{"java", "Java client", color.RGBA{0xc9, 0x8b, 0x8b, 0xff}},
+	{"kazoo", "kazoo (Python)", color.RGBA{0xa5, 0xb8, 0x7a, 0xff}},
 	{"ours", "this client", color.RGBA{0x1f, 0x77, 0xb4, 0xff}},
 	{"mux", "minimal mux (yardstick)", color.RGBA{0x98, 0xc8, 0xe8, 0xff}},
 	{"raw", "raw limit", color.RGBA{0xf0, 0xc0, 0x60, 0xff}},
@@ -85,6 +89,9 @@ func picture(rep result.Report) (*vgsvg.Canvas, error) {
 	if len(tables) == 0 {
 		return nil, fmt.Errorf("none of the workloads %v was measured", shown)
 	}
+	present := slices.DeleteFunc(slices.Clone(clients), func(s series) bool {
+		return !slices.ContainsFunc(tables, func(t result.Table) bool { return len(t.Row(s.client).Samples) > 0 })
+	})
 	// batch512 has no peer: get512 stands in, for those who have no batch.
 	row := func(t result.Table, client string) result.Row {
 		r := t.Row(client)
@@ -93,7 +100,7 @@ func picture(rep result.Report) (*vgsvg.Canvas, error) {
 		}
 		return r
 	}
-	rates, err := chart(tables, 0.5, func(t result.Table, client string) float64 {
+	rates, err := chart(tables, present, 0.5, func(t result.Table, client string) float64 {
 		base := row(t, "gozk").Rate().Median
 		if base == 0 {
 			return 0
@@ -104,7 +111,7 @@ func picture(rep result.Report) (*vgsvg.Canvas, error) {
 		return nil, err
 	}
 	rates.Title.Text = "Operations per second, relative to go-zookeeper/zk"
-	costs, err := chart(tables, 0.01, func(t result.Table, client string) float64 { return row(t, client).CPU().Median })
+	costs, err := chart(tables, present, 0.01, func(t result.Table, client string) float64 { return row(t, client).CPU().Median })
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +121,7 @@ func picture(rep result.Report) (*vgsvg.Canvas, error) {
 	costs.X.Label.TextStyle.Font.Size = vg.Points(8)
 	costs.X.Label.Padding = 2 * vg.Millimeter
 
-	const width, height = 24 * vg.Centimeter, 20 * vg.Centimeter
+	width, height := max(24, 8+4*vg.Length(len(present)))*vg.Centimeter, 20*vg.Centimeter
 	c := vgsvg.New(width, height)
 	dc := draw.New(c)
 	dc.SetColor(color.White)
@@ -127,8 +134,8 @@ func picture(rep result.Report) (*vgsvg.Canvas, error) {
 	return c, nil
 }
 
-// chart has a group of bars per table. The axis is logarithmic and begins at least.
-func chart(tables []result.Table, least float64, value func(result.Table, string) float64) (*plot.Plot, error) {
+// chart has a group of bars per table, one bar for each client. The axis is logarithmic and begins at least.
+func chart(tables []result.Table, clients []series, least float64, value func(result.Table, string) float64) (*plot.Plot, error) {
 	p := plot.New()
 	p.Title.Padding = 3 * vg.Millimeter
 	p.Legend.Top, p.Legend.Left = true, true

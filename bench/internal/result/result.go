@@ -7,6 +7,7 @@ import "slices"
 // Seconds, Rate and the percentiles is per operation.
 type Sample struct {
 	Client   string `json:"client"`
+	Version  string `json:"version,omitempty"` // of the client, where whoever installed it chose
 	Workload string `json:"workload"`
 	Procs    int    `json:"gomaxprocs"`
 
