@@ -118,7 +118,7 @@ func buildJava(ctx context.Context, dir string) (Peer, error) {
 	}
 	path := strings.Join(in.Jars, string(os.PathListSeparator))
 	// The compiler of this very Java, which needs no command of its own.
-	err = run(ctx, in.Java, "-m", "jdk.compiler/com.sun.tools.javac.Main", "-d", dir, "-cp", path, src)
+	err = run(ctx, in.Java, "-XX:TieredStopAtLevel=1", "-m", "jdk.compiler/com.sun.tools.javac.Main", "-d", dir, "-cp", path, src)
 	if mentions(err, "jdk.compiler not found") {
 		return Peer{}, &Missing{Java, "no compiler in this Java: install a JDK (Debian: apt-get install default-jdk-headless)"}
 	}

@@ -134,11 +134,20 @@ func picture(rep result.Report) (*vgsvg.Canvas, error) {
 	return c, nil
 }
 
-// chart has a group of bars per table, one bar for each client. The axis is logarithmic and begins at least.
+// chart has a group of bars per table, one bar for each client. The axis is logarithmic and
+// begins at least, or a tenth of it if there is less.
 func chart(tables []result.Table, clients []series, least float64, value func(result.Table, string) float64) (*plot.Plot, error) {
+	for _, t := range tables {
+		for _, s := range clients {
+			if v := value(t, s.client); v > 0 && v < least {
+				least /= 10
+			}
+		}
+	}
 	p := plot.New()
 	p.Title.Padding = 3 * vg.Millimeter
 	p.Legend.Top, p.Legend.Left = true, true
+	p.Legend.Padding = vg.Points(1)
 	p.Legend.TextStyle.Font.Size = vg.Points(9)
 	p.X.Padding = 0
 	p.Y.Min = 0

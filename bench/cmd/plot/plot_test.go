@@ -21,7 +21,7 @@ func TestPicture(t *testing.T) {
 		return result.Row{Client: client, Samples: []result.Sample{{Rate: rate, CPU: 1e6 / rate}}}
 	}
 	rep := result.Report{Machine: "a machine", Tables: []result.Table{
-		{Name: "get512", Rows: []result.Row{row("ours", 3e6), row("gozk", 1e5), row("raw", 6e6)}},
+		{Name: "get512", Rows: []result.Row{row("ours", 3e6), row("gozk", 1e5), row("kazoo", 2e4), row("raw", 6e6)}},
 		{Name: "batch512", Rows: []result.Row{row("ours", 5e6), row("raw", 7e6)}},
 	}}
 	b, err := json.Marshal(rep)
@@ -46,10 +46,13 @@ func TestPicture(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, want := range []string{"<svg", "batch512", "this client", ">50<", ">30<"} {
+	for _, want := range []string{"<svg", "batch512", "this client", ">50<", ">30<", "kazoo", ">0.20<"} {
 		if !strings.Contains(string(svg), want) {
 			t.Errorf("%q is missing", want)
 		}
+	}
+	if strings.Contains(string(svg), "Java") {
+		t.Error("a client that was not measured")
 	}
 	if _, err := picture(result.Report{}); err == nil {
 		t.Error("a picture of nothing")
