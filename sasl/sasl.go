@@ -3,7 +3,11 @@
 // server's challenges into responses.
 package sasl
 
-import "context"
+import (
+	"context"
+	"fmt"
+	"strconv"
+)
 
 // Mechanism begins one exchange per connection. It is used by one Dial after
 // another and must not change.
@@ -22,3 +26,30 @@ type Exchange interface {
 	// the mechanism does not understand.
 	Next(challenge []byte) (response []byte, done bool, err error)
 }
+
+// Error is why an exchange ended on this side. The errors of the mechanisms
+// match one of these with errors.Is.
+type Error int
+
+const (
+	ErrMalformed   Error = iota + 1 // the server's token cannot be read
+	ErrUnsupported                  // the server asks for what the mechanism does not have, or has no SASL
+	ErrUnproved                     // the server did not prove itself
+	ErrCredential                   // user or password cannot be used
+)
+
+func (e Error) Error() string {
+	switch e {
+	case ErrMalformed:
+		return "malformed challenge"
+	case ErrUnsupported:
+		return "not supported"
+	case ErrUnproved:
+		return "the server did not prove itself"
+	case ErrCredential:
+		return "unusable credential"
+	}
+	return "sasl error " + strconv.Itoa(int(e))
+}
+
+func failure(kind Error, detail string) error { return fmt.Errorf("%w: %s", kind, detail) }
