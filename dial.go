@@ -529,6 +529,10 @@ func (d *dialer) connectAddr(ctx context.Context, addr string, deadline time.Tim
 // handshake are bound by actx, which ends with the address's share of the time;
 // what follows only by ctx and the session's own liveness.
 func (d *dialer) attempt(ctx, actx context.Context, addr, target string) (*Session, error) {
+	proof, err := d.startSASL(actx, addr)
+	if err != nil {
+		return nil, late(ctx, actx, err)
+	}
 	if t := d.conf.Trace; t != nil && t.DialStart != nil {
 		t.DialStart(addr)
 	}
@@ -543,7 +547,7 @@ func (d *dialer) attempt(ctx, actx context.Context, addr, target string) (*Sessi
 		return nil, err
 	}
 	s := newSession(d.conf, d.w, conn)
-	s.addr = addr
+	s.addr, s.quiet = addr, proof != nil
 	stop := context.AfterFunc(actx, func() { conn.Close() })
 	err = s.handshake(&d.conf)
 	if !stop() && !errors.Is(err, ErrExpired) {
@@ -558,7 +562,7 @@ func (d *dialer) attempt(ctx, actx context.Context, addr, target string) (*Sessi
 	}
 	s.run()
 	stop = context.AfterFunc(ctx, func() { s.giveUp(ctx.Err()) })
-	err = s.restore(ctx)
+	err = s.restore(ctx, proof)
 	if !stop() {
 		err = ctx.Err()
 	}
@@ -748,9 +752,9 @@ func (s *Session) giveUp(err error) {
 
 // restore proves who we are again and hands the watches to the server, in one
 // flight, and returns when the last answer is in.
-func (s *Session) restore(ctx context.Context) error {
-	if s.conf.SASL != nil {
-		if err := s.authenticate(ctx); err != nil {
+func (s *Session) restore(ctx context.Context, proof *proof) error {
+	if proof != nil {
+		if err := s.authenticate(ctx, proof); err != nil {
 			return err
 		}
 	}
@@ -838,11 +842,32 @@ func (s *Session) sendAuth(a Auth, join *Auth) (*call, error) {
 	return c, nil
 }
 
+// proof is an exchange of SASL and its first token.
+type proof struct {
+	ex    sasl.Exchange
+	token []byte
+}
+
+// startSASL begins an exchange with the server at addr. It comes before the
+// connection, for it may take longer than a server waits or a session lives.
+func (d *dialer) startSASL(ctx context.Context, addr string) (*proof, error) {
+	if d.conf.SASL == nil {
+		return nil, nil
+	}
+	host, _, _ := net.SplitHostPort(addr)
+	ex, token, err := d.conf.SASL.Start(ctx, host)
+	if err != nil {
+		return nil, &detailed{kind: ErrAuth, detail: "SASL", cause: err}
+	}
+	return &proof{ex, token}, nil
+}
+
 // authenticate goes through the steps of SASL, one by one: their answers bypass
-// the server's pipeline, so nothing else may be under way.
-func (s *Session) authenticate(ctx context.Context) error {
-	host, _, _ := net.SplitHostPort(s.addr)
-	ex, token, err := s.conf.SASL.Start(ctx, host)
+// the server's pipeline, so nothing else may be under way. Not even a ping: a
+// server that requires SASL would end the connection.
+func (s *Session) authenticate(ctx context.Context, proof *proof) error {
+	ex, token := proof.ex, proof.token
+	var err error
 	for done := false; err == nil && !done; {
 		if token == nil {
 			token = []byte{}
@@ -850,6 +875,10 @@ func (s *Session) authenticate(ctx context.Context) error {
 		c := s.newCall("sasl", "")
 		c.frame(wire.OpSASL, wire.SASLRequest{Token: token})
 		c.decode = decodeToken
+		if n := len(c.req) - 4; n > s.conf.MaxRequest {
+			c.recycle()
+			return tooLarge(n, s.conf.MaxRequest)
+		}
 		if err := s.submit(ctx, c, c.req, 1); err != nil {
 			c.recycle()
 			return err
@@ -865,6 +894,9 @@ func (s *Session) authenticate(ctx context.Context) error {
 	if err != nil {
 		return &detailed{kind: ErrAuth, detail: "SASL", cause: err}
 	}
+	s.mu.Lock()
+	s.quiet = false
+	s.mu.Unlock()
 	return nil
 }
 

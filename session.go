@@ -66,6 +66,7 @@ type Session struct {
 	removing map[string]int           // paths that the server is asked to watch no more
 
 	// liveness
+	quiet     bool // SASL is under way: no pings
 	timer     *time.Timer
 	wroteAt   time.Time // begin of the last write, or ping queued
 	writeAt   time.Time // begin of the write at work, and its size
@@ -694,7 +695,7 @@ func (s *Session) tick() {
 		s.ring.slots = nil
 		s.w.trim()
 	}
-	ping := now.Sub(s.wroteAt) >= s.timeout/3
+	ping := !s.quiet && now.Sub(s.wroteAt) >= s.timeout/3
 	if ping {
 		s.pings++
 		if s.pingsOut == 0 {
@@ -707,7 +708,11 @@ func (s *Session) tick() {
 		wire.EndFrame(frame[:], 0)
 		s.appendLocked(frame[:])
 	}
-	s.timer.Reset(min(s.timeout/6, s.wroteAt.Add(s.timeout/3).Sub(now), due))
+	next := min(s.timeout/6, due)
+	if !s.quiet {
+		next = min(next, s.wroteAt.Add(s.timeout/3).Sub(now))
+	}
+	s.timer.Reset(next)
 	if !ping {
 		s.mu.Unlock()
 		return
