@@ -1,0 +1,544 @@
+package zk_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"gotest.tools/v3/assert"
+
+	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/sasl"
+	"github.com/seed-9f8420c6/zk/wire"
+	"github.com/seed-9f8420c6/zk/zktest"
+	"github.com/seed-9f8420c6/zk/zktest/apache"
+)
+
+var saslUsers = map[string]string{"bob": "secret", "alice": "Hush-Hush", "jörg": "Straße", "日本": "Ω"}
+
+// withSASL runs a test on servers that know saslUsers: in this process, and
+// real ones with these properties more.
+func withSASL(t *testing.T, o zktest.Options, properties map[string]string, f func(t *testing.T, e *env)) {
+	t.Helper()
+	for _, v := range []zktest.Version{zktest.V38, zktest.V39} {
+		t.Run("sim-"+v.String(), func(t *testing.T) {
+			o := o
+			o.Version, o.SASL, o.Super = v, saslUsers, apache.SuperCredential
+			f(t, private(t, 1, o))
+		})
+		t.Run("apache-"+v.String(), func(t *testing.T) { f(t, realSASL(t, v, properties)) })
+	}
+}
+
+// realSASL starts a real server that knows saslUsers.
+func realSASL(t *testing.T, v zktest.Version, properties map[string]string) *env {
+	t.Helper()
+	apache.Need(t)
+	text := "Server { org.apache.zookeeper.server.auth.DigestLoginModule required\n"
+	for user, password := range saslUsers {
+		text += fmt.Sprintf("user_%s=\"%s\"\n", user, password)
+	}
+	jaas := filepath.Join(t.TempDir(), "jaas.conf")
+	assert.NilError(t, os.WriteFile(jaas, []byte(text+"; };\n"), 0o644))
+	props := map[string]string{
+		"java.security.auth.login.config": jaas,
+		"zookeeper.authProvider.sasl":     "org.apache.zookeeper.server.auth.SASLAuthenticationProvider",
+		"zookeeper.fips-mode":             "false", // which forbids MD5
+	}
+	for k, v := range properties {
+		props[k] = v
+	}
+	s := &server{members: 1, version: v, release: map[zktest.Version]apache.Release{zktest.V38: apache.V3_8, zktest.V39: apache.V3_9}[v]}
+	s.apache = apache.New(t, apache.Config{Release: s.release, Properties: props})
+	return &env{backend: backend{server: s}, t: t, ctx: testContext(t)}
+}
+
+func saslConfig(e *env, user, password string) (zk.Config, *link) {
+	conf, l := e.config()
+	conf.SASL = sasl.DigestMD5(user, password)
+	return conf, l
+}
+
+// users is what the server knows of a Session, sorted.
+func users(e *env, s *zk.Session) string {
+	e.t.Helper()
+	infos, err := s.WhoAmI(e.ctx)
+	assert.NilError(e.t, err)
+	var list []string
+	for _, i := range infos {
+		list = append(list, i.Scheme+":"+i.User)
+	}
+	slices.Sort(list)
+	return strings.Join(list, " ")
+}
+
+// Every user with its password is who it says, on this connection and the next,
+// and passes ACLs of the scheme sasl; nobody else does.
+func TestSASL(t *testing.T) {
+	withSASL(t, zktest.Options{}, nil, func(t *testing.T, e *env) {
+		stranger := e.session()
+		for user, password := range saslUsers {
+			conf, l := saslConfig(e, user, password)
+			s := e.dial(conf)
+			assert.Equal(t, users(e, s), "ip:127.0.0.1 sasl:"+user)
+			mine, creators := "/mine-"+user, "/creators-"+user
+			_, err := s.Create(e.ctx, mine, nil, zk.Persistent, zk.ACL{{Perms: zk.PermAll, Scheme: "sasl", ID: user}})
+			assert.NilError(t, err)
+			_, err = s.Create(e.ctx, creators, nil, zk.Persistent, zk.ACLCreator)
+			assert.NilError(t, err)
+			for _, path := range []string{mine, creators} {
+				acl, _, err := s.GetACL(e.ctx, path)
+				assert.NilError(t, err)
+				assert.DeepEqual(t, acl, zk.ACL{{Perms: zk.PermAll, Scheme: "sasl", ID: user}})
+				_, _, err = stranger.Get(e.ctx, path, nil)
+				assert.ErrorIs(t, err, zk.ErrNoAuth)
+			}
+
+			// The next connection proves it again: before it restores the watch,
+			// which nobody else may set.
+			ch := make(chan zk.Event, 1)
+			e.watch(s, mine, ch)
+			e.cut(s, l)
+			next, err := s.Redial(e.ctx)
+			assert.NilError(t, err)
+			e.keep(next)
+			assert.Equal(t, next.ID(), s.ID())
+			assert.Equal(t, users(e, next), "ip:127.0.0.1 sasl:"+user)
+			e.set(next, mine, "x")
+			e.want(ch, zk.Changed, mine)
+
+			// Not so a Config without it.
+			conf = next.Detach()
+			conf.SASL = nil
+			bare := e.dial(conf)
+			_, _, err = bare.Get(e.ctx, mine, nil)
+			assert.ErrorIs(t, err, zk.ErrNoAuth)
+		}
+	})
+}
+
+// A refusal is ErrAuth, at once: no other address is tried. The session that was
+// to move is not lost by it.
+func TestSASLRefused(t *testing.T) {
+	withSASL(t, zktest.Options{}, nil, func(t *testing.T, e *env) {
+		conf, l := saslConfig(e, "bob", "secret")
+		s := e.dial(conf)
+		_, err := s.Create(e.ctx, "/ephemeral", nil, zk.Ephemeral, zk.ACLOpen)
+		assert.NilError(t, err)
+		ch := make(chan zk.Event, 1)
+		e.watch(s, "/ephemeral", ch)
+		whole := s.Detach()
+		for _, c := range []struct{ user, password string }{{"bob", "Secret"}, {"bob", ""}, {"bert", "x"}, {"Bob", "x"}, {"日本", "日本"}} {
+			for _, moving := range []bool{false, true} {
+				conf := whole
+				if !moving {
+					conf, l = e.config()
+				}
+				conf.SASL = sasl.DigestMD5(c.user, c.password)
+				conf.Addrs = append(slices.Clone(conf.Addrs), conf.Addrs...)
+				before := len(l.dialed())
+				next, err := zk.Dial(e.ctx, conf)
+				assert.Assert(t, next == nil)
+				assert.ErrorIs(t, err, zk.ErrAuth)
+				assert.ErrorIs(t, err, zk.ErrAuthFailed)
+				assert.Assert(t, !errors.Is(err, zk.ErrExpired), "%v", err)
+				if !moving {
+					assert.Equal(t, len(l.dialed())-before, 1)
+				}
+			}
+		}
+		next := e.dial(whole)
+		assert.Equal(t, next.ID(), s.ID())
+		e.set(next, "/ephemeral", "x")
+		e.want(ch, zk.Changed, "/ephemeral")
+	})
+}
+
+// A server without SASL says so by a null token, and is not taken for one that
+// has accepted. So is one that keeps clients whom it has refused.
+func TestSASLIsNotSkipped(t *testing.T) {
+	refused := func(t *testing.T, e *env, password string, kind sasl.Error) {
+		t.Helper()
+		conf, _ := saslConfig(e, "bob", password)
+		s, err := zk.Dial(e.ctx, conf)
+		assert.Assert(t, s == nil)
+		assert.ErrorIs(t, err, zk.ErrAuth)
+		assert.Assert(t, errors.Is(err, kind), "%v", err)
+	}
+	t.Run("sim", func(t *testing.T) { refused(t, private(t, 1), "secret", sasl.ErrUnsupported) })
+	for _, v := range []zktest.Version{zktest.V38, zktest.V39} {
+		t.Run("apache-"+v.String(), func(t *testing.T) {
+			apache.Need(t)
+			for _, s := range allServers {
+				if s.real() && s.version == v && s.members == 1 {
+					refused(t, newEnv(t, backend{server: s}), "secret", sasl.ErrUnsupported)
+				}
+			}
+		})
+		t.Run("lenient-"+v.String(), func(t *testing.T) {
+			e := realSASL(t, v, map[string]string{"zookeeper.allowSaslFailedClients": "true"})
+			refused(t, e, "wrong", sasl.ErrUnproved)
+			conf, _ := saslConfig(e, "bob", "secret")
+			e.dial(conf)
+		})
+	}
+}
+
+// Where SASL is required nothing else may come before it.
+func TestSASLRequired(t *testing.T) {
+	required := map[string]string{"zookeeper.sessionRequireClientSASLAuth": "true"}
+	withSASL(t, zktest.Options{RequireSASL: true}, required, func(t *testing.T, e *env) {
+		conf, _ := saslConfig(e, "bob", "secret")
+		conf.Auth = []zk.Auth{zk.Digest("a", "b")}
+		s := e.dial(conf)
+		ch := make(chan zk.Event, 1)
+		e.create(s, "/node", "")
+		e.watch(s, "/node", ch)
+		s = e.move(s)
+		e.set(s, "/node", "x")
+		e.want(ch, zk.Changed, "/node")
+		e.watch(s, "/node", ch)
+
+		conf = s.Detach()
+		good := conf
+		conf.SASL = nil
+		_, err := zk.Dial(e.ctx, conf) // by SetWatches
+		assert.ErrorIs(t, err, zk.ErrAuth)
+		assert.ErrorIs(t, err, zk.ErrSASLRequired)
+		conf.SASL = sasl.DigestMD5("bob", "wrong")
+		_, err = zk.Dial(e.ctx, conf)
+		assert.ErrorIs(t, err, zk.ErrAuth)
+		assert.ErrorIs(t, err, zk.ErrSASLRequired)
+		e.set(e.dial(good), "/node", "y")
+		e.want(ch, zk.Changed, "/node")
+
+		s = e.session() // nothing was asked of it yet
+		_, _, err = s.Get(e.ctx, "/node", nil)
+		checkOutcome(t, err, zk.Answered, zk.ErrSASLRequired)
+		assert.ErrorIs(t, err, zk.ErrConnection)
+		await(t, s.Done())
+	})
+}
+
+// SASL is over before credentials and watches are sent, and takes none of
+// MaxInFlight.
+func TestSASLComesFirst(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, plain *env) {
+		plain.sim.Close()
+		o := simOptions(zktest.V39)
+		o.InMemory, o.SASL = true, saslUsers
+		e := private(t, 1, o)
+		conf, _ := saslConfig(e, "bob", "secret")
+		conf.Auth = []zk.Auth{zk.Digest("a", "b"), zk.Digest("c", "d")}
+		conf.MaxInFlight = 1
+		s := e.dial(conf)
+		e.create(s, "/node", "")
+		ch := make(chan zk.Event, 1)
+		e.watch(s, "/node", ch)
+		persistent := make(chan zk.Event, 1)
+		assert.NilError(t, s.AddWatch(e.ctx, "/node", zk.WatchPersistent, persistent))
+		e.sim.ForgetFrames()
+		s = e.move(s)
+		e.set(s, "/node", "x")
+		var order []string
+		for _, f := range e.sim.Frames() {
+			if f.Conn == 2 && f.Op != wire.OpNotification {
+				dir := map[zktest.Direction]string{zktest.FromClient: "> ", zktest.ToClient: "< "}[f.Dir]
+				name := f.Op.String()
+				if f.Op == zktest.OpConnect {
+					name = "connect"
+				}
+				order = append(order, dir+name)
+			}
+		}
+		assert.Equal(t, strings.Join(order, "\n"), strings.Join([]string{
+			"> connect", "< connect", "> sasl", "< sasl", "> sasl", "< sasl",
+			"> auth", "< auth", "> auth", "< auth", "> setWatches2", "< setWatches2", "> setData", "< setData",
+		}, "\n"))
+	})
+}
+
+const saslChallenge = `realm="zk-sasl-md5",nonce="n",charset=utf-8,algorithm=md5-sess`
+
+// tokenFor is a reply to a step of SASL.
+func tokenFor(a asked, token []byte) []byte { return answer(a.Xid, 0, wire.SASLResponse{Token: token}) }
+
+// A server that lies, or talks nonsense, gets no session.
+func TestSASLHostileServer(t *testing.T) {
+	for name, c := range map[string]struct {
+		tokens []string
+		kind   error
+	}{
+		"no proof":            {[]string{saslChallenge, ""}, sasl.ErrUnproved},
+		"a wrong proof":       {[]string{saslChallenge, "rspauth=ea40f60335c427b5527b84dbabcdfffd"}, sasl.ErrUnproved},
+		"the challenge again": {[]string{saslChallenge, saslChallenge}, sasl.ErrUnproved},
+		"nothing":             {[]string{""}, sasl.ErrUnsupported},
+		"no nonce":            {[]string{`realm="zk-sasl-md5",algorithm=md5-sess`}, sasl.ErrMalformed},
+		"two nonces":          {[]string{saslChallenge + `,nonce="m"`}, sasl.ErrMalformed},
+		"unknown qop":         {[]string{saslChallenge + `,qop="auth-conf"`}, sasl.ErrUnsupported},
+		"unknown algorithm":   {[]string{`nonce="n",algorithm=sha`}, sasl.ErrUnsupported},
+		"open quotes":         {[]string{`nonce="n`}, sasl.ErrMalformed},
+		"bytes":               {[]string{"\x00\xff\xfe"}, sasl.ErrMalformed},
+		"huge":                {[]string{strings.Repeat(saslChallenge+",", 1<<13)}, sasl.ErrMalformed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, r *rig) {
+				for _, moving := range []bool{false, true} {
+					conf := r.config()
+					conf.SASL = sasl.DigestMD5("bob", "secret")
+					conf.Auth = []zk.Auth{zk.Digest("a", "b")}
+					if moving {
+						conf.ID, conf.Password = rigID, rigPassword
+					}
+					d := r.begin(conf)
+					l := r.accept()
+					l.greet()
+					for _, tok := range c.tokens {
+						l.send(tokenFor(l.want(wire.OpSASL, ""), []byte(tok)))
+					}
+					err := d.wait()
+					assert.Assert(t, d.s == nil)
+					assert.ErrorIs(t, err, zk.ErrAuth)
+					assert.Assert(t, errors.Is(err, c.kind) && !errors.Is(err, zk.ErrNoServer), "%v", err)
+					assert.Assert(t, len(err.Error()) < 300, "%v", err)
+					if !moving {
+						l.want(wire.OpCloseSession, "")
+					}
+					l.hungUp()
+				}
+			})
+		})
+	}
+}
+
+// Replies to SASL that no server sends.
+func TestSASLHostileReplies(t *testing.T) {
+	for name, c := range map[string]struct {
+		reply func(a asked) []byte
+		kind  error
+	}{
+		"no token at all":   {func(a asked) []byte { return answer(a.Xid, 0, nil) }, zk.ErrProtocol},
+		"token cut short":   {func(a asked) []byte { return framed(wire.ReplyHeader{Xid: a.Xid}, rawRecord("\x00\x00\x00\x09x")) }, zk.ErrProtocol},
+		"negative length":   {func(a asked) []byte { return framed(wire.ReplyHeader{Xid: a.Xid}, rawRecord("\xff\xff\xff\xfe")) }, zk.ErrProtocol},
+		"another xid":       {func(a asked) []byte { return answer(a.Xid+1, 0, wire.SASLResponse{}) }, zk.ErrProtocol},
+		"an unknown code":   {func(a asked) []byte { return refusal(a.Xid, 0, -12345) }, zk.Code(-12345)},
+		"the wrong refusal": {func(a asked) []byte { return refusal(a.Xid, 0, zk.ErrNoAuth) }, zk.ErrNoAuth},
+		"refused, no token": {func(a asked) []byte { return refusal(a.Xid, 0, zk.ErrAuthFailed) }, zk.ErrAuth},
+		"an end":            {nil, zk.ErrConnection},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, r *rig) {
+				for steps := range 2 {
+					conf := r.config()
+					conf.SASL = sasl.DigestMD5("bob", "secret")
+					d := r.begin(conf)
+					l := r.accept()
+					l.greet()
+					for range steps {
+						l.send(tokenFor(l.want(wire.OpSASL, ""), []byte(saslChallenge)))
+					}
+					a := l.want(wire.OpSASL, "")
+					if c.reply == nil {
+						l.Close()
+					} else {
+						l.send(c.reply(a))
+					}
+					err := d.wait()
+					assert.Assert(t, d.s == nil)
+					assert.Assert(t, errors.Is(err, c.kind), "%v", err)
+					assert.Equal(t, errors.Is(err, zk.ErrAuth), c.kind == zk.ErrAuth)
+				}
+			})
+		})
+	}
+}
+
+type rawRecord string
+
+func (r rawRecord) Append(b []byte) []byte { return append(b, r...) }
+
+// A Dial that waits for a step of SASL ends with its context, and without one
+// when the connection is dead.
+func TestSASLStalls(t *testing.T) {
+	for step := range 2 {
+		for _, how := range []string{"cancel", "deadline", "nothing"} {
+			t.Run(fmt.Sprintf("step %d/%s", step+1, how), func(t *testing.T) {
+				bubble(t, func(t *testing.T, r *rig) {
+					conf := r.config()
+					conf.SASL = sasl.DigestMD5("bob", "secret")
+					ctx, cancel := context.WithCancel(bg)
+					want, took := error(zk.ErrNoServer), rigTimeout*2/3
+					switch how {
+					case "cancel":
+						time.AfterFunc(time.Second, cancel)
+						want, took = context.Canceled, time.Second
+					case "deadline":
+						ctx, cancel = context.WithTimeout(bg, time.Second)
+						want, took = context.DeadlineExceeded, time.Second
+					}
+					defer cancel()
+					began := time.Now()
+					d := r.beginContext(ctx, conf)
+					l := r.accept()
+					l.greet()
+					for range step {
+						l.send(tokenFor(l.want(wire.OpSASL, ""), []byte(saslChallenge)))
+					}
+					l.want(wire.OpSASL, "")
+					err := d.wait()
+					assert.Assert(t, errors.Is(err, want) && !errors.Is(err, zk.ErrAuth), "%v", err)
+					if t2 := time.Since(began); how != "nothing" && t2 != took || t2 < took || t2 > took+tick {
+						t.Errorf("returned after %v, not %v", t2, took)
+					}
+					_, err = io.Copy(io.Discard, l)
+					assert.NilError(t, err) // it was closed
+				})
+			})
+		}
+	}
+}
+
+// slowSASL is a mechanism that takes its time in each step.
+type slowSASL struct {
+	start, next time.Duration
+	err         error // of Start
+	hosts       *[]string
+}
+
+func (m slowSASL) Start(ctx context.Context, host string) (sasl.Exchange, []byte, error) {
+	if m.hosts != nil {
+		*m.hosts = append(*m.hosts, host)
+	}
+	select {
+	case <-time.After(m.start):
+	case <-ctx.Done():
+		return nil, nil, ctx.Err()
+	}
+	return m, []byte("token"), m.err
+}
+
+func (m slowSASL) Next(challenge []byte) ([]byte, bool, error) {
+	time.Sleep(m.next)
+	return []byte("more"), string(challenge) == "last", nil
+}
+
+// However long an exchange takes, no ping comes between its steps: a server that
+// requires SASL would end the connection.
+func TestSASLHoldsPings(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		conf := r.config()
+		conf.SASL = slowSASL{start: rigTimeout / 2, next: rigTimeout / 4}
+		d := r.begin(conf)
+		l := r.accept()
+		l.greet()
+		next := func() asked {
+			t.Helper()
+			body, err := l.frame()
+			assert.NilError(t, err)
+			return parseAsked(body)
+		}
+		for _, tok := range []string{"one", "two", "last"} {
+			a := next()
+			assert.Equal(t, a.Op, wire.OpSASL)
+			time.Sleep(rigTimeout * 3 / 8) // with the next step less than two thirds
+			l.send(tokenFor(a, []byte(tok)))
+		}
+		s := d.session()
+		began := time.Now()
+		assert.Equal(t, next().Op, wire.OpPing) // now they may
+		assert.Assert(t, time.Since(began) <= rigTimeout/6)
+		s.Detach()
+	})
+}
+
+// What a mechanism needs to start is done before there is a connection, in the
+// time for connecting; its error is ErrAuth, and no address is tried.
+func TestSASLStart(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		conf := r.config()
+		conf.Addrs = []string{"server:2181", "[::1]:2182"}
+		var hosts []string
+		conf.SASL = slowSASL{start: time.Hour, hosts: &hosts}
+		began := time.Now()
+		_, err := zk.Dial(bg, conf)
+		assert.ErrorIs(t, err, zk.ErrNoServer)
+		assert.Assert(t, !errors.Is(err, zk.ErrAuth), "%v", err)
+		assert.Equal(t, time.Since(began), rigTimeout)
+		slices.Sort(hosts)
+		assert.DeepEqual(t, hosts, []string{"::1", "server"})
+
+		ctx, cancel := context.WithCancel(bg)
+		time.AfterFunc(time.Second, cancel)
+		began = time.Now()
+		_, err = zk.Dial(ctx, conf)
+		assert.ErrorIs(t, err, context.Canceled)
+		assert.Equal(t, time.Since(began), time.Second)
+
+		broken := errors.New("no ticket")
+		conf.SASL = slowSASL{err: broken}
+		_, err = zk.Dial(bg, conf)
+		assert.ErrorIs(t, err, zk.ErrAuth)
+		assert.ErrorIs(t, err, broken)
+		assert.Equal(t, r.connections(), 0)
+	})
+}
+
+// A token that makes too large a frame is not sent.
+func TestSASLTooLarge(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		for size, fits := range map[int]bool{100: true, 101: false} {
+			conf := r.config()
+			conf.MaxRequest = 8 + 4 + 100
+			conf.SASL = bigSASL(size)
+			conf.ID, conf.Password = rigID, rigPassword
+			d := r.begin(conf)
+			l := r.accept()
+			l.greet()
+			if fits {
+				l.send(tokenFor(l.want(wire.OpSASL, ""), nil))
+				d.session().Detach()
+				continue
+			}
+			assert.ErrorIs(t, d.wait(), zk.ErrTooLarge)
+			l.hungUp()
+		}
+	})
+}
+
+// bigSASL is a mechanism with a token of this size, which takes any answer.
+type bigSASL int
+
+func (m bigSASL) Start(context.Context, string) (sasl.Exchange, []byte, error) {
+	return m, make([]byte, m), nil
+}
+
+func (bigSASL) Next([]byte) ([]byte, bool, error) { return nil, true, nil }
+
+// The password is nowhere to be read.
+func TestSASLSecret(t *testing.T) {
+	e := private(t, 1, zktest.Options{SASL: saslUsers, Raw: true})
+	log := new(lockedBuffer)
+	conf, _ := saslConfig(e, "alice", "Hush-Hush")
+	conf.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	hidden := secrets{[]byte("Hush-Hush")}
+	s := e.dial(conf)
+	_, err := zk.Dial(e.ctx, func() zk.Config { c := conf; c.SASL = sasl.DigestMD5("bob", "Hush-Hush"); return c }())
+	assert.ErrorIs(t, err, zk.ErrAuth)
+	for _, v := range []any{conf, &conf, s, s.Config(), s.Config().SASL, err, struct{ c zk.Config }{conf}, struct{ m sasl.Mechanism }{conf.SASL}} {
+		for _, verb := range verbs {
+			hidden.absent(t, fmt.Sprintf("%T by %s", v, verb), fmt.Sprintf(verb, v))
+		}
+	}
+	hidden.absent(t, "the Logger", log.String())
+	for _, f := range e.sim.Frames() {
+		hidden.absent(t, "a frame", string(f.Raw))
+	}
+}
