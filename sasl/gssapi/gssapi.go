@@ -1,0 +1,170 @@
+// Package gssapi is the SASL mechanism GSSAPI: a client that proves itself to
+// ZooKeeper servers by Kerberos (RFC 4752, RFC 4121), and they to it.
+//
+//	krb5, err := config.Load("/etc/krb5.conf")
+//	…
+//	keys, err := keytab.Load("/etc/app.keytab")
+//	…
+//	cl := client.NewWithKeytab("app", "EXAMPLE.COM", keys, krb5)
+//	defer cl.Destroy()
+//	session, err := zk.Dial(ctx, zk.Config{Addrs: addrs, SASL: gssapi.Mechanism{Client: cl}})
+//
+// Tickets come from a client of github.com/jcmturner/gokrb5/v8, by password,
+// keytab or credential cache. It belongs to the application, which may use it
+// for other things too and destroys it in the end; it logs in when the first
+// ticket is needed, and gets a new one when that has expired.
+package gssapi
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+
+	"github.com/jcmturner/gokrb5/v8/client"
+	"github.com/jcmturner/gokrb5/v8/messages"
+	"github.com/jcmturner/gokrb5/v8/types"
+
+	"github.com/seed-9f8420c6/zk/sasl"
+)
+
+// DefaultService is the first part of a ZooKeeper server's principal.
+const DefaultService = "zookeeper"
+
+var _ sasl.Mechanism = Mechanism{}
+
+// Mechanism proves the principal of a Kerberos client to servers whose
+// principals are Service/host. It is safe for concurrent use, and prints no
+// secrets.
+//
+// Its errors match those of package sasl; one about a ticket that cannot be had
+// matches sasl.ErrCredential and wraps gokrb5's. Keys must be of an AES
+// encryption type (17 to 20).
+type Mechanism struct {
+	Client  *client.Client // whose tickets are used
+	Service string         // empty: DefaultService
+
+	// Host names the server in its principal, given its host as configured, which
+	// may be an IP address. Nil: the canonical name, found in DNS as far as
+	// krb5.conf says so by dns_canonicalize_hostname and rdns, both true by
+	// default; a name that cannot be resolved is taken as it is.
+	Host func(ctx context.Context, host string) (string, error)
+}
+
+// String prints no secrets.
+func (m Mechanism) String() string {
+	if m.Client == nil {
+		return "GSSAPI without a client"
+	}
+	c := m.Client.Credentials
+	return fmt.Sprintf("GSSAPI %s@%s", c.CName().PrincipalNameString(), c.Domain())
+}
+
+// Format prints no secrets, whatever the verb.
+func (m Mechanism) Format(f fmt.State, _ rune) { io.WriteString(f, m.String()) }
+
+// LogValue prints no secrets.
+func (m Mechanism) LogValue() slog.Value { return slog.StringValue(m.String()) }
+
+// Start gets a ticket for the server, from the client's cache or a KDC, and
+// returns the token that presents it. When ctx ends first it returns at once; a
+// question that a KDC does not answer is then given up by gokrb5 some seconds
+// later.
+func (m Mechanism) Start(ctx context.Context, host string) (sasl.Exchange, []byte, error) {
+	if m.Client == nil {
+		return nil, nil, failure(sasl.ErrCredential, "no Client")
+	}
+	name, err := m.principal(ctx, host)
+	if err != nil {
+		return nil, nil, err
+	}
+	t, err := m.ticket(ctx, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	x, token, err := begin(m.String(), t, m.Client.Credentials.Domain(), m.Client.Credentials.CName())
+	if err != nil {
+		return nil, nil, err
+	}
+	return x, token, nil
+}
+
+// principal returns the server's principal without its realm.
+func (m Mechanism) principal(ctx context.Context, host string) (string, error) {
+	service := m.Service
+	if service == "" {
+		service = DefaultService
+	}
+	if m.Host == nil {
+		lib := m.Client.Config.LibDefaults
+		if lib.DNSCanonicalizeHostname {
+			host = canonical(ctx, host, lib.RDNS)
+		}
+	} else {
+		var err error
+		if host, err = m.Host(ctx, host); err != nil {
+			return "", err
+		}
+	}
+	return service + "/" + host, nil
+}
+
+// canonical returns the name of a host that DNS gives it, and with reverse the
+// name of its first address. It falls back to what it has.
+func canonical(ctx context.Context, host string, reverse bool) string {
+	name, addr := host, host
+	if net.ParseIP(host) == nil {
+		if cname, err := net.DefaultResolver.LookupCNAME(ctx, host); err == nil {
+			name = cname
+		}
+		addr = ""
+		if reverse {
+			if addrs, err := net.DefaultResolver.LookupHost(ctx, host); err == nil {
+				addr = addrs[0]
+			}
+		}
+	}
+	if reverse && addr != "" {
+		if names, err := net.DefaultResolver.LookupAddr(ctx, addr); err == nil && len(names) > 0 {
+			name = names[0]
+		}
+	}
+	return strings.ToLower(strings.TrimSuffix(name, "."))
+}
+
+// ticket is one for a server, and the key in it.
+type ticket struct {
+	messages.Ticket
+	key types.EncryptionKey
+}
+
+// ticket gets one. gokrb5 knows no contexts.
+func (m Mechanism) ticket(ctx context.Context, principal string) (*ticket, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	type result struct {
+		t   *ticket
+		err error
+	}
+	got := make(chan result, 1)
+	go func() {
+		t, key, err := m.Client.GetServiceTicket(principal)
+		got <- result{&ticket{t, key}, err}
+	}()
+	select {
+	case r := <-got:
+		if r.err != nil {
+			return nil, fmt.Errorf("%w: ticket for %s: %w", sasl.ErrCredential, principal, r.err)
+		}
+		return r.t, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func failure(kind sasl.Error, format string, args ...any) error {
+	return fmt.Errorf("%w: %s", kind, fmt.Sprintf(format, args...))
+}
