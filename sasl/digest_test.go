@@ -107,6 +107,22 @@ func TestDigestMD5Challenges(t *testing.T) {
 	}
 }
 
+// A realm goes into the hash in ISO 8859-1 where it can, however it was written.
+func TestDigestMD5Realm(t *testing.T) {
+	value := func(challenge string) string {
+		t.Helper()
+		response, _, err := begin(t, sasl.DigestMD5As("bob", "secret", "zookeeper/zk-sasl-md5", "c")).Next([]byte(challenge))
+		assert.NilError(t, err)
+		_, v, ok := strings.Cut(string(response), ",response=")
+		assert.Assert(t, ok)
+		return v
+	}
+	latin1 := value("realm=\"\xe9\",nonce=n,algorithm=md5-sess")
+	assert.Equal(t, value(`realm="é",nonce=n,algorithm=md5-sess,charset=utf-8`), latin1)
+	assert.Assert(t, value(`realm="é",nonce=n,algorithm=md5-sess`) != latin1)
+	assert.Assert(t, value(`realm="日",nonce=n,algorithm=md5-sess,charset=utf-8`) == value(`realm="日",nonce=n,algorithm=md5-sess`))
+}
+
 // Challenges that must be refused, and why.
 func TestDigestMD5BadChallenges(t *testing.T) {
 	with := func(more string) string { return `nonce="n",algorithm=md5-sess,` + more }

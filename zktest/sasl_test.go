@@ -213,6 +213,17 @@ func TestSASLResponses(t *testing.T) {
 				c.ended()
 			}
 		}
+
+		// What was right once is not so in the next exchange.
+		var right string
+		if how := dialAddr(t, addr).exchange("bob", "secret", func(s string) string { right = s; return s + "," }); how != good {
+			t.Error(how)
+		}
+		c := dialAddr(t, addr)
+		if how := c.exchange("bob", "secret", func(string) string { return right }); how != refusal(v) {
+			t.Errorf("a response again: %s", how)
+		}
+		c.ended()
 	})
 }
 
