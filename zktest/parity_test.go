@@ -19,7 +19,6 @@ import (
 var (
 	paritySeed = flag.Uint64("parity.seed", 0, "seed of the first parity run; 0: a new one each time")
 	parityOps  = flag.Int("parity.ops", 6000, "operations per release")
-	parityAll  = flag.Bool("parity.all", false, "compare with every release, not only those of make test")
 )
 
 // TestParity sends one random sequence of operations, from several sessions, to
@@ -28,11 +27,7 @@ var (
 func TestParity(t *testing.T) {
 	apache.Need(t)
 	versions := map[apache.Release]Version{apache.V3_4: V34, apache.V3_5: V35, apache.V3_6: V36, apache.V3_7: V37, apache.V3_8: V38, apache.V3_9: V39}
-	releases := apache.Default()
-	if *parityAll {
-		releases = apache.Releases()
-	}
-	for _, release := range releases {
+	for _, release := range apache.Tested() {
 		version := versions[release]
 		t.Run(string(release), func(t *testing.T) {
 			real := apache.New(t, apache.Config{Release: release, Properties: map[string]string{"znode.container.checkIntervalMs": "86400000"}})

@@ -51,6 +51,23 @@ func Releases() []Release { return []Release{V3_9, V3_8, V3_7, V3_6, V3_5, V3_4}
 // Default returns the releases that make test runs: the newest two.
 func Default() []Release { return Releases()[:2] }
 
+// Tested returns the releases that tests compare with: [Default], or those
+// that the environment names in ZK_TEST_RELEASES, separated by commas. "all"
+// stands for every pinned one.
+func Tested() []Release {
+	var list []Release
+	for name := range strings.FieldsFuncSeq(os.Getenv("ZK_TEST_RELEASES"), func(c rune) bool { return c == ',' || c == ' ' }) {
+		if name == "all" {
+			return Releases()
+		}
+		list = append(list, Release(name)) // one that is not pinned fails in Find
+	}
+	if list == nil {
+		return Default()
+	}
+	return list
+}
+
 // Installed is what it takes to start a server of one release.
 type Installed struct {
 	Release Release

@@ -188,6 +188,14 @@ func TestPOM(t *testing.T) {
 	if d := apache.Default(); !slices.Equal(d, []apache.Release{apache.V3_9, apache.V3_8}) {
 		t.Errorf("Default() = %v", d)
 	}
+	for env, want := range map[string][]apache.Release{
+		"": apache.Default(), "all": apache.Releases(), "3.5.10,3.4.14": {apache.V3_5, apache.V3_4}, "3.6.4 all": apache.Releases(),
+	} {
+		t.Setenv("ZK_TEST_RELEASES", env)
+		if got := apache.Tested(); !slices.Equal(got, want) {
+			t.Errorf("Tested() with %q = %v, want %v", env, got, want)
+		}
+	}
 }
 
 // recorder is a testing.TB that keeps how its test was skipped.
