@@ -18,16 +18,14 @@ var saslUsers = map[string]string{"bob": "secret", "super": "x", "j√∂rg": "Stra√
 
 // eachSASL runs a test on servers of this package with SASL, and on real ones.
 func eachSASL(t *testing.T, require bool, f func(t *testing.T, v Version, addr string)) {
-	versions := []Version{V38, V39}
-	if *parityAll {
-		versions = []Version{V34, V35, V36, V37, V38, V39}
-	}
-	for _, v := range versions {
+	for v := V34; v <= V39; v++ {
 		t.Run("sim-"+v.String(), func(t *testing.T) {
 			f(t, v, NewServer(t, Options{Version: v, SASL: saslUsers, RequireSASL: require}).Addr())
 		})
-		t.Run("apache-"+v.String(), func(t *testing.T) {
-			release := map[Version]apache.Release{V34: apache.V3_4, V35: apache.V3_5, V36: apache.V3_6, V37: apache.V3_7, V38: apache.V3_8, V39: apache.V3_9}[v]
+	}
+	versions := map[apache.Release]Version{apache.V3_4: V34, apache.V3_5: V35, apache.V3_6: V36, apache.V3_7: V37, apache.V3_8: V38, apache.V3_9: V39}
+	for _, release := range apache.Tested() {
+		t.Run("apache-"+string(release), func(t *testing.T) {
 			props := map[string]string{
 				"java.security.auth.login.config": jaas(t),
 				"zookeeper.authProvider.sasl":     "org.apache.zookeeper.server.auth.SASLAuthenticationProvider",
@@ -36,7 +34,7 @@ func eachSASL(t *testing.T, require bool, f func(t *testing.T, v Version, addr s
 			if require {
 				props["zookeeper.sessionRequireClientSASLAuth"] = "true"
 			}
-			f(t, v, apache.New(t, apache.Config{Release: release, Properties: props}).Addrs()[0])
+			f(t, versions[release], apache.New(t, apache.Config{Release: release, Properties: props}).Addrs()[0])
 		})
 	}
 }
