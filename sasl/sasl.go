@@ -14,7 +14,8 @@ import (
 type Mechanism interface {
 	// Start begins an exchange with the server at host, which is the host as
 	// configured, without its port. It returns the first token to send; a
-	// mechanism without an initial response returns an empty one.
+	// mechanism without an initial response returns an empty one. It is called
+	// before there is a connection, and what it waits for must obey ctx.
 	Start(ctx context.Context, host string) (Exchange, []byte, error)
 }
 
@@ -23,7 +24,8 @@ type Exchange interface {
 	// Next takes the server's token, which may be nil, and returns the token to
 	// send, or done when the exchange is complete and nothing is to be sent. An
 	// error ends the attempt: the server did not prove itself, or sent something
-	// the mechanism does not understand.
+	// the mechanism does not understand. Nothing else is sent meanwhile, not even
+	// pings, so Next must not take long.
 	Next(challenge []byte) (response []byte, done bool, err error)
 }
 

@@ -200,8 +200,12 @@ func named(context.Context, string) (string, error) { return "server.zk.test", n
 
 func mechanism(cl *client.Client) gssapi.Mechanism { return gssapi.Mechanism{Client: cl, Host: named} }
 
-func users(t *testing.T, s *zk.Session) string {
+// isUser checks what a server knows of a Session, where it tells.
+func isUser(t *testing.T, release apache.Release, s *zk.Session, user string) {
 	t.Helper()
+	if release < apache.V3_7 {
+		return
+	}
 	infos, err := s.WhoAmI(t.Context())
 	assert.NilError(t, err)
 	var list []string
@@ -209,13 +213,14 @@ func users(t *testing.T, s *zk.Session) string {
 		list = append(list, i.Scheme+":"+i.User)
 	}
 	slices.Sort(list)
-	return strings.Join(list, " ")
+	assert.DeepEqual(t, list, []string{"ip:127.0.0.1", "sasl:" + user})
 }
 
 // Real servers take a principal for who it is, and nobody else.
 func TestKerberos(t *testing.T) {
-	for i, enctype := range enctypes {
-		release := apache.Default()[i%2]
+	releases := apache.Tested()
+	for i := range max(len(enctypes), len(releases)) { // every one of both
+		enctype, release := enctypes[i%len(enctypes)], releases[i%len(releases)]
 		t.Run(string(release)+"/"+enctype, func(t *testing.T) {
 			k := newKDC(t, enctype)
 			e := k.zookeeper(release)
@@ -231,9 +236,9 @@ func TestKerberos(t *testing.T) {
 			}
 
 			alice := dial(conf(mechanism(k.byPassword("secret"))))
-			assert.Equal(t, users(t, alice), "ip:127.0.0.1 sasl:alice@"+realm)
+			isUser(t, release, alice, "alice@"+realm)
 			app := dial(conf(mechanism(k.byKeytab())))
-			assert.Equal(t, users(t, app), "ip:127.0.0.1 sasl:app/host@"+realm)
+			isUser(t, release, app, "app/host@"+realm)
 			_, err := alice.Create(t.Context(), "/alice", nil, zk.Persistent, zk.ACLCreator)
 			assert.NilError(t, err)
 			_, _, err = app.Get(t.Context(), "/alice", nil)
@@ -255,7 +260,9 @@ func TestKerberos(t *testing.T) {
 			refused(gssapi.Mechanism{Client: k.byKeytab(), Host: named, Service: "other"}, sasl.ErrCredential)
 			refused(gssapi.Mechanism{Client: k.byKeytab()}, sasl.ErrCredential) // by its address
 			refused(gssapi.Mechanism{}, sasl.ErrCredential)
-			refused(sasl.DigestMD5("alice", "secret"), zk.ErrSASLRequired)
+			if release > apache.V3_4 { // which only hangs up
+				refused(sasl.DigestMD5("alice", "secret"), zk.ErrSASLRequired)
+			}
 
 			// An exchange for each connection, with watches behind it.
 			ch := make(chan zk.Event, 1)
@@ -266,7 +273,7 @@ func TestKerberos(t *testing.T) {
 			}
 			k.stop() // its tickets last
 			alice = dial(alice.Detach())
-			assert.Equal(t, users(t, alice), "ip:127.0.0.1 sasl:alice@"+realm)
+			isUser(t, release, alice, "alice@"+realm)
 			_, err = alice.Set(t.Context(), "/alice", []byte("x"), -1)
 			assert.NilError(t, err)
 			select {
