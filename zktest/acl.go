@@ -115,6 +115,8 @@ func (e *Ensemble) fixACL(list []wire.ACL, ids []identity) (*acl, int32) {
 		switch {
 		case a.Scheme == "world" && a.ID == "anyone":
 			fixed = append(fixed, a)
+		case a.Scheme == "sasl" && e.opts.SASL != nil && validPrincipal(a.ID):
+			fixed = append(fixed, a)
 		case a.Scheme == "auth":
 			n := len(fixed)
 			for _, id := range ids {
@@ -125,7 +127,7 @@ func (e *Ensemble) fixACL(list []wire.ACL, ids []identity) (*acl, int32) {
 			if len(fixed) == n {
 				return nil, wire.ErrInvalidACL
 			}
-		case a.Scheme == "sasl" && e.opts.SASL != nil && validPrincipal(a.ID), e.opts.Version.validID(a.Scheme, a.ID):
+		case e.opts.Version.validID(a.Scheme, a.ID):
 			fixed = append(fixed, a)
 		default:
 			return nil, wire.ErrInvalidACL

@@ -15,8 +15,8 @@
 // series that [Options] choose, with its exact errors, stats and zxids, ACLs,
 // sessions that expire, watches and their version-dependent corners. A test
 // sends random operations to them and to real servers of each release, and
-// compares all that comes back. What they do not have: quotas, an admin server;
-// of SASL they have DIGEST-MD5. All members behave as followers do; none is ever without a quorum.
+// compares all that comes back. What they do not have: SASL, quotas, an admin
+// server. All members behave as followers do; none is ever without a quorum.
 //
 // # A clock of one's own
 //
