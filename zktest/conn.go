@@ -106,6 +106,9 @@ func (c *conn) readLoop() error {
 			return err
 		}
 		if c.in.limit.reached() {
+			if c.in.limit.reset {
+				abort(c.link)
+			}
 			if !c.in.limit.stall {
 				return errors.New("cut by a fault")
 			}
@@ -208,17 +211,20 @@ func (c *conn) writeOut() {
 
 // send writes to the client as far as the link allows.
 func (c *conn) send(buf []byte) (stall bool, err error) {
-	if n := c.toClient.take(len(buf)); n < len(buf) || c.toClient.reached() {
-		if n > 0 {
-			_, err = c.nc.Write(buf[:n])
-		}
-		if !c.toClient.stall {
-			err = errors.New("cut by a fault")
-		}
-		return c.toClient.stall, err
+	n := c.toClient.take(buf)
+	if n > 0 {
+		_, err = c.nc.Write(buf[:n])
 	}
-	_, err = c.nc.Write(buf)
-	return false, err
+	if !c.toClient.reached() {
+		return false, err
+	}
+	if c.toClient.reset {
+		abort(c.link)
+	}
+	if !c.toClient.stall {
+		err = errors.New("cut by a fault")
+	}
+	return c.toClient.stall, err
 }
 
 // drop ends the connection at once. What waits in out is lost.
@@ -398,11 +404,10 @@ func (f *frameReader) fill() error {
 		f.w = copy(f.buf, f.buf[f.r:f.w])
 		f.r = 0
 	}
-	room := f.buf[f.w:]
-	n, err := f.src.Read(room[:f.limit.allows(len(room))])
-	f.limit.take(n)
+	n, err := f.src.Read(f.buf[f.w:])
+	n = f.limit.take(f.buf[f.w : f.w+n])
 	f.w += n
-	if n > 0 {
+	if n > 0 || f.limit.reached() {
 		return nil
 	}
 	if err == nil {

@@ -1,7 +1,9 @@
 package zktest
 
 import (
+	"net"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/seed-9f8420c6/zk/wire"
@@ -99,11 +101,19 @@ func (e *Ensemble) strike(c *conn, frame Frame) *Rule {
 	return nil
 }
 
-// Limit lets a number of bytes pass in one direction. The zero Limit is none.
+// Limit lets so much pass in one direction, and then strikes. The zero Limit is none.
 type Limit struct {
-	on    bool
-	left  int64
-	stall bool
+	on     bool
+	left   int64 // bytes, or with frames those
+	stall  bool
+	reset  bool
+	frames bool
+	onNext bool
+
+	refused bool    // more wanted to pass
+	head    [4]byte // of the frame that passes
+	heads   int     // bytes of head that are known
+	body    int64   // bytes of the frame's body to come
 }
 
 // CutAt closes the connection when n bytes have passed; when that happens
@@ -113,24 +123,77 @@ func CutAt(n int64) Limit { return Limit{on: true, left: n} }
 // StallAt lets nothing more pass after n bytes, while the connection stays open.
 func StallAt(n int64) Limit { return Limit{on: true, left: n, stall: true} }
 
-// allows returns how many of n bytes may pass.
-func (l *Limit) allows(n int) int {
-	if l.on && int64(n) > l.left {
-		return int(l.left)
+// ResetAt is CutAt with a reset connection: the other end reads what has
+// reached it and then fails with ECONNRESET, not io.EOF.
+func ResetAt(n int64) Limit { return Limit{on: true, left: n, reset: true} }
+
+// Frames returns a Limit that counts whole frames instead of bytes, handshake
+// included. CutAt(2).Frames() closes the connection behind the second frame,
+// when all of it has passed.
+func (l Limit) Frames() Limit {
+	l.frames = true
+	return l
+}
+
+// OnNext returns a Limit that strikes only when more wants to pass:
+// CutAt(2).Frames().OnNext() closes the connection ahead of the third frame,
+// when that comes. It makes no difference to StallAt.
+func (l Limit) OnNext() Limit {
+	l.onNext = true
+	return l
+}
+
+// take looks at bytes that want to pass and returns how many of them may.
+func (l *Limit) take(p []byte) int {
+	switch {
+	case !l.on:
+		return len(p)
+	case l.frames:
+		n := l.takeFrames(p)
+		l.refused = l.refused || n < len(p)
+		return n
+	}
+	n := int(min(int64(len(p)), l.left))
+	l.left -= int64(n)
+	l.refused = l.refused || n < len(p)
+	return n
+}
+
+// takeFrames is take for a Limit of frames. A length that is none makes a frame without end.
+func (l *Limit) takeFrames(p []byte) int {
+	n := 0
+	for n < len(p) && l.left > 0 {
+		if l.heads < len(l.head) {
+			k := copy(l.head[l.heads:], p[n:])
+			n, l.heads = n+k, l.heads+k
+			if l.heads < len(l.head) {
+				break
+			}
+			l.body = int64(uint32(wire.FrameLen(l.head[:])))
+		}
+		k := min(int64(len(p)-n), l.body)
+		n, l.body = n+int(k), l.body-k
+		if l.body == 0 {
+			l.heads = 0
+			l.left--
+		}
 	}
 	return n
 }
 
-// take counts n bytes that want to pass, and returns how many may.
-func (l *Limit) take(n int) int {
-	n = l.allows(n)
-	if l.on {
-		l.left -= int64(n)
-	}
-	return n
-}
+// reached says whether it is time to strike.
+func (l *Limit) reached() bool { return l.on && l.left == 0 && (l.refused || !l.onNext) }
 
-func (l *Limit) reached() bool { return l.on && l.left == 0 }
+// abort closes a connection so that the other end sees a reset.
+func abort(nc net.Conn) {
+	switch nc := nc.(type) {
+	case *net.TCPConn:
+		_ = nc.SetLinger(0)
+	case *PipeConn:
+		nc.out.end(net.ErrClosed, syscall.ECONNRESET)
+	}
+	nc.Close()
+}
 
 // LinkRule is a fault of a connection as a whole, whatever is sent on it.
 type LinkRule struct {
@@ -153,26 +216,37 @@ func (e *Ensemble) Link(r LinkRule) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.usable("Link")
+	e.links = append(e.links, newLink(r))
+}
+
+func newLink(r LinkRule) *linkFault {
 	if r.Count == 0 {
 		r.Count = 1
 	}
-	e.links = append(e.links, &linkFault{rule: r})
+	return &linkFault{rule: r}
 }
 
 // linkFaults gives a new connection the limits that are meant for it.
 func (c *conn) linkFaults() {
-	for _, f := range c.ens.links {
+	if r := nextLink(c.ens.links, c.member); r != nil {
+		c.toClient, c.in.limit = r.ToClient, r.FromClient
+	}
+}
+
+// nextLink returns the rule that strikes a new connection, or nil.
+func nextLink(links []*linkFault, m *Member) *LinkRule {
+	for _, f := range links {
 		r := &f.rule
-		if r.Member != nil && r.Member != c.member || r.Count >= 0 && f.hits >= r.Count {
+		if r.Member != nil && r.Member != m || r.Count >= 0 && f.hits >= r.Count {
 			continue
 		}
 		if f.seen++; f.seen <= r.Skip {
 			continue
 		}
 		f.hits++
-		c.toClient, c.in.limit = r.ToClient, r.FromClient
-		return
+		return r
 	}
+	return nil
 }
 
 // Heal removes all faults of requests and of connections to come.

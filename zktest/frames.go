@@ -32,9 +32,10 @@ type Frame struct {
 	Path    string
 	Zxid    int64 // of a reply or event; of a setWatches its relativeZxid, of a handshake's request its lastZxidSeen
 	Err     int32
-	Len     int    // bytes of the body
-	Raw     []byte // the body, with Options.Raw
-	Note    string
+	Latency time.Duration // of a reply that a Proxy saw: since its request came
+	Len     int           // bytes of the body
+	Raw     []byte        // the body, with Options.Raw
+	Note    string        // of a Proxy also what it makes of a frame, or why it does not
 }
 
 // String describes the frame in one line.
@@ -45,11 +46,7 @@ func (f Frame) String() string {
 	if f.Dir == Hangup {
 		return b.String() + " " + f.Note
 	}
-	op := f.Op.String()
-	if f.Op == OpConnect {
-		op = "connect"
-	}
-	fmt.Fprintf(&b, " %s", op)
+	fmt.Fprintf(&b, " %s", f.opName())
 	if f.Op == wire.OpNotification {
 		fmt.Fprintf(&b, " type %d", f.Event)
 	}
@@ -65,7 +62,25 @@ func (f Frame) String() string {
 	if f.Err != 0 {
 		fmt.Fprintf(&b, " err %d", f.Err)
 	}
+	if f.Latency != 0 {
+		fmt.Fprintf(&b, " after %v", f.Latency)
+	}
+	if f.Note != "" {
+		fmt.Fprintf(&b, " (%s)", f.Note)
+	}
 	return b.String()
+}
+
+func (f Frame) opName() string {
+	switch {
+	case f.Op == OpConnect:
+		return "connect"
+	case f.Op == wire.OpError && f.Dir == ToClient:
+		return "reply"
+	case f.Op == wire.OpError:
+		return "bytes"
+	}
+	return f.Op.String()
 }
 
 // frameLog remembers the last frames.
@@ -86,15 +101,20 @@ func (l *frameLog) add(f Frame) {
 	}
 }
 
+// frames returns a copy, oldest first.
+func (l *frameLog) frames() []Frame {
+	frames := make([]Frame, 0, len(l.ring))
+	frames = append(frames, l.ring[l.next:]...)
+	return append(frames, l.ring[:l.next]...)
+}
+
 // Frames returns the last frames that servers and clients exchanged, in the
 // order in which the servers executed and answered them. A frame in the log to
 // a client was queued for it, and may be lost if the connection ended then.
 func (e *Ensemble) Frames() []Frame {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	frames := make([]Frame, 0, len(e.log.ring))
-	frames = append(frames, e.log.ring[e.log.next:]...)
-	return append(frames, e.log.ring[:e.log.next]...)
+	return e.log.frames()
 }
 
 // ForgetFrames empties the frame log.

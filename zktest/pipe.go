@@ -123,7 +123,7 @@ func (h *half) write(p []byte) (n int, err error) {
 			h.moved.Wait()
 			continue
 		}
-		pass := h.limit.take(room)
+		pass := h.limit.take(p[n : n+room])
 		if h.off > 0 && len(h.buf)+pass > cap(h.buf) {
 			h.buf, h.off = h.buf[:copy(h.buf, h.buf[h.off:])], 0
 		}
@@ -134,6 +134,8 @@ func (h *half) write(p []byte) (n int, err error) {
 		case !h.limit.reached():
 		case h.limit.stall:
 			return len(p), nil // taken, and never seen again
+		case h.limit.reset:
+			h.writeEnd, h.readEnd = syscall.ECONNRESET, syscall.ECONNRESET
 		default:
 			h.writeEnd, h.readEnd = syscall.ECONNRESET, io.EOF
 		}
