@@ -50,7 +50,7 @@ func (f Frame) String() string {
 	if f.Op == wire.OpNotification {
 		fmt.Fprintf(&b, " type %d", f.Event)
 	}
-	if f.Op != OpConnect {
+	if f.Op != OpConnect && (f.Op != wire.OpError || f.Len > 0) {
 		fmt.Fprintf(&b, " xid %d", f.Xid)
 	}
 	if f.Path != "" {
@@ -75,12 +75,14 @@ func (f Frame) opName() string {
 	switch {
 	case f.Op == OpConnect:
 		return "connect"
-	case f.Op == wire.OpError && f.Dir == ToClient:
-		return "reply"
-	case f.Op == wire.OpError:
+	case f.Op != wire.OpError:
+		return f.Op.String()
+	case f.Len == 0: // of a Proxy that cannot tell frames
 		return "bytes"
+	case f.Dir == ToClient:
+		return "reply"
 	}
-	return f.Op.String()
+	return "request"
 }
 
 // frameLog remembers the last frames.

@@ -348,6 +348,7 @@ type proxyConn struct {
 	// Guarded by proxy.mu.
 	running int    // goroutines
 	over    bool   // nothing passes any more
+	last    *flow  // whose limit is reached: only what it has taken still passes
 	reason  string // why
 }
 
@@ -537,7 +538,7 @@ func (f *flow) pull(chunk []byte) (n int, at time.Time, wait time.Duration, more
 	case f.limit.reached() && !f.limit.stall: // at 0
 		f.strike()
 		return 0, at, 0, false
-	case way.held || f.limit.reached():
+	case way.held || f.limit.reached() || c.last != nil:
 		return 0, at, 0, true
 	case f.off == len(f.queue) && f.err == nil:
 		return 0, at, 0, true
@@ -573,6 +574,10 @@ func (f *flow) pull(chunk []byte) (n int, at time.Time, wait time.Duration, more
 		f.queue, f.off, f.marks, f.first = f.queue[:0], 0, f.marks[:0], 0
 	}
 	signal(f.drained)
+	if f.limit.reached() && !f.limit.stall {
+		// Before the other end can answer, so that nobody sees the connection live longer.
+		c.last = f
+	}
 	if n == 0 { // a limit that strikes on what comes next
 		signal(f.moved)
 	}

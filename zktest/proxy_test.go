@@ -1,11 +1,18 @@
 package zktest
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
+	"os"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -143,4 +150,504 @@ func TestProxyCutAndReset(t *testing.T) {
 		assert.DeepEqual(t, said(t, p), []string{test.note})
 	}
 	assert.Equal(t, len(s.Sessions()), 2)
+}
+
+// heard waits until the server's log has a request of this kind.
+func heard(t testing.TB, e *Ensemble, op wire.Op) {
+	t.Helper()
+	for range 5000 {
+		if slices.ContainsFunc(e.Frames(), func(f Frame) bool { return f.Dir == FromClient && f.Op == op }) {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+	t.Fatalf("the server got no %v", op)
+}
+
+// silent fails if the server sends something. It can miss what is late, never
+// accuse what is right.
+func (c *client) silent() {
+	c.t.Helper()
+	c.nc.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+	if _, err := c.nc.Read(make([]byte, 1)); err == nil || errors.Is(err, io.EOF) {
+		c.t.Fatalf("the server has said something, or has gone: %v", err)
+	}
+}
+
+func TestProxyHold(t *testing.T) {
+	s := NewServer(t)
+	p := NewProxy(t, s.Addr())
+	c := join(t, p)
+	p.Hold(ToClient)
+	xid := c.send(wire.OpExists, wire.PathWatchRequest{Path: "/"})
+	heard(t, s.Ensemble, wire.OpExists)
+	c.silent()
+	s.CutAll() // its end does not pass either
+	c.silent()
+	late := link(t, p) // held as well
+	late.writeFrame(wire.ConnectRequest{Timeout: 5000, SessionID: c.id, Password: c.pw})
+	late.silent()
+	p.Release(ToClient)
+	_, _, err := c.recv(xid)
+	assert.NilError(t, err)
+	c.ended()
+	_, err = late.readFrame()
+	assert.NilError(t, err)
+
+	s.ForgetFrames()
+	c = join(t, p)
+	p.Hold(FromClient)
+	c.send(wire.OpSync, wire.PathRequest{Path: "/"})
+	c.silent()
+	assert.Assert(t, !slices.ContainsFunc(s.Frames(), func(f Frame) bool { return f.Op == wire.OpSync }))
+	p.Heal()
+	_, _, err = c.recv(c.xid)
+	assert.NilError(t, err)
+	heard(t, s.Ensemble, wire.OpSync)
+}
+
+func TestProxyDelayAndDrip(t *testing.T) {
+	s := NewServer(t)
+	p := NewProxy(t, s.Addr())
+	c := join(t, p)
+	c.create("/a", make([]byte, 1000), 0)
+	took := func() time.Duration {
+		start := time.Now()
+		c.must(wire.OpGetData, wire.PathWatchRequest{Path: "/a"}, &wire.GetDataResponse{})
+		frames := p.Frames()
+		latency := frames[len(frames)-1].Latency
+		assert.Assert(t, latency <= time.Since(start))
+		return latency
+	}
+	p.Delay(FromClient, 30*time.Millisecond)
+	assert.Assert(t, took() >= 30*time.Millisecond)
+	p.Delay(ToClient, 20*time.Millisecond)
+	assert.Assert(t, took() >= 50*time.Millisecond)
+
+	// Many at once are not later than one: what waits does not add up.
+	start := time.Now()
+	for range 100 {
+		c.send(wire.OpExists, wire.PathWatchRequest{Path: "/"})
+	}
+	for i := range 100 {
+		_, _, err := c.recv(c.xid - 99 + int32(i))
+		assert.NilError(t, err)
+	}
+	assert.Assert(t, time.Since(start) < 100*50*time.Millisecond)
+
+	p.Heal()
+	p.Drip(ToClient, 20_000)
+	start = time.Now()
+	took()
+	assert.Assert(t, time.Since(start) >= 40*time.Millisecond) // 1 KB, less what a drop is
+	p.Drip(ToClient, 0)
+	p.Drip(FromClient, 1) // a byte per second, which an end of it overtakes
+	xid := c.send(wire.OpPing)
+	p.Drip(FromClient, 0)
+	_, _, err := c.recv(xid)
+	assert.NilError(t, err)
+}
+
+func TestProxyRetargets(t *testing.T) {
+	e := NewEnsemble(t, 2)
+	p := NewProxy(t, e.Addrs()[0])
+	c := join(t, p)
+	p.Retarget(e.Addrs()[1])
+	c.ping() // stays
+	n := link(t, p)
+	r, err := n.connect(wire.ConnectRequest{Timeout: 5000, SessionID: c.id, Password: c.pw, LastZxidSeen: c.zxid})
+	assert.NilError(t, err)
+	assert.Equal(t, r.SessionID, c.id)
+	last := e.Frames()
+	assert.Equal(t, last[len(last)-1].Member, 1)
+
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	assert.NilError(t, err)
+	l.Close()
+	p.Retarget(l.Addr().String()) // where nobody is
+	p.ForgetFrames()
+	if nc, e := net.Dial("tcp", p.Addr()); e != nil {
+		err = e
+	} else {
+		_, err = nc.Read(make([]byte, 1))
+		nc.Close()
+	}
+	assert.Assert(t, errors.Is(err, syscall.ECONNRESET), "%v", err)
+	assert.Assert(t, strings.Contains(strings.Join(said(t, p), "\n"), "refused"), "%v", p.Frames())
+}
+
+// A limit of frames strikes behind a frame, or ahead of the next one.
+func TestLimits(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		rule     LinkRule
+		executed int // of two requests
+		answered int // of these
+		end      error
+	}{
+		{"ahead of the second request", LinkRule{FromClient: CutAt(2).Frames().OnNext()}, 1, 1, io.EOF},
+		{"behind the first request", LinkRule{FromClient: CutAt(2).Frames()}, 1, 0, io.EOF},
+		{"behind the first reply", LinkRule{ToClient: CutAt(2).Frames()}, 1, 1, io.EOF},
+		{"ahead of the first reply", LinkRule{ToClient: CutAt(1).Frames().OnNext()}, 1, 0, io.EOF},
+		{"within the second reply", LinkRule{ToClient: CutAt(41 + 4 + 16 + 68 + 1)}, 2, 1, io.EOF},
+		{"reset ahead of the second reply", LinkRule{ToClient: ResetAt(2).Frames().OnNext()}, 2, 1, syscall.ECONNRESET},
+		{"reset ahead of the second request", LinkRule{FromClient: ResetAt(2).Frames().OnNext()}, 1, 1, syscall.ECONNRESET},
+		{"silence to the client", LinkRule{ToClient: StallAt(2).Frames()}, 2, 1, nil},
+		{"silence from the client", LinkRule{FromClient: StallAt(2).Frames()}, 1, 1, nil},
+		{"nothing at all", LinkRule{ToClient: CutAt(0)}, 0, 0, io.EOF},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			for _, mode := range []string{"proxy", "server", "in memory"} {
+				if mode != "proxy" && test.name == "behind the first request" {
+					continue // a server answers it first
+				}
+				t.Run(mode, func(t *testing.T) {
+					s := NewServer(t, Options{InMemory: mode == "in memory"})
+					var c *client
+					if mode == "proxy" {
+						p := NewProxy(t, s.Addr())
+						p.Link(test.rule)
+						c = link(t, p)
+					} else {
+						s.Link(test.rule)
+						c = open(t, s.Ensemble, 0)
+					}
+					_, err := c.connect(wire.ConnectRequest{Timeout: 5000, Password: make([]byte, 16), HasReadOnly: true})
+					for n := 0; n < test.answered; n++ {
+						assert.NilError(t, err)
+						_, _, err = c.recv(c.send(wire.OpExists, wire.PathWatchRequest{Path: "/"}))
+					}
+					if err == nil {
+						xid := c.send(wire.OpExists, wire.PathWatchRequest{Path: "/"})
+						if test.end == nil {
+							c.silent()
+						} else {
+							_, _, err = c.recv(xid)
+						}
+					}
+					switch test.end {
+					case nil:
+					case syscall.ECONNRESET:
+						assert.Assert(t, errors.Is(err, test.end), "%v", err)
+					default: // a request that comes late may be answered by a reset
+						assert.Assert(t, err != nil && !errors.Is(err, os.ErrDeadlineExceeded), "%v", err)
+					}
+					executed := func() (n int) {
+						for _, f := range s.Frames() {
+							if f.Dir == FromClient && f.Op == wire.OpExists {
+								n++
+							}
+						}
+						return n
+					}
+					for range 5000 {
+						if executed() >= test.executed {
+							break
+						}
+						time.Sleep(time.Millisecond)
+					}
+					assert.Equal(t, executed(), test.executed)
+				})
+			}
+		})
+	}
+}
+
+// A limit sees the same frames however the stream comes in pieces.
+func TestLimitOfFramesInPieces(t *testing.T) {
+	var stream []byte
+	ends := []int{0}
+	for _, size := range []int{0, 1, 5, 300, 0, 3} {
+		at := len(stream)
+		stream = append(wire.BeginFrame(stream), make([]byte, size)...)
+		wire.EndFrame(stream, at)
+		ends = append(ends, len(stream))
+	}
+	for want, end := range ends {
+		for seed := range uint64(50) {
+			rnd := rand.New(rand.NewPCG(seed, 0))
+			l, passed := CutAt(int64(want)).Frames(), 0
+			for rest := stream; len(rest) > 0; {
+				n := 1 + rnd.IntN(len(rest))
+				passed += l.take(rest[:n])
+				rest = rest[n:]
+			}
+			assert.Equal(t, passed, end, "%d frames, seed %d", want, seed)
+			assert.Assert(t, l.reached())
+		}
+	}
+}
+
+func TestProxyReleasesStall(t *testing.T) {
+	s := NewServer(t)
+	p := NewProxy(t, s.Addr())
+	p.Link(LinkRule{FromClient: StallAt(2).Frames()})
+	c := join(t, p)
+	c.create("/a", nil, 0)
+	xid := c.send(wire.OpExists, wire.PathWatchRequest{Path: "/a"})
+	c.silent()
+	p.Release(FromClient)
+	_, _, err := c.recv(xid)
+	assert.NilError(t, err)
+	c.ping()
+}
+
+// OnFrame comes before its frame passes, and can prevent that.
+func TestProxyOnFrame(t *testing.T) {
+	s := NewServer(t)
+	var p *Proxy
+	ready := make(chan struct{})
+	var got atomic.Int64
+	p = NewProxy(t, s.Addr(), ProxyOptions{FrameLog: -1, OnFrame: func(f Frame) {
+		<-ready
+		got.Add(1)
+		if f.Dir == FromClient && f.Path == "/b" {
+			p.Cut()
+		}
+	}})
+	close(ready)
+	c := join(t, p)
+	var batch []byte
+	for i, path := range []string{"/a", "/b", "/c"} {
+		at := len(batch)
+		batch = wire.BeginFrame(batch)
+		batch = wire.RequestHeader{Xid: int32(i), Op: wire.OpCreate}.Append(batch)
+		batch = wire.CreateRequest{Path: path, ACL: world}.Append(batch)
+		wire.EndFrame(batch, at)
+	}
+	c.nc.Write(batch)
+	for err := error(nil); err == nil; {
+		_, err = c.readFrame()
+	}
+	heard(t, s.Ensemble, wire.OpCreate)
+	d := dial(t, s.Ensemble, 0)
+	_, code := d.stat("/a")
+	assert.Equal(t, code, int32(0))
+	_, code = d.stat("/b")
+	assert.Equal(t, code, wire.ErrNoNode)
+	assert.Assert(t, got.Load() >= 4)
+	assert.Equal(t, len(p.Frames()), 0)
+}
+
+// What is not the protocol passes as it is.
+func TestProxyPassesGarbage(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	assert.NilError(t, err)
+	defer l.Close()
+	go func() { // echoes
+		for {
+			nc, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				io.Copy(nc, nc)
+				nc.Close()
+			}()
+		}
+	}()
+	frame := func(body ...byte) []byte {
+		b := append(wire.BeginFrame(nil), body...)
+		wire.EndFrame(b, 0)
+		return b
+	}
+	handshake := wire.ConnectRequest{Timeout: 1, Password: make([]byte, 16)}.Append(nil)
+	for _, test := range []struct {
+		name string
+		sent []byte
+		want []string
+	}{
+		{"text", []byte("GET / HTTP/1.1\r\n\r\n"), []string{`-> bytes (text, not decoded: "GET "…)`, `<- bytes (text, not decoded: "GET "…)`}},
+		{"TLS", []byte{0x16, 3, 1, 2, 0}, []string{"-> bytes (TLS, not decoded)", "<- bytes (TLS, not decoded)"}},
+		{"negative", []byte{0xff, 0xff, 0xff, 0xfb, 1, 2, 3}, []string{"-> bytes (not decoded: frame length -5)", "<- bytes (not decoded: frame length -5)"}},
+		{"huge", []byte{0x7f, 0, 0, 0}, []string{"-> bytes (not decoded: frame length 2130706432)", "<- bytes (not decoded: frame length 2130706432)"}},
+		{"incomplete", []byte{0, 0, 1, 0, 9}, nil},
+		{"empty", frame(), []string{
+			"-> connect (wants timeout 0s, malformed record at byte 0: int cut short)",
+			"<- connect (malformed record at byte 0: int cut short)",
+		}},
+		{"short header", slices.Concat(frame(handshake...), frame(1, 2)), []string{
+			"-> connect (wants timeout 1ms)", "<- connect", "-> request", "<- reply",
+		}},
+		{"long", slices.Concat(frame(handshake...), frame(slices.Concat([]byte{0, 0, 0, 1, 0, 0, 0, 4, 0, 1, 0, 0}, make([]byte, 1<<16))...)), []string{
+			"-> connect (wants timeout 1ms)", "<- connect",
+			"-> getData xid 1 (too long to decode all of it)", "<- getData xid 1",
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := NewProxy(t, l.Addr().String())
+			c := link(t, p)
+			_, err := c.nc.Write(test.sent)
+			assert.NilError(t, err)
+			c.nc.(*net.TCPConn).CloseWrite()
+			back, err := io.ReadAll(c.nc)
+			assert.NilError(t, err)
+			assert.Assert(t, bytes.Equal(back, test.sent))
+			lines := said(t, p)
+			assert.Assert(t, strings.HasPrefix(lines[len(lines)-1], "x  "))
+			lines = lines[:len(lines)-1]
+			assert.Equal(t, len(lines), len(test.want), "%q", lines)
+			for _, want := range test.want { // the two directions in any order
+				assert.Assert(t, slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, want) }), "no %s in %q", want, lines)
+			}
+		})
+	}
+}
+
+// Replies that answer nothing are named so, and none is lost.
+func TestProxyStrangeReplies(t *testing.T) {
+	script := NewScript(t)
+	p := NewProxy(t, script.Addr())
+	c := link(t, p)
+	c.writeFrame(wire.ConnectRequest{Timeout: 5000, Password: make([]byte, 16)})
+	server := script.Accept()
+	server.Handshake()
+	c.readFrame()
+	for _, op := range []wire.Op{wire.OpSync, wire.OpGetACL, wire.OpAuth} {
+		c.send(op)
+		server.Expect(op)
+	}
+	for _, xid := range []int32{wire.XidAuth, 2, 1, 1} {
+		server.Reply(xid, 5, 0, nil)
+		c.readFrame()
+	}
+	lines := shown(p)
+	assert.DeepEqual(t, lines[len(lines)-4:], []string{
+		"<- auth xid -4 zxid 0x5",
+		"<- getACL xid 2 zxid 0x5 (ahead of 1 earlier requests)",
+		"<- sync xid 1 zxid 0x5",
+		"<- reply xid 1 zxid 0x5 (no request has this xid)",
+	})
+}
+
+// A client that does not read does not keep its requests from the server.
+func TestProxyDirectionsAreIndependent(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	assert.NilError(t, err)
+	defer l.Close()
+	p := NewProxy(t, l.Addr().String())
+	c := link(t, p)
+	server, err := l.Accept()
+	assert.NilError(t, err)
+	defer server.Close()
+	block := append(wire.BeginFrame(nil), make([]byte, 1<<20)...)
+	wire.EndFrame(block, 0)
+	full := make(chan struct{})
+	go func() {
+		defer close(full)
+		for {
+			server.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
+			if _, err := server.Write(block); err != nil {
+				return
+			}
+		}
+	}()
+	<-full
+	requests := bytes.Repeat(block, 20)
+	go c.nc.Write(requests)
+	_, err = io.ReadFull(server, make([]byte, len(requests)))
+	assert.NilError(t, err)
+	p.Cut()
+}
+
+func TestProxyMisuse(t *testing.T) {
+	_, err := StartProxy("nowhere", ProxyOptions{})
+	assert.ErrorContains(t, err, "missing port")
+	_, err = StartProxy("127.0.0.1:1", ProxyOptions{Listen: "127.0.0.1:x"})
+	assert.ErrorContains(t, err, "proxy: listen")
+	p, err := StartProxy("127.0.0.1:1", ProxyOptions{})
+	assert.NilError(t, err)
+	said := func(f func()) (text any) {
+		defer func() { text = recover() }()
+		f()
+		return nil
+	}
+	assert.Equal(t, said(func() { p.Hold(Hangup) }), "zktest: proxy: Hold: 2 is not a direction")
+	assert.Equal(t, said(func() { p.Link(LinkRule{Member: &Member{}}) }), "zktest: proxy: Link: a proxy has no members")
+	assert.Equal(t, said(func() { p.Retarget("x") }), "zktest: proxy: Retarget: address x: missing port in address")
+	p.Close()
+	p.Close()
+	assert.Equal(t, said(p.Cut), "zktest: proxy: Cut after Close")
+	assert.Equal(t, said(p.Heal), "zktest: proxy: Heal after Close")
+}
+
+// Everything at once: nothing deadlocks, races or is left.
+func TestProxyUnderChaos(t *testing.T) {
+	s := NewServer(t)
+	before := runtime.NumGoroutine()
+	p, err := StartProxy(s.Addr(), ProxyOptions{FrameLog: 100})
+	assert.NilError(t, err)
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for i := range 4 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			rnd := rand.New(rand.NewPCG(uint64(i), 0))
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				nc, err := net.Dial("tcp", p.Addr())
+				if err != nil {
+					continue
+				}
+				c := &client{t: t, nc: nc}
+				for n := 0; err == nil && n < 1+rnd.IntN(20); n++ {
+					if n == 0 {
+						c.writeFrame(wire.ConnectRequest{Timeout: 5000, Password: make([]byte, 16)})
+					} else {
+						c.send(wire.OpGetChildren, wire.PathWatchRequest{Path: "/"})
+					}
+					nc.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+					_, err = nc.Read(make([]byte, 100))
+				}
+				nc.Close()
+			}
+		}()
+	}
+	rnd := rand.New(rand.NewPCG(9, 9))
+	for range 300 {
+		dir := Direction(rnd.IntN(2))
+		switch rnd.IntN(10) {
+		case 0:
+			p.Cut()
+		case 1:
+			p.Reset()
+		case 2:
+			p.Hold(dir)
+		case 3:
+			p.Release(dir)
+		case 4:
+			p.Delay(dir, time.Duration(rnd.IntN(2000))*time.Microsecond)
+		case 5:
+			p.Drip(dir, rnd.IntN(100_000))
+		case 6:
+			p.Link(LinkRule{FromClient: CutAt(rnd.Int64N(200)), ToClient: ResetAt(rnd.Int64N(10)).Frames()})
+		case 7:
+			p.Heal()
+		case 8:
+			p.Frames()
+		case 9:
+			time.Sleep(time.Millisecond)
+		}
+	}
+	p.Heal()
+	c := join(t, p)
+	c.ping()
+	close(stop)
+	p.Close()
+	wg.Wait()
+	assert.Assert(t, len(p.Frames()) <= 100)
+	after := goroutines(before)
+	for range 1000 {
+		if after <= before {
+			break
+		}
+		time.Sleep(5 * time.Millisecond) // the server's of connections that it has not seen end
+		after = runtime.NumGoroutine()
+	}
+	assert.Assert(t, after <= before, fmt.Sprint(after, " goroutines, before ", before))
 }
