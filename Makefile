@@ -19,7 +19,7 @@ say = @printf '\n$(if $(MAKE_TERMOUT),\033[1m== %s\033[0m,== %s)\n'
 
 help:
 	@echo 'make test      all of the below but bench: the one command before a commit'
-	@echo 'make setup     installs Java, Maven, spin and a C compiler on Debian, where they are missing'
+	@echo 'make setup     installs Java, Maven, spin, kazoo and a C compiler on Debian, where they are missing'
 	@echo 'make servers   fetches the jars of the two real ZooKeeper releases'
 	@echo 'make lint      format, go vet, staticcheck'
 	@echo 'make race      all tests with the race detector, on the in-process server and the real ones'
@@ -42,13 +42,14 @@ test:
 	{ printf '\nmake test: FAILED, see above\n'; exit 1; }
 
 setup:
-	$(say) 'Tools: Go, a C compiler for the race detector, spin for the model, Java and Maven for real servers'
+	$(say) 'Tools: Go, a C compiler for the race detector, spin for the model, Java and Maven for real servers, kazoo for Python'
 	@need=; \
 	command -v go >/dev/null || { echo 'Go is missing: install Go 1.26 or later'; exit 1; }; \
 	command -v gcc >/dev/null || need="$$need gcc libc6-dev"; \
 	command -v spin >/dev/null || need="$$need spin"; \
-	command -v java >/dev/null || { [ -n "$$JAVA_HOME" ] && [ -x "$$JAVA_HOME/bin/java" ]; } || need="$$need default-jre-headless"; \
+	command -v javac >/dev/null || { [ -n "$$JAVA_HOME" ] && [ -x "$$JAVA_HOME/bin/javac" ]; } || need="$$need default-jdk-headless"; \
 	command -v mvn >/dev/null || need="$$need maven"; \
+	python3 -c 'import kazoo' 2>/dev/null || /usr/bin/python3 -c 'import kazoo' 2>/dev/null || need="$$need python3-kazoo"; \
 	if [ -n "$$need" ]; then \
 		if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
 			echo "missing:$$need (names of Debian packages). Install them, or run make setup as root on Debian."; \
