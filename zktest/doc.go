@@ -49,6 +49,23 @@
 //		t.Log(f) // 09:26:53.589793 member 0 conn 1 session 0x1… -> getData xid 1 "/a"
 //	}
 //
+// # In between
+//
+// A [Proxy] does both for servers that are elsewhere, such as real ones, and for
+// single clients: it logs what passes with the time that each reply took, cuts,
+// resets, holds, delays and slows connections, and leads them to other servers.
+//
+//	proxy := zktest.NewProxy(t, "127.0.0.1:2181")
+//	session, err := zk.Dial(ctx, zk.Config{Addrs: []string{proxy.Addr()}})
+//	…
+//	proxy.Hold(zktest.ToClient) // requests arrive, answers do not
+//	proxy.Link(zktest.LinkRule{FromClient: zktest.CutAt(3).Frames()}) // the next connection ends with its third request
+//
+// The same for people is in the command zktrace, which prints every request,
+// reply and event in a line, or as JSON:
+//
+//	go run github.com/seed-9f8420c6/zk/zktest/zktrace -listen 127.0.0.1:2182 -server 127.0.0.1:2181
+//
 // # Byte for byte
 //
 // For exchanges that no server would have, a [Script] lets the test itself
