@@ -84,6 +84,7 @@ func (c *conn) serve() {
 		c.link.Close()
 		e.mu.Lock()
 		delete(e.conns, c)
+		e.moved.Broadcast()
 		e.mu.Unlock()
 	}
 }
@@ -116,7 +117,10 @@ func (c *conn) readLoop() error {
 			return errEnded
 		}
 		if err := c.in.fill(); err != nil {
-			if errors.Is(err, io.EOF) {
+			switch {
+			case errors.Is(err, io.EOF) && c.in.w > c.in.r:
+				return errors.New("client closed the connection within a frame")
+			case errors.Is(err, io.EOF):
 				return errors.New("client closed the connection")
 			}
 			return fmt.Errorf("read: %w", err)
@@ -393,8 +397,9 @@ func (f *frameReader) next() ([]byte, error) {
 // fill reads more, after next has returned nil.
 func (f *frameReader) fill() error {
 	need := readSize
-	if f.w-f.r >= 4 {
-		need = max(need, 4+wire.FrameLen(f.buf[f.r:]))
+	if have := f.w - f.r; have >= 4 {
+		// No more than twice what has come, whatever the client announces.
+		need = max(need, min(4+wire.FrameLen(f.buf[f.r:]), 2*have))
 	}
 	if need > len(f.buf) || len(f.buf) > keepBuffer && need <= readSize {
 		buf := make([]byte, need)

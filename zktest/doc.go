@@ -35,7 +35,7 @@
 // [Ensemble.Cut] ends a session's connection, [Ensemble.Expire] the session
 // itself. [Ensemble.Fault] strikes chosen requests: with an error, a delay, a
 // cut before or after they are executed, or silence. [Ensemble.Link] cuts or
-// silences a connection at a byte. A [Member] can be stopped, refuse
+// silences a connection at a byte or a frame. A [Member] can be stopped, refuse
 // connections, fall behind the others, or be cut off from them.
 //
 //	// The next Set of /config is executed, but its answer never arrives.

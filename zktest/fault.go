@@ -56,12 +56,22 @@ func (e *Ensemble) Fault(r Rule) *Fault {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.usable("Fault")
+	e.knows("Fault", r.Member)
 	if r.Count == 0 {
 		r.Count = 1
 	}
 	f := &Fault{ens: e, rule: r, struck: make(chan struct{})}
 	e.faults = append(e.faults, f)
 	return f
+}
+
+// knows reports a rule for a member of another ensemble. e.mu is held.
+func (e *Ensemble) knows(method string, m *Member) {
+	if m != nil && m.ens != e {
+		e.mu.Unlock()
+		defer e.mu.Lock()
+		e.misuse("%s: the rule's member is of another ensemble", method)
+	}
 }
 
 // Hits returns how often the fault has struck.
@@ -216,6 +226,7 @@ func (e *Ensemble) Link(r LinkRule) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.usable("Link")
+	e.knows("Link", r.Member)
 	e.links = append(e.links, newLink(r))
 }
 

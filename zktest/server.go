@@ -50,6 +50,7 @@ type Options struct {
 	SASL        map[string]string // users and their passwords for SASL DIGEST-MD5 and ACLs of the scheme sasl; nil: no SASL
 	RequireSASL bool              // sessionRequireClientSASLAuth=true, since 3.5: nothing else is executed before that
 
+	NoLeaks  bool         // NewServer, NewEnsemble: fails the test if a client has left a connection open at its end
 	FrameLog int          // frames that [Ensemble.Frames] remembers; zero: 65536, negative: none
 	Raw      bool         // the log keeps the bytes of each frame
 	Logger   *slog.Logger // told about each connection that ends; nil: silent
@@ -131,7 +132,12 @@ func NewEnsemble(tb testing.TB, n int, opts ...Options) *Ensemble {
 		tb.Fatalf("zktest: %v", err)
 	}
 	e.tb = tb
-	tb.Cleanup(e.Close)
+	tb.Cleanup(func() {
+		if o.NoLeaks {
+			e.reportLeaks()
+		}
+		e.Close()
+	})
 	return e
 }
 
@@ -339,4 +345,24 @@ func (e *Ensemble) misuse(format string, args ...any) {
 	}
 	e.tb.Helper()
 	e.tb.Fatalf("zktest: "+format, args...)
+}
+
+// leakPatience is how long connections that clients have closed may take to end here.
+const leakPatience = time.Second
+
+// reportLeaks fails the test if there are connections that no client has closed.
+func (e *Ensemble) reportLeaks() {
+	e.tb.Helper()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.conns) > 0 {
+		patience := time.AfterFunc(leakPatience, e.moved.Broadcast)
+		defer patience.Stop()
+		for start := time.Now(); len(e.conns) > 0 && time.Since(start) < leakPatience; {
+			e.moved.Wait()
+		}
+	}
+	for c := range e.conns {
+		e.tb.Errorf("zktest: connection %d to member %d, from %v, session %#x, was left open", c.number, c.member.index, c.link.RemoteAddr(), c.sessionID())
+	}
 }
