@@ -81,6 +81,19 @@ func BenchmarkGet(b *testing.B) {
 	}
 }
 
+// BenchmarkProxy is BenchmarkGet with a proxy in between: for each log that it can keep.
+func BenchmarkProxy(b *testing.B) {
+	for name, opts := range map[string]ProxyOptions{"log": {}, "OnFrame": {FrameLog: -1, OnFrame: func(Frame) {}}} {
+		b.Run(name, func(b *testing.B) {
+			s := NewServer(b)
+			p := NewProxy(b, s.Addr(), opts)
+			c := join(b, p)
+			c.create("/bench", make([]byte, 100), 0)
+			pipeline(b, c.nc, wire.RequestHeader{Xid: 1, Op: wire.OpGetData}, wire.PathWatchRequest{Path: "/bench"})
+		})
+	}
+}
+
 func BenchmarkSet(b *testing.B) {
 	for _, n := range []int{1, 3} {
 		b.Run(fmt.Sprintf("members=%d", n), func(b *testing.B) {
