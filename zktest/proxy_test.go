@@ -164,9 +164,9 @@ func heard(t testing.TB, e *Ensemble, op wire.Op) {
 	t.Fatalf("the server got no %v", op)
 }
 
-// silent fails if the server sends something. It can miss what is late, never
+// hearsNothing fails if the server sends something. It can miss what is late, never
 // accuse what is right.
-func (c *client) silent() {
+func (c *client) hearsNothing() {
 	c.t.Helper()
 	c.nc.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
 	if _, err := c.nc.Read(make([]byte, 1)); err == nil || errors.Is(err, io.EOF) {
@@ -181,12 +181,12 @@ func TestProxyHold(t *testing.T) {
 	p.Hold(ToClient)
 	xid := c.send(wire.OpExists, wire.PathWatchRequest{Path: "/"})
 	heard(t, s.Ensemble, wire.OpExists)
-	c.silent()
+	c.hearsNothing()
 	s.CutAll() // its end does not pass either
-	c.silent()
+	c.hearsNothing()
 	late := link(t, p) // held as well
 	late.writeFrame(wire.ConnectRequest{Timeout: 5000, SessionID: c.id, Password: c.pw})
-	late.silent()
+	late.hearsNothing()
 	p.Release(ToClient)
 	_, _, err := c.recv(xid)
 	assert.NilError(t, err)
@@ -198,7 +198,7 @@ func TestProxyHold(t *testing.T) {
 	c = join(t, p)
 	p.Hold(FromClient)
 	c.send(wire.OpSync, wire.PathRequest{Path: "/"})
-	c.silent()
+	c.hearsNothing()
 	assert.Assert(t, !slices.ContainsFunc(s.Frames(), func(f Frame) bool { return f.Op == wire.OpSync }))
 	p.Heal()
 	_, _, err = c.recv(c.xid)
@@ -320,7 +320,7 @@ func TestLimits(t *testing.T) {
 					if err == nil {
 						xid := c.send(wire.OpExists, wire.PathWatchRequest{Path: "/"})
 						if test.end == nil {
-							c.silent()
+							c.hearsNothing()
 						} else {
 							_, _, err = c.recv(xid)
 						}
@@ -385,7 +385,7 @@ func TestProxyReleasesStall(t *testing.T) {
 	c := join(t, p)
 	c.create("/a", nil, 0)
 	xid := c.send(wire.OpExists, wire.PathWatchRequest{Path: "/a"})
-	c.silent()
+	c.hearsNothing()
 	p.Release(FromClient)
 	_, _, err := c.recv(xid)
 	assert.NilError(t, err)
