@@ -265,10 +265,12 @@ func describeWatches(f *Frame, d *wire.Decoder) {
 const shownOps = 8
 
 func describeMulti(f *Frame, d *wire.Decoder) {
-	var q wire.MultiRequest
-	if f.Len == len(d.Rest())+8 { // all of it is here
-		q.Decode(d)
+	if f.Len > d.Len()+8 {
+		d.Fail("") // only some of it is here
+		return
 	}
+	var q wire.MultiRequest
+	q.Decode(d)
 	var ops []string
 	for _, op := range q.Ops[:min(len(q.Ops), shownOps)] {
 		path := ""
