@@ -1,7 +1,6 @@
 package zktest
 
 import (
-	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -15,12 +14,12 @@ func TestGarbage(t *testing.T) {
 	e := NewEnsemble(t, 2, Options{InMemory: true})
 	good := dial(t, e, 0)
 	good.create("/good", nil, wire.FlagEphemeral)
-	rng := rand.New(rand.NewPCG(1, 2))
+	rng := newGenerator(1, V39)
 	deadline := time.Now().Add(500 * time.Millisecond)
 	for i := 0; time.Now().Before(deadline); i++ {
 		bad := dial(t, e, i%2)
 		for range 20 {
-			st := randomRequest(rng, V39, 0)
+			st := rng.request(0)
 			if st.request == nil || st.op == wire.OpCloseSession {
 				continue
 			}

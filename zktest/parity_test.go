@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -38,7 +39,7 @@ func TestParity(t *testing.T) {
 			// Both servers keep their history from run to run, as the root's Stat shows it.
 			ours := NewServer(t, Options{
 				Version: version, MinSessionTimeout: 500 * time.Millisecond, MaxSessionTimeout: time.Minute,
-				ReapInterval: time.Hour, Super: apache.SuperCredential, Reconfig: true,
+				ReapInterval: time.Hour, Super: apache.SuperCredential, Reconfig: true, EnforceQuota: true,
 			})
 			for done := 0; done < *parityOps && !t.Failed(); seed++ {
 				done += runParity(t, seed, version, ours.Addr(), real.Addrs()[0])
@@ -77,13 +78,20 @@ type step struct {
 	op      wire.Op
 	name    string
 	request func(p *peer) []wire.Record
-	parts   []step // of opPipeline
+	parts   []step              // of opPipeline
+	raw     []byte              // of opRaw
+	connect wire.ConnectRequest // of opHandshake
 }
+
+// encoded is a record in its wire form, or what is left of it.
+type encoded []byte
+
+func (e encoded) Append(b []byte) []byte { return append(b, e...) }
 
 const paritySessions = 3
 
 func runParity(t *testing.T, seed uint64, version Version, ours, real string) int {
-	rng := rand.New(rand.NewPCG(seed, 0))
+	g := newGenerator(seed, version)
 	peers := []*peer{{t: t, addr: ours}, {t: t, addr: real}}
 	for _, p := range peers {
 		p.clean()
@@ -112,13 +120,17 @@ func runParity(t *testing.T, seed uint64, version Version, ours, real string) in
 	}()
 	const steps = 1500
 	for i := range steps {
-		st := randomStep(rng, version)
+		st := g.step()
 		var got [2]string
+		var both sync.WaitGroup
 		for k, p := range peers {
 			p.trace = append(p.trace, fmt.Sprintf("%d: session %d %s: ", i, st.si, st.name))
-			got[k] = p.run(&st)
-			p.trace[i] += got[k]
+			both.Go(func() {
+				got[k] = p.run(&st)
+				p.trace[i] += got[k]
+			})
 		}
+		both.Wait()
 		if got[0] != got[1] {
 			tail := peers[0].trace[max(0, len(peers[0].trace)-25):]
 			t.Errorf("%v, -parity.seed=%d, step %d, session %d: %s\nours: %s\nreal: %s\nbefore:\n%s", version, seed, i, st.si, st.name, got[0], got[1], strings.Join(tail, "\n"))
@@ -143,6 +155,7 @@ func (p *peer) clean() {
 		if c.call(wire.OpGetChildren, wire.PathWatchRequest{Path: path}, &kids) != 0 {
 			return
 		}
+		slices.Sort(kids.Children) // as the order matters to the quotas of old releases
 		for _, k := range kids.Children {
 			if child := strings.TrimSuffix(path, "/") + "/" + k; child != "/zookeeper" {
 				wipe(child)
@@ -151,6 +164,7 @@ func (p *peer) clean() {
 		}
 	}
 	wipe("/")
+	wipe("/zookeeper/quota")
 	c.call(wire.OpSetData, wire.SetDataRequest{Path: "/", Data: []byte{}, Version: -1}, &wire.Stat{})
 	c.call(wire.OpSetACL, wire.SetACLRequest{Path: "/", ACL: world, Version: -1}, &wire.Stat{})
 	c.must(wire.OpCloseSession, nil, nil)
@@ -164,6 +178,13 @@ func (p *peer) run(st *step) string {
 	switch st.op {
 	case opMove, opRenew, opWrongPassword:
 		b.WriteString(p.reconnect(st))
+	case opHandshake:
+		b.WriteString(p.handshake(st))
+	case opRaw:
+		c.nc.Write(st.raw)
+		_, err := c.readFrame()
+		fmt.Fprintf(&b, "ended %t", err != nil)
+		ended = true
 	case opPipeline:
 		p.pipeline(&b, st)
 	default:
@@ -187,14 +208,16 @@ func (p *peer) run(st *step) string {
 			ended = true
 		}
 	}
-	for i := range p.sessions {
-		s := p.sessions[i]
-		if i == st.si && ended {
-			p.events(&b, i)
-			b.WriteString(" " + p.reconnect(&step{si: i, op: opMove}))
-			continue
-		}
-		h, _, err := s.recv(s.send(wire.OpPing))
+	if ended {
+		p.events(&b, st.si)
+		b.WriteString(" " + p.reconnect(&step{si: st.si, op: opMove}))
+	}
+	var xids [paritySessions]int32
+	for i, s := range p.sessions {
+		xids[i] = s.send(wire.OpPing)
+	}
+	for i, s := range p.sessions {
+		h, _, err := s.recv(xids[i])
 		if err != nil {
 			fmt.Fprintf(&b, " session %d ended", i)
 			continue
@@ -218,8 +241,41 @@ const (
 	opMove wire.Op = 1000 + iota
 	opRenew
 	opWrongPassword
-	opPipeline // several requests in one segment
+	opPipeline  // several requests in one segment
+	opHandshake // one more connection, and its end
+	opRaw       // bytes that end the connection
 )
+
+// handshake opens a connection with a request that is not what clients send as a rule, and describes the answer.
+func (p *peer) handshake(st *step) string {
+	n := p.open()
+	defer n.nc.Close()
+	q := st.connect
+	if q.LastZxidSeen > 0 {
+		q.LastZxidSeen += p.sessions[st.si].zxid
+	}
+	n.writeFrame(q)
+	body, err := n.readFrame()
+	if err != nil {
+		return "refused"
+	}
+	d := wire.NewDecoder(body)
+	var r wire.ConnectResponse
+	r.Decode(&d)
+	text := fmt.Sprintf("%d bytes, version %d, timeout %d, session %t, password of %d, read-only %t %t",
+		len(body), r.ProtocolVersion, r.Timeout, r.SessionID != 0, len(r.Password), r.HasReadOnly, r.ReadOnly)
+	if r.Timeout <= 0 {
+		_, err := n.readFrame()
+		return fmt.Sprintf("%s, ended %t", text, err != nil)
+	}
+	h, _, err := n.recv(n.send(wire.OpPing))
+	if err != nil {
+		return text + ", ended"
+	}
+	text += " at " + p.rel(h.Zxid)
+	n.must(wire.OpCloseSession, nil, nil)
+	return text
+}
 
 // pipeline sends all requests of a step before it reads the first reply.
 func (p *peer) pipeline(b *strings.Builder, st *step) {
@@ -338,6 +394,9 @@ func data(b []byte) string {
 	if b == nil {
 		return "null"
 	}
+	if len(b) > 100 {
+		return fmt.Sprintf("%d bytes", len(b))
+	}
 	return fmt.Sprintf("%q", b)
 }
 
@@ -426,6 +485,14 @@ var parityPaths = []string{
 	"/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config", "/zookeeper/x",
 }
 
+var quotaPaths = func() []string {
+	var list []string
+	for _, of := range []string{"/a", "/a/a", "/b", "/a/a/a", "/zookeeper"} {
+		list = append(list, "/zookeeper/quota"+of, "/zookeeper/quota"+of+"/zookeeper_limits", "/zookeeper/quota"+of+"/zookeeper_stats")
+	}
+	return list
+}()
+
 var badPaths = []string{
 	"", "a", "/a/", "//", "//a", "/a//b", "/.", "/..", "/a/./b", "/a/../b", "/a\x00", "/\x01", "/\x7f", "/\u009f", "/\ue000", "/\ufff0", "/\U0001F600", "/a/.x", "/...", "/\xff", "/é",
 }
@@ -442,89 +509,152 @@ var acls = [][]wire.ACL{
 	{{Perms: 31, Scheme: "sasl", ID: "x"}}, {{Perms: 31, Scheme: "super", ID: ""}}, {{Perms: 31, Scheme: "digest", ID: digestID("u2:p")}, {Perms: 1, Scheme: "auth"}},
 }
 
-func pick[T any](rng *rand.Rand, list []T) T { return list[rng.IntN(len(list))] }
-
-func randomPath(rng *rand.Rand) string {
-	if rng.IntN(40) == 0 {
-		return pick(rng, badPaths)
-	}
-	return pick(rng, parityPaths)
+// generator makes random steps.
+type generator struct {
+	*rand.Rand
+	version Version
+	hard    bool // quotas may have hard limits, which a real server checks against what is committed
 }
 
-func randomVersion(rng *rand.Rand) int32 {
-	if rng.IntN(2) == 0 {
+func newGenerator(seed uint64, version Version) *generator {
+	g := &generator{Rand: rand.New(rand.NewPCG(seed, 0)), version: version}
+	g.hard = g.IntN(2) == 0
+	return g
+}
+
+func pick[T any](g *generator, list []T) T { return list[g.IntN(len(list))] }
+
+func (g *generator) path() string {
+	if g.IntN(40) == 0 {
+		return pick(g, badPaths)
+	}
+	return pick(g, parityPaths)
+}
+
+// target picks a path to write to, which may be that of a quota.
+func (g *generator) target() string {
+	if g.IntN(6) == 0 {
+		return pick(g, quotaPaths)
+	}
+	return g.path()
+}
+
+// dataFor makes data for a node. What is wrong in the nodes of a quota would end the real server.
+func (g *generator) dataFor(path string) []byte {
+	switch path[strings.LastIndexByte(path, '/')+1:] {
+	case "zookeeper_stats":
+		if g.version >= V37 && g.IntN(4) == 0 {
+			return []byte(pick(g, []string{"", "bytes=7", "x=1;count=2", "count=3,bytes=4=;y=5"}))
+		}
+		return []byte("count=0,bytes=0")
+	case "zookeeper_limits":
+		limits := fmt.Sprintf("count=%d,bytes=%d", pick(g, []int{-1, 0, 3, 1000}), pick(g, []int{-1, 0, 6, 1000}))
+		if g.hard && g.version >= V37 {
+			switch g.IntN(6) {
+			case 0:
+				limits = pick(g, []string{"", "count", "count=x", "=", "countHardLimit=2", "byteHardLimit=+9", "count==5", "countHardLimit=", ",count=1"})
+			case 1, 2:
+				limits += fmt.Sprintf("=;byteHardLimit=%d", g.IntN(15))
+			case 3, 4:
+				limits += fmt.Sprintf("=;byteHardLimit=%d;countHardLimit=%d", g.IntN(15)-1, g.IntN(5)-1)
+			}
+		}
+		return []byte(limits)
+	}
+	return g.data()
+}
+
+// quota makes a multi that sets a quota, as setquota of the Java client does in steps.
+func (g *generator) quota() wire.MultiRequest {
+	var m wire.MultiRequest
+	of := pick(g, []string{"/a", "/a/a", "/b", "/zookeeper"})
+	for i, c := range of {
+		if i > 0 && c == '/' && g.IntN(2) == 0 {
+			m.Ops = append(m.Ops, wire.MultiOp{Op: wire.OpCreate, Request: wire.CreateRequest{Path: "/zookeeper/quota" + of[:i], ACL: world}})
+		}
+	}
+	for _, name := range []string{"", "/zookeeper_limits", "/zookeeper_stats"} {
+		path := "/zookeeper/quota" + of + name
+		m.Ops = append(m.Ops, wire.MultiOp{Op: wire.OpCreate, Request: wire.CreateRequest{Path: path, Data: g.dataFor(path), ACL: world}})
+	}
+	return m
+}
+
+func (g *generator) anyVersion() int32 {
+	if g.IntN(2) == 0 {
 		return -1
 	}
-	return rng.Int32N(4)
+	return g.Int32N(4)
 }
 
-func randomACL(rng *rand.Rand) []wire.ACL {
-	if rng.IntN(4) > 0 {
+func (g *generator) acl() []wire.ACL {
+	if g.IntN(4) > 0 {
 		return world
 	}
-	return pick(rng, acls)
+	return pick(g, acls)
 }
 
-func randomData(rng *rand.Rand) []byte {
-	switch rng.IntN(5) {
+func (g *generator) data() []byte {
+	switch g.IntN(5) {
 	case 0:
 		return nil
 	case 1:
 		return []byte{}
 	}
-	return []byte(fmt.Sprint(rng.IntN(1000)))
+	return []byte(fmt.Sprint(g.IntN(1000)))
 }
 
-func randomCreate(rng *rand.Rand, op wire.Op) wire.Record {
-	flags := rng.Int32N(4)
-	path := randomPath(rng)
-	if flags >= 2 && rng.IntN(3) > 0 {
-		path += pick(rng, []string{"/", "/s-", "-"})
+func (g *generator) create(op wire.Op) wire.Record {
+	flags := g.Int32N(4)
+	path := g.target()
+	if flags >= 2 && g.IntN(3) > 0 {
+		path += pick(g, []string{"/", "/s-", "-"})
 	}
-	if rng.IntN(30) == 0 {
-		flags = rng.Int32N(9) - 1
+	if g.IntN(30) == 0 {
+		flags = g.Int32N(9) - 1
 	}
 	switch op {
 	case wire.OpCreateTTL:
-		if rng.IntN(8) > 0 {
-			flags = 5 + rng.Int32N(2)
+		if g.IntN(8) > 0 {
+			flags = 5 + g.Int32N(2)
 		}
-		ttl := pick(rng, []int64{1 << 30, 1 << 31, wire.MaxTTL})
-		if rng.IntN(8) == 0 {
-			ttl = pick(rng, []int64{0, -1, -2, wire.MaxTTL + 1})
+		ttl := pick(g, []int64{1 << 30, 1 << 31, wire.MaxTTL})
+		if g.IntN(8) == 0 {
+			ttl = pick(g, []int64{0, -1, -2, wire.MaxTTL + 1})
 		}
 		if flags != 5 && flags != 6 {
 			ttl = max(ttl, 0) // a negative one would end the real server for good
 		}
-		return wire.CreateTTLRequest{Path: path, Data: randomData(rng), ACL: randomACL(rng), Flags: flags, TTL: ttl}
+		return wire.CreateTTLRequest{Path: path, Data: g.dataFor(path), ACL: g.acl(), Flags: flags, TTL: ttl}
 	case wire.OpCreateContainer:
 		// An ephemeral one would make a container that refuses children for as long as it is not committed.
-		if flags &^= wire.FlagEphemeral; rng.IntN(8) > 0 {
+		if flags &^= wire.FlagEphemeral; g.IntN(8) > 0 {
 			flags = wire.FlagContainer
 		}
 	}
-	return wire.CreateRequest{Path: path, Data: randomData(rng), ACL: randomACL(rng), Flags: flags}
+	return wire.CreateRequest{Path: path, Data: g.dataFor(path), ACL: g.acl(), Flags: flags}
 }
 
-func randomWrite(rng *rand.Rand, version Version) (wire.Op, wire.Record) {
+func (g *generator) write() (wire.Op, wire.Record) {
 	ops := []wire.Op{wire.OpCreate, wire.OpCreate, wire.OpDelete, wire.OpDelete, wire.OpSetData, wire.OpSetData}
-	if version >= V35 {
+	if g.version >= V35 {
 		ops = append(ops, wire.OpCreate2, wire.OpCreateContainer, wire.OpCreateTTL)
 	}
-	switch op := pick(rng, ops); op {
+	switch op := pick(g, ops); op {
 	case wire.OpDelete:
-		return op, wire.PathVersionRequest{Path: randomPath(rng), Version: randomVersion(rng)}
+		return op, wire.PathVersionRequest{Path: g.target(), Version: g.anyVersion()}
 	case wire.OpSetData:
-		return op, wire.SetDataRequest{Path: randomPath(rng), Data: randomData(rng), Version: randomVersion(rng)}
+		path := g.target()
+		return op, wire.SetDataRequest{Path: path, Data: g.dataFor(path), Version: g.anyVersion()}
 	default:
-		return op, randomCreate(rng, op)
+		return op, g.create(op)
 	}
 }
 
-func randomList(rng *rand.Rand) []string {
+func (g *generator) list() []string {
 	var list []string
-	for range rng.IntN(4) {
-		list = append(list, randomPath(rng))
+	for range g.IntN(4) {
+		list = append(list, g.path())
 	}
 	if list == nil {
 		list = []string{}
@@ -532,74 +662,166 @@ func randomList(rng *rand.Rand) []string {
 	return list
 }
 
-func randomStep(rng *rand.Rand, version Version) step {
-	if rng.IntN(12) == 0 {
-		st := step{si: rng.IntN(paritySessions), op: opPipeline, name: "pipeline"}
+func (g *generator) step() step {
+	if g.IntN(12) == 0 {
+		st := step{si: g.IntN(paritySessions), op: opPipeline, name: "pipeline"}
+		wrote := false
 		for len(st.parts) < 6 {
-			part := randomRequest(rng, version, st.si)
+			part := g.request(st.si)
 			switch part.op {
-			case opMove, opRenew, opWrongPassword, wire.OpCloseSession, wire.OpAuth, wire.OpPing, wire.OpCheck:
+			case opMove, opRenew, opWrongPassword, opHandshake, opRaw, wire.OpCloseSession, wire.OpAuth, wire.OpPing, wire.OpCheck:
 				continue
 			case wire.OpSetACL: // the real server may check what follows against the ACL before
 				continue
 			}
-			if !version.knows(part.op) { // which ends the connection
+			if !g.version.knows(part.op) { // which ends the connection
 				continue
+			}
+			if writes(part.op) && g.hard {
+				if wrote {
+					continue
+				}
+				wrote = true
 			}
 			st.parts = append(st.parts, part)
 			st.name += ", " + part.name
 		}
 		return st
 	}
-	return randomRequest(rng, version, rng.IntN(paritySessions))
+	return g.request(g.IntN(paritySessions))
 }
 
-func randomRequest(rng *rand.Rand, version Version, si int) step {
+func (g *generator) request(si int) step {
+	if g.IntN(16) == 0 {
+		return g.rare(si)
+	}
+	return g.common(si)
+}
+
+// rare makes what clients seldom or never send.
+func (g *generator) rare(si int) step {
 	st := step{si: si}
 	set := func(op wire.Op, recs ...wire.Record) {
 		st.op = op
 		st.name = show(op, recs)
 		st.request = func(*peer) []wire.Record { return recs }
 	}
-	switch n := rng.IntN(100); {
+	switch n := g.IntN(10); {
+	case n < 1:
+		st.op, st.raw = opRaw, pick(g, [][]byte{
+			{0, 0x10, 0, 0}, {0x7f, 0xff, 0xff, 0xff}, {0xff, 0xff, 0xff, 0xff}, {0x80, 0, 0, 0}, // lengths
+			{0, 0, 0, 0}, {0, 0, 0, 3, 1, 2, 3}, {0, 0, 0, 7, 0, 0, 0, 1, 0, 0, 0}, // headers that are cut short
+			{0, 0, 0, 12, 0xff, 0xff, 0xff, 0xfc, 0, 0, 0, 100, 0, 0, 0, 0}, // auth without its strings
+			[]byte("ruok"), []byte("GET / HTTP/1.1\r\n\r\n"),
+		})
+		st.name = fmt.Sprintf("raw %q", st.raw)
+	case n < 3:
+		st.op = opHandshake
+		st.connect = wire.ConnectRequest{
+			Timeout: pick(g, []int32{-5, 0, 499, 501, 60000, 60001, 1 << 30}), ProtocolVersion: g.Int32N(3),
+			Password:    pick(g, [][]byte{nil, {}, make([]byte, 16), make([]byte, 8), make([]byte, 17)}),
+			HasReadOnly: g.IntN(2) == 0, ReadOnly: g.IntN(2) == 0,
+		}
+		if g.version == V34 && st.connect.Password == nil {
+			st.connect.Password = []byte{} // null would keep a thread of the real server busy for good
+		}
+		switch g.IntN(3) {
+		case 0:
+			st.connect.LastZxidSeen = 1 + g.Int64N(100) // ahead of the server
+		case 1:
+			st.connect.SessionID = 1 + g.Int64N(100) // unknown
+		}
+		st.connect.ReadOnly = st.connect.ReadOnly && st.connect.HasReadOnly
+		st.name = show(OpConnect, st.connect)
+	case n < 5:
+		// A request that is cut short, or is followed by garbage.
+		st = g.common(si)
+		request, at := st.request, g.IntN(60)
+		if request == nil || st.op == wire.OpSASL || st.op == wire.OpCloseSession {
+			return st
+		}
+		garbage := []byte{1, 2, 3, 4, 5}[:g.IntN(6)]
+		st.name = fmt.Sprintf("%s cut at %d with %d bytes behind it", st.name, at, len(garbage))
+		st.request = func(p *peer) []wire.Record {
+			var b []byte
+			for _, r := range request(p) {
+				b = r.Append(b)
+			}
+			if len(garbage) == 0 {
+				return []wire.Record{encoded(b[:min(at, len(b))])}
+			}
+			return []wire.Record{encoded(append(b, garbage...))}
+		}
+	case n < 6:
+		// The largest frame that the server takes.
+		q := wire.SetDataRequest{Path: "/none", Version: -1}
+		q.Data = make([]byte, 0xfffff-len(q.Append(make([]byte, 8))))
+		st.op, st.name = wire.OpSetData, "setData as large as can be"
+		st.request = func(*peer) []wire.Record { return []wire.Record{q} }
+	case n < 7 && g.version >= V35:
+		set(opDeleteContainer, wire.PathRequest{Path: g.path()})
+	case n < 8 && g.version >= V35:
+		set(wire.OpReconfig, wire.ReconfigRequest{
+			Joining: pick(g, []*string{nil, ptr(""), ptr("server.2=127.0.0.1:1:2;3")}), Leaving: pick(g, []*string{nil, ptr("1")}),
+			NewMembers: pick(g, []*string{nil, ptr("server.2=127.0.0.1:1:2;3")}), ConfigID: g.Int64N(3) - 1,
+		})
+	default:
+		set(wire.OpMulti, g.quota())
+	}
+	return st
+}
+
+func (g *generator) common(si int) step {
+	st := step{si: si}
+	set := func(op wire.Op, recs ...wire.Record) {
+		st.op = op
+		st.name = show(op, recs)
+		st.request = func(*peer) []wire.Record { return recs }
+	}
+	switch n := g.IntN(100); {
 	case n < 40:
-		op, rec := randomWrite(rng, version)
+		op, rec := g.write()
 		set(op, rec)
 	case n < 62:
-		op := pick(rng, []wire.Op{wire.OpGetData, wire.OpExists, wire.OpGetChildren, wire.OpGetChildren2})
-		set(op, wire.PathWatchRequest{Path: randomPath(rng), Watch: rng.IntN(3) > 0})
+		path := g.path()
+		if g.IntN(8) == 0 {
+			path = pick(g, quotaPaths)
+		}
+		op := pick(g, []wire.Op{wire.OpGetData, wire.OpExists, wire.OpGetChildren, wire.OpGetChildren2})
+		set(op, wire.PathWatchRequest{Path: path, Watch: g.IntN(3) > 0})
 	case n < 68:
 		var m wire.MultiRequest
-		for range rng.IntN(5) {
-			if rng.IntN(4) == 0 {
-				m.Ops = append(m.Ops, wire.MultiOp{Op: wire.OpCheck, Request: wire.PathVersionRequest{Path: randomPath(rng), Version: randomVersion(rng)}})
+		for range g.IntN(5) {
+			if g.IntN(4) == 0 {
+				m.Ops = append(m.Ops, wire.MultiOp{Op: wire.OpCheck, Request: wire.PathVersionRequest{Path: g.path(), Version: g.anyVersion()}})
 				continue
 			}
-			op, rec := randomWrite(rng, version)
+			op, rec := g.write()
 			m.Ops = append(m.Ops, wire.MultiOp{Op: op, Request: rec})
 		}
 		set(wire.OpMulti, m)
 	case n < 70:
-		set(wire.OpSetACL, wire.SetACLRequest{Path: randomPath(rng), ACL: randomACL(rng), Version: randomVersion(rng)})
+		set(wire.OpSetACL, wire.SetACLRequest{Path: g.path(), ACL: g.acl(), Version: g.anyVersion()})
 	case n < 72:
-		set(wire.OpGetACL, wire.PathRequest{Path: randomPath(rng)})
+		set(wire.OpGetACL, wire.PathRequest{Path: g.path()})
 	case n < 74:
-		set(wire.OpSync, wire.PathRequest{Path: randomPath(rng)})
+		set(wire.OpSync, wire.PathRequest{Path: g.path()})
 	case n < 76:
 		scheme := "digest"
-		if rng.IntN(10) == 0 {
-			scheme = pick(rng, []string{"ip", "nope", "world", "auth", "super", ""})
+		if g.IntN(10) == 0 {
+			scheme = pick(g, []string{"ip", "nope", "world", "auth", "super", ""})
 		}
-		set(wire.OpAuth, wire.AuthRequest{Scheme: scheme, Auth: []byte(pick(rng, []string{"u1:p", "u2:p", "", "x", "u1:p", apache.SuperCredential}))})
+		set(wire.OpAuth, wire.AuthRequest{Scheme: scheme, Auth: []byte(pick(g, []string{"u1:p", "u2:p", "", "x", "u1:p", apache.SuperCredential}))})
 	case n < 80:
-		back := rng.Int64N(30)
-		q := wire.SetWatches2Request{Data: randomList(rng), Exist: randomList(rng), Child: randomList(rng), Persistent: randomList(rng), Recursive: randomList(rng)}
+		back := g.Int64N(30)
+		q := wire.SetWatches2Request{Data: g.list(), Exist: g.list(), Child: g.list(), Persistent: g.list(), Recursive: g.list()}
 		st.op = wire.OpSetWatches
-		if version >= V36 && rng.IntN(2) == 0 {
+		if g.version >= V36 && g.IntN(2) == 0 {
 			st.op = wire.OpSetWatches2
 		}
 		st.name = show(st.op, -back, q)
 		st.request = func(p *peer) []wire.Record {
+			q := q // both peers ask for it at once
 			q.RelativeZxid = max(p.sessions[st.si].zxid-back, p.base)
 			if st.op == wire.OpSetWatches {
 				return []wire.Record{wire.SetWatchesRequest{RelativeZxid: q.RelativeZxid, Data: q.Data, Exist: q.Exist, Child: q.Child}}
@@ -607,37 +829,37 @@ func randomRequest(rng *rand.Rand, version Version, si int) step {
 			return []wire.Record{q}
 		}
 	case n < 82:
-		st.op, st.name = pick(rng, []wire.Op{opMove, opMove, opMove, opRenew, opWrongPassword}), "reconnect"
+		st.op, st.name = pick(g, []wire.Op{opMove, opMove, opMove, opRenew, opWrongPassword}), "reconnect"
 	case n < 83:
 		set(wire.OpCloseSession)
 	case n < 84:
 		// A malformed or unknown request.
-		op := wire.Op(rng.Int32N(120))
+		op := wire.Op(g.Int32N(120))
 		switch op {
 		case wire.OpAuth, wire.OpSASL, 20, wire.OpReconfig: // of their own kind
 			op = wire.OpGetData
 		}
-		set(op, wire.ErrorResponse{Err: pick(rng, []int32{-1, 5, 99, -7, 0})})
-	case version < V35:
-		set(wire.OpExists, wire.PathWatchRequest{Path: randomPath(rng), Watch: true})
+		set(op, wire.ErrorResponse{Err: pick(g, []int32{-1, 5, 99, -7, 0})})
+	case g.version < V35:
+		set(wire.OpExists, wire.PathWatchRequest{Path: g.path(), Watch: true})
 	case n < 88:
-		op := pick(rng, []wire.Op{wire.OpCheckWatches, wire.OpRemoveWatches})
-		set(op, wire.WatcherTypeRequest{Path: pick(rng, parityPaths), Type: rng.Int32N(7)})
-	case version < V36:
-		set(wire.OpGetData, wire.PathWatchRequest{Path: randomPath(rng), Watch: true})
+		op := pick(g, []wire.Op{wire.OpCheckWatches, wire.OpRemoveWatches})
+		set(op, wire.WatcherTypeRequest{Path: pick(g, parityPaths), Type: g.Int32N(7)})
+	case g.version < V36:
+		set(wire.OpGetData, wire.PathWatchRequest{Path: g.path(), Watch: true})
 	case n < 94:
-		set(wire.OpAddWatch, wire.AddWatchRequest{Path: randomPath(rng), Mode: rng.Int32N(2) + rng.Int32N(20)/19})
+		set(wire.OpAddWatch, wire.AddWatchRequest{Path: g.path(), Mode: g.Int32N(2) + g.Int32N(20)/19})
 	case n < 95:
-		set(wire.OpGetEphemerals, wire.PathRequest{Path: pick(rng, []string{"", "/", " ", "/a", "/b/", "a", randomPath(rng)})})
+		set(wire.OpGetEphemerals, wire.PathRequest{Path: pick(g, []string{"", "/", " ", "/a", "/b/", "a", g.path()})})
 	case n < 96:
-		set(wire.OpAllChildrenNumber, wire.PathRequest{Path: randomPath(rng)})
+		set(wire.OpAllChildrenNumber, wire.PathRequest{Path: g.path()})
 	case n < 98:
 		var m wire.MultiRequest
-		for range rng.IntN(4) {
-			m.Ops = append(m.Ops, wire.MultiOp{Op: pick(rng, []wire.Op{wire.OpGetData, wire.OpGetChildren}), Request: wire.PathWatchRequest{Path: randomPath(rng), Watch: rng.IntN(2) == 0}})
+		for range g.IntN(4) {
+			m.Ops = append(m.Ops, wire.MultiOp{Op: pick(g, []wire.Op{wire.OpGetData, wire.OpGetChildren}), Request: wire.PathWatchRequest{Path: g.path(), Watch: g.IntN(2) == 0}})
 		}
 		set(wire.OpMultiRead, m)
-	case version >= V37:
+	case g.version >= V37:
 		set(wire.OpWhoAmI)
 	default:
 		set(wire.OpSync, wire.PathRequest{Path: "/"})

@@ -14,7 +14,7 @@ type record struct {
 	gone                       bool
 	acl                        *acl
 	version, aversion, creates int32
-	children                   int
+	children, size             int // size: bytes of data
 	kind                       kind
 }
 
@@ -36,7 +36,7 @@ func (p *prep) lookup(path string) (record, bool) {
 	}
 	return record{
 		acl: n.acl, version: n.version, aversion: n.aversion, creates: n.creates,
-		children: len(n.children), kind: n.kind,
+		children: len(n.children), size: len(n.data), kind: n.kind,
 	}, true
 }
 
@@ -61,6 +61,8 @@ func (p *prep) write(r *request) (change, int32) {
 		return p.create(r)
 	case wire.OpDelete:
 		return p.delete(r)
+	case opDeleteContainer:
+		return p.deleteContainer(r)
 	case wire.OpSetData:
 		return p.setData(r)
 	case wire.OpSetACL:
@@ -107,10 +109,13 @@ func (p *prep) create(r *request) (change, int32) {
 	if parent.kind == ephemeral {
 		return change{}, wire.ErrNoChildrenForEphemerals
 	}
+	if code := p.checkQuota(path, 1, int64(len(r.data))); code != 0 {
+		return change{}, code
+	}
 	parent.creates++
 	parent.children++
 	p.store(parentPath, parent)
-	p.store(path, record{acl: fixed, kind: kind})
+	p.store(path, record{acl: fixed, size: len(r.data), kind: kind})
 	c := change{
 		op: wire.OpCreate, reply: wire.OpCreate2, path: path, data: r.data, acl: fixed, kind: kind, version: parent.creates,
 	}
@@ -195,6 +200,22 @@ func (p *prep) delete(r *request) (change, int32) {
 	return change{op: wire.OpDelete, reply: wire.OpDelete, path: r.path}, 0
 }
 
+func (p *prep) deleteContainer(r *request) (change, int32) {
+	if !strings.Contains(r.path, "/") || strings.Contains(r.path, "\x00") || p.e.opts.Version.special(r.path) {
+		return change{}, wire.ErrBadArguments
+	}
+	n, ok := p.lookup(r.path)
+	switch {
+	case !ok:
+		return change{}, wire.ErrNoNode
+	case n.children > 0:
+		return change{}, wire.ErrNotEmpty
+	case n.kind == ephemeral:
+		return change{}, wire.ErrBadVersion
+	}
+	return change{op: wire.OpDelete, reply: wire.OpDelete, path: r.path}, 0
+}
+
 func (p *prep) setData(r *request) (change, int32) {
 	if !p.e.opts.Version.validPath(r.path) {
 		return change{}, wire.ErrBadArguments
@@ -205,10 +226,15 @@ func (p *prep) setData(r *request) (change, int32) {
 		return change{}, wire.ErrNoNode
 	case !n.acl.allowed(wire.PermWrite, p.conn.ids):
 		return change{}, wire.ErrNoAuth
-	case r.version != -1 && r.version != n.version:
+	}
+	if code := p.checkQuota(r.path, 0, int64(len(r.data)-n.size)); code != 0 {
+		return change{}, code
+	}
+	if r.version != -1 && r.version != n.version {
 		return change{}, wire.ErrBadVersion
 	}
-	n.version = nextVersion(n.version)
+	n.version++
+	n.size = len(r.data)
 	p.store(r.path, n)
 	return change{op: wire.OpSetData, reply: wire.OpSetData, path: r.path, data: r.data, version: n.version}, 0
 }
@@ -230,7 +256,7 @@ func (p *prep) setACL(r *request) (change, int32) {
 	case r.version != -1 && r.version != n.aversion:
 		return change{}, wire.ErrBadVersion
 	}
-	return change{op: wire.OpSetACL, path: r.path, acl: fixed, version: nextVersion(n.aversion)}, 0
+	return change{op: wire.OpSetACL, path: r.path, acl: fixed, version: n.aversion + 1}, 0
 }
 
 func (p *prep) check(r *request) (change, int32) {
@@ -247,14 +273,6 @@ func (p *prep) check(r *request) (change, int32) {
 		return change{}, wire.ErrBadVersion
 	}
 	return change{op: wire.OpCheck, reply: wire.OpCheck}, 0
-}
-
-// nextVersion skips -1, which would mean "any" in a request (ZOOKEEPER-4743).
-func nextVersion(v int32) int32 {
-	if v++; v == -1 {
-		return 0
-	}
-	return v
 }
 
 // multi prepares all operations of a multi. If one fails, none is a change, and

@@ -32,7 +32,7 @@ type request struct {
 // since says which release first knew an operation; those that are missing are as old as 3.4.
 var since = map[wire.Op]Version{
 	wire.OpCreate2: V35, wire.OpReconfig: V35, wire.OpCheckWatches: V35, wire.OpRemoveWatches: V35,
-	wire.OpCreateContainer: V35, wire.OpCreateTTL: V35,
+	wire.OpCreateContainer: V35, wire.OpCreateTTL: V35, opDeleteContainer: V35,
 	wire.OpMultiRead: V36, wire.OpGetEphemerals: V36, wire.OpAllChildrenNumber: V36,
 	wire.OpSetWatches2: V36, wire.OpAddWatch: V36,
 	wire.OpWhoAmI: V37,
@@ -52,11 +52,15 @@ func (v Version) knows(op wire.Op) bool {
 	return ok && v >= first
 }
 
+// opDeleteContainer is how a real server asks itself to delete a container. It
+// lets clients ask too, whatever the ACLs say.
+const opDeleteContainer wire.Op = 20
+
 // writes says whether op becomes a transaction.
 func writes(op wire.Op) bool {
 	switch op {
-	case wire.OpCreate, wire.OpCreate2, wire.OpCreateContainer, wire.OpCreateTTL, wire.OpDelete, wire.OpSetData,
-		wire.OpSetACL, wire.OpCheck, wire.OpMulti, wire.OpReconfig:
+	case wire.OpCreate, wire.OpCreate2, wire.OpCreateContainer, wire.OpCreateTTL, wire.OpDelete, opDeleteContainer,
+		wire.OpSetData, wire.OpSetACL, wire.OpCheck, wire.OpMulti, wire.OpReconfig:
 		return true
 	}
 	return false
@@ -88,6 +92,15 @@ func (r *request) decode(d *wire.Decoder, version Version) {
 		var q wire.PathVersionRequest
 		q.Decode(d)
 		r.path, r.version = q.Path, q.Version
+	case opDeleteContainer:
+		if version < V39 {
+			r.path = "\x00" // the path is not cut out of its record, and so always wrong
+			r.nullPath = false
+			break
+		}
+		var q wire.PathRequest
+		q.Decode(d)
+		r.path = q.Path
 	case wire.OpGetACL, wire.OpSync, wire.OpGetEphemerals, wire.OpAllChildrenNumber:
 		var q wire.PathRequest
 		q.Decode(d)

@@ -44,6 +44,7 @@ type Options struct {
 	ReapInterval    time.Duration // from a container's last child to its end; zero: 100ms
 	NoTTL           bool          // extendedTypesEnabled=false
 	NoLocalSessions bool          // a read-only member answers a new session with an error header, as real ones do by default
+	EnforceQuota    bool          // hard limits of quotas are enforced, from 3.7 on; limits without that change nothing
 	Reconfig        bool          // reconfigEnabled=true
 	Super           string        // "user:password" whose digest may do everything; empty: nobody
 

@@ -66,12 +66,13 @@ type tree struct {
 	ephemerals map[int64]*pathSet // by session
 	containers map[string]struct{}
 	ttls       map[string]struct{}
+	quotas     *quotas
 }
 
 func newTree(version Version, config []byte) *tree {
 	t := &tree{
 		nodes: map[string]*node{}, zxid: firstZxid,
-		ephemerals: map[int64]*pathSet{}, containers: map[string]struct{}{}, ttls: map[string]struct{}{},
+		ephemerals: map[int64]*pathSet{}, containers: map[string]struct{}{}, ttls: map[string]struct{}{}, quotas: &quotas{},
 	}
 	for _, path := range []string{rootPath, procPath, quotaPath} {
 		t.nodes[path] = &node{data: []byte{}, acl: openACL}
@@ -95,7 +96,7 @@ func (t *tree) clone() *tree {
 	c := &tree{
 		nodes: make(map[string]*node, len(t.nodes)), zxid: t.zxid,
 		ephemerals: make(map[int64]*pathSet, len(t.ephemerals)),
-		containers: cloneSet(t.containers), ttls: cloneSet(t.ttls),
+		containers: cloneSet(t.containers), ttls: cloneSet(t.ttls), quotas: t.quotas.clone(),
 	}
 	for path, n := range t.nodes {
 		m := *n
@@ -179,11 +180,11 @@ type effect struct {
 // apply brings the tree to the state after x. It calls fire for each change, in order.
 func (t *tree) apply(x *txn, version Version, fire func(effect)) {
 	for i := range x.changes {
-		t.change(&x.changes[i], x, fire)
+		t.change(&x.changes[i], x, version, fire)
 	}
 	if x.closes != 0 {
 		for _, path := range t.sessionPaths(x.closes, version >= V36) {
-			t.remove(path, x.zxid, fire)
+			t.remove(path, x.zxid, version, fire)
 		}
 		delete(t.ephemerals, x.closes)
 	}
@@ -240,16 +241,18 @@ func javaHash(s string) uint32 {
 	return h ^ h>>16
 }
 
-func (t *tree) change(c *change, x *txn, fire func(effect)) {
+func (t *tree) change(c *change, x *txn, version Version, fire func(effect)) {
 	switch c.op {
 	case wire.OpCreate:
-		t.create(c, x, fire)
+		t.create(c, x, version, fire)
 	case wire.OpDelete:
-		t.remove(c.path, x.zxid, fire)
+		t.remove(c.path, x.zxid, version, fire)
 	case wire.OpSetData:
 		n := t.nodes[c.path]
+		grown := int64(len(c.data) - len(n.data))
 		n.data, n.version, n.mtime, n.mzxid = c.data, c.version, x.time, x.zxid
 		c.stat = n.stat()
+		t.quotaChanged(c.path, 0, grown, version)
 		fire(effect{event: wire.EventNodeDataChanged, path: c.path, zxid: x.zxid, acl: n.acl})
 	case wire.OpSetACL:
 		n := t.nodes[c.path]
@@ -258,7 +261,7 @@ func (t *tree) change(c *change, x *txn, fire func(effect)) {
 	}
 }
 
-func (t *tree) create(c *change, x *txn, fire func(effect)) {
+func (t *tree) create(c *change, x *txn, version Version, fire func(effect)) {
 	parentPath, name := parentOf(c.path)
 	n := &node{
 		data: c.data, acl: c.acl, kind: c.kind, owner: c.owner,
@@ -286,13 +289,14 @@ func (t *tree) create(c *change, x *txn, fire func(effect)) {
 		t.ttls[c.path] = struct{}{}
 	}
 	c.stat = n.stat()
+	t.quotaCreated(c.path, parentPath, name, c.data, version)
 	fire(effect{
 		event: wire.EventNodeCreated, path: c.path, parent: rooted(parentPath), zxid: x.zxid,
 		acl: n.acl, parentACL: parent.acl, childrenChanged: true,
 	})
 }
 
-func (t *tree) remove(path string, zxid int64, fire func(effect)) {
+func (t *tree) remove(path string, zxid int64, version Version, fire func(effect)) {
 	n := t.nodes[path]
 	if n == nil {
 		return
@@ -310,6 +314,7 @@ func (t *tree) remove(path string, zxid int64, fire func(effect)) {
 	case ttl:
 		delete(t.ttls, path)
 	}
+	t.quotaRemoved(path, parentPath, name, n.data, version)
 	fire(effect{
 		event: wire.EventNodeDeleted, path: path, parent: rooted(parentPath), zxid: zxid,
 		acl: n.acl, parentACL: parent.acl, childrenChanged: true,
