@@ -29,6 +29,7 @@ type conn struct {
 	link   net.Conn // closing it never blocks
 	nc     net.Conn // link, or TLS over it
 	number int64
+	since  time.Time
 	in     frameReader
 	done   chan struct{} // closed by drop
 
@@ -49,6 +50,8 @@ type conn struct {
 	deaf     bool   // nothing more is executed
 	withhold bool   // a fault swallows the reply of the request in execution
 	farewell string // why it is closing
+	traffic  traffic
+	last     lastReply
 }
 
 func newConn(m *Member, link net.Conn) *conn {
@@ -56,7 +59,7 @@ func newConn(m *Member, link net.Conn) *conn {
 	if m.ens.opts.TLS != nil {
 		nc = tls.Server(link, m.ens.opts.TLS)
 	}
-	c := &conn{ens: m.ens, member: m, link: link, nc: nc, done: make(chan struct{})}
+	c := &conn{ens: m.ens, member: m, link: link, nc: nc, done: make(chan struct{}), since: time.Now(), last: noReply}
 	c.in = frameReader{src: nc, max: m.ens.opts.MaxFrame}
 	host, _, err := net.SplitHostPort(nc.RemoteAddr().String())
 	if err != nil {
@@ -96,7 +99,7 @@ var (
 
 // readLoop executes requests until the connection ends.
 func (c *conn) readLoop() error {
-	if word, err := c.in.fourLetterWord(); err != nil {
+	if word, err := c.in.fourLetterWord(c.ens.opts.Version); err != nil {
 		return err
 	} else if word != "" {
 		c.fourLetter(word)
@@ -157,6 +160,8 @@ func (c *conn) executeBuffered() error {
 }
 
 func (c *conn) execute(frame []byte) {
+	c.traffic.received++
+	c.member.traffic.received++
 	if c.session == nil {
 		c.connect(frame)
 		return
@@ -331,6 +336,8 @@ func (c *conn) finish(at int, f Frame) {
 		return
 	}
 	wire.EndFrame(c.out, at)
+	c.traffic.sent++
+	c.member.traffic.sent++
 	f.Dir, f.Raw = ToClient, c.out[at+4:]
 	c.logFrame(f)
 }
@@ -341,6 +348,8 @@ func (c *conn) replied(at int, r *request, zxid int64, code int32) {
 		c.out = c.out[:at]
 		return
 	}
+	c.member.sizes.add(len(c.out) - at - 4)
+	c.answered(r.xid, r.op, zxid, code)
 	c.finish(at, Frame{Xid: r.xid, Op: r.op, Path: r.path, Zxid: zxid, Err: code})
 }
 

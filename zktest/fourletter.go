@@ -1,58 +1,554 @@
 package zktest
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"maps"
+	"net"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/seed-9f8420c6/zk/wire"
 )
+
+// words are the commands that a connection may begin with instead of a
+// handshake, and the release that first had them.
+var words = map[string]Version{
+	"conf": V34, "cons": V34, "crst": V34, "dirs": V35, "dump": V34, "envi": V34, "gtmk": V34, "hash": V36, "isro": V34,
+	"mntr": V34, "ruok": V34, "srst": V34, "srvr": V34, "stat": V34, "stmk": V34, "wchc": V34, "wchp": V34, "wchs": V34,
+}
 
 // fourLetterWord reads a connection's first four bytes. If they are a command
 // it returns that, else they stay for the first frame.
-func (f *frameReader) fourLetterWord() (string, error) {
-	for f.w < 4 && !f.limit.reached() {
-		if err := f.fill(); err != nil {
-			if err == io.EOF {
-				return "", errNoFrame
-			}
-			return "", err
+func (f *frameReader) fourLetterWord(version Version) (string, error) {
+	if err := f.fillTo(4); err != nil {
+		if err == io.EOF {
+			return "", errNoFrame
 		}
+		return "", err
 	}
 	if f.w < 4 {
 		return "", nil
 	}
-	switch word := string(f.buf[:4]); word {
-	case "ruok", "srvr", "isro":
-		return word, nil
+	word := string(f.buf[:4])
+	if first, ok := words[word]; !ok || version < first {
+		return "", nil
 	}
-	return "", nil
+	if word == "stmk" { // a mask follows
+		if err := f.fillTo(12); err != nil {
+			return "", err
+		}
+	}
+	return word, nil
 }
+
+// fillTo reads until n bytes are there, or the link lets no more pass.
+func (f *frameReader) fillTo(n int) error {
+	for f.w < n && !f.limit.reached() {
+		if err := f.fill(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// traffic is what a server counts for stat, cons and mntr.
+type traffic struct{ received, sent int64 }
+
+// lastReply is what cons tells of a connection's last request.
+type lastReply struct {
+	op   string
+	xid  int64 // -1: none yet
+	zxid int64
+	at   time.Time
+}
+
+var noReply = lastReply{op: "NA", xid: -1, zxid: -1}
+
+// opWords are the names that cons has for operations.
+var opWords = map[wire.Op]string{
+	wire.OpPing: "PING", OpConnect: "SESS", wire.OpMulti: "MULT", wire.OpMultiRead: "MLTR", wire.OpCreate: "CREA", wire.OpCreate2: "CREA",
+	wire.OpCreateTTL: "CREA", wire.OpCreateContainer: "CREA", wire.OpDelete: "DELE", opDeleteContainer: "DELE", wire.OpSetData: "SETD",
+	wire.OpReconfig: "RECO", wire.OpSetACL: "SETA", wire.OpCloseSession: "CLOS", wire.OpSync: "SYNC", wire.OpCheck: "CHEC", wire.OpExists: "EXIS",
+	wire.OpGetData: "GETD", wire.OpSetWatches: "SETW", wire.OpSetWatches2: "STW2", wire.OpAddWatch: "ADDW", wire.OpGetACL: "GETA",
+	wire.OpGetChildren: "GETC", wire.OpGetChildren2: "GETC", wire.OpAllChildrenNumber: "GETACN", wire.OpCheckWatches: "CHKW",
+	wire.OpRemoveWatches: "REMW", wire.OpWhoAmI: "HOMI", wire.OpGetEphemerals: "GETE",
+}
+
+// answered notes a reply. A write that failed has no name.
+func (c *conn) answered(xid int32, op wire.Op, zxid int64, code int32) {
+	word := opWords[op]
+	switch {
+	case word == "": // auth and what is unknown leave no trace
+		return
+	case code != 0 && writes(op):
+		word = "NA"
+	}
+	c.last.op, c.last.zxid, c.last.at = word, zxid, c.ens.now
+	if xid >= 0 {
+		c.last.xid = int64(xid)
+	}
+}
+
+// releases are the names that versions go by in the answers.
+var releases = map[Version]string{
+	V34: "3.4.14-zktest, built on 03/06/2019 16:18 GMT", V35: "3.5.10-zktest, built on 05/29/2022 16:59 GMT",
+	V36: "3.6.4-zktest, built on 12/18/2022 18:10 GMT", V37: "3.7.2-zktest, built on 2023-10-06 09:51 UTC",
+	V38: "3.8.6-zktest, built on 2026-01-28 20:28 UTC", V39: "3.9.5-zktest, built on 2026-02-11 20:18 UTC",
+}
+
+const notServing = "This ZooKeeper instance is not currently serving requests\n"
 
 // fourLetter answers a command in plain text, after which the connection ends.
 func (c *conn) fourLetter(word string) {
 	e, m := c.ens, c.member
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	role := "standalone"
-	switch {
-	case m.readOnly:
-		role = "read-only"
-	case len(e.members) > 1 && m.index == 0:
-		role = "leader"
-	case len(e.members) > 1:
-		role = "follower"
-	}
-	switch word {
-	case "ruok":
-		c.out = append(c.out, "imok"...)
-	case "isro":
-		answer := "rw"
-		if m.readOnly {
-			answer = "ro"
-		}
-		c.out = append(c.out, answer...)
-	case "srvr":
-		c.out = fmt.Appendf(c.out, "Zookeeper version: %s.0-zktest\nConnections: %d\nOutstanding: 0\nZxid: %#x\nMode: %s\nNode count: %d\n",
-			e.opts.Version, len(m.conns), m.tree.zxid, role, len(m.tree.nodes)-1)
-	}
+	e.now = time.Now()
+	m.traffic.received++
+	c.traffic.received++
+	c.out = append(c.out, m.command(c, word)...)
+	m.traffic.sent++ // a command sees those before it only
 	c.end("four-letter word " + word)
 	c.write()
+}
+
+// listed says whether the list of allowed commands has word.
+func (e *Ensemble) listed(word string) bool {
+	if word == "srvr" || word == "isro" && e.opts.ReadOnlyMode {
+		return true
+	}
+	for allowed := range strings.SplitSeq(e.opts.FourLetterWords, ",") {
+		if allowed = strings.TrimSpace(allowed); allowed == "*" || allowed == word {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *Member) command(c *conn, word string) string {
+	e := m.ens
+	if !e.listed(word) {
+		return word + " is not executed because it is not in the whitelist.\n"
+	}
+	var b strings.Builder
+	switch word { // what a server says that does not serve
+	case "ruok":
+		return "imok"
+	case "gtmk":
+		return fmt.Sprint(e.traceMask)
+	case "stmk":
+		d := wire.NewDecoder(c.in.buf[4:12])
+		e.traceMask = d.Int64()
+		return fmt.Sprint(e.traceMask)
+	case "envi":
+		m.environment(&b)
+		return b.String()
+	case "isro":
+		switch {
+		case m.idle:
+			return "null"
+		case m.readOnly:
+			return "ro"
+		}
+		return "rw"
+	}
+	if m.idle {
+		if word == "hash" {
+			return strings.TrimSpace(notServing)
+		}
+		return notServing
+	}
+	switch word {
+	case "srvr", "stat":
+		m.status(&b, word == "stat")
+	case "cons":
+		for _, c := range m.numbered() {
+			c.describe(&b, false)
+		}
+		b.WriteByte('\n')
+	case "mntr":
+		m.monitor(&b)
+	case "conf":
+		m.configuration(&b)
+	case "dump":
+		m.dump(&b)
+	case "wchs":
+		watches := 0
+		for _, paths := range m.data.byConn {
+			watches += len(paths)
+		}
+		fmt.Fprintf(&b, "%d connections watching %d paths\nTotal watches:%d\n", len(m.data.byConn), len(m.data.paths), watches)
+	case "wchc":
+		for _, c := range m.numbered() {
+			if paths := m.data.byConn[c]; len(paths) > 0 {
+				fmt.Fprintf(&b, "0x%x\n", uint64(c.sessionID()))
+				for _, path := range slices.Sorted(maps.Keys(paths)) {
+					fmt.Fprintf(&b, "\t%s\n", path)
+				}
+			}
+		}
+		b.WriteByte('\n')
+	case "wchp":
+		for _, path := range slices.Sorted(maps.Keys(m.data.paths)) {
+			fmt.Fprintf(&b, "%s\n", path)
+			for _, w := range m.data.paths[path] {
+				fmt.Fprintf(&b, "\t0x%x\n", uint64(w.conn.sessionID()))
+			}
+		}
+		b.WriteByte('\n')
+	case "dirs":
+		b.WriteString("datadir_size: 0\nlogdir_size: 0\n")
+	case "srst":
+		m.traffic, m.sizes = traffic{}, sizes{}
+		b.WriteString("Server stats reset.\n")
+	case "crst":
+		for c := range m.conns {
+			c.traffic, c.last = traffic{}, noReply
+		}
+		b.WriteString("Connection stats reset.\n")
+	case "hash": // of the tree, every 128 transactions; not kept here
+	}
+	return b.String()
+}
+
+// numbered returns the connections of the member, oldest first.
+func (m *Member) numbered() []*conn {
+	return slices.SortedFunc(maps.Keys(m.conns), func(a, b *conn) int { return cmp.Compare(a.number, b.number) })
+}
+
+func (m *Member) mode() string {
+	switch {
+	case m.readOnly:
+		return "read-only"
+	case len(m.ens.members) == 1:
+		return "standalone"
+	case m.index == m.ens.leader:
+		return "leader"
+	}
+	return "follower"
+}
+
+// latency is always nothing here, and an integer in old releases.
+func (v Version) latency() string {
+	if v < V36 {
+		return "0"
+	}
+	return "0.0"
+}
+
+func (m *Member) status(b *strings.Builder, clients bool) {
+	e := m.ens
+	fmt.Fprintf(b, "Zookeeper version: %s\n", releases[e.opts.Version])
+	if m.readOnly {
+		b.WriteString("READ-ONLY mode; serving only read-only clients\n")
+	}
+	if clients {
+		b.WriteString("Clients:\n")
+		for _, c := range m.numbered() {
+			c.describe(b, true)
+		}
+		b.WriteByte('\n')
+	}
+	fmt.Fprintf(b, "Latency min/avg/max: 0/%s/0\nReceived: %d\nSent: %d\nConnections: %d\nOutstanding: 0\nZxid: 0x%x\nMode: %s\nNode count: %d\n",
+		e.opts.Version.latency(), m.traffic.received, m.traffic.sent, len(m.conns), m.tree.zxid, m.mode(), len(m.tree.nodes))
+	if m.mode() == "leader" {
+		b.WriteString("Proposal sizes last/min/max: -1/-1/-1\n")
+	}
+}
+
+// remote is the client's address as Java prints it.
+func (c *conn) remote() string {
+	if addr := c.nc.RemoteAddr().String(); strings.Contains(addr, ":") {
+		return "/" + addr
+	}
+	return fmt.Sprintf("/127.0.0.1:%d", 1+c.number&0xffff) // in memory
+}
+
+func (c *conn) describe(b *strings.Builder, brief bool) {
+	interest := 0
+	if c.session != nil {
+		interest = 1 // in what the client sends
+	}
+	fmt.Fprintf(b, " %s[%d](queued=0,recved=%d,sent=%d", c.remote(), interest, c.traffic.received, c.traffic.sent)
+	if s := c.session; s != nil && !brief {
+		fmt.Fprintf(b, ",sid=0x%x,lop=%s,est=%d,to=%d", uint64(s.id), c.last.op, c.since.UnixMilli(), c.timeout.Milliseconds())
+		if c.last.xid >= 0 {
+			fmt.Fprintf(b, ",lcxid=0x%x", c.last.xid)
+		}
+		at := int64(0)
+		if !c.last.at.IsZero() {
+			at = c.last.at.Sub(c.ens.started).Milliseconds()
+		}
+		fmt.Fprintf(b, ",lzxid=0x%x,lresp=%d,llat=0,minlat=0,avglat=0,maxlat=0", uint64(c.last.zxid), at)
+	}
+	b.WriteString(")\n")
+}
+
+// sizes are those of replies in bytes.
+type sizes struct{ last, least, most int }
+
+func (s *sizes) add(n int) {
+	if s.last == 0 {
+		s.least = n
+	}
+	s.last, s.least, s.most = n, min(s.least, n), max(s.most, n)
+}
+
+// monitor tells what a real server does, except for the hundreds of meters
+// of its insides that those from 3.6 on have besides.
+func (m *Member) monitor(b *strings.Builder) {
+	e, t := m.ens, m.tree
+	v := e.opts.Version
+	put := func(key string, value any) { fmt.Fprintf(b, "zk_%s\t%v\n", key, value) }
+	ephemerals, size := 0, 0
+	for _, set := range t.ephemerals {
+		ephemerals += len(set.paths)
+	}
+	for path, n := range t.nodes {
+		size += len(path) + len(n.data)
+	}
+	watches := 0
+	for _, table := range []*watchTable{&m.data, &m.child} {
+		for _, paths := range table.byConn {
+			watches += len(paths)
+		}
+	}
+	leads := m.mode() == "leader"
+	others := 0
+	for _, o := range e.members {
+		if o != m && o.running && !o.idle && !o.readOnly {
+			others++
+		}
+	}
+	put("version", releases[v])
+	if v < V36 {
+		put("avg_latency", 0)
+		put("max_latency", 0)
+		put("min_latency", 0)
+		put("packets_received", m.traffic.received)
+		put("packets_sent", m.traffic.sent)
+		put("num_alive_connections", len(m.conns))
+		put("outstanding_requests", 0)
+		put("server_state", m.mode())
+		put("znode_count", len(t.nodes))
+		put("watch_count", watches)
+		put("ephemerals_count", ephemerals)
+		put("approximate_data_size", size)
+		put("open_file_descriptor_count", len(e.conns))
+		put("max_file_descriptor_count", 1<<20)
+		if v == V34 {
+			put("fsync_threshold_exceed_count", 0)
+		}
+		if leads {
+			put("followers", others)
+			put("synced_followers", others)
+			put("pending_syncs", 0)
+			put("last_proposal_size", -1)
+			put("max_proposal_size", -1)
+			put("min_proposal_size", -1)
+		}
+		return
+	}
+	response := func(n int) int {
+		if m.sizes.last == 0 {
+			return -1
+		}
+		return n
+	}
+	put("server_state", m.mode())
+	switch m.mode() {
+	case "leader":
+		put("peer_state", "leading - broadcast")
+	case "follower":
+		put("peer_state", "following - broadcast")
+	}
+	put("ephemerals_count", ephemerals)
+	put("num_alive_connections", len(m.conns))
+	put("avg_latency", "0.0")
+	if leads {
+		put("min_proposal_size", -1)
+	}
+	put("outstanding_requests", 0)
+	put("znode_count", len(t.nodes))
+	put("global_sessions", len(e.sessions))
+	put("non_mtls_remote_conn_count", 0)
+	put("last_client_response_size", response(m.sizes.last))
+	put("packets_sent", m.traffic.sent)
+	put("packets_received", m.traffic.received)
+	if leads {
+		put("max_proposal_size", -1)
+	}
+	put("max_client_response_size", response(m.sizes.most))
+	if leads {
+		put("synced_followers", others)
+	}
+	put("connection_drop_probability", "0.0")
+	put("watch_count", watches)
+	if leads {
+		put("synced_non_voting_followers", 0)
+		put("synced_observers", 0)
+	}
+	put("auth_failed_count", 0)
+	put("min_latency", 0)
+	put("max_file_descriptor_count", 1<<20)
+	put("approximate_data_size", size)
+	put("open_file_descriptor_count", len(e.conns))
+	uptime := e.now.Sub(m.started).Milliseconds()
+	if leads {
+		put("last_proposal_size", -1)
+		put("pending_syncs", 0)
+		put("leader_uptime", uptime)
+	}
+	put("local_sessions", len(m.locals))
+	put("uptime", uptime)
+	put("max_latency", 0)
+	put("outstanding_tls_handshake", 0)
+	if leads {
+		put("learners", others)
+	}
+	put("min_client_response_size", response(m.sizes.least))
+	put("non_mtls_local_conn_count", 0)
+	if len(e.members) > 1 && !m.readOnly {
+		put("quorum_size", len(e.members))
+	}
+}
+
+func (m *Member) configuration(b *strings.Builder) {
+	e := m.ens
+	v, o := e.opts.Version, e.opts
+	_, port, _ := net.SplitHostPort(m.addr)
+	put := func(key string, value any) { fmt.Fprintf(b, "%s=%v\n", key, value) }
+	if o.TLS != nil && v >= V35 {
+		put("clientPort", -1)
+		put("secureClientPort", port)
+	} else {
+		put("clientPort", port)
+		if v >= V35 {
+			put("secureClientPort", -1)
+		}
+	}
+	put("dataDir", "") // nothing is on disk
+	if v >= V35 {
+		put("dataDirSize", 0)
+	}
+	put("dataLogDir", "")
+	if v >= V35 {
+		put("dataLogSize", 0)
+	}
+	put("tickTime", o.TickTime.Milliseconds())
+	put("maxClientCnxns", o.MaxClientCnxns)
+	put("minSessionTimeout", o.MinSessionTimeout.Milliseconds())
+	put("maxSessionTimeout", o.MaxSessionTimeout.Milliseconds())
+	if v >= V36 {
+		put("clientPortListenBacklog", -1)
+	}
+	if len(e.members) == 1 {
+		put("serverId", 0)
+		return
+	}
+	put("serverId", m.index+1)
+	put("initLimit", 20)
+	put("syncLimit", 6)
+	put("electionAlg", 3)
+	put("electionPort", electionPort(m.index))
+	put("quorumPort", quorumPort(m.index))
+	put("peerType", 0)
+	if v >= V35 && !m.readOnly {
+		fmt.Fprintf(b, "membership: \n%s", m.tree.nodes[configPath].data)
+	}
+}
+
+// environment names what Java does, with what there is of it in Go.
+func (m *Member) environment(b *strings.Builder) {
+	v := m.ens.opts.Version
+	dir, _ := os.Getwd()
+	b.WriteString("Environment:\n")
+	for _, pair := range [][2]string{
+		{"zookeeper.version", releases[v]}, {"host.name", "localhost"}, {"java.version", runtime.Version()}, {"java.vendor", "zktest"},
+		{"java.home", runtime.GOROOT()}, {"java.class.path", ""}, {"java.library.path", ""}, {"java.io.tmpdir", os.TempDir()}, {"java.compiler", runtime.Compiler},
+		{"os.name", runtime.GOOS}, {"os.arch", runtime.GOARCH}, {"os.version", ""}, {"user.name", os.Getenv("USER")}, {"user.home", os.Getenv("HOME")}, {"user.dir", dir},
+	} {
+		fmt.Fprintf(b, "%s=%s\n", pair[0], pair[1])
+	}
+	if v >= V35 {
+		var mem runtime.MemStats
+		runtime.ReadMemStats(&mem)
+		fmt.Fprintf(b, "os.memory.free=%dMB\nos.memory.max=%dMB\nos.memory.total=%dMB\n",
+			(mem.HeapSys-mem.HeapInuse)>>20, mem.Sys>>20, mem.HeapSys>>20)
+	}
+}
+
+const javaDate = "Mon Jan 02 15:04:05 MST 2006"
+
+// byExpiry groups what ends at the end of the same interval.
+func byExpiry[T any](b *strings.Builder, list []T, interval time.Duration, ends func(T) time.Time, line func(T) string, count bool) {
+	sets := map[time.Time][]string{}
+	for _, x := range list {
+		end := ends(x).Truncate(interval).Add(interval)
+		sets[end] = append(sets[end], line(x))
+	}
+	fmt.Fprintf(b, "Sets (%d)", len(sets))
+	if count {
+		fmt.Fprintf(b, "/(%d)", len(list))
+	}
+	b.WriteString(":\n")
+	for _, end := range slices.SortedFunc(maps.Keys(sets), time.Time.Compare) {
+		fmt.Fprintf(b, "%d expire at %s:\n", len(sets[end]), end.Format(javaDate))
+		for _, line := range sets[end] {
+			fmt.Fprintf(b, "\t%s\n", line)
+		}
+	}
+}
+
+func (m *Member) dump(b *strings.Builder) {
+	e := m.ens
+	old := e.opts.Version == V34
+	b.WriteString("SessionTracker dump:\n")
+	ids := slices.Sorted(maps.Keys(e.sessions))
+	switch {
+	case m.readOnly && !old:
+		ids = slices.Sorted(maps.Keys(m.locals))
+		fallthrough
+	case m.mode() == "follower" && !old:
+		fmt.Fprintf(b, "Global Sessions(%d):\n", len(ids))
+		for _, id := range ids {
+			s := e.sessions[id]
+			if s == nil {
+				s = m.locals[id]
+			}
+			fmt.Fprintf(b, "0x%x\t%dms\n", uint64(id), s.timeout.Milliseconds())
+		}
+	case m.mode() == "follower":
+		b.WriteString("org.apache.zookeeper.server.quorum.LearnerSessionTracker@1\n") // as helpful as the real one
+	default:
+		b.WriteString("Session ")
+		byExpiry(b, ids, e.opts.TickTime,
+			func(id int64) time.Time { return e.sessions[id].heard.Add(e.sessions[id].timeout) },
+			func(id int64) string { return fmt.Sprintf("0x%x", uint64(id)) }, !old)
+	}
+	b.WriteString("ephemeral nodes dump:\n")
+	fmt.Fprintf(b, "Sessions with Ephemerals (%d):\n", len(m.tree.ephemerals))
+	for _, id := range slices.Sorted(maps.Keys(m.tree.ephemerals)) {
+		fmt.Fprintf(b, "0x%x:\n", uint64(id))
+		for _, path := range m.tree.sessionPaths(id, false) {
+			fmt.Fprintf(b, "\t%s\n", path)
+		}
+	}
+	if old {
+		return
+	}
+	b.WriteString("Connections dump:\nConnections ")
+	byExpiry(b, m.numbered(), sessionlessTimeout,
+		func(c *conn) time.Time {
+			if c.session == nil {
+				return c.since.Add(sessionlessTimeout)
+			}
+			return c.session.heard.Add(c.timeout)
+		},
+		func(c *conn) string { return fmt.Sprintf("ip: %s sessionId: 0x%x", c.remote(), uint64(c.sessionID())) }, true)
 }

@@ -28,6 +28,9 @@ func (c *conn) connect(frame []byte) {
 		return
 	}
 	switch {
+	case m.idle:
+		c.drop("server does not serve")
+		return
 	case m.readOnly && !q.ReadOnly:
 		c.drop("client does not want a read-only server")
 		return
@@ -57,6 +60,7 @@ func (c *conn) newSession(q *wire.ConnectRequest, rule *Rule) {
 		if !c.await(x.zxid) {
 			return
 		}
+		c.answered(0, OpConnect, x.zxid, 0)
 	}
 	c.establish(s, q, rule)
 }

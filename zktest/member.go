@@ -16,8 +16,12 @@ type Member struct {
 
 	// Guarded by ens.mu.
 	running     bool
+	started     time.Time
 	refusing    bool
-	readOnly    bool
+	isolated    bool
+	cutOff      bool // by SetReadOnly
+	readOnly    bool // serves read-only clients: see reform
+	idle        bool // runs, but serves nobody
 	lag         int
 	tree        *tree  // ens.head while the member keeps up
 	behind      []*txn // committed, not yet applied here
@@ -26,6 +30,8 @@ type Member struct {
 	bySession   map[int64]*conn
 	locals      map[int64]*session // sessions of a read-only member
 	nextSession int64
+	traffic     traffic
+	sizes       sizes
 }
 
 // frozen is a lag that no history reaches.
@@ -33,7 +39,7 @@ const frozen = math.MaxInt
 
 func newMember(e *Ensemble, index int) *Member {
 	return &Member{
-		ens: e, index: index, running: true,
+		ens: e, index: index, running: true, started: time.Now(),
 		data: newWatchTable(e.opts.Version), child: newWatchTable(e.opts.Version),
 		conns: map[*conn]struct{}{}, bySession: map[int64]*conn{}, locals: map[int64]*session{},
 	}
@@ -100,12 +106,14 @@ func (m *Member) Addr() string { return m.addr }
 
 // Stop ends the server's connections and lets it accept no more. Sessions live
 // on elsewhere. The port stays taken, so that no other process gets it: a
-// connection over TCP is accepted and closed.
+// connection over TCP is accepted and closed. With [Options.Majority] the others
+// go without a leader if it led, or if they are too few now.
 func (m *Member) Stop() {
 	m.ens.mu.Lock()
 	defer m.ens.mu.Unlock()
 	m.ens.usable("Stop")
 	m.stop()
+	m.ens.reform()
 }
 
 func (m *Member) stop() {
@@ -122,7 +130,14 @@ func (m *Member) Start() {
 	m.ens.mu.Lock()
 	defer m.ens.mu.Unlock()
 	m.ens.usable("Start")
-	m.running = true
+	m.start()
+}
+
+func (m *Member) start() {
+	if !m.running {
+		m.running, m.started, m.traffic, m.sizes = true, m.ens.now, traffic{}, sizes{}
+	}
+	m.ens.reform()
 	m.follow()
 }
 
@@ -132,8 +147,8 @@ func (m *Member) Restart() {
 	defer m.ens.mu.Unlock()
 	m.ens.usable("Restart")
 	m.stop()
-	m.running = true
-	m.follow()
+	m.ens.reform()
+	m.start()
 }
 
 // Refuse lets the server accept no more connections, or again. Those it has stay.
@@ -174,25 +189,104 @@ func (m *Member) SetReadOnly(readOnly bool) {
 	m.ens.mu.Lock()
 	defer m.ens.mu.Unlock()
 	m.ens.usable("SetReadOnly")
-	if m.readOnly == readOnly {
-		return
-	}
-	m.hangUp("server changes its role")
-	for _, s := range m.locals {
-		m.ens.endSession(s, nil)
-	}
-	m.readOnly = readOnly
-	m.follow()
+	m.cutOff = readOnly
+	m.ens.reform()
 }
 
-// Elect makes the ensemble choose a leader anew: all connections of members
-// that run end, sessions get their full timeout again, and a new epoch of zxids begins.
+// Isolate cuts the server off from the others, as a partition of the network
+// does that clients do not see. It ends its connections and then serves nobody,
+// or read-only clients with [Options.ReadOnlyMode]. To part an ensemble in two,
+// isolate the members of the smaller part.
+func (m *Member) Isolate() { m.isolate("Isolate", true) }
+
+// Rejoin ends what Isolate did.
+func (m *Member) Rejoin() { m.isolate("Rejoin", false) }
+
+func (m *Member) isolate(method string, isolated bool) {
+	m.ens.mu.Lock()
+	defer m.ens.mu.Unlock()
+	m.ens.usable(method)
+	m.isolated = isolated
+	m.ens.reform()
+}
+
+// connected says whether the server takes part in the ensemble.
+func (m *Member) connected() bool { return m.running && !m.isolated && !m.cutOff }
+
+// reform gives every member the role that it has now that members have come or gone.
+func (e *Ensemble) reform() {
+	if e.opts.Majority {
+		connected := 0
+		for _, m := range e.members {
+			if m.connected() {
+				connected++
+			}
+		}
+		switch {
+		case connected <= len(e.members)/2:
+			e.leader = -1
+		case e.leader < 0 || !e.members[e.leader].connected():
+			defer e.elect()
+			e.leader = max(e.leader, 0) // so that the members have their roles until then
+		}
+	}
+	if !e.opts.Majority && !e.members[e.leader].connected() {
+		e.leader = e.next() // which nobody notices
+	}
+	for _, m := range e.members {
+		cut := m.isolated || e.leader < 0
+		readOnly := m.cutOff || cut && e.opts.ReadOnlyMode
+		idle := cut && !readOnly
+		if readOnly == m.readOnly && idle == m.idle {
+			continue
+		}
+		m.hangUp("server changes its role")
+		for _, s := range m.locals {
+			e.endSession(s, nil)
+		}
+		m.readOnly, m.idle = readOnly, idle
+		m.follow()
+	}
+}
+
+// Leader returns the index of the member that leads, or -1 while there is none.
+// Which one it is shows only in what four-letter words tell, and in what
+// happens when it goes.
+func (e *Ensemble) Leader() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.leader
+}
+
+// Elect makes the ensemble choose another leader: all connections of members
+// that run end, sessions get their full timeout again, and a new epoch of zxids
+// begins. Without a majority there is nobody to choose.
 func (e *Ensemble) Elect() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.usable("Elect")
+	if e.leader >= 0 {
+		e.elect()
+	}
+}
+
+// next returns the member that leads after the leader: the next one that is
+// there, or else the same.
+func (e *Ensemble) next() int {
+	for i := range e.members {
+		if next := (e.leader + 1 + i) % len(e.members); e.members[next].connected() {
+			return next
+		}
+	}
+	return e.leader
+}
+
+func (e *Ensemble) elect() {
+	e.leader = e.next()
 	for _, m := range e.members {
-		m.hangUp("leader election")
+		if !m.isolated && !m.cutOff {
+			m.hangUp("leader election")
+		}
 	}
 	for _, s := range e.sessions {
 		s.heard = e.now
@@ -245,7 +339,7 @@ func (m *Member) hangUp(reason string) {
 // follow gives the member a tree of its own if it must stay behind, and lets
 // it catch up as far as it may.
 func (m *Member) follow() {
-	if m.running && (m.lag > 0 || m.readOnly) && m.tree == m.ens.head {
+	if m.running && (m.lag > 0 || m.readOnly || m.idle) && m.tree == m.ens.head {
 		m.tree = m.ens.head.clone()
 	}
 	m.catchUp()
@@ -253,7 +347,7 @@ func (m *Member) follow() {
 
 func (m *Member) catchUp() {
 	lag := m.lag
-	if m.readOnly {
+	if m.readOnly || m.idle {
 		lag = frozen
 	}
 	for len(m.behind) > lag {

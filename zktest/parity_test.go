@@ -22,14 +22,17 @@ var (
 	parityOps  = flag.Int("parity.ops", 6000, "operations per release")
 )
 
+var parityVersions = map[apache.Release]Version{
+	apache.V3_4: V34, apache.V3_5: V35, apache.V3_6: V36, apache.V3_7: V37, apache.V3_8: V38, apache.V3_9: V39,
+}
+
 // TestParity sends one random sequence of operations, from several sessions, to
 // a server of this package and to a real one, and compares replies, errors,
 // stats, events and their order. Zxids are compared relative to the first.
 func TestParity(t *testing.T) {
 	apache.Need(t)
-	versions := map[apache.Release]Version{apache.V3_4: V34, apache.V3_5: V35, apache.V3_6: V36, apache.V3_7: V37, apache.V3_8: V38, apache.V3_9: V39}
 	for _, release := range apache.Tested() {
-		version := versions[release]
+		version := parityVersions[release]
 		t.Run(string(release), func(t *testing.T) {
 			real := apache.New(t, apache.Config{Release: release, Properties: map[string]string{"znode.container.checkIntervalMs": "86400000"}})
 			seed := *paritySeed

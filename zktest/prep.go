@@ -347,6 +347,10 @@ func (e *Ensemble) reap() {
 		return
 	}
 	e.now = time.Now()
+	if e.leader < 0 {
+		e.reapBy(e.now.Add(e.opts.ReapInterval))
+		return
+	}
 	due, next := e.head.reapable(e.now)
 	if !next.IsZero() {
 		e.reapBy(next)

@@ -49,9 +49,6 @@ func TestQuotas(t *testing.T) {
 				assert.Equal(t, s.Version, int32(0))
 				assert.Equal(t, s.Mzxid, s.Czxid)
 				assert.Equal(t, len(c.took()), 0)
-				late := dial(t, NewEnsemble(t, 1, Options{Version: version}), 0) // elsewhere nobody knows of it
-				_, code := late.stat(stats)
-				assert.Equal(t, code, wire.ErrNoNode)
 				assert.Equal(t, string(e.Member(1).tree.nodes[stats].data), "count=2,bytes=5")
 				e.Member(1).Thaw()
 

@@ -10,6 +10,10 @@ import (
 	"github.com/seed-9f8420c6/zk/wire"
 )
 
+// The ports of a member that nobody listens on.
+func quorumPort(member int) int   { return 20001 + member }
+func electionPort(member int) int { return 30001 + member }
+
 // configData returns what /zookeeper/config says at first. That of a server alone is empty.
 func (e *Ensemble) configData() []byte {
 	if len(e.members) == 1 {
@@ -18,7 +22,7 @@ func (e *Ensemble) configData() []byte {
 	var b strings.Builder
 	for i, m := range e.members {
 		_, port, _ := net.SplitHostPort(m.addr)
-		fmt.Fprintf(&b, "server.%d=127.0.0.1:%d:%d:participant;127.0.0.1:%s\n", i+1, 20001+i, 30001+i, port)
+		fmt.Fprintf(&b, "server.%d=127.0.0.1:%d:%d:participant;127.0.0.1:%s\n", i+1, quorumPort(i), electionPort(i), port)
 	}
 	return fmt.Appendf(nil, "%sversion=%x", b.String(), firstZxid)
 }

@@ -43,6 +43,9 @@ type Options struct {
 	MaxClientCnxns  int           // connections per client address and member; zero: no limit
 	ReapInterval    time.Duration // from a container's last child to its end; zero: 100ms
 	NoTTL           bool          // extendedTypesEnabled=false
+	Majority        bool          // members serve only while a majority of all members runs and is connected, as real ones do
+	ReadOnlyMode    bool          // readonlymode.enabled=true: a member without a majority serves read-only clients, not nobody
+	FourLetterWords string        // those that are answered, separated by commas (4lw.commands.whitelist); empty: "*", all of them
 	NoLocalSessions bool          // a read-only member answers a new session with an error header, as real ones do by default
 	EnforceQuota    bool          // hard limits of quotas are enforced, from 3.7 on; limits without that change nothing
 	Reconfig        bool          // reconfigEnabled=true
@@ -76,11 +79,16 @@ func (o Options) withDefaults() Options {
 	if o.ReapInterval == 0 {
 		o.ReapInterval = 100 * time.Millisecond
 	}
+	if o.FourLetterWords == "" {
+		o.FourLetterWords = "*"
+	}
 	if o.FrameLog == 0 {
 		o.FrameLog = 65536
 	}
 	return o
 }
+
+const defaultTraceMask = 0o462
 
 // Ensemble is a set of servers that share one history. All methods are safe
 // for concurrent use.
@@ -93,22 +101,25 @@ type Ensemble struct {
 
 	// mu is held for the time of computing only, never while waiting or in I/O.
 	// Whoever waits does so on moved, which synctest takes for rest.
-	mu       sync.Mutex
-	moved    *sync.Cond // a member has applied transactions, or a connection is gone
-	closed   bool
-	head     *tree // after every transaction; the tree of each member that keeps up
-	zxid     int64
-	sessions map[int64]*session
-	acls     map[string]*acl
-	conns    map[*conn]struct{} // whose net.Conn is open
-	dialed   int64              // connections so far
-	reaper   *time.Timer
-	reapAt   time.Time
-	config   int64 // version of the configuration
-	now      time.Time
-	log      frameLog
-	faults   []*Fault
-	links    []*linkFault
+	mu        sync.Mutex
+	moved     *sync.Cond // a member has applied transactions, or a connection is gone
+	closed    bool
+	head      *tree // after every transaction; the tree of each member that keeps up
+	zxid      int64
+	sessions  map[int64]*session
+	acls      map[string]*acl
+	conns     map[*conn]struct{} // whose net.Conn is open
+	dialed    int64              // connections so far
+	reaper    *time.Timer
+	reapAt    time.Time
+	config    int64 // version of the configuration
+	leader    int   // index of a member; -1: there is none
+	started   time.Time
+	traceMask int64
+	now       time.Time
+	log       frameLog
+	faults    []*Fault
+	links     []*linkFault
 }
 
 // Server is an ensemble of one.
@@ -162,6 +173,7 @@ func StartEnsemble(n int, opts Options) (*Ensemble, error) {
 	}
 	e := &Ensemble{
 		opts: opts, zxid: firstZxid, config: firstZxid, sessions: map[int64]*session{}, acls: map[string]*acl{}, conns: map[*conn]struct{}{},
+		started: time.Now(), traceMask: defaultTraceMask,
 	}
 	e.moved = sync.NewCond(&e.mu)
 	e.log.max = max(opts.FrameLog, 0)

@@ -675,19 +675,6 @@ func TestLinkFaults(t *testing.T) {
 	assert.NilError(t, err)
 }
 
-func TestFourLetterWords(t *testing.T) {
-	e := NewServer(t)
-	for word, want := range map[string]string{"ruok": "imok", "isro": "rw"} {
-		c := open(t, e.Ensemble, 0)
-		c.nc.Write([]byte(word))
-		b := make([]byte, 100)
-		n, err := c.nc.Read(b)
-		assert.NilError(t, err)
-		assert.Equal(t, string(b[:n]), want)
-		c.ended()
-	}
-}
-
 func TestFrames(t *testing.T) {
 	e := NewServer(t, Options{Raw: true, FrameLog: 6})
 	c := dial(t, e.Ensemble, 0)

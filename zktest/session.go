@@ -64,8 +64,8 @@ func (e *Ensemble) checkExpiry(s *session) {
 	}
 	e.now = time.Now()
 	left := s.timeout - time.Since(s.heard)
-	if s.waiting > 0 {
-		// Its member keeps it waiting, so that its pings are not read.
+	if s.waiting > 0 || e.leader < 0 && !s.local {
+		// Its member keeps it waiting, so that its pings are not read; or there is nobody to expire it.
 		left = s.timeout
 	}
 	if left > 0 {
