@@ -33,7 +33,8 @@ type conn struct {
 	in     frameReader
 	done   chan struct{} // closed by drop
 
-	toClient Limit // used by whoever writes
+	toClient Limit   // used by whoever writes
+	slow     Trickle // likewise
 
 	// Guarded by ens.mu.
 	ids      []identity    // the first is the client's address
@@ -49,6 +50,9 @@ type conn struct {
 	stalled  bool   // nothing more is queued
 	deaf     bool   // nothing more is executed
 	withhold bool   // a fault swallows the reply of the request in execution
+	held     []byte // a frame to the client that waits for the next one
+	later    []byte // frames to the client that a fault delays; nil: none does
+	heldBack []byte // a request that waits for the next one
 	farewell string // why it is closing
 	traffic  traffic
 	last     lastReply
@@ -60,7 +64,7 @@ func newConn(m *Member, link net.Conn) *conn {
 		nc = tls.Server(link, m.ens.opts.TLS)
 	}
 	c := &conn{ens: m.ens, member: m, link: link, nc: nc, done: make(chan struct{}), since: time.Now(), last: noReply}
-	c.in = frameReader{src: nc, max: m.ens.opts.MaxFrame}
+	c.in = frameReader{src: nc, max: m.ens.opts.MaxFrame, done: c.done}
 	host, _, err := net.SplitHostPort(nc.RemoteAddr().String())
 	if err != nil {
 		host = "127.0.0.1" // in memory
@@ -152,7 +156,11 @@ func (c *conn) executeBuffered() error {
 		}
 	}
 	c.busy = false
-	c.write()
+	if c.slow.Bytes > 0 {
+		c.kick() // so that reading goes on
+	} else {
+		c.write()
+	}
 	if c.dead || c.closing {
 		return errEnded
 	}
@@ -218,8 +226,19 @@ func (c *conn) writeOut() {
 	}
 }
 
-// send writes to the client as far as the link allows.
+// send writes to the client as fast as the link allows.
 func (c *conn) send(buf []byte) (stall bool, err error) {
+	for len(buf) > 0 && !stall && err == nil {
+		n := c.slow.part(len(buf))
+		stall, err = c.pass(buf[:n])
+		buf = buf[n:]
+		c.slow.pause(c.done)
+	}
+	return stall, err
+}
+
+// pass writes to the client as far as the link allows.
+func (c *conn) pass(buf []byte) (stall bool, err error) {
 	n := c.toClient.take(buf)
 	if n > 0 {
 		_, err = c.nc.Write(buf[:n])
@@ -336,10 +355,25 @@ func (c *conn) finish(at int, f Frame) {
 		return
 	}
 	wire.EndFrame(c.out, at)
-	c.traffic.sent++
-	c.member.traffic.sent++
-	f.Dir, f.Raw = ToClient, c.out[at+4:]
-	c.logFrame(f)
+	f.Dir = ToClient
+	times := 1
+	if len(c.ens.faults) > 0 {
+		f.Session = c.sessionID()
+		times = c.mangle(at, &f)
+	}
+	for range times {
+		c.traffic.sent++
+		c.member.traffic.sent++
+		f.Raw = c.out[at+4 : at+4+wire.FrameLen(c.out[at:])]
+		c.logFrame(f)
+	}
+	if c.held != nil && times > 0 {
+		c.out, c.held = append(c.out, c.held...), nil
+	}
+	if c.later != nil {
+		c.later = append(c.later, c.out[at:]...)
+		c.out = c.out[:at]
+	}
 }
 
 // replied completes the frame of a reply.
@@ -383,6 +417,8 @@ type frameReader struct {
 	r, w  int
 	max   int
 	limit Limit
+	slow  Trickle
+	done  <-chan struct{} // closed when nobody waits for frames any more
 }
 
 // next returns the next frame's body if all of it has been read, else nil. It
@@ -418,8 +454,10 @@ func (f *frameReader) fill() error {
 		f.w = copy(f.buf, f.buf[f.r:f.w])
 		f.r = 0
 	}
-	n, err := f.src.Read(f.buf[f.w:])
-	n = f.limit.take(f.buf[f.w : f.w+n])
+	room := f.buf[f.w:]
+	n, err := f.src.Read(room[:f.slow.part(len(room))])
+	f.slow.pause(f.done)
+	n = f.limit.take(room[:n])
 	f.w += n
 	if n > 0 || f.limit.reached() {
 		return nil

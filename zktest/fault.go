@@ -13,32 +13,37 @@ import (
 // and in the frame log.
 const OpConnect wire.Op = -10 // OpCode.createSession
 
-// Action is what a fault does to a request's connection.
+// Action is what a fault does to a frame or its connection.
 type Action int
 
-// Actions. Before means that the request is not executed, After that it is,
-// but without a reply. What was queued for the client before is still sent, and
-// so are events that the execution brings it.
+// Actions. For a request, Before means that it is not executed, After that it
+// is, but without a reply. What was queued for the client before is still sent,
+// and so are events that the execution brings it. For a frame to the client,
+// Before means that it is not sent, After that it is.
 const (
 	Pass        Action = iota
 	CutBefore          // close the connection
-	CutAfter           // execute, close the connection
-	StallBefore        // leave the connection open, but execute and send nothing on it any more
-	StallAfter         // execute, then send nothing on it any more; later requests are executed
+	CutAfter           // execute or send, close the connection
+	StallBefore        // leave the connection open, but send nothing on it any more; of requests, execute none either
+	StallAfter         // execute or send, then send nothing on it any more; later requests are executed
+	Drop               // lose the frame, and go on as if it had never been
+	Duplicate          // execute the request twice, with two replies, or send the frame twice
+	HoldBack           // execute or send it after the next one
 )
 
-// Rule says which requests a fault strikes, and how. All conditions must hold.
+// Rule says which frames a fault strikes, and how. All conditions must hold.
 type Rule struct {
+	Dir     Direction        // FromClient: requests, before they are executed; ToClient: replies and events
 	Member  *Member          // nil: any
 	Session int64            // 0: any
-	Op      wire.Op          // 0: any; OpConnect: the handshake
+	Op      wire.Op          // 0: any; OpConnect: the handshake. Of a reply: that of its request. Events are told by Match
 	Path    string           // empty: any. A multi has none
 	Match   func(Frame) bool // nil: any. It must not call the ensemble
-	Skip    int              // matching requests to spare before the first strike
+	Skip    int              // matching frames to spare before the first strike
 	Count   int              // strikes; 0: one, negative: no end
 
-	Delay time.Duration // wait before anything else; later requests of the connection wait too
-	Err   int32         // answer with this error instead of executing
+	Delay time.Duration // wait before anything else; later frames of the same direction wait too
+	Err   int32         // answer with this error instead of executing; of a reply: send it instead of what was done
 	Do    Action
 }
 
@@ -91,11 +96,11 @@ func (f *Fault) Remove() {
 	f.ens.faults = slices.DeleteFunc(f.ens.faults, func(x *Fault) bool { return x == f })
 }
 
-// strike returns the rule that strikes a request, or nil.
+// strike returns the rule that strikes a frame, or nil.
 func (e *Ensemble) strike(c *conn, frame Frame) *Rule {
 	for _, f := range e.faults {
 		r := &f.rule
-		if r.Member != nil && r.Member != c.member || r.Session != 0 && r.Session != frame.Session ||
+		if r.Dir != frame.Dir || r.Member != nil && r.Member != c.member || r.Session != 0 && r.Session != frame.Session ||
 			r.Op != 0 && r.Op != frame.Op || r.Path != "" && r.Path != frame.Path ||
 			r.Count >= 0 && f.hits >= r.Count || r.Match != nil && !r.Match(frame) {
 			continue
@@ -109,6 +114,59 @@ func (e *Ensemble) strike(c *conn, frame Frame) *Rule {
 		return r
 	}
 	return nil
+}
+
+// mangle does what a fault says to the frame that out has from at on. It
+// returns how often the frame is sent now.
+func (c *conn) mangle(at int, f *Frame) int {
+	rule := c.ens.strike(c, *f)
+	if rule == nil {
+		return 1
+	}
+	if rule.Err != 0 && f.Op != OpConnect && f.Op != wire.OpNotification {
+		h := wire.ReplyHeader{Xid: f.Xid, Zxid: f.Zxid, Err: rule.Err}
+		c.out = h.Append(wire.BeginFrame(c.out[:at]))
+		wire.EndFrame(c.out, at)
+		f.Err = rule.Err
+	}
+	if rule.Delay > 0 && c.later == nil {
+		c.later = []byte{}
+		time.AfterFunc(rule.Delay, func() {
+			c.ens.mu.Lock()
+			defer c.ens.mu.Unlock()
+			if !c.dead {
+				c.out = append(c.out, c.later...)
+				c.kick()
+			}
+			c.later = nil
+		})
+	}
+	times := 1
+	switch rule.Do {
+	case CutBefore, Drop:
+		times = 0
+	case StallBefore:
+		c.out, c.stalled = c.out[:at], true
+		return 0
+	case StallAfter:
+		c.stalled = true
+	case Duplicate:
+		times = 2
+		c.out = append(c.out, c.out[at:]...)
+	case HoldBack:
+		if c.held == nil {
+			c.held = slices.Clone(c.out[at:])
+			c.out = c.out[:at]
+			return 0
+		}
+	}
+	if times == 0 {
+		c.out = c.out[:at]
+	}
+	if rule.Do == CutBefore || rule.Do == CutAfter {
+		c.end("cut by a fault")
+	}
+	return times
 }
 
 // Limit lets so much pass in one direction, and then strikes. The zero Limit is none.
@@ -214,6 +272,35 @@ type LinkRule struct {
 	// FromClient is what the server sees of the client's bytes. It executes the
 	// frames that are complete within them and replies before the cut.
 	FromClient Limit
+
+	SlowToClient, SlowFromClient Trickle
+}
+
+// Trickle lets bytes pass a few at a time. The zero Trickle lets all pass at once.
+type Trickle struct {
+	Bytes int           // that pass at a time; zero: all
+	Every time.Duration // pause after each
+}
+
+// part returns how many of n bytes pass at a time.
+func (t Trickle) part(n int) int {
+	if t.Bytes > 0 {
+		return min(n, t.Bytes)
+	}
+	return n
+}
+
+// pause waits after bytes have passed, or until done is closed.
+func (t Trickle) pause(done <-chan struct{}) {
+	if t.Bytes <= 0 || t.Every <= 0 {
+		return
+	}
+	timer := time.NewTimer(t.Every)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-done:
+	}
 }
 
 type linkFault struct {
@@ -241,6 +328,7 @@ func newLink(r LinkRule) *linkFault {
 func (c *conn) linkFaults() {
 	if r := nextLink(c.ens.links, c.member); r != nil {
 		c.toClient, c.in.limit = r.ToClient, r.FromClient
+		c.slow, c.in.slow = r.SlowToClient, r.SlowFromClient
 	}
 }
 

@@ -1,6 +1,7 @@
 package zktest
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"time"
@@ -24,7 +25,7 @@ func (c *conn) connect(frame []byte) {
 	if rule != nil && !c.pause(rule.Delay) {
 		return
 	}
-	if rule != nil && c.before(rule.Do) {
+	if rule != nil && (c.before(rule.Do) || rule.Do == Drop) {
 		return
 	}
 	switch {
@@ -140,6 +141,9 @@ func (c *conn) request(frame []byte) {
 	}
 	r := request{xid: h.Xid, op: h.Op}
 	r.decode(&d, e.opts.Version)
+	if c.heldBack != nil {
+		defer c.performHeldBack()
+	}
 	entry := Frame{Dir: FromClient, Session: c.session.id, Xid: r.xid, Op: r.op, Path: r.path, Zxid: r.watches.RelativeZxid, Raw: frame}
 	c.logFrame(entry)
 	var rule *Rule
@@ -157,10 +161,35 @@ func (c *conn) request(frame []byte) {
 		c.answer(&r, c.member.tree.zxid, rule.Err)
 		return
 	}
+	switch rule.Do {
+	case Drop:
+		return
+	case HoldBack:
+		if c.heldBack == nil {
+			c.heldBack = bytes.Clone(frame)
+			return
+		}
+	case Duplicate:
+		c.perform(&r)
+	}
 	c.withhold = rule.Do == CutAfter || rule.Do == StallAfter
 	c.perform(&r)
 	c.withhold = false
 	c.after(rule.Do)
+}
+
+// performHeldBack executes a request after the one that came behind it.
+func (c *conn) performHeldBack() {
+	d := wire.NewDecoder(c.heldBack)
+	c.heldBack = nil
+	if c.dead || c.closing {
+		return
+	}
+	var h wire.RequestHeader
+	h.Decode(&d)
+	r := request{xid: h.Xid, op: h.Op}
+	r.decode(&d, c.ens.opts.Version)
+	c.perform(&r)
 }
 
 // perform executes a request and queues its reply.
