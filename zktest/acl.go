@@ -2,6 +2,10 @@ package zktest
 
 import (
 	"crypto/sha1"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/base64"
 	"net/netip"
 	"slices"
@@ -88,6 +92,8 @@ func (v Version) validID(scheme, id string) bool {
 		// Java's split drops empty strings at the end only.
 		parts := strings.Split(strings.TrimRight(id, ":"), ":")
 		return len(parts) == 2
+	case "x509":
+		return validName(id)
 	case "ip":
 		_, ok := parseIP(id)
 		return ok && (v >= V39 || !strings.Contains(id, ":")) && (v >= V35 || !strings.Contains(id, "/"))
@@ -95,8 +101,55 @@ func (v Version) validID(scheme, id string) bool {
 	return false
 }
 
+// validName says whether a text is a distinguished name, such as "CN=me,O=zk".
+func validName(name string) bool {
+	if name == "" {
+		return true
+	}
+	escaped, value := false, -1 // where the value of the attribute begins
+	start := 0
+	for i, c := range name + "," {
+		switch {
+		case escaped:
+			escaped = false
+		case c == '\\':
+			escaped = true
+		case c == '=' && value < 0:
+			if strings.TrimSpace(name[start:i]) == "" {
+				return false
+			}
+			value = i + 1
+		case c == ',' || c == ';' || c == '+':
+			if value < 0 {
+				return false
+			}
+			start, value = i+1, -1
+		}
+	}
+	return !escaped
+}
+
 // authenticates says whether an "auth" ACL stands for identities of this scheme.
-func authenticates(scheme string) bool { return scheme == "digest" || scheme == "sasl" }
+func authenticates(scheme string) bool {
+	return scheme == "digest" || scheme == "sasl" || scheme == "x509"
+}
+
+// identify gives a connection the name in its client's certificate, if it has shown one.
+func (c *conn) identify() {
+	if link, ok := c.nc.(*tls.Conn); ok {
+		if certs := link.ConnectionState().PeerCertificates; len(certs) > 0 {
+			c.addIdentity(identity{"x509", distinguishedName(certs[0])})
+		}
+	}
+}
+
+func distinguishedName(cert *x509.Certificate) string {
+	var name pkix.RDNSequence
+	if _, err := asn1.Unmarshal(cert.RawSubject, &name); err != nil {
+		return cert.Subject.String()
+	}
+	return name.String()
+}
 
 // fixACL checks an ACL from a request and expands what is relative to the
 // identities of the connection (PrepRequestProcessor.fixupACL).
@@ -127,7 +180,7 @@ func (e *Ensemble) fixACL(list []wire.ACL, ids []identity) (*acl, int32) {
 			if len(fixed) == n {
 				return nil, wire.ErrInvalidACL
 			}
-		case e.opts.Version.validID(a.Scheme, a.ID):
+		case (a.Scheme != "x509" || e.opts.TLS != nil) && e.opts.Version.validID(a.Scheme, a.ID):
 			fixed = append(fixed, a)
 		default:
 			return nil, wire.ErrInvalidACL

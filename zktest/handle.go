@@ -3,6 +3,7 @@ package zktest
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -39,6 +40,7 @@ func (c *conn) connect(frame []byte) {
 		c.drop(fmt.Sprintf("client has seen zxid %#x, this server is at %#x", q.LastZxidSeen, m.tree.zxid))
 		return
 	}
+	c.identify()
 	c.timeout = min(max(time.Duration(q.Timeout)*time.Millisecond, e.opts.MinSessionTimeout), e.opts.MaxSessionTimeout)
 	if q.SessionID == 0 {
 		c.newSession(&q, rule)
@@ -226,6 +228,13 @@ func (c *conn) authenticate(r *request) {
 		}
 		c.addIdentity(id)
 	case "ip": // every connection has it
+	case "x509":
+		known := func(id identity) bool { return id.scheme == "x509" }
+		if !slices.ContainsFunc(c.ids, known) {
+			c.answer(r, 0, wire.ErrAuthFailed)
+			c.end("no certificate")
+			return
+		}
 	default:
 		c.answer(r, 0, wire.ErrAuthFailed)
 		c.end("unknown auth scheme " + r.auth.Scheme)

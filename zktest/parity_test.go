@@ -516,11 +516,12 @@ var acls = [][]wire.ACL{
 type generator struct {
 	*rand.Rand
 	version Version
+	alone   bool // the request is not one of a pipeline
 	hard    bool // quotas may have hard limits, which a real server checks against what is committed
 }
 
 func newGenerator(seed uint64, version Version) *generator {
-	g := &generator{Rand: rand.New(rand.NewPCG(seed, 0)), version: version}
+	g := &generator{Rand: rand.New(rand.NewPCG(seed, 0)), version: version, alone: true}
 	g.hard = g.IntN(2) == 0
 	return g
 }
@@ -630,9 +631,10 @@ func (g *generator) create(op wire.Op) wire.Record {
 		}
 		return wire.CreateTTLRequest{Path: path, Data: g.dataFor(path), ACL: g.acl(), Flags: flags, TTL: ttl}
 	case wire.OpCreateContainer:
-		// An ephemeral one would make a container that refuses children for as long as it is not committed.
-		if flags &^= wire.FlagEphemeral; g.IntN(8) > 0 {
+		if g.IntN(8) > 0 {
 			flags = wire.FlagContainer
+		} else if !g.alone {
+			flags &^= wire.FlagEphemeral // such a container refuses children for as long as it is not committed
 		}
 	}
 	return wire.CreateRequest{Path: path, Data: g.dataFor(path), ACL: g.acl(), Flags: flags}
@@ -669,6 +671,8 @@ func (g *generator) step() step {
 	if g.IntN(12) == 0 {
 		st := step{si: g.IntN(paritySessions), op: opPipeline, name: "pipeline"}
 		wrote := false
+		g.alone = false
+		defer func() { g.alone = true }()
 		for len(st.parts) < 6 {
 			part := g.request(st.si)
 			switch part.op {

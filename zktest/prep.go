@@ -115,7 +115,11 @@ func (p *prep) create(r *request) (change, int32) {
 	parent.creates++
 	parent.children++
 	p.store(parentPath, parent)
-	p.store(path, record{acl: fixed, size: len(r.data), kind: kind})
+	made := record{acl: fixed, size: len(r.data), kind: kind}
+	if r.flags == wire.FlagEphemeral || r.flags == wire.FlagEphemeralSequential {
+		made.kind = ephemeral // even of a container, as long as it is not committed
+	}
+	p.store(path, made)
 	c := change{
 		op: wire.OpCreate, reply: wire.OpCreate2, path: path, data: r.data, acl: fixed, kind: kind, version: parent.creates,
 	}

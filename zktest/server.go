@@ -38,7 +38,7 @@ type Options struct {
 	MinSessionTimeout time.Duration // shortest session timeout that is granted; zero: 2 ticks
 	MaxSessionTimeout time.Duration // longest; zero: 20 ticks
 
-	TLS             *tls.Config   // nil: plain connections
+	TLS             *tls.Config   // nil: plain connections. A client's certificate, if it asks for one, gives an identity of the scheme x509
 	MaxFrame        int           // longest frame from a client (jute.maxbuffer); zero: 1048575
 	MaxClientCnxns  int           // connections per client address and member; zero: no limit
 	ReapInterval    time.Duration // from a container's last child to its end; zero: 100ms

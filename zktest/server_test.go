@@ -2,6 +2,7 @@ package zktest
 
 import (
 	"bytes"
+	"math"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -164,6 +165,34 @@ func TestTree(t *testing.T) {
 	c.must(wire.OpGetEphemerals, wire.PathRequest{Path: "/a"}, &list)
 	assert.DeepEqual(t, list.Children, []string{"/a/n-0000000002"})
 	c.must(wire.OpSync, wire.PathRequest{Path: "/a"}, &wire.PathResponse{})
+}
+
+// Old releases wrap a sequence number; new ones get stuck at the last one, but for the operations of a multi.
+func TestSequenceWraps(t *testing.T) {
+	for version := V34; version <= V39; version++ {
+		e := NewServer(t, Options{Version: version})
+		c := dial(t, e.Ensemble, 0)
+		c.create("/s", nil, 0)
+		e.head.nodes["/s"].creates = math.MaxInt32
+		last := c.create("/s/", nil, wire.FlagPersistentSequential)
+		assert.Equal(t, last, "/s/2147483647")
+		s, _ := c.stat("/s")
+		if version < V36 {
+			assert.Equal(t, s.Pzxid, c.zxid)
+			assert.Equal(t, c.create("/s/", nil, wire.FlagPersistentSequential), "/s/-2147483648")
+			assert.Equal(t, c.create("/s/", nil, wire.FlagPersistentSequential), "/s/-2147483647")
+			continue
+		}
+		assert.Equal(t, s.Pzxid, s.Czxid)
+		assert.Equal(t, c.tryCreate("/s/", wire.FlagPersistentSequential), wire.ErrNodeExists)
+		c.create("/s/x", nil, 0)
+		assert.Equal(t, c.del(last), int32(0))
+		create := wire.MultiOp{Op: wire.OpCreate, Request: wire.CreateRequest{Path: "/s/", ACL: world, Flags: wire.FlagPersistentSequential}}
+		var r wire.MultiResponse
+		c.must(wire.OpMulti, wire.MultiRequest{Ops: []wire.MultiOp{create, create}}, &r)
+		assert.Equal(t, r.Results[0].Path, last)
+		assert.Equal(t, r.Results[1].Path, "/s/-2147483648")
+	}
 }
 
 func TestUnknownOperation(t *testing.T) {

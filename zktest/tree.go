@@ -272,7 +272,9 @@ func (t *tree) create(c *change, x *txn, version Version, fire func(effect)) {
 		parent.children = map[string]struct{}{}
 	}
 	parent.children[name] = struct{}{}
-	parent.creates, parent.pzxid = c.version, x.zxid
+	if c.version > parent.creates || version < V36 {
+		parent.creates, parent.pzxid = c.version, x.zxid
+	} // else it has wrapped: the number stands still, and the next sequential node exists already
 	t.nodes[c.path] = n
 	switch c.kind {
 	case ephemeral:
