@@ -21,6 +21,7 @@ type client struct {
 	to     time.Duration
 	zxid   int64 // of the last reply
 	xid    int32
+	skip   int32               // a request whose reply is of no interest; 0: none
 	events []wire.WatcherEvent // read while waiting for replies
 	ezxids []int64
 }
@@ -118,6 +119,10 @@ func (c *client) recv(xid int32) (wire.ReplyHeader, wire.Decoder, error) {
 			var ev wire.WatcherEvent
 			ev.Decode(&d)
 			c.events, c.ezxids = append(c.events, ev), append(c.ezxids, h.Zxid)
+			continue
+		}
+		if h.Xid == c.skip && c.skip != 0 {
+			c.skip = 0
 			continue
 		}
 		if h.Xid != xid {

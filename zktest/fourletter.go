@@ -470,7 +470,7 @@ func (m *Member) environment(b *strings.Builder) {
 	b.WriteString("Environment:\n")
 	for _, pair := range [][2]string{
 		{"zookeeper.version", releases[v]}, {"host.name", "localhost"}, {"java.version", runtime.Version()}, {"java.vendor", "zktest"},
-		{"java.home", runtime.GOROOT()}, {"java.class.path", ""}, {"java.library.path", ""}, {"java.io.tmpdir", os.TempDir()}, {"java.compiler", runtime.Compiler},
+		{"java.home", ""}, {"java.class.path", ""}, {"java.library.path", ""}, {"java.io.tmpdir", os.TempDir()}, {"java.compiler", runtime.Compiler},
 		{"os.name", runtime.GOOS}, {"os.arch", runtime.GOARCH}, {"os.version", ""}, {"user.name", os.Getenv("USER")}, {"user.home", os.Getenv("HOME")}, {"user.dir", dir},
 	} {
 		fmt.Fprintf(b, "%s=%s\n", pair[0], pair[1])

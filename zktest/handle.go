@@ -278,7 +278,12 @@ func (c *conn) update(r *request) {
 	}
 	// The real server compares owners per operation. It does so for reads too
 	// on its leader; here every member is like a follower.
-	moved := c.session.owner != m && r.op != opDeleteContainer && (r.op != wire.OpMulti || len(r.multi) > 0)
+	moved := c.session.owner != m && !r.bad && r.op != opDeleteContainer && (r.op != wire.OpMulti || len(r.multi) > 0)
+	if first := r.first(); moved && creates(first.op) && e.opts.Version > V34 {
+		if _, _, code := e.createMode(first); code != 0 {
+			moved = false // they look at the mode of a create before
+		}
+	}
 	if !moved && (r.nullACL || r.bad && r.op != wire.OpMulti && e.opts.Version >= V39) {
 		// Refused before it takes a zxid.
 		at := c.begin(r.xid, m.tree.zxid, wire.ErrMarshalling)

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"gotest.tools/v3/assert"
+
 	"github.com/seed-9f8420c6/zk/wire"
 	"github.com/seed-9f8420c6/zk/zktest/apache"
 )
@@ -45,7 +47,33 @@ func TestParity(t *testing.T) {
 				ReapInterval: time.Hour, Super: apache.SuperCredential, Reconfig: true, EnforceQuota: true,
 			})
 			for done := 0; done < *parityOps && !t.Failed(); seed++ {
-				done += runParity(t, seed, version, ours.Addr(), real.Addrs()[0])
+				done += runParity(t, seed, version, ours.Addrs(), real.Addrs())
+			}
+		})
+	}
+}
+
+// TestEnsembleParity does the same with ensembles, whose sessions are at two
+// followers and move between them. Before it looks, each follower catches up.
+func TestEnsembleParity(t *testing.T) {
+	apache.Need(t)
+	for _, release := range apache.Tested() {
+		version := parityVersions[release]
+		t.Run(string(release), func(t *testing.T) {
+			real := apache.New(t, apache.Config{Release: release, Members: 3, Properties: map[string]string{"znode.container.checkIntervalMs": "86400000"}})
+			leads, err := real.Leader()
+			assert.NilError(t, err)
+			followers := slices.Delete(real.Addrs(), leads, leads+1)
+			seed := *paritySeed
+			if seed == 0 {
+				seed = rand.Uint64()
+			}
+			ours := NewEnsemble(t, 3, Options{
+				Version: version, MinSessionTimeout: 500 * time.Millisecond, MaxSessionTimeout: time.Minute,
+				ReapInterval: time.Hour, Super: apache.SuperCredential, Reconfig: true, EnforceQuota: true,
+			})
+			for done := 0; done < *parityOps/2 && !t.Failed(); seed++ {
+				done += runParity(t, seed, version, ours.Addrs()[1:], followers)
 			}
 		})
 	}
@@ -54,17 +82,17 @@ func TestParity(t *testing.T) {
 // peer is one of the two servers under comparison.
 type peer struct {
 	t        testing.TB
-	addr     string
+	addrs    []string // of several, each session has its own at first
 	base     int64
 	sessions []*client
 	trace    []string
 }
 
-func (p *peer) open() *client {
+func (p *peer) open(member int) *client {
 	var nc net.Conn
 	var err error
 	for range 100 {
-		if nc, err = net.Dial("tcp", p.addr); err == nil {
+		if nc, err = net.Dial("tcp", p.addrs[member%len(p.addrs)]); err == nil {
 			break
 		}
 		time.Sleep(10 * time.Millisecond)
@@ -73,6 +101,15 @@ func (p *peer) open() *client {
 		p.t.Fatalf("%v, after:\n%s", err, strings.Join(p.trace[max(0, len(p.trace)-5):], "\n"))
 	}
 	return &client{t: p.t, nc: nc}
+}
+
+// settle lets the session's server catch up with the others, and returns the zxid that it is at then.
+func (p *peer) settle(c *client) (int64, error) {
+	if len(p.addrs) > 1 {
+		c.recv(c.send(wire.OpSync, wire.PathRequest{Path: "/"}))
+	}
+	h, _, err := c.recv(c.send(wire.OpPing))
+	return h.Zxid, err
 }
 
 // step is one operation of a run: request builds what session si sends to a peer.
@@ -84,6 +121,8 @@ type step struct {
 	parts   []step              // of opPipeline
 	raw     []byte              // of opRaw
 	connect wire.ConnectRequest // of opHandshake
+	to      int                 // member that a session moves to
+	stale   *step               // what its old connection then asks for; nil: nothing
 }
 
 // encoded is a record in its wire form, or what is left of it.
@@ -93,18 +132,21 @@ func (e encoded) Append(b []byte) []byte { return append(b, e...) }
 
 const paritySessions = 3
 
-func runParity(t *testing.T, seed uint64, version Version, ours, real string) int {
+func runParity(t *testing.T, seed uint64, version Version, ours, real []string) int {
 	g := newGenerator(seed, version)
-	peers := []*peer{{t: t, addr: ours}, {t: t, addr: real}}
+	g.members = len(ours)
+	peers := []*peer{{t: t, addrs: ours}, {t: t, addrs: real}}
 	for _, p := range peers {
 		p.clean()
 		p.sessions = make([]*client, paritySessions)
 		for i := range p.sessions {
-			p.sessions[i] = p.open()
+			p.sessions[i] = p.open(i)
 			if _, err := p.sessions[i].connect(wire.ConnectRequest{Timeout: 60000, Password: make([]byte, 16), HasReadOnly: true}); err != nil {
 				t.Fatal(err)
 			}
-			p.sessions[i].ping()
+		}
+		for _, s := range p.sessions {
+			p.settle(s)
 		}
 		p.base = p.sessions[paritySessions-1].zxid
 	}
@@ -112,7 +154,7 @@ func runParity(t *testing.T, seed uint64, version Version, ours, real string) in
 	defer func() { // in good order, so that nothing expires during a later run
 		for _, p := range peers {
 			if !finished && len(p.trace) > 0 {
-				t.Logf("%v, -parity.seed=%d, %s ended in %s", version, seed, p.addr, p.trace[len(p.trace)-1])
+				t.Logf("%v, -parity.seed=%d, %v ended in %s", version, seed, p.addrs, p.trace[len(p.trace)-1])
 				continue
 			}
 			for _, s := range p.sessions {
@@ -146,7 +188,7 @@ func runParity(t *testing.T, seed uint64, version Version, ours, real string) in
 
 // clean deletes all that an earlier run left, and ends its session.
 func (p *peer) clean() {
-	c := p.open()
+	c := p.open(0)
 	defer c.nc.Close()
 	if _, err := c.connect(wire.ConnectRequest{Timeout: 60000, Password: make([]byte, 16), HasReadOnly: true}); err != nil {
 		p.t.Fatal(err)
@@ -213,10 +255,13 @@ func (p *peer) run(st *step) string {
 	}
 	if ended {
 		p.events(&b, st.si)
-		b.WriteString(" " + p.reconnect(&step{si: st.si, op: opMove}))
+		b.WriteString(" " + p.reconnect(&step{si: st.si, op: opMove, to: st.si}))
 	}
 	var xids [paritySessions]int32
 	for i, s := range p.sessions {
+		if len(p.addrs) > 1 {
+			s.skip = s.send(wire.OpSync, wire.PathRequest{Path: "/"})
+		}
 		xids[i] = s.send(wire.OpPing)
 	}
 	for i, s := range p.sessions {
@@ -251,7 +296,7 @@ const (
 
 // handshake opens a connection with a request that is not what clients send as a rule, and describes the answer.
 func (p *peer) handshake(st *step) string {
-	n := p.open()
+	n := p.open(st.si)
 	defer n.nc.Close()
 	q := st.connect
 	if q.LastZxidSeen > 0 {
@@ -271,11 +316,11 @@ func (p *peer) handshake(st *step) string {
 		_, err := n.readFrame()
 		return fmt.Sprintf("%s, ended %t", text, err != nil)
 	}
-	h, _, err := n.recv(n.send(wire.OpPing))
+	zxid, err := p.settle(n)
 	if err != nil {
 		return text + ", ended"
 	}
-	text += " at " + p.rel(h.Zxid)
+	text += " at " + p.rel(zxid)
 	n.must(wire.OpCloseSession, nil, nil)
 	return text
 }
@@ -314,7 +359,7 @@ func (p *peer) pipeline(b *strings.Builder, st *step) {
 // reconnect takes a session over on a new connection. If it is gone, a new one follows.
 func (p *peer) reconnect(st *step) string {
 	old := p.sessions[st.si]
-	n := p.open()
+	n := p.open(st.to)
 	q := wire.ConnectRequest{Timeout: 60000, SessionID: old.id, Password: old.pw, LastZxidSeen: old.zxid, HasReadOnly: true}
 	switch st.op {
 	case opWrongPassword:
@@ -327,18 +372,19 @@ func (p *peer) reconnect(st *step) string {
 		if err == nil {
 			break
 		}
-		n = p.open()
+		time.Sleep(10 * time.Millisecond) // for a member that is behind
+		n = p.open(st.to)
 		r, err = n.connect(q)
 	}
 	if err != nil {
-		p.t.Fatalf("%s: reconnect: %v", p.addr, err)
+		p.t.Fatalf("%v: reconnect: %v", p.addrs, err)
 	}
 	out := fmt.Sprintf("connected %d %d same %t ro %t", r.ProtocolVersion, r.Timeout, r.SessionID == old.id, r.ReadOnly)
 	if r.Timeout == 0 {
 		_, err := n.readFrame()
 		out += fmt.Sprintf(" ended %t", err != nil)
 		n.nc.Close()
-		n = p.open()
+		n = p.open(st.to)
 		q.SessionID, q.Password = old.id, old.pw
 		if st.op == opMove {
 			q.SessionID, q.Password = 0, make([]byte, 16)
@@ -348,13 +394,30 @@ func (p *peer) reconnect(st *step) string {
 			if err == nil {
 				break
 			}
-			n = p.open()
+			n = p.open(st.to)
 			r, err = n.connect(q)
 		}
 		if err != nil {
-			p.t.Fatalf("%s: reconnect: %v", p.addr, err)
+			p.t.Fatalf("%v: reconnect: %v", p.addrs, err)
 		}
 		out += fmt.Sprintf(" connected same %t", r.SessionID == old.id)
+	}
+	if st.stale != nil && r.SessionID == old.id {
+		h, d, err := old.recv(old.send(st.stale.op, st.stale.request(p)...))
+		if err != nil {
+			out += " the old connection ended"
+		} else {
+			out += fmt.Sprintf(" the old connection has err %d and %d bytes", h.Err, d.Len())
+		}
+		if st.stale.op == wire.OpCloseSession { // which ends the new one too
+			_, err := n.readFrame()
+			out += fmt.Sprintf(" the new ended %t", err != nil)
+			old.nc.Close()
+			n = p.open(st.to)
+			if _, err = n.connect(wire.ConnectRequest{Timeout: 60000, Password: make([]byte, 16), HasReadOnly: true}); err != nil {
+				p.t.Fatal(err)
+			}
+		}
 	}
 	if st.op != opRenew {
 		old.nc.Close()
@@ -364,11 +427,11 @@ func (p *peer) reconnect(st *step) string {
 	}
 	n.zxid = old.zxid
 	p.sessions[st.si] = n
-	h, _, err := n.recv(n.send(wire.OpPing))
+	zxid, err := p.settle(n)
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	return out + " at " + p.rel(h.Zxid)
+	return out + " at " + p.rel(zxid)
 }
 
 // rel makes a zxid comparable.
@@ -516,12 +579,13 @@ var acls = [][]wire.ACL{
 type generator struct {
 	*rand.Rand
 	version Version
+	members int  // malformed requests are for one only: by such a write an ensemble of 3.9 reuses a zxid, and stands still for good
 	alone   bool // the request is not one of a pipeline
 	hard    bool // quotas may have hard limits, which a real server checks against what is committed
 }
 
 func newGenerator(seed uint64, version Version) *generator {
-	g := &generator{Rand: rand.New(rand.NewPCG(seed, 0)), version: version, alone: true}
+	g := &generator{Rand: rand.New(rand.NewPCG(seed, 0)), version: version, members: 1, alone: true}
 	g.hard = g.IntN(2) == 0
 	return g
 }
@@ -595,7 +659,10 @@ func (g *generator) acl() []wire.ACL {
 	if g.IntN(4) > 0 {
 		return world
 	}
-	return pick(g, acls)
+	if g.members > 1 {
+		return pick(g, acls[1:])
+	}
+	return pick(g, acls) // of which the first is null
 }
 
 func (g *generator) data() []byte {
@@ -740,7 +807,7 @@ func (g *generator) rare(si int) step {
 		}
 		st.connect.ReadOnly = st.connect.ReadOnly && st.connect.HasReadOnly
 		st.name = show(OpConnect, st.connect)
-	case n < 5:
+	case n < 5 && g.members == 1:
 		// A request that is cut short, or is followed by garbage.
 		st = g.common(si)
 		request, at := st.request, g.IntN(60)
@@ -768,10 +835,17 @@ func (g *generator) rare(si int) step {
 	case n < 7 && g.version >= V35:
 		set(opDeleteContainer, wire.PathRequest{Path: g.path()})
 	case n < 8 && g.version >= V35:
-		set(wire.OpReconfig, wire.ReconfigRequest{
+		q := wire.ReconfigRequest{
 			Joining: pick(g, []*string{nil, ptr(""), ptr("server.2=127.0.0.1:1:2;3")}), Leaving: pick(g, []*string{nil, ptr("1")}),
 			NewMembers: pick(g, []*string{nil, ptr("server.2=127.0.0.1:1:2;3")}), ConfigID: g.Int64N(3) - 1,
-		})
+		}
+		if g.members > 1 { // which would do it
+			q.ConfigID = 1 + g.Int64N(3)
+			if g.IntN(2) == 0 {
+				q = wire.ReconfigRequest{Joining: pick(g, []*string{nil, ptr("")}), Leaving: ptr("1,2"), ConfigID: -1}
+			}
+		}
+		set(wire.OpReconfig, q)
 	default:
 		set(wire.OpMulti, g.quota())
 	}
@@ -836,10 +910,22 @@ func (g *generator) common(si int) step {
 			return []wire.Record{q}
 		}
 	case n < 82:
-		st.op, st.name = pick(g, []wire.Op{opMove, opMove, opMove, opRenew, opWrongPassword}), "reconnect"
+		st.op, st.to = pick(g, []wire.Op{opMove, opMove, opMove, opRenew, opWrongPassword}), si
+		if g.members > 1 {
+			st.to = g.IntN(g.members)
+			if st.op == opMove && st.to != si && g.IntN(2) == 0 {
+				stale := g.common(si)
+				if stale.request != nil && g.version.knows(stale.op) {
+					st.stale = &stale
+				}
+			}
+		}
+		if st.name = fmt.Sprintf("reconnect %d to member %d", st.op, st.to); st.stale != nil {
+			st.name += " while the old connection sends " + st.stale.name
+		}
 	case n < 83:
 		set(wire.OpCloseSession)
-	case n < 84:
+	case n < 84 && g.members == 1:
 		// A malformed or unknown request.
 		op := wire.Op(g.Int32N(120))
 		switch op {

@@ -66,6 +66,18 @@ func writes(op wire.Op) bool {
 	return false
 }
 
+func creates(op wire.Op) bool {
+	return op == wire.OpCreate || op == wire.OpCreate2 || op == wire.OpCreateContainer || op == wire.OpCreateTTL
+}
+
+// first returns the first operation of a multi, or else the request.
+func (r *request) first() *request {
+	if r.op == wire.OpMulti && len(r.multi) > 0 {
+		return &r.multi[0]
+	}
+	return r
+}
+
 var null = []byte{0xff, 0xff, 0xff, 0xff}
 
 // decode reads the record behind the request's header.
