@@ -12,11 +12,19 @@
 // # Semantics
 //
 // The servers follow those of Apache ZooKeeper: every operation of the release
-// series that [Options] choose, with its exact errors, stats and zxids, ACLs,
-// sessions that expire, watches and their version-dependent corners. A test
-// sends random operations to them and to real servers of each release, and
-// compares all that comes back. What they do not have: SASL, quotas, an admin
-// server. All members behave as followers do; none is ever without a quorum.
+// series that [Options] choose, with its exact errors, stats and zxids, ACLs
+// (world, auth, digest, ip and x509), quotas, sessions that expire, containers
+// and TTL nodes that go, watches and their version-dependent corners, and all
+// four-letter words. Tests send random operations to them and to real servers
+// of each release, alone and in ensembles, and compare all that comes back;
+// TestParity's flags -parity.seed and -parity.ops choose which and how many.
+// What they do not have: SASL and an admin server. Of mntr they have what
+// tells of clients and data, not the meters of a server's insides, and hash is
+// empty. All members behave as followers do, except that one says it leads.
+//
+// An ensemble does not mind how few of its members run, unless
+// [Options.Majority] says so. Then those without a majority serve nobody, or
+// read-only clients, nothing expires, and the way back leads over an election.
 //
 // # A clock of one's own
 //
@@ -33,10 +41,11 @@
 // # Breaking things
 //
 // [Ensemble.Cut] ends a session's connection, [Ensemble.Expire] the session
-// itself. [Ensemble.Fault] strikes chosen requests: with an error, a delay, a
-// cut before or after they are executed, or silence. [Ensemble.Link] cuts or
-// silences a connection at a byte or a frame. A [Member] can be stopped, refuse
-// connections, fall behind the others, or be cut off from them.
+// itself. [Ensemble.Fault] strikes chosen frames, of either direction: with an
+// error, a delay, a cut before or after they are executed or sent, silence, or
+// by losing, doubling or swapping them. [Ensemble.Link] cuts or silences a
+// connection at a byte or a frame, or lets its bytes trickle. A [Member] can be
+// stopped, refuse connections, fall behind the others, or be isolated from them.
 //
 //	// The next Set of /config is executed, but its answer never arrives.
 //	server.Fault(zktest.Rule{Op: wire.OpSetData, Path: "/config", Do: zktest.CutAfter})
