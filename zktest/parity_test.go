@@ -166,6 +166,9 @@ func runParity(t *testing.T, seed uint64, version Version, ours, real []string) 
 	const steps = 1500
 	for i := range steps {
 		st := g.step()
+		if i%100 == 99 {
+			st = step{op: opSweep, name: "sweep"}
+		}
 		var got [2]string
 		var both sync.WaitGroup
 		for k, p := range peers {
@@ -223,6 +226,8 @@ func (p *peer) run(st *step) string {
 	switch st.op {
 	case opMove, opRenew, opWrongPassword:
 		b.WriteString(p.reconnect(st))
+	case opSweep:
+		p.sweep(&b, c, "/")
 	case opHandshake:
 		b.WriteString(p.handshake(st))
 	case opRaw:
@@ -292,7 +297,27 @@ const (
 	opPipeline  // several requests in one segment
 	opHandshake // one more connection, and its end
 	opRaw       // bytes that end the connection
+	opSweep     // reads all that is there
 )
+
+// sweep tells everything below a path that the session may see.
+func (p *peer) sweep(b *strings.Builder, c *client, path string) {
+	h, d, err := c.recv(c.send(wire.OpGetData, wire.PathWatchRequest{Path: path}))
+	if err != nil {
+		fmt.Fprintf(b, "%s: ended", path)
+		return
+	}
+	fmt.Fprintf(b, "\n%s: %d ", path, h.Err)
+	if h.Err == 0 {
+		b.WriteString(p.describe(wire.OpGetData, &d))
+	}
+	var kids wire.ChildrenResponse
+	c.call(wire.OpGetChildren, wire.PathWatchRequest{Path: path}, &kids)
+	slices.Sort(kids.Children)
+	for _, k := range kids.Children {
+		p.sweep(b, c, strings.TrimSuffix(path, "/")+"/"+k)
+	}
+}
 
 // handshake opens a connection with a request that is not what clients send as a rule, and describes the answer.
 func (p *peer) handshake(st *step) string {
@@ -635,13 +660,13 @@ func (g *generator) dataFor(path string) []byte {
 // quota makes a multi that sets a quota, as setquota of the Java client does in steps.
 func (g *generator) quota() wire.MultiRequest {
 	var m wire.MultiRequest
-	of := pick(g, []string{"/a", "/a/a", "/b", "/zookeeper"})
+	of := pick(g, []string{"/a", "/a/a", "/b", "/a/a/a", "/zookeeper"})
 	for i, c := range of {
 		if i > 0 && c == '/' && g.IntN(2) == 0 {
 			m.Ops = append(m.Ops, wire.MultiOp{Op: wire.OpCreate, Request: wire.CreateRequest{Path: "/zookeeper/quota" + of[:i], ACL: world}})
 		}
 	}
-	for _, name := range []string{"", "/zookeeper_limits", "/zookeeper_stats"} {
+	for _, name := range []string{"", "/zookeeper_limits", "/zookeeper_stats"}[g.IntN(2):] {
 		path := "/zookeeper/quota" + of + name
 		m.Ops = append(m.Ops, wire.MultiOp{Op: wire.OpCreate, Request: wire.CreateRequest{Path: path, Data: g.dataFor(path), ACL: world}})
 	}
@@ -846,6 +871,8 @@ func (g *generator) rare(si int) step {
 			}
 		}
 		set(wire.OpReconfig, q)
+	case g.IntN(3) == 0:
+		set(wire.OpDelete, wire.PathVersionRequest{Path: "/zookeeper/quota" + pick(g, []string{"/a", "/a/a", "/b", "/a/a/a"}) + "/zookeeper_limits", Version: -1})
 	default:
 		set(wire.OpMulti, g.quota())
 	}
