@@ -298,6 +298,8 @@ func (c *conn) update(r *request) {
 	var code int32
 	var failed []wire.MultiResult
 	switch {
+	case moved && r.op == wire.OpMulti && e.opts.Version < V36:
+		failed, moved = failedAt(0, len(r.multi), wire.ErrSessionMoved), false // the connection goes on
 	case moved:
 	case e.sessions[c.session.id] != c.session:
 		code = wire.ErrSessionExpired // which this member has not heard of yet

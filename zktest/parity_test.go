@@ -72,7 +72,7 @@ func TestEnsembleParity(t *testing.T) {
 				Version: version, MinSessionTimeout: 500 * time.Millisecond, MaxSessionTimeout: time.Minute,
 				ReapInterval: time.Hour, Super: apache.SuperCredential, Reconfig: true, EnforceQuota: true,
 			})
-			for done := 0; done < *parityOps/2 && !t.Failed(); seed++ {
+			for done := 0; done < *parityOps/4 && !t.Failed(); seed++ {
 				done += runParity(t, seed, version, ours.Addrs()[1:], followers)
 			}
 		})
@@ -432,7 +432,10 @@ func (p *peer) reconnect(st *step) string {
 		if err != nil {
 			out += " the old connection ended"
 		} else {
-			out += fmt.Sprintf(" the old connection has err %d and %d bytes", h.Err, d.Len())
+			out += fmt.Sprintf(" the old connection has err %d", h.Err)
+			if h.Err == 0 {
+				out += " " + p.describe(st.stale.op, &d)
+			}
 		}
 		if st.stale.op == wire.OpCloseSession { // which ends the new one too
 			_, err := n.readFrame()

@@ -292,19 +292,24 @@ func (p *prep) multi(ops []request) (changes []change, failed []wire.MultiResult
 			changes = append(changes, c)
 			continue
 		}
-		failed = make([]wire.MultiResult, len(ops))
-		for k := range failed {
-			failed[k].Op = wire.OpError
-			switch {
-			case k == i:
-				failed[k].Err = code
-			case k > i:
-				failed[k].Err = wire.ErrRuntimeInconsistency
-			}
-		}
-		return nil, failed, 0
+		return nil, failedAt(i, len(ops), code), 0
 	}
 	return changes, nil, 0
+}
+
+// failedAt returns the results of a multi of n operations whose i-th failed.
+func failedAt(i, n int, code int32) []wire.MultiResult {
+	failed := make([]wire.MultiResult, n)
+	for k := range failed {
+		failed[k].Op = wire.OpError
+		switch {
+		case k == i:
+			failed[k].Err = code
+		case k > i:
+			failed[k].Err = wire.ErrRuntimeInconsistency
+		}
+	}
+	return failed
 }
 
 // newTxn takes the next zxid. A write that fails takes one too.
