@@ -218,6 +218,17 @@ func masked(list []wire.ACL) []wire.ACL {
 	return m
 }
 
+// javaACL encodes the strings of a list as the server does.
+func javaACL(list []wire.ACL) []wire.ACL {
+	for i := range list {
+		if scheme, id := javaString(list[i].Scheme), javaString(list[i].ID); scheme != list[i].Scheme || id != list[i].ID {
+			list = slices.Clone(list)
+			list[i].Scheme, list[i].ID = scheme, id
+		}
+	}
+	return list
+}
+
 // userName is the part of an identity that whoAmI tells.
 func (id identity) userName() string {
 	switch id.scheme {

@@ -222,7 +222,7 @@ func (c *conn) authenticate(r *request) {
 	}
 	switch r.auth.Scheme {
 	case "digest":
-		id := identity{"digest", digestID(string(r.auth.Auth))}
+		id := identity{"digest", digestID(javaText(string(r.auth.Auth)))}
 		if id.id == c.ens.super {
 			c.addIdentity(identity{"super", ""})
 		}
@@ -454,7 +454,7 @@ func (c *conn) appendRead(r *request) int32 {
 		if !n.acl.allowed(wire.PermAdmin, c.ids) {
 			list = masked(list)
 		}
-		c.out = wire.GetACLResponse{ACL: list, Stat: n.stat()}.Append(c.out)
+		c.out = wire.GetACLResponse{ACL: javaACL(list), Stat: n.stat()}.Append(c.out)
 	case wire.OpSync:
 		c.out = wire.PathResponse{Path: javaString(r.path)}.Append(c.out)
 	case wire.OpMultiRead:

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net"
 	"slices"
@@ -121,6 +122,7 @@ type step struct {
 	parts   []step              // of opPipeline
 	raw     []byte              // of opRaw
 	connect wire.ConnectRequest // of opHandshake
+	xid     int32               // 0: the next one
 	to      int                 // member that a session moves to
 	stale   *step               // what its old connection then asks for; nil: nothing
 }
@@ -238,7 +240,12 @@ func (p *peer) run(st *step) string {
 	case opPipeline:
 		p.pipeline(&b, st)
 	default:
-		xid := c.send(st.op, st.request(p)...)
+		xid := st.xid
+		if xid == 0 {
+			xid = c.send(st.op, st.request(p)...)
+		} else {
+			c.writeFrame(append([]wire.Record{wire.RequestHeader{Xid: xid, Op: st.op}}, st.request(p)...)...)
+		}
 		h, d, err := c.recv(xid)
 		if err != nil {
 			fmt.Fprint(&b, "ended")
@@ -591,6 +598,12 @@ var badPaths = []string{
 	"", "a", "/a/", "//", "//a", "/a//b", "/.", "/..", "/a/./b", "/a/../b", "/a\x00", "/\x01", "/\x7f", "/\u009f", "/\ue000", "/\ufff0", "/\U0001F600", "/a/.x", "/...", "/\xff", "/é",
 }
 
+// invalid is what UTF-8 is not, which the server replaces in its own way.
+var invalid = []string{
+	"\xff", "\xc0\x80", "\xc3", "\xe2\x82", "\xe2\x82x", "\xe0\x80\x80", "\xe2", "\xed\xa0\x80", "\xed\xa0x", "\xed\xa0", "\xf0\x9f\x98", "\xf0\x9f\x98x", "\xf0\x9f",
+	"\xf0\x80\x80\x80", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xf8\x88\x80\x80\x80", "\x80", "\U0001F600", "\xf0\x9f\x98\x80\xf0\x9f",
+}
+
 var acls = [][]wire.ACL{
 	nil, {}, {{Perms: 31, Scheme: "auth"}}, {{Perms: 31, Scheme: "auth", ID: "x"}},
 	{{Perms: 1, Scheme: "world", ID: "anyone"}}, {{Perms: 15, Scheme: "world", ID: "anyone"}}, {{Perms: 0, Scheme: "world", ID: "anyone"}},
@@ -600,6 +613,8 @@ var acls = [][]wire.ACL{
 	{{Perms: 31, Scheme: "world", ID: "x"}}, {{Perms: 31, Scheme: "nope", ID: "x"}}, {{Perms: 31, Scheme: "", ID: ""}},
 	{{Perms: 31, Scheme: "ip", ID: "127.0.0.1"}}, {{Perms: 31, Scheme: "ip", ID: "127.0.0.0/8"}}, {{Perms: 31, Scheme: "ip", ID: "10.0.0.0/8"}},
 	{{Perms: 31, Scheme: "ip", ID: "10.0.0.0/33"}}, {{Perms: 31, Scheme: "ip", ID: "10.0.0"}}, {{Perms: 31, Scheme: "ip", ID: "::1"}}, {{Perms: 31, Scheme: "ip", ID: "127.0.0.1/0"}},
+	{{Perms: -1, Scheme: "world", ID: "anyone"}}, {{Perms: 32, Scheme: "world", ID: "anyone"}}, {{Perms: 31, Scheme: "digest", ID: "é:ü"}},
+	{{Perms: 1, Scheme: "auth"}, {Perms: 2, Scheme: "auth"}, {Perms: 4, Scheme: "world", ID: "anyone"}, {Perms: 8, Scheme: "world", ID: "anyone"}},
 	{{Perms: 31, Scheme: "sasl", ID: "x"}}, {{Perms: 31, Scheme: "super", ID: ""}}, {{Perms: 31, Scheme: "digest", ID: digestID("u2:p")}, {Perms: 1, Scheme: "auth"}},
 }
 
@@ -621,6 +636,9 @@ func newGenerator(seed uint64, version Version) *generator {
 func pick[T any](g *generator, list []T) T { return list[g.IntN(len(list))] }
 
 func (g *generator) path() string {
+	if g.IntN(100) == 0 {
+		return "/" + pick(g, invalid) + pick(g, []string{"", "x", "/y"})
+	}
 	if g.IntN(40) == 0 {
 		return pick(g, badPaths)
 	}
@@ -689,6 +707,9 @@ func (g *generator) acl() []wire.ACL {
 	}
 	if g.members > 1 {
 		return pick(g, acls[1:])
+	}
+	if g.IntN(10) == 0 {
+		return []wire.ACL{{Perms: 31, Scheme: "digest", ID: pick(g, invalid) + ":x"}, world[0]}
 	}
 	return pick(g, acls) // of which the first is null
 }
@@ -854,6 +875,12 @@ func (g *generator) rare(si int) step {
 			}
 			return []wire.Record{encoded(append(b, garbage...))}
 		}
+	case n < 6 && g.IntN(2) == 0:
+		// An xid that clients keep for something else, or never get to.
+		if st = g.common(si); st.request != nil && st.op != wire.OpPing && st.op != wire.OpAuth {
+			st.xid = pick(g, []int32{-1 << 31, -8, -5, -3, 1<<31 - 1})
+			st.name = fmt.Sprintf("%s with xid %d", st.name, st.xid)
+		}
 	case n < 6:
 		// The largest frame that the server takes.
 		q := wire.SetDataRequest{Path: "/none", Version: -1}
@@ -922,7 +949,11 @@ func (g *generator) common(si int) step {
 		if g.IntN(10) == 0 {
 			scheme = pick(g, []string{"ip", "nope", "world", "auth", "super", ""})
 		}
-		set(wire.OpAuth, wire.AuthRequest{Scheme: scheme, Auth: []byte(pick(g, []string{"u1:p", "u2:p", "", "x", "u1:p", apache.SuperCredential}))})
+		if g.IntN(8) == 0 {
+			set(wire.OpAuth, wire.AuthRequest{Scheme: scheme, Auth: []byte(pick(g, invalid) + ":p")})
+			break
+		}
+		set(wire.OpAuth, wire.AuthRequest{Scheme: scheme, Auth: []byte(pick(g, []string{"u1:p", "u2:p", "", "x", "u1:p", apache.SuperCredential, "ü:p", "\xff:p", "u1:p:q", ":", "super:wrong"}))})
 	case n < 80:
 		back := g.Int64N(30)
 		q := wire.SetWatches2Request{Data: g.list(), Exist: g.list(), Child: g.list(), Persistent: g.list(), Recursive: g.list()}
@@ -934,6 +965,9 @@ func (g *generator) common(si int) step {
 		st.request = func(p *peer) []wire.Record {
 			q := q // both peers ask for it at once
 			q.RelativeZxid = max(p.sessions[st.si].zxid-back, p.base)
+			if back > 26 {
+				q.RelativeZxid = []int64{0, -1, math.MaxInt64}[back-27]
+			}
 			if st.op == wire.OpSetWatches {
 				return []wire.Record{wire.SetWatchesRequest{RelativeZxid: q.RelativeZxid, Data: q.Data, Exist: q.Exist, Child: q.Child}}
 			}

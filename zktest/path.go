@@ -43,6 +43,53 @@ func (v Version) validPath(path string) bool {
 	return true
 }
 
+// javaText decodes a string as the server does, which replaces what is not
+// UTF-8 by U+FFFD: not byte by byte, but in its own way.
+func javaText(s string) string {
+	if utf8.ValidString(s) {
+		return s
+	}
+	var b []byte
+	for len(s) > 0 {
+		r, size := utf8.DecodeRuneInString(s)
+		if r == utf8.RuneError && size == 1 {
+			size = malformed(s)
+		}
+		b = utf8.AppendRune(b, r)
+		s = s[size:]
+	}
+	return string(b)
+}
+
+// malformed returns how many bytes at the beginning of s, which is not UTF-8,
+// Java replaces by one character.
+func malformed(s string) int {
+	follows := func(i int) bool { return i < len(s) && s[i]&0xc0 == 0x80 }
+	switch first := s[0]; {
+	case first&0xf0 == 0xe0:
+		switch {
+		case len(s) == 1:
+			return 1
+		case !follows(1), first == 0xe0 && s[1]&0xe0 == 0x80:
+			return 1
+		case len(s) > 2 && follows(2): // a surrogate
+			return 3
+		}
+		return 2
+	case first&0xf8 == 0xf0:
+		switch {
+		case len(s) == 1, first > 0xf4:
+			return 1
+		case !follows(1), first == 0xf0 && (s[1] < 0x90 || s[1] > 0xbf), first == 0xf4 && s[1]&0xf0 != 0x80:
+			return 1
+		case len(s) == 2 || !follows(2):
+			return 2
+		}
+		return 3
+	}
+	return 1
+}
+
 // javaString encodes a string as the server does, one UTF-16 unit at a time:
 // code points beyond U+FFFF become two surrogates of three bytes each.
 func javaString(s string) string {

@@ -2,7 +2,6 @@ package zktest
 
 import (
 	"bytes"
-	"unicode/utf8"
 
 	"github.com/seed-9f8420c6/zk/wire"
 )
@@ -147,9 +146,26 @@ func (r *request) decode(d *wire.Decoder, version Version) {
 		r.decodeMulti(d, version)
 	}
 	r.bad = r.bad || d.Err() != nil
-	if !utf8.ValidString(r.path) { // Java decodes what is not UTF-8 as U+FFFD
-		r.path = string([]rune(r.path))
+	r.asJava()
+}
+
+// asJava replaces the strings by what Java makes of them.
+func (r *request) asJava() {
+	r.path = javaText(r.path)
+	for i := range r.acl {
+		a := &r.acl[i]
+		a.Scheme, a.ID = javaText(a.Scheme), javaText(a.ID)
 	}
+	for i := range r.multi {
+		r.multi[i].asJava()
+	}
+	w := &r.watches
+	for _, list := range [][]string{w.Data, w.Exist, w.Child, w.Persistent, w.Recursive} {
+		for i := range list {
+			list[i] = javaText(list[i])
+		}
+	}
+	r.auth.Scheme = javaText(r.auth.Scheme)
 }
 
 func (r *request) setData(q wire.SetDataRequest) {

@@ -853,5 +853,11 @@ func TestNames(t *testing.T) {
 		assert.Equal(t, V39.validPath(path), legal, "%q", path)
 	}
 	assert.Assert(t, V34.validPath("/\x7f"))
+	for text, want := range map[string]string{ // as Java does it
+		"a\xff": "a\ufffd", "\xe2\x82:": "\ufffd:", "\xed\xa0\x80:": "\ufffd:", "\xc0\x80": "\ufffd\ufffd", "\xf0\x9f\x98:": "\ufffd:",
+		"\xf4\x90\x80\x80": "\ufffd\ufffd\ufffd\ufffd", "\xf0\x9f": "\ufffd", "\xe2": "\ufffd", "é\U0001F600": "é\U0001F600",
+	} {
+		assert.Equal(t, javaText(text), want, "%q", text)
+	}
 	assert.Equal(t, V39.String(), "3.9")
 }
