@@ -1243,7 +1243,7 @@ func (b *batch) keep(data []byte) []byte {
 	case n > arenaBlock/4:
 		return append(make([]byte, 0, n), data...)
 	case n > cap(b.arena)-len(b.arena):
-		left := n * len(b.ops)                                            // what the rest may take, if it is like this one
+		left := n * len(b.ops) // what the rest may take, if it is like this one
 		b.arena = make([]byte, 0, min(arenaBlock, max(left, n)))
 	}
 	at := len(b.arena)
