@@ -57,8 +57,8 @@ func jaas(t *testing.T) string {
 
 func dialAddr(t *testing.T, addr string) *client {
 	t.Helper()
-	p := peer{t: t, addr: addr}
-	c := p.open()
+	p := peer{t: t, addrs: []string{addr}}
+	c := p.open(0)
 	t.Cleanup(func() { c.nc.Close() })
 	if _, err := c.connect(wire.ConnectRequest{Timeout: 5000, Password: make([]byte, 16), HasReadOnly: true}); err != nil {
 		t.Fatal(err)
@@ -334,7 +334,7 @@ func TestSASLIdentity(t *testing.T) {
 			}
 		}
 		// It is the connection that was proved, not the session.
-		nc := (&peer{t: t, addr: addr}).open()
+		nc := (&peer{t: t, addrs: []string{addr}}).open(0)
 		if _, err := nc.connect(wire.ConnectRequest{Timeout: 5000, SessionID: bob.id, Password: bob.pw, HasReadOnly: true}); err != nil {
 			t.Fatal(err)
 		}
