@@ -1,7 +1,7 @@
 # make test does everything: it installs what is missing, checks, and runs all tests.
 # Each step can be run by itself, and says what to do when it fails.
 
-.PHONY: help test setup servers fmt fmt-check vet staticcheck lint race allocs nested bench clean
+.PHONY: help test test-matrix setup servers fmt fmt-check vet staticcheck lint race allocs nested bench clean
 
 # A clone may belong to another user than the one who builds; nothing here needs its revision.
 export GOFLAGS ?= -buildvcs=false
@@ -19,6 +19,7 @@ say = @printf '\n$(if $(MAKE_TERMOUT),\033[1m== %s\033[0m,== %s)\n'
 
 help:
 	@echo 'make test      all of the below but bench: the one command before a commit'
+	@echo 'make test-matrix  the tests of real servers on all six releases; prints what works on which'
 	@echo 'make setup     installs Java, Maven, spin, kazoo and a C compiler on Debian, where they are missing'
 	@echo 'make servers   fetches the jars of the two real ZooKeeper releases'
 	@echo 'make lint      format, go vet, staticcheck'
@@ -40,6 +41,16 @@ test:
 	$(MAKE) --no-print-directory race && \
 	printf '\nmake test: everything passed in %ds\n' $$(($$(date +%s) - start)) || \
 	{ printf '\nmake test: FAILED, see above\n'; exit 1; }
+
+# The behaviour suite, and all other tests of real servers, on every pinned release. In its own folder
+# go test prints what the root's tests print: the table of operations and releases.
+test-matrix: export ZK_TEST_RELEASES ?= all
+test-matrix: export ZK_TEST_APACHE = 1
+test-matrix: setup servers
+	$(say) 'The behaviour suite on ZooKeeper $(ZK_TEST_RELEASES)'
+	go test -race -count=1 -timeout=30m
+	$(say) 'Other tests of real servers'
+	go test -race -count=1 -timeout=30m ./fourletter ./zktest/...
 
 setup:
 	$(say) 'Tools: Go, a C compiler for the race detector, spin for the model, Java and Maven for real servers, kazoo for Python'

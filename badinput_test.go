@@ -243,8 +243,10 @@ func TestBadCreate(t *testing.T) {
 			wantUnsent(t, errOf(s.SetACL(e.ctx, e.root, nil, zk.AnyVersion)), zk.ErrInvalidACL)
 			wantUnsent(t, errOf(s.SetACL(e.ctx, e.root, zk.ACL{}, zk.AnyVersion)), zk.ErrInvalidACL)
 		})
-		_, err := s.Create(e.ctx, path, nil, zk.TTL((1<<40-1)*time.Millisecond), zk.ACLOpen) // the longest
-		assert.NilError(t, err)
+		if e.knows(zktest.V35) {
+			_, err := s.Create(e.ctx, path, nil, zk.TTL((1<<40-1)*time.Millisecond), zk.ACLOpen) // the longest
+			assert.NilError(t, err)
+		}
 	})
 }
 

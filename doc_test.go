@@ -12,7 +12,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -766,165 +765,11 @@ func TestDocNoPast(t *testing.T) {
 	})
 }
 
-// operations use each operation once, as README.md lists them.
-var operations = map[string]func(e *env, s *zk.Session) error{
-	"Create": func(e *env, s *zk.Session) error {
-		_, err := s.Create(e.ctx, e.root+"/create", nil, zk.EphemeralSequential, zk.ACLOpen)
-		return err
-	},
-	"Create of containers": func(e *env, s *zk.Session) error {
-		_, err := s.Create(e.ctx, e.root+"/container", nil, zk.Container, zk.ACLOpen)
-		return err
-	},
-	"Create with a TTL": func(e *env, s *zk.Session) error {
-		_, err := s.Create(e.ctx, e.root+"/ttl", nil, zk.TTL(time.Hour), zk.ACLOpen)
-		return err
-	},
-	"CreateStat": func(e *env, s *zk.Session) error {
-		_, st, err := s.CreateStat(e.ctx, e.root+"/stat", nil, zk.Persistent, zk.ACLOpen)
-		return errors.Join(err, differs(st.Czxid > 0, true))
-	},
-	"Get":      func(e *env, s *zk.Session) error { _, _, err := s.Get(e.ctx, e.root, nil); return err },
-	"Exists":   func(e *env, s *zk.Session) error { _, _, err := s.Exists(e.ctx, e.root, nil); return err },
-	"Children": func(e *env, s *zk.Session) error { _, _, err := s.Children(e.ctx, e.root, nil); return err },
-	"Set":      func(e *env, s *zk.Session) error { _, err := s.Set(e.ctx, e.root, nil, zk.AnyVersion); return err },
-	"Delete": func(e *env, s *zk.Session) error {
-		return s.Delete(e.ctx, e.create(s, e.root+"/delete", ""), 0)
-	},
-	"Sync":   func(e *env, s *zk.Session) error { return s.Sync(e.ctx, e.root) },
-	"GetACL": func(e *env, s *zk.Session) error { _, _, err := s.GetACL(e.ctx, e.root); return err },
-	"SetACL": func(e *env, s *zk.Session) error {
-		_, err := s.SetACL(e.ctx, e.root, zk.ACLOpen, zk.AnyVersion)
-		return err
-	},
-	"AddAuth": func(e *env, s *zk.Session) error { return s.AddAuth(e.ctx, zk.Digest("user", "secret")) },
-	"Multi": func(e *env, s *zk.Session) error {
-		_, err := s.Multi(e.ctx, zk.CheckOp{Path: e.root, Version: zk.AnyVersion})
-		return err
-	},
-	"Batch": func(e *env, s *zk.Session) error {
-		_, err := s.Batch(e.ctx, zk.GetOp{Path: e.root}, zk.ExistsOp{Path: e.root})
-		return err
-	},
-	"MultiRead": func(e *env, s *zk.Session) error {
-		_, err := s.MultiRead(e.ctx, zk.GetOp{Path: e.root}, zk.ChildrenOp{Path: e.root})
-		return err
-	},
-	"GetConfig": func(e *env, s *zk.Session) error { _, _, err := s.GetConfig(e.ctx, nil); return err },
-	"AddWatch": func(e *env, s *zk.Session) error {
-		for mode, typ := range map[zk.WatchMode]zk.EventType{zk.WatchPersistent: zk.Child, zk.WatchRecursive: zk.Created} {
-			path, ch := fmt.Sprintf("%s/add%d", e.root, mode), make(chan zk.Event, 9)
-			e.create(s, path, "")
-			if err := s.AddWatch(e.ctx, path, mode, ch); err != nil {
-				return err
-			}
-			e.create(s, path+"/a", "")
-			e.create(s, path+"/b", "")
-			for range 2 {
-				if err := differs((<-ch).Type, typ); err != nil {
-					return err
-				}
-			}
-			if err := s.RemoveWatch(e.ctx, path, ch); err != nil {
-				return err
-			}
-			e.create(s, path+"/c", "")
-			if err := differs(len(ch), 0); err != nil {
-				return err
-			}
-		}
-		return nil
-	},
-	"RemoveWatch": func(e *env, s *zk.Session) error {
-		ch := make(chan zk.Event, 1)
-		e.watch(s, e.root, ch)
-		if err := s.RemoveWatch(e.ctx, e.root, ch); err != nil {
-			return err
-		}
-		e.set(s, e.root, "")
-		return differs(len(ch), 0)
-	},
-	"Ephemerals":        func(e *env, s *zk.Session) error { _, err := s.Ephemerals(e.ctx, "/"); return err },
-	"AllChildrenNumber": func(e *env, s *zk.Session) error { _, err := s.AllChildrenNumber(e.ctx, e.root); return err },
-	"WhoAmI":            func(e *env, s *zk.Session) error { _, err := s.WhoAmI(e.ctx); return err },
-	"Event.Zxid": func(e *env, s *zk.Session) error {
-		ch := make(chan zk.Event, 1)
-		e.watch(s, e.root, ch)
-		st := e.set(s, e.root, "")
-		want := st.Mzxid
-		if e.version < zktest.V39 {
-			want = 0
-		}
-		return differs((<-ch).Zxid, want)
-	},
-}
-
-func differs[T comparable](got, want T) error {
-	if got != want {
-		return fmt.Errorf("%v where %v was due", got, want)
-	}
-	return nil
-}
-
-// What the table calls tested on real servers is.
-func TestReadmeOperations(t *testing.T) {
-	for name, real := range readmeTable(t) {
-		if !real {
-			continue
-		}
-		op := operations[name]
-		if !assert.Check(t, op != nil, "no test of %s, which README.md says is tested", name) {
-			continue
-		}
-		t.Run(name, func(t *testing.T) {
-			everywhere(t, func(t *testing.T, e *env) { assert.NilError(t, op(e, e.session())) })
-		})
-	}
-}
-
-// readmeTable returns the operations that README.md lists, and whether they
-// are said to be tested on real servers.
-func readmeTable(t *testing.T) map[string]bool {
-	t.Helper()
-	text, err := os.ReadFile("README.md")
-	assert.NilError(t, err)
-	table := make(map[string]bool)
-	for line := range strings.Lines(string(text)) {
-		cells := strings.Split(line, " | ")
-		if len(cells) != 3 || !strings.HasPrefix(line, "| `") {
-			continue
-		}
-		cell, _, _ := strings.Cut(strings.TrimPrefix(cells[0], "| "), ", where")
-		tested := strings.TrimRight(cells[2], " |\n")
-		assert.Assert(t, tested == "real" || tested == "in-process", line)
-		names := strings.Split(cell, "`")
-		if tail := strings.TrimSpace(names[2]); strings.HasPrefix(tail, "of containers") || strings.HasPrefix(tail, "with a TTL") {
-			table[names[1]+" "+tail] = tested == "real"
-			continue
-		}
-		for i := 1; i < len(names); i += 2 {
-			table[names[i]] = tested == "real"
-		}
-	}
-	return table
-}
-
-// The table of README.md names every operation, and the commands are there.
+// The commands that README.md tells of are there.
 func TestReadmeIsComplete(t *testing.T) {
 	text, err := os.ReadFile("README.md")
 	assert.NilError(t, err)
-	for _, command := range []string{"go run ./examples/redial", "make test", "go run ./examples/first", "BSD-2-Clause"} {
+	for _, command := range []string{"go run ./examples/redial", "make test", "make test-matrix", "go run ./examples/first", "BSD-2-Clause"} {
 		assert.Check(t, strings.Contains(string(text), command), command)
-	}
-	table := readmeTable(t)
-	ctx, session := reflect.TypeFor[context.Context](), reflect.TypeFor[*zk.Session]()
-	for i := range session.NumMethod() {
-		// Operations are what takes a context and does not give a Session.
-		m := session.Method(i)
-		if m.Type.NumIn() < 2 || m.Type.In(1) != ctx || m.Type.Out(0) == session {
-			continue
-		}
-		_, ok := table[m.Name]
-		assert.Check(t, ok, "README.md does not name %s", m.Name)
 	}
 }

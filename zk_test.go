@@ -67,6 +67,9 @@ func TestMain(m *testing.M) {
 			fail(err)
 		}
 	}
+	if err := matrix.report(); err != nil {
+		fail(err)
+	}
 	os.Exit(code)
 }
 
@@ -220,14 +223,14 @@ var decoys = []string{"/zoo/ap", "/zoo/apple", "/zoo/app.", "/zoo/zoo", "/zoo/Ap
 func makeDecoys(s *zk.Session) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	ops := []zk.WriteOp{
+	ops := []zk.Op{
 		zk.CreateOp{Path: chrootTop, ACL: zk.ACLOpen},
 		zk.CreateOp{Path: chroot, ACL: zk.ACLOpen},
 	}
 	for _, d := range decoys {
 		ops = append(ops, zk.CreateOp{Path: d, Data: []byte("decoy"), ACL: zk.ACLOpen})
 	}
-	_, err := s.Multi(ctx, ops...)
+	_, err := s.Batch(ctx, ops...)
 	return err
 }
 
@@ -263,20 +266,19 @@ func checkDecoys(s *zk.Session) error {
 	return nil
 }
 
-// allServers are all that the suite may run against.
+// allServers are all that the suite may run against: servers in this process,
+// of every version, and real ones of the releases that are to be tested.
 var allServers = func() []*server {
-	servers := []*server{
-		{members: 1, version: zktest.V39},
-		{members: 1, version: zktest.V38},
-		{members: 3, version: zktest.V39},
+	servers := []*server{{members: 1, version: zktest.V39}, {members: 3, version: zktest.V39}}
+	for v := zktest.V38; v >= zktest.V34; v-- {
+		servers = append(servers, &server{members: 1, version: v})
 	}
 	if realServers {
-		servers = append(servers,
-			&server{members: 1, version: zktest.V39, release: apache.V3_9},
-			&server{members: 3, version: zktest.V39, release: apache.V3_9},
-			&server{members: 1, version: zktest.V38, release: apache.V3_8},
-			&server{members: 3, version: zktest.V38, release: apache.V3_8},
-		)
+		for _, r := range apache.Tested() {
+			for _, members := range []int{1, 3} {
+				servers = append(servers, &server{members: members, version: minor(string(r)), release: r})
+			}
+		}
 	}
 	return servers
 }()
@@ -298,6 +300,13 @@ func everywhere(t *testing.T, f func(t *testing.T, e *env)) {
 	on(t, func(backend) bool { return true }, f)
 }
 
+// since runs a test against every backend of a version and those after it: the
+// first that knows the test's operations.
+func since(t *testing.T, v zktest.Version, f func(t *testing.T, e *env)) {
+	t.Helper()
+	on(t, func(b backend) bool { return b.version >= v }, f)
+}
+
 // ensembles runs a test against every backend of several members.
 func ensembles(t *testing.T, f func(t *testing.T, e *env)) {
 	t.Helper()
@@ -309,7 +318,12 @@ func on(t *testing.T, fits func(backend) bool, f func(t *testing.T, e *env)) {
 	t.Helper()
 	for _, b := range backends() {
 		if fits(b) {
-			t.Run(b.String(), func(t *testing.T) { f(t, newEnv(t, b)) })
+			t.Run(b.String(), func(t *testing.T) {
+				f(t, newEnv(t, b))
+				if b.real() && !t.Failed() {
+					matrix.pass(b.release)
+				}
+			})
 		}
 	}
 }
@@ -345,6 +359,9 @@ type env struct {
 	ctx  context.Context
 	root string // a node of this test's own; empty with a private server
 }
+
+// knows reports whether the server is of that version or a later one.
+func (e *env) knows(v zktest.Version) bool { return e.version >= v }
 
 func testContext(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)

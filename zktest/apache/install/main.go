@@ -3,8 +3,8 @@
 //
 //	go run ./zktest/apache/install [-pom testdata/pom.xml] [release ...]
 //
-// Without arguments it fetches the releases that make test runs; "all" means
-// every pinned one.
+// Without arguments it fetches the releases that tests run on: the newest two,
+// or those that ZK_TEST_RELEASES lists. "all" means every pinned one.
 package main
 
 import (
@@ -36,7 +36,7 @@ func install(ctx context.Context, pom string, args []string) error {
 			return err
 		}
 	}
-	releases := apache.Default()
+	releases := apache.Tested()
 	if len(args) > 0 {
 		releases = nil
 		for _, a := range args {
