@@ -49,7 +49,7 @@ func TestRunAddrs(t *testing.T) {
 
 // A leader is killed with -9, and comes back.
 func TestRunApache(t *testing.T) {
-	for _, release := range apache.Default() {
+	for _, release := range apache.Tested() {
 		t.Run(string(release), func(t *testing.T) {
 			e := apache.New(t, apache.Config{Release: release, Members: 3})
 			var killer sync.WaitGroup
