@@ -342,13 +342,18 @@ func (a *authority) pool() *x509.CertPool {
 
 // issue returns a certificate for hosts, names or IPs.
 func (a *authority) issue(hosts ...string) tls.Certificate {
+	return a.certify("server", time.Now().Add(time.Hour), hosts...)
+}
+
+// certify returns a certificate for somebody, and until a time.
+func (a *authority) certify(name string, until time.Time, hosts ...string) tls.Certificate {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	assert.NilError(a.t, err)
 	a.n++
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1 + a.n), Subject: pkix.Name{CommonName: "server"},
+		SerialNumber: big.NewInt(1 + a.n), Subject: pkix.Name{CommonName: name},
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: until,
 	}
 	for _, h := range hosts {
 		if ip := net.ParseIP(h); ip != nil {

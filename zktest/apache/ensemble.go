@@ -2,6 +2,7 @@ package apache
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha1"
 	"encoding/base64"
@@ -25,22 +26,41 @@ import (
 type Config struct {
 	Release    Release           // empty: V3_9
 	Members    int               // servers; zero: 1, which stands alone. Three or more form an ensemble
-	Settings   map[string]string // lines of zoo.cfg, over the ones that are set anyway
+	Settings   map[string]string // lines of zoo.cfg ("tickTime", "initLimit", "autopurge.purgeInterval"), over the ones that are set anyway
 	Properties map[string]string // Java system properties ("zookeeper.enforceQuota"), likewise
+	TLS        *TLS              // a second port of each server, see Server.SecureAddr; nil: none. Since 3.5
 	HeapMB     int               // heap of each server in MiB; zero: 128
 	Dir        string            // for data and logs, kept after Close; empty: a temporary one
 	Log        io.Writer         // gets every server's log as it is written; nil: none, but see Server.Logs
 }
 
+// TLS is what servers need for a port with TLS. Certificates and keys are in
+// PEM; they are written to files beside each server's zoo.cfg.
+type TLS struct {
+	Cert       []byte // the server's certificate, and behind it those between it and its authority
+	Key        []byte // its private key, PKCS #8
+	ClientCAs  []byte // the authorities that clients' certificates are from
+	ClientAuth string // ssl.clientAuth: need, want or none; empty: need
+}
+
 // Ensemble is a set of servers that share their data. Its methods may be
 // called by several goroutines.
 type Ensemble struct {
-	conf    Config
-	in      Installed
-	dir     string
-	servers []*Server
-	forks   chan func() // run on one thread, see forker
-	close   func() error
+	conf  Config
+	in    Installed
+	dir   string
+	forks chan func() // run on one thread, see forker
+	close func() error
+
+	mu      sync.Mutex
+	servers []*Server // never changed in place
+}
+
+// members returns the servers, which Add may make more.
+func (e *Ensemble) members() []*Server {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.servers
 }
 
 // startTimeout bounds waits whose context has no deadline. Three servers take
@@ -66,6 +86,9 @@ func Start(ctx context.Context, conf Config) (*Ensemble, error) {
 	}
 	if conf.HeapMB == 0 {
 		conf.HeapMB = 128
+	}
+	if conf.TLS != nil && conf.Release == V3_4 {
+		return nil, fmt.Errorf("ZooKeeper %s has no TLS", conf.Release)
 	}
 	in, err := Find(conf.Release)
 	if err != nil {
@@ -99,21 +122,15 @@ func start(ctx context.Context, conf Config, in Installed) (e *Ensemble, err err
 		}
 	}()
 
-	ports, err := freePorts(3 * conf.Members)
+	ports, err := freePorts(portsOfServer * conf.Members)
 	if err != nil {
 		return e, err
 	}
 	for i := range conf.Members {
-		e.servers = append(e.servers, &Server{
-			e:     e,
-			id:    i + 1,
-			dir:   filepath.Join(e.dir, strconv.Itoa(i+1)),
-			ports: ports[3*i : 3*i+3],
-			log:   e.logWriter(i + 1),
-		})
+		e.servers = append(e.servers, e.newServer(i+1, ports[portsOfServer*i:]))
 	}
 	for _, s := range e.servers {
-		if err := s.writeConfig(); err != nil {
+		if err := s.writeConfig(e.servers); err != nil {
 			return e, err
 		}
 		if err := s.Start(); err != nil {
@@ -123,20 +140,66 @@ func start(ctx context.Context, conf Config, in Installed) (e *Ensemble, err err
 	return e, e.WaitServing(ctx)
 }
 
+// portsOfServer is how many ports a server has: for clients, the quorum,
+// elections, and clients with TLS.
+const portsOfServer = 4
+
+func (e *Ensemble) newServer(id int, ports []int) *Server {
+	return &Server{
+		e:     e,
+		id:    id,
+		dir:   filepath.Join(e.dir, strconv.Itoa(id)),
+		ports: ports[:portsOfServer],
+		log:   e.logWriter(id),
+	}
+}
+
+// Add starts one more server that is to join an ensemble of three or more: it
+// knows the others, and follows their leader without a vote. It becomes a
+// member, and serves clients, when a client reconfigures the ensemble with its
+// [Server.Line]. Then [Ensemble.WaitServing] waits for it too.
+func (e *Ensemble) Add() (*Server, error) {
+	if e.conf.Members == 1 || e.conf.Release == V3_4 {
+		return nil, errors.New("only an ensemble of three or more, since 3.5, can grow")
+	}
+	ports, err := freePorts(portsOfServer)
+	if err != nil {
+		return nil, err
+	}
+	e.mu.Lock()
+	s := e.newServer(len(e.servers)+1, ports)
+	e.servers = append(slices.Clip(e.servers), s)
+	all := e.servers
+	e.mu.Unlock()
+	if err := s.writeConfig(all); err != nil {
+		return nil, err
+	}
+	return s, s.Start()
+}
+
 // Addrs returns the members' client addresses, host:port.
 func (e *Ensemble) Addrs() []string {
 	var addrs []string
-	for _, s := range e.servers {
+	for _, s := range e.members() {
 		addrs = append(addrs, s.Addr())
 	}
 	return addrs
 }
 
+// SecureAddrs returns the members' addresses for clients with TLS, host:port.
+func (e *Ensemble) SecureAddrs() []string {
+	var addrs []string
+	for _, s := range e.members() {
+		addrs = append(addrs, s.SecureAddr())
+	}
+	return addrs
+}
+
 // Len returns the number of members.
-func (e *Ensemble) Len() int { return len(e.servers) }
+func (e *Ensemble) Len() int { return len(e.members()) }
 
 // Member returns member i, counted from 0.
-func (e *Ensemble) Member(i int) *Server { return e.servers[i] }
+func (e *Ensemble) Member(i int) *Server { return e.members()[i] }
 
 // Release returns the release that all members run.
 func (e *Ensemble) Release() Release { return e.conf.Release }
@@ -144,7 +207,7 @@ func (e *Ensemble) Release() Release { return e.conf.Release }
 // Leader returns the index of the member that leads, or of the one that stands
 // alone. It fails while there is none.
 func (e *Ensemble) Leader() (int, error) {
-	for i, s := range e.servers {
+	for i, s := range e.members() {
 		if m := s.mode(context.Background()); m == "leader" || m == "standalone" {
 			return i, nil
 		}
@@ -159,7 +222,7 @@ func (e *Ensemble) WaitServing(ctx context.Context) error {
 	ctx, cancel := withDeadline(ctx)
 	defer cancel()
 	waited := 0
-	for _, s := range e.servers {
+	for _, s := range e.members() {
 		if !s.Running() {
 			continue
 		}
@@ -180,7 +243,7 @@ func (e *Ensemble) Close() error { return e.close() }
 
 func (e *Ensemble) shut() error {
 	var errs []error
-	for _, s := range e.servers {
+	for _, s := range e.members() {
 		s.mu.Lock()
 		s.closed = true // so that nobody sends to forks any more
 		errs = append(errs, s.killLocked())
@@ -204,8 +267,9 @@ func forker(forks <-chan func()) {
 	}
 }
 
-// writeConfig writes the folder, myid and zoo.cfg of a member.
-func (s *Server) writeConfig() error {
+// writeConfig writes the folder, myid and zoo.cfg of a member, and since 3.5
+// the file with the members, which reconfiguration writes anew under other names.
+func (s *Server) writeConfig(all []*Server) error {
 	if err := os.MkdirAll(filepath.Join(s.dir, "data"), 0o755); err != nil {
 		return err
 	}
@@ -230,12 +294,23 @@ func (s *Server) writeConfig() error {
 		cfg["clientPort"] = strconv.Itoa(s.ports[0])
 	}
 	if conf.Members > 1 {
-		for _, m := range s.e.servers {
-			line := fmt.Sprintf("127.0.0.1:%d:%d", m.ports[1], m.ports[2])
-			if !old {
-				line += fmt.Sprintf(":participant;127.0.0.1:%d", m.ports[0])
+		var lines strings.Builder
+		for _, m := range all {
+			if old {
+				cfg["server."+strconv.Itoa(m.id)] = fmt.Sprintf("127.0.0.1:%d:%d", m.ports[1], m.ports[2])
 			}
-			cfg["server."+strconv.Itoa(m.id)] = line
+			fmt.Fprintln(&lines, m.Line())
+		}
+		if !old {
+			cfg["dynamicConfigFile"] = s.configFile() + ".dynamic"
+			if err := os.WriteFile(cfg["dynamicConfigFile"], []byte(lines.String()), 0o644); err != nil {
+				return err
+			}
+		}
+	}
+	if conf.TLS != nil {
+		if err := s.writeTLS(cfg); err != nil {
+			return err
 		}
 	}
 	maps.Copy(cfg, conf.Settings)
@@ -247,6 +322,29 @@ func (s *Server) writeConfig() error {
 		return err
 	}
 	return os.WriteFile(s.configFile(), []byte(text.String()), 0o644)
+}
+
+// writeTLS writes the files of the port with TLS, and adds its settings.
+func (s *Server) writeTLS(cfg map[string]string) error {
+	conf := s.e.conf.TLS
+	keys, trusted := filepath.Join(s.dir, "keys.pem"), filepath.Join(s.dir, "trusted.pem")
+	if err := os.WriteFile(keys, slices.Concat(conf.Key, conf.Cert), 0o600); err != nil {
+		return err
+	}
+	if err := os.WriteFile(trusted, conf.ClientCAs, 0o644); err != nil {
+		return err
+	}
+	maps.Copy(cfg, map[string]string{
+		"secureClientPort":        strconv.Itoa(s.ports[3]),
+		"secureClientPortAddress": "127.0.0.1",
+		"serverCnxnFactory":       "org.apache.zookeeper.server.NettyServerCnxnFactory",
+		"ssl.keyStore.location":   keys,
+		"ssl.keyStore.type":       "PEM",
+		"ssl.trustStore.location": trusted,
+		"ssl.trustStore.type":     "PEM",
+		"ssl.clientAuth":          cmp.Or(conf.ClientAuth, "need"),
+	})
+	return nil
 }
 
 // javaArgs returns the arguments of the java command that runs a member.

@@ -24,7 +24,7 @@ type Server struct {
 	e     *Ensemble
 	id    int // myid
 	dir   string
-	ports []int     // client, quorum, election
+	ports []int     // client, quorum, election, client with TLS
 	log   io.Writer // gets the log besides its file; nil: none
 
 	mu     sync.Mutex
@@ -62,6 +62,32 @@ const (
 
 // Addr returns the server's client address, host:port. It stays the same over restarts.
 func (s *Server) Addr() string { return "127.0.0.1:" + strconv.Itoa(s.ports[0]) }
+
+// SecureAddr returns the server's address for clients with TLS, where Config.TLS
+// is set.
+func (s *Server) SecureAddr() string { return "127.0.0.1:" + strconv.Itoa(s.ports[3]) }
+
+// Line returns the server as a line of an ensemble's configuration since 3.5,
+// and as reconfiguration takes it: "server.4=127.0.0.1:1:2:participant;127.0.0.1:3".
+func (s *Server) Line() string {
+	return fmt.Sprintf("server.%d=127.0.0.1:%d:%d:participant;127.0.0.1:%d", s.id, s.ports[1], s.ports[2], s.ports[0])
+}
+
+// DynamicConfig returns the file with the members of the ensemble that the
+// server would start from: its own, as it was written last by reconfiguration.
+func (s *Server) DynamicConfig() (string, error) {
+	static, err := os.ReadFile(s.configFile())
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(static)) {
+		if file, ok := strings.CutPrefix(strings.TrimSpace(line), "dynamicConfigFile="); ok {
+			text, err := os.ReadFile(file)
+			return string(text), err
+		}
+	}
+	return "", errors.New("the server has no dynamic configuration")
+}
 
 // ID returns the server's number in the ensemble, its myid, counted from 1.
 func (s *Server) ID() int { return s.id }
@@ -242,7 +268,9 @@ func (s *Server) waitServing(ctx context.Context) error {
 	for {
 		switch mode := s.mode(ctx); mode {
 		case "leader", "follower", "standalone", "observer":
-			return nil
+			if s.e.conf.TLS == nil || s.accepts(ctx, s.SecureAddr()) {
+				return nil
+			}
 		}
 		if log := s.logFrom(p.logFrom); strings.Contains(log, "Address already in use") {
 			return fmt.Errorf("server %d: %w:\n%s", s.id, errPortTaken, lastLines(log, 20))
@@ -255,6 +283,19 @@ func (s *Server) waitServing(ctx context.Context) error {
 			return fmt.Errorf("server %d does not serve: %w; its log ends:\n%s", s.id, ctx.Err(), lastLines(s.Logs(), 20))
 		}
 	}
+}
+
+// accepts reports whether the server listens on an address. It opens the port
+// with TLS last.
+func (s *Server) accepts(ctx context.Context, addr string) bool {
+	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
+	defer cancel()
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
 }
 
 // mode returns the Mode line of srvr: leader, follower, standalone, observer

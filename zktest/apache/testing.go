@@ -18,7 +18,7 @@ func New(tb testing.TB, conf Config) *Ensemble {
 	}
 	tb.Cleanup(func() {
 		if tb.Failed() {
-			for _, s := range e.servers {
+			for _, s := range e.members() {
 				tb.Logf("server %d, %s, warned last:\n%s", s.id, s.Addr(), warnings(s.Logs(), 10))
 			}
 		}
