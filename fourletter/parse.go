@@ -1,0 +1,511 @@
+package fourletter
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Server is what srvr tells.
+type Server struct {
+	Version  string // "3.9.5"
+	Revision string // of its source
+	Built    string // when, as the server puts it
+
+	MinLatency, AvgLatency, MaxLatency time.Duration // of requests, in whole milliseconds but for the average since 3.6
+
+	Received, Sent int64 // packets, since the start or Srst
+	Connections    int64
+	Outstanding    int64  // requests under way
+	Zxid           int64  // the last transaction it knows
+	Mode           string // "leader", "follower", "observer", "standalone", "read-only"
+	Nodes          int64  // znodes
+
+	LastProposal, MinProposal, MaxProposal int64 // sizes in bytes, of a leader; -1: there was none
+}
+
+// Stat is what stat tells.
+type Stat struct {
+	Server
+	Conns []Conn // with less than Cons tells
+}
+
+// Conn is a client's connection. Of the one that asks, and from stat, there is
+// no more than Received and Sent.
+type Conn struct {
+	Addr           string // of the client
+	Queued         int64  // requests that wait
+	Received, Sent int64  // packets
+
+	Session     int64
+	LastOp      string        // "PING", "GETD", …
+	Established time.Time     // on the server's clock
+	Timeout     time.Duration // of the session
+	LastCxid    int64         // the client's number of the last request
+	LastZxid    int64
+
+	LastLatency, MinLatency, AvgLatency, MaxLatency time.Duration
+}
+
+// Metrics is what mntr tells.
+type Metrics struct {
+	Version string             // "3.9.5"
+	State   string             // "leader", "follower", "standalone", …
+	Values  map[string]float64 // each number by its name: "zk_znode_count"
+	Text    map[string]string  // and what is none: "zk_version"
+}
+
+// Conf is what conf tells. Values has every setting as the server puts it.
+type Conf struct {
+	ServerID                             int64
+	ClientPort, SecureClientPort         int // -1 or 0: none
+	DataDir, DataLogDir                  string
+	TickTime                             time.Duration
+	MinSessionTimeout, MaxSessionTimeout time.Duration
+	MaxClientCnxns                       int      // per client; 0: no limit
+	InitLimit, SyncLimit                 int      // ticks
+	Members                              []string // "server.1=host:2888:3888:participant;host:2181"; since 3.5
+	ConfigVersion                        int64    // of Members
+	Values                               map[string]string
+}
+
+// Dump is what dump tells.
+type Dump struct {
+	Sessions   []int64            // those the server tracks; of a follower, those it serves
+	Ephemerals map[int64][]string // paths, by session
+}
+
+// Watches is what wchs tells.
+type Watches struct{ Connections, Paths, Total int64 }
+
+// Dirs is what dirs tells: the sizes of snapshots and transaction logs in bytes.
+type Dirs struct{ Data, Log int64 }
+
+// scanner reads numbers and keeps the first thing that is wrong.
+type scanner struct{ err error }
+
+func (s *scanner) fail(what, text string) {
+	if s.err == nil {
+		s.err = malformed(fmt.Sprintf("%s %.100q", what, text))
+	}
+}
+
+func (s *scanner) int(name, text string) int64 {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		s.fail(name, text)
+	}
+	return n
+}
+
+// small is int for what fits an int everywhere.
+func (s *scanner) small(name, text string) int {
+	n := s.int(name, text)
+	if n != int64(int32(n)) {
+		s.fail(name, text)
+	}
+	return int(int32(n))
+}
+
+// hex reads 0x…, of 64 bits of which the first may be a sign.
+func (s *scanner) hex(name, text string) int64 {
+	digits, ok := strings.CutPrefix(text, "0x")
+	n, err := strconv.ParseUint(digits, 16, 64)
+	if !ok || err != nil {
+		s.fail(name, text)
+	}
+	return int64(n)
+}
+
+// millis reads milliseconds, whole ones or not.
+func (s *scanner) millis(name, text string) time.Duration {
+	ms, err := strconv.ParseFloat(text, 64)
+	ns := ms * float64(time.Millisecond)
+	if err != nil || math.IsNaN(ns) || math.Abs(ns) >= math.MaxInt64 {
+		s.fail(name, text)
+		return 0
+	}
+	return time.Duration(ns)
+}
+
+// three splits a/b/c.
+func (s *scanner) three(name, text string) [3]string {
+	parts := strings.Split(text, "/")
+	if len(parts) != 3 {
+		s.fail(name, text)
+		return [3]string{}
+	}
+	return [3]string(parts)
+}
+
+// version splits "3.6.4--d652…, built on 12/18/2022 18:10 GMT".
+func version(text string) (version, revision, built string) {
+	text, built, _ = strings.Cut(text, ", built on ")
+	if i := strings.LastIndexByte(text, '-'); i >= 0 {
+		return strings.TrimRight(text[:i], "-"), text[i+1:], built
+	}
+	return text, "", built
+}
+
+func parseSrvr(text string) (Server, error) {
+	var sv Server
+	var s scanner
+	mode := false
+	for line := range strings.Lines(text) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
+		switch name {
+		case "Zookeeper version":
+			sv.Version, sv.Revision, sv.Built = version(value)
+		case "Latency min/avg/max":
+			x := s.three(name, value)
+			sv.MinLatency, sv.AvgLatency, sv.MaxLatency = s.millis(name, x[0]), s.millis(name, x[1]), s.millis(name, x[2])
+		case "Received":
+			sv.Received = s.int(name, value)
+		case "Sent":
+			sv.Sent = s.int(name, value)
+		case "Connections":
+			sv.Connections = s.int(name, value)
+		case "Outstanding":
+			sv.Outstanding = s.int(name, value)
+		case "Zxid":
+			sv.Zxid = s.hex(name, value)
+		case "Mode":
+			sv.Mode, mode = value, true
+		case "Node count":
+			sv.Nodes = s.int(name, value)
+		case "Proposal sizes last/min/max":
+			x := s.three(name, value)
+			sv.LastProposal, sv.MinProposal, sv.MaxProposal = s.int(name, x[0]), s.int(name, x[1]), s.int(name, x[2])
+		}
+	}
+	if s.err == nil && (sv.Version == "" || !mode) {
+		s.fail("no version and mode in", text)
+	}
+	if s.err != nil {
+		return Server{}, s.err
+	}
+	return sv, nil
+}
+
+func parseStat(text string) (Stat, error) {
+	head, rest, ok := strings.Cut(text, "Clients:\n")
+	conns, tail, ended := strings.Cut(rest, "\n\n")
+	if rest, none := strings.CutPrefix(rest, "\n"); none { // nobody is connected
+		conns, tail, ended = "", rest, true
+	}
+	if !ok || !ended {
+		return Stat{}, malformed(fmt.Sprintf("no clients in %.100q", text))
+	}
+	var st Stat
+	var err error
+	if st.Conns, err = parseCons(conns); err != nil {
+		return Stat{}, err
+	}
+	if st.Server, err = parseSrvr(head + tail); err != nil {
+		return Stat{}, err
+	}
+	return st, nil
+}
+
+func parseCons(text string) ([]Conn, error) {
+	var s scanner
+	var conns []Conn
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); line == "" {
+			continue
+		}
+		if conns = append(conns, s.conn(line)); s.err != nil {
+			return nil, s.err
+		}
+	}
+	return conns, nil
+}
+
+// conn reads " /127.0.0.1:1234[1](queued=0,recved=1,sent=0)".
+func (s *scanner) conn(line string) Conn {
+	head, rest, ok := strings.Cut(line, "(")
+	at := strings.LastIndexByte(head, '[')
+	fields, closed := strings.CutSuffix(rest, ")")
+	if !ok || !closed || at < 0 {
+		s.fail("connection", line)
+		return Conn{}
+	}
+	c := Conn{Addr: strings.TrimPrefix(head[:at], "/")}
+	for field := range strings.SplitSeq(fields, ",") {
+		name, value, _ := strings.Cut(field, "=")
+		switch name {
+		case "queued":
+			c.Queued = s.int(name, value)
+		case "recved":
+			c.Received = s.int(name, value)
+		case "sent":
+			c.Sent = s.int(name, value)
+		case "sid":
+			c.Session = s.hex(name, value)
+		case "lop":
+			c.LastOp = value
+		case "est":
+			c.Established = time.UnixMilli(s.int(name, value))
+		case "to":
+			c.Timeout = s.millis(name, value)
+		case "lcxid":
+			c.LastCxid = s.hex(name, value)
+		case "lzxid":
+			c.LastZxid = s.hex(name, value)
+		case "llat":
+			c.LastLatency = s.millis(name, value)
+		case "minlat":
+			c.MinLatency = s.millis(name, value)
+		case "avglat":
+			c.AvgLatency = s.millis(name, value)
+		case "maxlat":
+			c.MaxLatency = s.millis(name, value)
+		}
+	}
+	return c
+}
+
+func parseMntr(text string) (Metrics, error) {
+	m := Metrics{Values: make(map[string]float64), Text: make(map[string]string)}
+	for line := range strings.Lines(text) {
+		line = strings.TrimRight(line, "\r\n")
+		if line == "" {
+			continue
+		}
+		name, value, ok := strings.Cut(line, "\t")
+		if !ok || name == "" {
+			return Metrics{}, malformed(fmt.Sprintf("metric %.100q", line))
+		}
+		if n, err := strconv.ParseFloat(value, 64); err == nil {
+			m.Values[name] = n
+		} else {
+			m.Text[name] = value
+		}
+	}
+	m.Version, _, _ = version(m.Text["zk_version"])
+	m.State = m.Text["zk_server_state"]
+	if m.Version == "" || m.State == "" {
+		return Metrics{}, malformed(fmt.Sprintf("no version and state in %.100q", text))
+	}
+	return m, nil
+}
+
+func parseIsro(text string) (bool, error) {
+	switch answer := strings.TrimSpace(text); answer {
+	case "ro":
+		return true, nil
+	case "rw":
+		return false, nil
+	case "null":
+		return false, ErrNotServing
+	default:
+		return false, malformed(fmt.Sprintf("%.100q", answer))
+	}
+}
+
+func parseConf(text string) (Conf, error) {
+	var s scanner
+	c := Conf{Values: make(map[string]string)}
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		name, value, ok := strings.Cut(line, "=")
+		if !ok {
+			continue // "membership:"
+		}
+		if strings.HasPrefix(name, "server.") {
+			c.Members = append(c.Members, line)
+			continue
+		}
+		c.Values[name] = value
+		switch name {
+		case "serverId":
+			c.ServerID = s.int(name, value)
+		case "clientPort":
+			c.ClientPort = s.small(name, value)
+		case "secureClientPort":
+			c.SecureClientPort = s.small(name, value)
+		case "dataDir":
+			c.DataDir = value
+		case "dataLogDir":
+			c.DataLogDir = value
+		case "tickTime":
+			c.TickTime = s.millis(name, value)
+		case "minSessionTimeout":
+			c.MinSessionTimeout = s.millis(name, value)
+		case "maxSessionTimeout":
+			c.MaxSessionTimeout = s.millis(name, value)
+		case "maxClientCnxns":
+			c.MaxClientCnxns = s.small(name, value)
+		case "initLimit":
+			c.InitLimit = s.small(name, value)
+		case "syncLimit":
+			c.SyncLimit = s.small(name, value)
+		case "version":
+			c.ConfigVersion = s.hex(name, "0x"+value)
+		}
+	}
+	if _, ok := c.Values["tickTime"]; s.err == nil && !ok {
+		s.fail("no tickTime in", text)
+	}
+	if s.err != nil {
+		return Conf{}, s.err
+	}
+	return c, nil
+}
+
+func parseEnvi(text string) (map[string]string, error) {
+	rest, ok := strings.CutPrefix(text, "Environment:\n")
+	if !ok {
+		return nil, malformed(fmt.Sprintf("environment %.100q", text))
+	}
+	env := make(map[string]string)
+	for line := range strings.Lines(rest) {
+		if name, value, ok := strings.Cut(strings.TrimRight(line, "\r\n"), "="); ok {
+			env[name] = value
+		}
+	}
+	return env, nil
+}
+
+func parseDump(text string) (Dump, error) {
+	var s scanner
+	d := Dump{Ephemerals: make(map[int64][]string)}
+	const sessions, ephemerals, other = 1, 2, 3
+	section, owner, owned := 0, int64(0), false
+	for line := range strings.Lines(text) {
+		line = strings.TrimRight(line, "\r\n")
+		switch line {
+		case "SessionTracker dump:":
+			section = sessions
+			continue
+		case "ephemeral nodes dump:":
+			section = ephemerals
+			continue
+		case "Connections dump:":
+			section = other
+			continue
+		}
+		word := strings.TrimPrefix(line, "\t")
+		switch {
+		case section == 0 && line != "":
+			s.fail("dump", line)
+		case section == sessions && strings.HasPrefix(word, "0x"):
+			id, _, _ := strings.Cut(word, "\t") // and its timeout
+			d.Sessions = append(d.Sessions, s.hex("session", id))
+		case section == ephemerals && strings.HasPrefix(line, "0x"):
+			owner, owned = s.hex("session", strings.TrimSuffix(line, ":")), true
+		case section == ephemerals && strings.HasPrefix(line, "\t"):
+			if !owned {
+				s.fail("a path before its session", line)
+			}
+			d.Ephemerals[owner] = append(d.Ephemerals[owner], word)
+		}
+	}
+	if s.err == nil && section == 0 {
+		s.fail("dump", text)
+	}
+	if s.err != nil {
+		return Dump{}, s.err
+	}
+	return d, nil
+}
+
+func parseWchs(text string) (Watches, error) {
+	var s scanner
+	first, second, _ := strings.Cut(strings.TrimSpace(text), "\n")
+	conns, paths, ok := strings.Cut(strings.TrimSuffix(first, " paths"), " connections watching ")
+	total, also := strings.CutPrefix(second, "Total watches:")
+	if !ok || !also {
+		s.fail("watches", text)
+	}
+	w := Watches{s.int("connections", conns), s.int("paths", paths), s.int("watches", strings.TrimSpace(total))}
+	if s.err != nil {
+		return Watches{}, s.err
+	}
+	return w, nil
+}
+
+// groups reads lines of which those that begin with a tab belong to the one before.
+func groups(text string, head func(line string) error, member func(line string) error) error {
+	begun := false
+	for line := range strings.Lines(text) {
+		line = strings.TrimRight(line, "\r\n")
+		var err error
+		switch rest, tab := strings.CutPrefix(line, "\t"); {
+		case line == "":
+		case !tab:
+			begun = true
+			err = head(line)
+		case !begun:
+			err = malformed(fmt.Sprintf("watch %.100q", line))
+		default:
+			err = member(rest)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func parseWchc(text string) (map[int64][]string, error) {
+	watches := make(map[int64][]string)
+	var id int64
+	err := groups(text, func(line string) error {
+		var s scanner
+		id = s.hex("session", line)
+		return s.err
+	}, func(line string) error {
+		if line == "" || line[0] != '/' {
+			return malformed(fmt.Sprintf("path %.100q", line))
+		}
+		watches[id] = append(watches[id], line)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return watches, nil
+}
+
+func parseWchp(text string) (map[string][]int64, error) {
+	watches := make(map[string][]int64)
+	var path string
+	err := groups(text, func(line string) error {
+		if path = line; path[0] != '/' {
+			return malformed(fmt.Sprintf("path %.100q", line))
+		}
+		return nil
+	}, func(line string) error {
+		var s scanner
+		watches[path] = append(watches[path], s.hex("session", line))
+		return s.err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return watches, nil
+}
+
+func parseDirs(text string) (Dirs, error) {
+	var s scanner
+	var d Dirs
+	found := 0
+	for line := range strings.Lines(text) {
+		switch name, value, _ := strings.Cut(strings.TrimSpace(line), ": "); name {
+		case "datadir_size":
+			d.Data, found = s.int(name, value), found|1
+		case "logdir_size":
+			d.Log, found = s.int(name, value), found|2
+		}
+	}
+	if s.err == nil && found != 3 {
+		s.fail("sizes", text)
+	}
+	if s.err != nil {
+		return Dirs{}, s.err
+	}
+	return d, nil
+}
