@@ -226,6 +226,120 @@ func parseAddr(addr string) (string, error) {
 	return net.JoinHostPort(host, port), nil
 }
 
+// LookupSRV returns the addresses of an ensemble that has DNS SRV records, such
+// as "_zookeeper._tcp.example.com", for Config.Addrs. A nil resolver is
+// net.DefaultResolver. The list is in the order of the records' priorities and
+// weights, which Dial does not keep. To follow changes look up again before a
+// Dial; see [Rebalance].
+//
+// It leaves when ctx ends. Errors match ErrNoServer, and unwrap to the
+// *net.DNSError or to the error of ctx. A record that is no address fails it,
+// as does an answer without records: no half of a list is returned.
+func LookupSRV(ctx context.Context, resolver *net.Resolver, name string) ([]string, error) {
+	if resolver == nil {
+		resolver = net.DefaultResolver
+	}
+	type answer struct {
+		records []*net.SRV
+		err     error
+	}
+	done := make(chan answer, 1)
+	go func() { // the resolver itself heeds deadlines, but not always a cancel
+		_, records, err := resolver.LookupSRV(ctx, "", "", name)
+		done <- answer{records, err}
+	}()
+	var a answer
+	select {
+	case a = <-done:
+	case <-ctx.Done():
+	}
+	if err := ctx.Err(); err != nil {
+		a.err = err
+	}
+	fail := func(err error) ([]string, error) {
+		return nil, &noServer{reasons: []error{&addrError{name, err}}}
+	}
+	if a.err != nil {
+		return fail(a.err)
+	}
+	var addrs []string
+	for _, r := range a.records {
+		host := strings.TrimSuffix(r.Target, ".")
+		addr, err := parseAddr(net.JoinHostPort(host, strconv.Itoa(int(r.Port))))
+		if err != nil { // a lone dot says that there is no such service
+			return fail(err)
+		}
+		if !slices.Contains(addrs, addr) {
+			addrs = append(addrs, addr)
+		}
+	}
+	if len(addrs) == 0 {
+		return fail(&net.DNSError{Err: "no records", Name: name, IsNotFound: true})
+	}
+	return addrs, nil
+}
+
+// Rebalance says where a client should go when the list of servers changes from
+// old to next, while it is connected to current (Session.Addr): it returns the
+// part of next to dial, or nil to stay. rand is a random number in [0, 1), of
+// each client its own. If the clients were spread evenly before, and all of
+// them do as it says, they are so afterwards, with as few moves as that takes.
+//
+// Of s old servers, k are kept and n are new. If there are more than before
+// (k+n > s), a client on a kept server moves to a new one with the probability
+// 1 - s/(k+n), and a client on a server that goes moves to a new one. Else a
+// client on a kept server stays, and a client on a server that goes moves to a
+// kept one with the probability k(s-k-n) / ((k+n)(s-k)), and otherwise to a new
+// one.
+//
+// It does nothing by itself. Who moves sets Config.Addrs to what it returns,
+// dials, and gives the next Dial the whole list again.
+func Rebalance(old, next []string, current string, rand float64) []string {
+	old, next = distinct(old), distinct(next)
+	var kept, fresh []string
+	for _, addr := range next {
+		if slices.Contains(old, addr) {
+			kept = append(kept, addr)
+		} else {
+			fresh = append(fresh, addr)
+		}
+	}
+	s, k, n := float64(len(old)), float64(len(kept)), float64(len(fresh))
+	stays := slices.Contains(next, canonical(current))
+	switch {
+	case k+n > s && stays && rand >= 1-s/(k+n):
+		return nil
+	case k+n > s:
+		return fresh
+	case stays:
+		return nil
+	case len(fresh) == 0:
+		return kept
+	case rand < k*(s-k-n)/((k+n)*(s-k)):
+		return kept
+	}
+	return fresh
+}
+
+// distinct returns addresses in their usual form, each once.
+func distinct(addrs []string) []string {
+	var list []string
+	for _, a := range addrs {
+		if a = canonical(a); !slices.Contains(list, a) {
+			list = append(list, a)
+		}
+	}
+	return list
+}
+
+// canonical returns an address with its port.
+func canonical(addr string) string {
+	if a, err := parseAddr(addr); err == nil {
+		return a
+	}
+	return addr
+}
+
 func parseChroot(path string) (string, error) {
 	if path == "" || path == "/" {
 		return "", nil

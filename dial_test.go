@@ -237,6 +237,7 @@ func TestResolve(t *testing.T) {
 type fakeDNS struct {
 	mu    sync.Mutex
 	names map[string][]string
+	srv   map[string][]net.SRV
 	count map[string]int
 }
 
@@ -285,14 +286,15 @@ func (d *fakeDNS) serve(conn net.Conn) {
 			at += 1 + n
 		}
 		question := query[12 : at+5] // name, type, class
-		isA := binary.BigEndian.Uint16(query[at+1:]) == 1
+		isA, isSRV := binary.BigEndian.Uint16(query[at+1:]) == 1, binary.BigEndian.Uint16(query[at+1:]) == 33
 		name := strings.ToLower(strings.Join(labels, "."))
 		d.mu.Lock()
 		d.count[name]++
 		ips, known := d.names[name]
+		srv, service := d.srv[name]
 		d.mu.Unlock()
 		reply := append([]byte{}, query[0], query[1], 0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0)
-		if !known {
+		if !known && !service {
 			reply[3] |= 3 // no such name
 		}
 		reply = append(reply, question...)
@@ -300,6 +302,23 @@ func (d *fakeDNS) serve(conn net.Conn) {
 			for _, ip := range ips {
 				reply = append(reply, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4)
 				reply = append(reply, net.ParseIP(ip).To4()...)
+				reply[7]++
+			}
+		}
+		if isSRV {
+			for _, r := range srv {
+				var target []byte
+				for _, label := range strings.Split(strings.TrimSuffix(r.Target, "."), ".") {
+					if label != "" {
+						target = append(append(target, byte(len(label))), label...)
+					}
+				}
+				target = append(target, 0)
+				reply = append(reply, 0xc0, 12, 0, 33, 0, 1, 0, 0, 0, 0)
+				for _, x := range []uint16{uint16(6 + len(target)), r.Priority, r.Weight, r.Port} {
+					reply = binary.BigEndian.AppendUint16(reply, x)
+				}
+				reply = append(reply, target...)
 				reply[7]++
 			}
 		}
