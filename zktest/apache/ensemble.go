@@ -207,8 +207,20 @@ func (e *Ensemble) Release() Release { return e.conf.Release }
 // Leader returns the index of the member that leads, or of the one that stands
 // alone. It fails while there is none.
 func (e *Ensemble) Leader() (int, error) {
-	for i, s := range e.members() {
-		if m := s.mode(context.Background()); m == "leader" || m == "standalone" {
+	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
+	defer cancel()
+	members := e.members()
+	answers := make(chan int, len(members)) // -1: not this one
+	for i, s := range members {
+		go func() {
+			if m := s.mode(ctx); m != "leader" && m != "standalone" {
+				i = -1
+			}
+			answers <- i
+		}()
+	}
+	for range members {
+		if i := <-answers; i >= 0 {
 			return i, nil
 		}
 	}

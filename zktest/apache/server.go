@@ -266,7 +266,11 @@ func (s *Server) waitServing(ctx context.Context) error {
 	poll := time.NewTicker(20 * time.Millisecond)
 	defer poll.Stop()
 	for {
-		switch mode := s.mode(ctx); mode {
+		// A server that is starting or ending may accept a connection and never answer it.
+		polled, cancel := context.WithTimeout(ctx, pollTimeout)
+		mode := s.mode(polled)
+		cancel()
+		switch mode {
 		case "leader", "follower", "standalone", "observer":
 			if s.e.conf.TLS == nil || s.accepts(ctx, s.SecureAddr()) {
 				return nil
@@ -301,9 +305,6 @@ func (s *Server) accepts(ctx context.Context, addr string) bool {
 // mode returns the Mode line of srvr: leader, follower, standalone, observer
 // or read-only. It is empty while the server does not serve.
 func (s *Server) mode(ctx context.Context) string {
-	// A server that is starting or ending may accept a connection and never answer it.
-	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
-	defer cancel()
 	text, err := s.command(ctx, "srvr")
 	if err != nil {
 		return ""
