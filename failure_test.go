@@ -13,6 +13,7 @@ import (
 	"gotest.tools/v3/assert"
 
 	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/fourletter"
 	"github.com/seed-9f8420c6/zk/zktest"
 	"github.com/seed-9f8420c6/zk/zktest/apache"
 )
@@ -403,18 +404,26 @@ func TestMinorityIsReadOnly(t *testing.T) {
 				_, err = r.Set(ctx, "/n", nil, zk.AnyVersion)
 				wantCode(t, err, zk.ErrNotReadOnly, "/n")
 				wantCode(t, r.Sync(ctx, "/n"), zk.ErrNotReadOnly, "/n")
-				assert.Equal(t, r.Config().ID, int64(0))
+				assert.Equal(t, r.Config().ID, int64(0)) // nobody else would know it
+				back := make(chan error, 1)
+				go func() {
+					_, err := fourletter.Client{}.AwaitReadWrite(ctx, cluster.Addrs())
+					back <- err
+				}()
+				assert.NilError(t, errOf2(r.Get(ctx, "/n", nil)))
+				assert.Equal(t, len(back), 0)
 				revive(t, cluster)
+				assert.NilError(t, await(t, back))
 				await(t, r.Done())
-				back, err := r.Redial(ctx)
+				again, err := r.Redial(ctx)
 				for err != nil {
 					assert.ErrorIs(t, err, zk.ErrNoServer)
 					assert.NilError(t, ctx.Err())
-					back, err = r.Redial(ctx)
+					again, err = r.Redial(ctx)
 				}
-				defer back.Close()
-				assert.Assert(t, !back.ReadOnly())
-				_, err = back.Set(ctx, "/n", []byte("more"), zk.AnyVersion)
+				defer again.Close()
+				assert.Assert(t, !again.ReadOnly() && again.ID() != r.ID())
+				_, err = again.Set(ctx, "/n", []byte("more"), zk.AnyVersion)
 				assert.NilError(t, err)
 				ev := await(t, ch)
 				assert.Equal(t, fmt.Sprint(ev.Type, ev.Path), "changed/n")

@@ -1,6 +1,7 @@
 package zk_test
 
 import (
+	"context"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,7 +28,8 @@ func TestReconfigOfServers(t *testing.T) {
 	apache.Need(t)
 	for _, release := range reconfigReleases() {
 		t.Run(string(release), func(t *testing.T) {
-			ctx := testContext(t)
+			ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
+			defer cancel()
 			cluster := apache.New(t, apache.Config{Release: release, Members: 3})
 			leader, err := cluster.Leader()
 			assert.NilError(t, err)
@@ -136,7 +138,8 @@ func TestReconfigDisabled(t *testing.T) {
 	apache.Need(t)
 	for _, release := range reconfigReleases() {
 		t.Run(string(release), func(t *testing.T) {
-			ctx := testContext(t)
+			ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
+			defer cancel()
 			cluster := apache.New(t, apache.Config{Release: release, Members: 3, Settings: map[string]string{"reconfigEnabled": "false"}})
 			s, err := zk.Dial(ctx, zk.Config{Addrs: cluster.Addrs(), Auth: []zk.Auth{zk.Digest("super", "zktest")}})
 			assert.NilError(t, err)

@@ -1,6 +1,7 @@
 package zk_test
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -43,7 +44,8 @@ func TestTLSOfServers(t *testing.T) {
 	apache.Need(t)
 	for _, release := range secureReleases() {
 		t.Run(string(release), func(t *testing.T) {
-			ctx := testContext(t)
+			ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
+			defer cancel()
 			ca, soon := newAuthority(t), time.Now().Add(time.Hour)
 			server := apache.New(t, apache.Config{Release: release, TLS: ca.keyStore(ca.certify("server", soon, "127.0.0.1"))})
 			addr := server.SecureAddrs()[0]

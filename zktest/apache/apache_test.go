@@ -95,7 +95,7 @@ func TestStartSaysWhatIsMissing(t *testing.T) {
 }
 
 func TestStartRefuses(t *testing.T) {
-	for _, conf := range []apache.Config{{Members: 2}, {Members: -1}, {Release: "3.3.3"}} {
+	for _, conf := range []apache.Config{{Members: 2}, {Members: -1}, {Release: "3.3.3"}, {Release: apache.V3_4, TLS: &apache.TLS{}}} {
 		if _, err := apache.Start(context.Background(), conf); err == nil {
 			t.Errorf("Start(%+v) succeeded", conf)
 		}

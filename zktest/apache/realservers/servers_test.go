@@ -289,3 +289,28 @@ func TestDiesWithParent(t *testing.T) {
 		}
 	}
 }
+
+// Every setting of zoo.cfg can be given, and the server takes it.
+func TestSettings(t *testing.T) {
+	e := apache.New(t, apache.Config{Members: 3, Settings: map[string]string{
+		"tickTime": "1000", "initLimit": "17", "syncLimit": "9", "maxClientCnxns": "23",
+		"autopurge.snapRetainCount": "4", "autopurge.purgeInterval": "1",
+	}})
+	conf, err := e.Member(1).Command("conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"tickTime=1000", "initLimit=17", "syncLimit=9", "maxClientCnxns=23", e.Member(2).Line()} {
+		if !strings.Contains(conf, line+"\n") {
+			t.Errorf("no %s in\n%s", line, conf)
+		}
+	}
+	for _, line := range []string{"autopurge.snapRetainCount set to 4", "autopurge.purgeInterval set to 1"} {
+		if !strings.Contains(e.Member(1).Logs(), line) {
+			t.Errorf("the log does not say %q", line)
+		}
+	}
+	if _, err := apache.New(t, apache.Config{}).Add(); err == nil {
+		t.Error("a server that stands alone has grown")
+	}
+}
