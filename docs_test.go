@@ -1,0 +1,44 @@
+package zk_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"gotest.tools/v3/assert"
+)
+
+// Every test that docs/features.md names is there, and no row is without one.
+func TestFeatures(t *testing.T) {
+	known := make(map[string]bool)
+	for _, file := range globAll(t, "*_test.go", "*/*_test.go", "*/*/*_test.go") {
+		tree, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+		assert.NilError(t, err)
+		for _, d := range tree.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && f.Recv == nil {
+				known[f.Name.Name] = true
+			}
+		}
+	}
+	text, err := os.ReadFile("docs/features.md")
+	assert.NilError(t, err)
+	test := regexp.MustCompile("`(Test\\w+)`")
+	rows := 0
+	for line := range strings.Lines(string(text)) {
+		cells := strings.Split(strings.TrimSpace(line), " | ")
+		if len(cells) != 3 || strings.HasPrefix(line, "| What") {
+			continue
+		}
+		rows++
+		names := test.FindAllStringSubmatch(cells[2], -1)
+		assert.Check(t, len(names) > 0, line)
+		for _, n := range names {
+			assert.Check(t, known[n[1]], "no %s: %s", n[1], line)
+		}
+	}
+	assert.Assert(t, rows > 60, rows)
+}
