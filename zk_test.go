@@ -125,7 +125,10 @@ func (s *server) start() error {
 	s.once.Do(func() {
 		var addrs []string
 		if s.real() {
-			s.apache, s.err = apache.Start(context.Background(), apache.Config{Release: s.release, Members: s.members})
+			// A follower that starved for a while must not leave its leader: that ends every connection.
+			s.apache, s.err = apache.Start(context.Background(), apache.Config{
+				Release: s.release, Members: s.members, Settings: map[string]string{"initLimit": "120", "syncLimit": "120"},
+			})
 			if s.err != nil {
 				return
 			}

@@ -243,6 +243,25 @@ func TestRefusals(t *testing.T) {
 	assert.Assert(t, errors.As(err, &op), "%v", err)
 }
 
+// Numbers that are none, or too large for what they stand for.
+func TestHostileNumbers(t *testing.T) {
+	answers := recorded(t, "3.9.5-follower")
+	for _, x := range []struct{ word, old, new string }{
+		{"srvr", "1/5.2/11", "1/NaN/11"}, {"srvr", "1/5.2/11", "1/Inf/11"}, {"srvr", "1/5.2/11", "1/5.2/1e300"}, {"srvr", "1/5.2/11", "1/5.2"},
+		{"srvr", "Zxid: 0x", "Zxid: "}, {"srvr", "Zxid: 0x", "Zxid: 0x11111111111111111"}, {"srvr", "Received: 9", "Received: 9223372036854775808"},
+		{"stat", "Sent: 9", "Sent: nine"}, {"stat", "Clients:", "Customers:"},
+		{"cons", "to=30000", "to=9223372036854775807"}, {"cons", "est=1795533407125", "est=x"}, {"cons", "sid=0x", "sid=-0x"},
+		{"conf", "clientPort=12207", "clientPort=2147483648"}, {"conf", "tickTime=500", "tickTime="}, {"conf", "version=100000000", "version=0x"},
+		{"dump", "\t/eph", "\t/eph\n0xg:"}, {"wchs", "3 paths", "three paths"}, {"wchc", "0x", "0y"}, {"wchp", "/eph", "eph"},
+		{"dirs", "datadir_size: 66218", "datadir_size: big"}, {"isro", "rw", "rwx"}, {"mntr", "zk_version\t", "zk_version "},
+	} {
+		answer := strings.Replace(answers[x.word], x.old, x.new, 1)
+		assert.Assert(t, answer != answers[x.word], "%+v", x)
+		_, err := commands[x.word](t.Context(), answering(t, map[string]string{x.word: answer}))
+		assert.ErrorIs(t, err, ErrMalformed, "%+v", x)
+	}
+}
+
 // An answer is bounded, and so is the time for it.
 func TestBounds(t *testing.T) {
 	endless := serving(t, func(conn net.Conn) {
