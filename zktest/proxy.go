@@ -319,8 +319,8 @@ func (p *Proxy) connect(client *net.TCPConn) {
 	}
 	server := nc.(*net.TCPConn)
 	c.ends = [2]*net.TCPConn{client, server}
-	c.flows[FromClient] = newFlow(c, FromClient, client, server, rule.FromClient)
-	c.flows[ToClient] = newFlow(c, ToClient, server, client, rule.ToClient)
+	c.flows[FromClient] = newFlow(c, FromClient, client, server, rule.FromClient, rule.SlowFromClient)
+	c.flows[ToClient] = newFlow(c, ToClient, server, client, rule.ToClient, rule.SlowToClient)
 
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -408,14 +408,15 @@ type flow struct {
 	src, dst *net.TCPConn
 	moved    chan struct{} // holds a token when the writer has something to look at
 	drained  chan struct{} // holds a token when the reader may find room
-	cutter   frameCutter   // of the writer
+	slow     Trickle
+	cutter   frameCutter // of the writer
 
 	// Guarded by proxy.mu.
 	queue  []byte // queue[off:] waits to pass
 	off    int
 	marks  []mark // marks[first:] say when that came
 	first  int
-	paid   time.Time // when Drip lets more pass
+	paid   time.Time // when Drip and slow let more pass
 	limit  Limit
 	endAt  time.Time // when src ended
 	err    error     // how: io.EOF, or a failure
@@ -429,8 +430,8 @@ type mark struct {
 	n  int
 }
 
-func newFlow(c *proxyConn, dir Direction, src, dst *net.TCPConn, limit Limit) *flow {
-	f := &flow{conn: c, dir: dir, src: src, dst: dst, limit: limit}
+func newFlow(c *proxyConn, dir Direction, src, dst *net.TCPConn, limit Limit, slow Trickle) *flow {
+	f := &flow{conn: c, dir: dir, src: src, dst: dst, limit: limit, slow: slow}
 	f.moved, f.drained = make(chan struct{}, 1), make(chan struct{}, 1)
 	f.cutter.keep = prefixKept
 	if c.proxy.opts.Raw {
@@ -554,16 +555,20 @@ func (f *flow) pull(chunk []byte) (n int, at time.Time, wait time.Duration, more
 	if wait := way.delay - now.Sub(at); wait > 0 {
 		return 0, at, wait, true
 	}
-	n = min(first.n, len(chunk))
+	n = f.slow.part(min(first.n, len(chunk)))
+	if wait := f.paid.Sub(now); wait > 0 && (way.rate > 0 || f.slow.Bytes > 0) {
+		return 0, at, wait, true
+	}
 	if way.rate > 0 {
-		if wait := f.paid.Sub(now); wait > 0 {
-			return 0, at, wait, true
-		}
 		n = min(n, max(way.rate/50, 1))
 	}
 	n = f.limit.take(f.queue[f.off : f.off+n])
+	f.paid = now
+	if f.slow.Bytes > 0 {
+		f.paid = now.Add(f.slow.Every)
+	}
 	if way.rate > 0 {
-		f.paid = now.Add(time.Duration(n) * time.Second / time.Duration(way.rate))
+		f.paid = f.paid.Add(time.Duration(n) * time.Second / time.Duration(way.rate))
 	}
 	copy(chunk, f.queue[f.off:f.off+n])
 	f.off += n

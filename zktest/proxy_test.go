@@ -255,6 +255,16 @@ func TestProxyDelayAndDrip(t *testing.T) {
 	assert.NilError(t, err)
 }
 
+func TestProxyTrickles(t *testing.T) {
+	s := NewServer(t)
+	p := NewProxy(t, s.Addr())
+	p.Link(LinkRule{SlowToClient: Trickle{Bytes: 10, Every: 5 * time.Millisecond}})
+	start := time.Now()
+	c := join(t, p) // 41 bytes
+	assert.Assert(t, time.Since(start) >= 20*time.Millisecond)
+	c.ping()
+}
+
 func TestProxyRetargets(t *testing.T) {
 	e := NewEnsemble(t, 2)
 	p := NewProxy(t, e.Addrs()[0])
@@ -685,7 +695,7 @@ func FuzzTalk(f *testing.F) {
 func converse(up, down []byte, piece func(int) int) (lines []string) {
 	c := &proxyConn{proxy: &Proxy{}}
 	for dir, stream := range [][]byte{up, down} {
-		f := newFlow(c, Direction(dir), nil, nil, Limit{})
+		f := newFlow(c, Direction(dir), nil, nil, Limit{}, Trickle{})
 		for len(stream) > 0 {
 			next := stream[:piece(len(stream))]
 			stream = stream[len(next):]
