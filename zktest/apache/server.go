@@ -364,8 +364,8 @@ func lastLines(text string, n int) string {
 // TxnLog returns the server's transaction logs, oldest first, as ZooKeeper's
 // own TxnLogToolkit prints them: a line for each transaction, with session,
 // cxid (the client's xid), zxid, type, path, data and version. Data is printed
-// as it is, line ends and all, so text without any is the best to look for.
-// TxnLog may be called while the server runs, and then may lack the newest
+// as it is, line ends and all, so text without any is the best to look for;
+// [Server.Txns] parses it all. TxnLog may be called while the server runs, and then may lack the newest
 // transactions. The toolkit of 3.5 fails at a node with null data.
 func (s *Server) TxnLog(ctx context.Context) (string, error) {
 	logs, err := filepath.Glob(filepath.Join(s.DataDir(), "version-2", "log.*"))
@@ -380,6 +380,8 @@ func (s *Server) TxnLog(ctx context.Context) (string, error) {
 	var all bytes.Buffer
 	for _, log := range logs {
 		cmd := exec.CommandContext(ctx, s.e.in.Java, "-Xmx64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+			// The same text everywhere: in what Java says and how it writes it.
+			"-Duser.language=en", "-Duser.country=US", "-Duser.timezone=UTC", "-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8",
 			"-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", s.e.in.classPath(),
 			"org.apache.zookeeper.server.persistence.TxnLogToolkit", "-d", log)
 		var stderr bytes.Buffer
