@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -387,7 +388,9 @@ func (m *multiParser) ops(s string, before []Txn) {
 	m.record(Txn{Op: op}, blurred{rest: rest}, func(t Txn, r blurred) {
 		all := append(before[:len(before):len(before)], t)
 		if r.rest == "" || r.rest == "\n" { // a record that ends with a 10 has no other end of the line
-			m.ways++
+			if m.ways == 0 || !reflect.DeepEqual(all, m.found) {
+				m.ways++
+			}
 			m.found = all
 			return
 		}
@@ -490,10 +493,14 @@ func (m *multiParser) record(t Txn, r blurred, next func(Txn, blurred)) {
 	case wire.OpDelete, OpDeleteContainer:
 		path(func(r blurred) { next(t, r) })
 	case wire.OpError:
-		// The last byte of a code is blurred, and the codes of the others are
-		// those of an operation that was not reached.
-		if r.int32(); !r.bad {
-			next(t, r)
+		// Its code is blurred. A member that got the multi when others had applied
+		// it logs the operations ahead of the refused one as errors, with their records.
+		code := r
+		if code.int32(); !code.bad {
+			next(t, code)
+		}
+		for _, op := range []wire.Op{wire.OpSetData, wire.OpCreate, wire.OpDelete, wire.OpCheck, wire.OpCreateContainer, wire.OpCreateTTL} {
+			m.record(Txn{Op: op}, r, func(_ Txn, r blurred) { next(t, r) })
 		}
 	}
 }

@@ -93,6 +93,12 @@ func TestParseTxnLogForms(t *testing.T) {
 	assert.NilError(t, err)
 	assert.Equal(t, string(txns[0].Ops[0].Data), ";setData:\n")
 	assert.Equal(t, txns[0].Ops[0].Version, int32(10))
+
+	// What a member that was behind logs of a refused multi: recorded from 3.9.5.
+	txns, err = apache.ParseTxnLog(txnLogOf("multi error:\x00\x00\x00\f/soak/d-16/b\x00\x00\x00\x0fwriter-1-000289\x00\x00\x00\x03;error:\ufffd\ufffd\ufffd\ufffd"))
+	assert.NilError(t, err)
+	assert.Equal(t, txns[0].Failed(), true)
+	assert.DeepEqual(t, txns[0].Ops, []apache.Txn{{Op: wire.OpError}, {Op: wire.OpError}})
 }
 
 func TestParseTxnLogRefuses(t *testing.T) {

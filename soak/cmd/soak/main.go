@@ -1,0 +1,96 @@
+// Soak runs clients with 1,000 watches against three real ZooKeeper servers
+// whose processes and links break, moves their sessions all the time, and
+// checks everything that they saw by the servers' own transaction logs.
+//
+//	go run ./cmd/soak -duration 15m -migrations 10000 -faults 200
+//
+// It ends with one line and 0; with 1 if a rule was broken, and says where the
+// traces are; with 2 if the run shows nothing.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"time"
+
+	"github.com/seed-9f8420c6/zk/soak/internal/check"
+	"github.com/seed-9f8420c6/zk/soak/internal/load"
+	"github.com/seed-9f8420c6/zk/zktest/apache"
+)
+
+func main() {
+	var conf load.Config
+	release := string(apache.V3_9)
+	flag.DurationVar(&conf.Duration, "duration", time.Minute, "how long links and servers break")
+	flag.IntVar(&conf.Migrations, "migrations", 0, "forced migrations of sessions with watches in that time; 0: five a second")
+	flag.IntVar(&conf.Faults, "faults", 0, "server faults in that time; 0: one every four seconds")
+	flag.Uint64Var(&conf.Seed, "seed", 0, "of what is random but for the time it takes; 0: any")
+	flag.StringVar(&release, "release", release, "of the servers")
+	flag.Float64Var(&conf.MinRate, "min-rate", 300, "calls per second, before and after the faults, below which a run is void")
+	flag.IntVar(&conf.Writes, "writes", 120, "writes per second")
+	flag.StringVar(&conf.Dir, "dir", "", "empty folder for logs and traces; none: a temporary one")
+	flag.BoolVar(&conf.Keep, "keep", false, "keep them also if nothing was found")
+	quiet := flag.Bool("quiet", false, "print the last line only")
+	flag.Parse()
+	if flag.NArg() > 0 || conf.Duration <= 0 || conf.Writes <= 0 {
+		flag.Usage()
+		os.Exit(2)
+	}
+	conf.Release = apache.Release(release)
+	conf.Out = os.Stdout
+	if *quiet {
+		conf.Out = io.Discard
+	}
+	if conf.Seed == 0 {
+		conf.Seed = rand.Uint64()
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	os.Exit(run(ctx, conf))
+}
+
+func run(ctx context.Context, conf load.Config) int {
+	if conf.Dir == "" {
+		dir, err := os.MkdirTemp("", "zk-soak-")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 2
+		}
+		conf.Dir = dir
+	}
+	fmt.Fprintf(conf.Out, "seed %d, logs in %s\n", conf.Seed, conf.Dir)
+	rep, err := load.Run(ctx, conf)
+	if err != nil {
+		fmt.Printf("void: the run could not be made: %v; logs in %s\n", err, conf.Dir)
+		return 2
+	}
+	fmt.Fprintf(conf.Out, "%d moves by %d connections, %d sessions renewed; %d calls, of which %d were lost and %d not sent; %d transactions, %d logged by one server only; %d Gaps; %.0f calls/s before the faults, %.0f after\n",
+		rep.Moves, rep.Connections, rep.Renewed, rep.Calls, rep.Lost, rep.NotSent, rep.Writes, rep.Single, rep.Gaps, rep.Before, rep.After)
+	for i, f := range rep.Findings {
+		if i == 10 {
+			fmt.Printf("and %d more\n", len(rep.Findings)-i)
+			break
+		}
+		fmt.Println(f)
+	}
+	figures := fmt.Sprintf("%d migrations, %d server faults, %d events, %d lost, %d false, %d duplicate, %d reordered", rep.Migrations, rep.Faults, rep.Events,
+		rep.Count(check.Lost), rep.Count(check.False), rep.Count(check.Duplicate), rep.Count(check.Reordered))
+	switch {
+	case len(rep.Findings) > 0:
+		fmt.Printf("FAILED: %s, %d late, %d wrong, %d undecided; traces in %s\n", figures, rep.Count(check.Late), rep.Count(check.Wrong), rep.Count(check.Undecided), rep.Dir)
+		return 1
+	case len(rep.Void) > 0:
+		for _, v := range rep.Void {
+			fmt.Println(v)
+		}
+		fmt.Printf("void: %s; traces in %s\n", figures, rep.Dir)
+		return 2
+	}
+	fmt.Printf("ok: %s\n", figures)
+	return 0
+}
