@@ -1,7 +1,7 @@
 # make test does everything: it installs what is missing, checks, and runs all tests.
 # Each step can be run by itself, and says what to do when it fails.
 
-.PHONY: help test test-matrix setup servers fmt fmt-check vet staticcheck lint race allocs nested bench clean
+.PHONY: help test test-matrix setup servers fmt fmt-check vet staticcheck lint race allocs nested bench soak clean
 
 # A clone may belong to another user than the one who builds; nothing here needs its revision.
 export GOFLAGS ?= -buildvcs=false
@@ -18,7 +18,7 @@ ALLOCS = $(shell grep -rlE --include='*_test.go' '^//go:build .*!race' . | xargs
 say = @printf '\n$(if $(MAKE_TERMOUT),\033[1m== %s\033[0m,== %s)\n'
 
 help:
-	@echo 'make test      all of the below but bench: the one command before a commit'
+	@echo 'make test      all of the below but test-matrix, bench and soak: the one command before a commit'
 	@echo 'make test-matrix  the tests of real servers on all six releases; prints what works on which'
 	@echo 'make setup     installs Java, Maven, spin, kazoo and a C compiler on Debian, where they are missing'
 	@echo 'make servers   fetches the jars of the two real ZooKeeper releases'
@@ -28,6 +28,7 @@ help:
 	@echo 'make nested    the same for the modules in $(or $(NESTED),(none))'
 	@echo 'make fmt       formats the code'
 	@echo 'make bench     benchmarks'
+	@echo 'make soak      one minute of migrations and faults on three real servers; SOAKFLAGS takes what soak/README.md lists'
 	@echo
 	@echo 'go test ./...  needs nothing but Go, and leaves the real servers out'
 
@@ -131,6 +132,11 @@ bench:
 .PHONY: bench-quick
 bench-quick:
 	@start=$$(date +%s); cd bench && go run ./cmd/bench -quick -since $$start
+
+# Real servers that break: SOAKFLAGS='-duration 15m -migrations 10000 -faults 200' is the run to publish.
+soak: servers
+	$(say) 'Soak'
+	@cd soak && go run ./cmd/soak $(SOAKFLAGS)
 
 clean:
 	rm -rf $(TOOLS)

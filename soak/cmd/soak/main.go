@@ -18,7 +18,6 @@ import (
 	"os/signal"
 	"time"
 
-	"github.com/seed-9f8420c6/zk/soak/internal/check"
 	"github.com/seed-9f8420c6/zk/soak/internal/load"
 	"github.com/seed-9f8420c6/zk/zktest/apache"
 )
@@ -66,7 +65,7 @@ func run(ctx context.Context, conf load.Config) int {
 	fmt.Fprintf(conf.Out, "seed %d, logs in %s\n", conf.Seed, conf.Dir)
 	rep, err := load.Run(ctx, conf)
 	if err != nil {
-		fmt.Printf("void: the run could not be made: %v; logs in %s\n", err, conf.Dir)
+		fmt.Printf("void: %v; logs in %s\n", err, conf.Dir)
 		return 2
 	}
 	fmt.Fprintf(conf.Out, "%d moves by %d connections, %d sessions renewed; %d calls, of which %d were lost and %d not sent; %d transactions, %d logged by one server only; %d Gaps; %.0f calls/s before the faults, %.0f after\n",
@@ -78,19 +77,7 @@ func run(ctx context.Context, conf load.Config) int {
 		}
 		fmt.Println(f)
 	}
-	figures := fmt.Sprintf("%d migrations, %d server faults, %d events, %d lost, %d false, %d duplicate, %d reordered", rep.Migrations, rep.Faults, rep.Events,
-		rep.Count(check.Lost), rep.Count(check.False), rep.Count(check.Duplicate), rep.Count(check.Reordered))
-	switch {
-	case len(rep.Findings) > 0:
-		fmt.Printf("FAILED: %s, %d late, %d wrong, %d undecided; traces in %s\n", figures, rep.Count(check.Late), rep.Count(check.Wrong), rep.Count(check.Undecided), rep.Dir)
-		return 1
-	case len(rep.Void) > 0:
-		for _, v := range rep.Void {
-			fmt.Println(v)
-		}
-		fmt.Printf("void: %s; traces in %s\n", figures, rep.Dir)
-		return 2
-	}
-	fmt.Printf("ok: %s\n", figures)
-	return 0
+	line, code := rep.Verdict()
+	fmt.Println(line)
+	return code
 }

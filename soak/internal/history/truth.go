@@ -15,9 +15,8 @@ import (
 
 // Truth is what happened to the tree, by the servers' own transaction logs.
 type Truth struct {
-	Txns    []Txn // all that took effect, by zxid
-	Single  int   // transactions that only one of several logs has: they may have been undone
-	Refused int   // requests that used up a zxid and changed nothing
+	Txns   []Txn        // all that took effect, by zxid
+	Single []apache.Txn // those that only one of several logs has: they may have been undone
 
 	own     map[string][]*Change // by path
 	parents map[string][]*Change // creations and deletions, by the parent's path
@@ -88,10 +87,9 @@ func NewTruth(logs ...[]apache.Txn) (*Truth, error) {
 		f := all[zxid]
 		switch {
 		case len(logs) > 1 && f.n == 1:
-			t.Single++
+			t.Single = append(t.Single, *f.txn)
 			continue
 		case f.txn.Failed():
-			t.Refused++
 			continue
 		}
 		x := Txn{Zxid: zxid, Session: f.txn.Session, Cxid: f.txn.Cxid}

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -54,6 +55,21 @@ type Report struct {
 	Void        []string
 	Findings    []check.Finding
 	Dir         string // of the traces; empty: none were kept
+}
+
+// Verdict returns the last line of a run, and the exit code: 0 if all is well,
+// 1 if a rule was broken, 2 if the run shows nothing.
+func (r *Report) Verdict() (string, int) {
+	figures := fmt.Sprintf("%d migrations, %d server faults, %d events, %d lost, %d false, %d duplicate, %d reordered",
+		r.Migrations, r.Faults, r.Events, r.Count(check.Lost), r.Count(check.False), r.Count(check.Duplicate), r.Count(check.Reordered))
+	switch {
+	case len(r.Findings) > 0:
+		return fmt.Sprintf("FAILED: %s, %d late, %d wrong, %d undecided; traces in %s",
+			figures, r.Count(check.Late), r.Count(check.Wrong), r.Count(check.Undecided), r.Dir), 1
+	case len(r.Void) > 0:
+		return fmt.Sprintf("void: %s; %s; traces in %s", strings.Join(r.Void, "; "), figures, r.Dir), 2
+	}
+	return "ok: " + figures, 0
 }
 
 // Count returns how many findings are of a kind.
@@ -107,13 +123,14 @@ func (r *run) note(format string, args ...any) {
 }
 
 const (
-	warmUp = 5 * time.Second // at most, at each end
-	grace  = 2 * time.Minute // for everything that is not the faults
+	warmUp   = 5 * time.Second // at most, at each end
+	patience = time.Minute     // with what was asked for and has not come, beside twice the time
+	grace    = 4 * time.Minute // for everything that is not the faults
 )
 
 // Run makes one run and judges it. An error says that it could not be made.
 func Run(ctx context.Context, conf Config) (*Report, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*conf.Duration+grace)
+	ctx, cancel := context.WithTimeout(ctx, 3*conf.Duration+patience+grace)
 	defer cancel()
 	r := &run{conf: conf, rng: rand.New(rand.NewPCG(conf.Seed, 0x50a4)), began: time.Now()}
 	ens, err := apache.Start(ctx, apache.Config{
@@ -250,6 +267,7 @@ func (r *run) drive(ctx context.Context) error {
 	r.mu.Unlock()
 	close(quiet)
 	writers.Wait()
+	r.note("every watch must fire once more")
 
 	// Every watch must fire once more.
 	if err := boss.stir(ctx); err != nil {
@@ -261,6 +279,7 @@ func (r *run) drive(ctx context.Context) error {
 			return err
 		}
 	}
+	r.note("all is delivered")
 	release()
 	owners.Wait()
 	disown()
@@ -302,8 +321,8 @@ func (r *run) wait(ctx context.Context, begin time.Time, watchers []*client, fai
 		moves := count(watchers)
 		switch {
 		case time.Since(begin) < r.conf.Duration:
-		case time.Since(begin) > 2*r.conf.Duration:
-			r.void("in twice the time there were %d of %d migrations and %d of %d server faults", moves, r.conf.Migrations, r.struck.Load(), r.conf.Faults)
+		case time.Since(begin) > 2*r.conf.Duration+patience:
+			r.void("after %v there were %d of %d migrations and %d of %d server faults", time.Since(begin).Round(time.Second), moves, r.conf.Migrations, r.struck.Load(), r.conf.Faults)
 			return nil
 		case moves >= int64(r.conf.Migrations) && r.struck.Load() >= int64(r.conf.Faults):
 			return nil
@@ -439,6 +458,17 @@ func (c *client) drain(ctx context.Context) error {
 	}
 }
 
+// tooSlow says why a run at these rates shows nothing.
+func tooSlow(least, before, after float64) (why []string) {
+	if before < least {
+		why = append(why, fmt.Sprintf("%.0f calls/s before the faults, and %.0f is the least", before, least))
+	}
+	if after < least {
+		why = append(why, fmt.Sprintf("%.0f calls/s after the faults, and %.0f is the least", after, least))
+	}
+	return why
+}
+
 // judge reads the servers' logs and checks everything.
 func (r *run) judge(ctx context.Context) (*Report, error) {
 	var logs [][]apache.Txn
@@ -456,7 +486,7 @@ func (r *run) judge(ctx context.Context) (*Report, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the servers' logs: %w", err)
 	}
-	rep := &Report{Faults: r.struck.Load(), Writes: len(truth.Txns), Single: truth.Single, Before: r.before, After: r.after, Void: r.voids}
+	rep := &Report{Faults: r.struck.Load(), Writes: len(truth.Txns), Single: len(truth.Single), Before: r.before, After: r.after, Void: r.voids}
 	var all []*history.Client
 	for _, c := range r.clients {
 		h := c.history()
@@ -486,11 +516,7 @@ func (r *run) judge(ctx context.Context) (*Report, error) {
 			}
 		}
 	}
-	for name, rate := range map[string]float64{"before": r.before, "after": r.after} {
-		if rate < r.conf.MinRate {
-			rep.Void = append(rep.Void, fmt.Sprintf("%.0f calls/s %s the faults, and %.0f is the least", rate, name, r.conf.MinRate))
-		}
-	}
+	rep.Void = append(rep.Void, tooSlow(r.conf.MinRate, r.before, r.after)...)
 	r.note("%d transactions, %d calls and %d events to check", rep.Writes, rep.Calls, rep.Events)
 	rep.Findings = check.All(truth, all)
 	r.note("checked")

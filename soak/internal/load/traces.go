@@ -43,6 +43,9 @@ func writeTraces(dir string, t *history.Truth, clients []*history.Client, findin
 			}
 			fmt.Fprintln(w)
 		}
+		for i := range t.Single {
+			fmt.Fprintf(w, "logged by one server only: %+v\n", t.Single[i])
+		}
 	})
 	if err != nil {
 		return err
