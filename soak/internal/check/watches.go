@@ -337,7 +337,7 @@ func (w *watches) event(f *history.Frame, conn int, rest []history.Frame, restor
 		switch {
 		case oneShot(r.Kind):
 			w.fire(r, f, upTo)
-		case live:
+		case live || r.conn == conn && w.next(r, f):
 			w.stream(r, f)
 		default:
 			if x, ok := w.first(r.Watch, r.base); !ok || x.Zxid > upTo || x.change.Txn.Begun > f.Tick {
@@ -418,6 +418,22 @@ func (w *watches) stream(r *registration, f *history.Frame) {
 	}
 	// More events of one transaction than it has changes.
 	w.report("W2", Duplicate, f.Tick, "%v %s (zxid %#x) for the %v of channel %d", f.Event, f.Path, f.Zxid, r.Watch, r.ch)
+}
+
+// next reports whether an event is what a persistent registration waits for.
+// Between two SetWatches, and without zxids, it is live if that fits.
+func (w *watches) next(r *registration, f *history.Frame) bool {
+	if r.owed == 0 {
+		return false
+	}
+	i := 0
+	for x := range w.facts(r.Watch, r.owed-1) {
+		if i == r.told {
+			return x.Type == f.Event && x.Path == f.Path
+		}
+		i++
+	}
+	return false
 }
 
 // resume lets a persistent registration go on from an event that came too early.
@@ -631,10 +647,17 @@ func (w *watches) gapsDue() {
 	for _, m := range w.lacks {
 		// So many events of the connections before.
 		old, _ := slices.BinarySearchFunc(w.due[m.reg.ch], m.conn, func(d due, conn int) int { return cmp.Compare(d.conn, conn) })
-		ok := slices.ContainsFunc(w.gaps[m.reg.ch], func(g gap) bool {
-			return g.path == m.reg.Path && g.after <= old && (!w.Roomy || g.after == old) &&
-				w.Chans[m.reg.ch].Recv[g.index].After > m.fact.change.Txn.Begun
-		})
+		list, recv := w.gaps[m.reg.ch], w.Chans[m.reg.ch].Recv
+		n, _ := slices.BinarySearchFunc(list, old+1, func(g gap, after int) int { return cmp.Compare(g.after, after) })
+		ok := false
+		for _, g := range slices.Backward(list[:n]) {
+			if recv[g.index].After <= m.fact.change.Txn.Begun || w.Roomy && g.after < old {
+				break // it came before there was anything to tell
+			}
+			if ok = g.path == m.reg.Path; ok {
+				break
+			}
+		}
 		if !ok {
 			w.report("W6", Lost, m.tick, "the %v of channel %d missed %v before connection %d, and there was no Gap", m.reg.Watch, m.reg.ch, m.fact.change, m.conn)
 		}

@@ -234,6 +234,18 @@ func TestWatches(t *testing.T) {
 			p.watcher.Chans[2].Recv[0].After-- // still the same order
 			p.arm(zk.DataWatch, "/q", 0).Held = []int{2, 2, 4, 3}
 		}},
+		{"a live event between two SetWatches, without a zxid", func(p *tape) {
+			floor := p.zxid
+			p.move()
+			one := p.restore(floor, at(zk.PersistentWatch, "/q"), at(zk.RecursiveWatch, "/p"))
+			two := p.restore(floor)
+			p.reply(one)
+			p.set("/q", 5)
+			p.event(zk.Changed, "/q", -1)
+			p.recv(2, zk.Changed, "/q", 0)
+			p.reply(two)
+			p.sync()
+		}},
 		{"events without zxids, as before 3.9", func(p *tape) {
 			for _, c := range p.watcher.Conns {
 				for i := range c.Frames {

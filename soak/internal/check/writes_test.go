@@ -201,7 +201,7 @@ func TestTruth(t *testing.T) {
 		return apache.Txn{Zxid: zxid, Op: op, Path: path, Version: version, Data: fmt.Append(nil, zxid)}
 	}
 	a, b, c := txn(1, wire.OpCreate, "/a", 0), txn(2, wire.OpSetData, "/a", 1), txn(3, wire.OpDelete, "/a", 0)
-	truth, err := history.NewTruth([]apache.Txn{a, b, c}, []apache.Txn{b, c}, []apache.Txn{a, txn(4, wire.OpCreate, "/undone", 0)})
+	truth, err := history.NewTruth([]apache.Txn{a, b, c}, []apache.Txn{b, b, c}, []apache.Txn{a, txn(4, wire.OpCreate, "/undone", 0)})
 	assert.NilError(t, err)
 	assert.Equal(t, len(truth.Txns), 3)
 	assert.Equal(t, len(truth.Single), 1)
@@ -215,7 +215,7 @@ func TestTruth(t *testing.T) {
 	assert.Equal(t, len(truth.Txns), 1)
 
 	for name, logs := range map[string][][]apache.Txn{
-		"one zxid twice":            {{a, a}},
+		"one zxid twice":            {{a, txn(1, wire.OpCreate, "/b", 0)}},
 		"another value":             {{a}, {txn(1, wire.OpCreate, "/a", 5)}},
 		"another path":              {{a}, {txn(1, wire.OpCreate, "/b", 0)}},
 		"a version too many":        {{a, txn(2, wire.OpSetData, "/a", 2)}},

@@ -130,7 +130,7 @@ func (c *client) keep(ctx context.Context) {
 			conf = s.Config()
 			continue
 		case err != nil:
-			pause(ctx, 20*time.Millisecond, 60*time.Millisecond)
+			backoff(ctx)
 			continue
 		}
 		c.adopt(s)
@@ -173,9 +173,12 @@ func (c *client) successor(ctx context.Context, s *zk.Session) (*zk.Session, err
 		if errors.Is(err, zk.ErrClosed) || ctx.Err() != nil {
 			return nil, err
 		}
-		pause(ctx, 20*time.Millisecond, 60*time.Millisecond)
+		backoff(ctx)
 	}
 }
+
+// backoff waits a moment before the next attempt.
+func backoff(ctx context.Context) { pause(ctx, 10*time.Millisecond, 40*time.Millisecond) }
 
 // pause waits for some time, not the same for all.
 func pause(ctx context.Context, least, most time.Duration) {

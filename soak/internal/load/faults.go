@@ -54,7 +54,7 @@ func (c *client) strike(ctx context.Context, r *rand.Rand) {
 		all((*zktest.Proxy).Reset)
 	case 17: // a hole that swallows one direction: found out by silence, or left at once
 		all(func(p *zktest.Proxy) { p.Hold(dir) })
-		pause(ctx, 100*time.Millisecond, 3500*time.Millisecond)
+		pause(ctx, 100*time.Millisecond, 2500*time.Millisecond)
 		if r.IntN(2) == 0 {
 			all(func(p *zktest.Proxy) { p.Release(dir) })
 		}

@@ -1,11 +1,14 @@
 package load
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/seed-9f8420c6/zk"
 	"github.com/seed-9f8420c6/zk/soak/internal/history"
+	"github.com/seed-9f8420c6/zk/zktest/apache"
 )
 
 // The tree: directories, which stay, with leaves, which come and go.
@@ -68,7 +71,22 @@ func (c *client) newOwner(dir string, pattern int, slow bool) *owner {
 	}[pattern] {
 		o.slots = append(o.slots, &slot{path: w.path, kind: w.kind, ch: o.first + w.ch})
 	}
+	if c.run.ens.Release() != apache.V3_9 {
+		// An older server knows one way to be armed at a path for each of its two
+		// tables: a persistent watch that comes later ends the one that was there.
+		slices.SortStableFunc(o.slots, func(a, b *slot) int {
+			return cmp.Compare(b.rank(), a.rank())
+		})
+	}
 	return o
+}
+
+// rank is higher for watches that stay.
+func (x *slot) rank() int {
+	if x.kind >= zk.PersistentWatch {
+		return 1
+	}
+	return 0
 }
 
 // run keeps the watches armed until ctx ends; from settle on it only reads.
