@@ -20,8 +20,8 @@ const (
 	OpDeleteContainer wire.Op = 20
 )
 
-// Unknown stands for a Version or ParentCversion that the text does not tell.
-const Unknown int32 = -1
+// UnknownVersion stands for a Version or ParentCversion that the text does not tell.
+const UnknownVersion int32 = -1
 
 // Txn is a transaction of a server's log, or one operation of a multi, which
 // has no more of a header than its Op. What does not belong to its Op is zero.
@@ -75,7 +75,7 @@ func (s *Server) Txns(ctx context.Context) ([]Txn, error) {
 //
 //   - a path outside of a multi ends at its first comma;
 //   - bytes that are not UTF-8 are replaced, in data and in the numbers of a
-//     multi, which are printed as bytes. A version above 127 there is Unknown,
+//     multi, which are printed as bytes. A version above 127 there is UnknownVersion,
 //     unless its bytes happen to be UTF-8, and a length above 127 is worked out
 //     from what follows it. Where that is not certain, it is an error;
 //   - data that looks like the first line of a transaction ends the one that it
@@ -552,11 +552,11 @@ func (r *blurred) int32() (n int32, known bool) {
 	return -2, false
 }
 
-// version returns a number that counts up from 0, or Unknown.
+// version returns a number that counts up from 0, or UnknownVersion.
 func (r *blurred) version() int32 {
 	n, known := r.int32()
 	if !known {
-		return Unknown
+		return UnknownVersion
 	}
 	return n
 }

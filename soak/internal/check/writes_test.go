@@ -51,7 +51,7 @@ func goodWrites(t *testing.T) *tape {
 	p.writer.Conns[0].Requests[len(p.writer.Conns[0].Requests)-1].Path = ""
 	p.zxid++
 	p.log = append(p.log, apache.Txn{Session: writerID, Cxid: p.xid, Zxid: p.zxid, Op: wire.OpMulti, Ops: []apache.Txn{
-		{Op: wire.OpSetData, Path: "/a", Data: []byte("multi 1"), Version: apache.Unknown}, {Op: wire.OpCreate, Path: "/b", Data: []byte("multi 2")},
+		{Op: wire.OpSetData, Path: "/a", Data: []byte("multi 1"), Version: apache.UnknownVersion}, {Op: wire.OpCreate, Path: "/b", Data: []byte("multi 2")},
 	}})
 	p.answer(k, 3)
 	k.Writes[1].Stat = zk.Stat{Czxid: p.zxid, Mzxid: p.zxid, Pzxid: p.zxid}

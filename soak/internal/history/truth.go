@@ -158,7 +158,7 @@ func (t *Truth) index() error {
 				return fmt.Errorf("%v: it was not there", c)
 			case c.Type == zk.Changed:
 				c.Czxid = last.Czxid
-				if c.Version != apache.Unknown && c.Version != last.Version+1 {
+				if c.Version != apache.UnknownVersion && c.Version != last.Version+1 {
 					return fmt.Errorf("%v: version %d behind %d", c, c.Version, last.Version)
 				}
 				c.Version = last.Version + 1
