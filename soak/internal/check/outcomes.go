@@ -13,14 +13,15 @@ import (
 // Outcomes compares how calls ended with what the log has of them. Sets and
 // creates are found by their values, which no two have in common, deletes by
 // session, number and path of the request that the client was seen to send.
+// Truth.Explain comes first.
 func Outcomes(t *history.Truth, clients []*history.Client) []Finding {
-	o := outcomes{truth: t, requests: map[requestKey][]*history.Request{}}
+	o := outcomes{truth: t, sessions: map[int64]bool{}, requests: map[requestKey][]*history.Request{}}
 	for _, c := range clients {
 		for _, n := range c.Conns {
 			if n.Session == 0 {
 				continue
 			}
-			o.sessions = append(o.sessions, n.Session)
+			o.sessions[n.Session] = true
 			for i := range n.Requests {
 				r := &n.Requests[i]
 				k := requestKey{n.Session, r.Xid}
@@ -46,7 +47,7 @@ type requestKey struct {
 
 type outcomes struct {
 	truth    *history.Truth
-	sessions []int64
+	sessions map[int64]bool
 	requests map[requestKey][]*history.Request
 	findings []Finding
 }
@@ -111,11 +112,19 @@ func (o *outcomes) call(c *history.Client, k *history.Call) {
 		return
 	}
 	for _, r := range o.requests[requestKey{txn.Session, txn.Cxid}] {
-		if plainWrite(r.Op) == plainWrite(k.Op) && (k.Op == wire.OpMulti || r.Path == k.Writes[0].Path) && (r.Tick >= k.Start && r.Tick <= k.End || k.Cancelled && r.Tick >= k.Start) {
+		if plainWrite(r.Op) == plainWrite(k.Op) && samePaths(k, r) && (r.Tick >= k.Start && r.Tick <= k.End || k.Cancelled && r.Tick >= k.Start) {
 			return
 		}
 	}
 	o.report(c, k, "%v became zxid %#x of session %#x, request %d, which was not seen to be sent by it", k.Op, txn.Zxid, txn.Session, txn.Cxid)
+}
+
+// samePaths reports whether a request is for what a call was to change.
+func samePaths(k *history.Call, r *history.Request) bool {
+	if k.Op != wire.OpMulti {
+		return r.Path == k.Writes[0].Path
+	}
+	return slices.EqualFunc(k.Writes, r.Changes, func(w history.Write, path string) bool { return w.Path == path })
 }
 
 func valued(list []history.Write) bool {
@@ -134,79 +143,68 @@ func plainWrite(op wire.Op) wire.Op {
 	return op
 }
 
-// deletes checks those that stand by themselves: every one in the log was
-// asked for by a request of that session, number and path, and an answered
-// call was one of them.
+// deletes checks those that stand by themselves: every one in the log became of
+// a request that was seen to be sent, and of no other's.
 func (o *outcomes) deletes(clients []*history.Client) {
-	ours := map[int64]bool{}
-	for _, id := range o.sessions {
-		ours[id] = true
-	}
-	type key struct {
-		requestKey
-		path string
-	}
-	logged := map[key]int{}
+	became := map[*history.Request]*history.Txn{}
 	for i := range o.truth.Txns {
 		x := &o.truth.Txns[i]
-		if len(x.Changes) != 1 || x.Changes[0].Type != zk.Deleted || !ours[x.Session] {
+		if len(x.Changes) != 1 || x.Changes[0].Type != zk.Deleted || !o.sessions[x.Session] {
 			continue
 		}
-		logged[key{requestKey{x.Session, x.Cxid}, x.Changes[0].Path}]++
+		text := ""
+		switch {
+		case x.Request == nil:
+			text = fmt.Sprintf("%v by session %#x, request %d, which nobody was seen to send", &x.Changes[0], x.Session, x.Cxid)
+		case became[x.Request] != nil:
+			text = fmt.Sprintf("request %d of session %#x happened twice: %v and %v", x.Cxid, x.Session, &became[x.Request].Changes[0], &x.Changes[0])
+		default:
+			became[x.Request] = x
+		}
+		if text != "" {
+			o.findings = append(o.findings, Finding{"O", Wrong, "all", x.Begun, text})
+		}
 	}
 	for _, c := range clients {
-		type sent struct {
-			session int64
-			*history.Request
-		}
-		var list []sent
+		var list []*history.Request
 		for _, n := range c.Conns {
 			for i := range n.Requests {
 				if r := &n.Requests[i]; r.Op == wire.OpDelete {
-					list = append(list, sent{n.Session, r})
+					list = append(list, r)
 				}
 			}
 		}
-		slices.SortFunc(list, func(a, b sent) int { return cmp.Compare(a.Tick, b.Tick) })
+		slices.SortFunc(list, func(a, b *history.Request) int { return cmp.Compare(a.Tick, b.Tick) })
 		for i := range c.Calls {
 			k := &c.Calls[i]
 			if k.Op != wire.OpDelete {
 				continue
 			}
-			var mine *sent
-			at, _ := slices.BinarySearchFunc(list, k.Start, func(s sent, tick int64) int { return cmp.Compare(s.Tick, tick) })
+			path := k.Writes[0].Path
+			var mine *history.Request
+			at, _ := slices.BinarySearchFunc(list, k.Start, func(r *history.Request, tick int64) int { return cmp.Compare(r.Tick, tick) })
 			for ; at < len(list) && list[at].Tick <= k.End; at++ {
-				if s := &list[at]; s.Path == k.Writes[0].Path {
-					mine = s
+				if list[at].Path == path {
+					mine = list[at]
 				}
 			}
-			switch {
-			case mine == nil && (k.Outcome == history.OK || k.Outcome == history.Refused):
-				o.report(c, k, "delete of %s was %v and never sent", k.Writes[0].Path, k.Outcome)
-				continue
-			case mine == nil:
-				continue
-			case k.Outcome == history.NotSent:
-				o.report(c, k, "delete of %s was not sent, as it says, and went out as request %d", k.Writes[0].Path, mine.Xid)
-			}
-			id := key{requestKey{mine.session, mine.Xid}, mine.Path}
-			n := logged[id]
+			x := became[mine]
 			switch k.Outcome {
 			case history.OK:
-				if n == 0 {
-					o.report(c, k, "delete of %s, request %d of session %#x, was answered and is in no log", mine.Path, mine.Xid, mine.session)
+				if mine == nil {
+					o.report(c, k, "delete of %s was answered and never sent", path)
+				} else if x == nil {
+					o.report(c, k, "delete of %s, request %d, was answered and is in no log", path, mine.Xid)
 				}
-				logged[id]--
-			case history.Lost:
-				if n > 0 {
-					logged[id]--
+			case history.Refused:
+				if x != nil {
+					o.report(c, k, "delete of %s was refused with %v, and it happened: %v", path, k.Code, &x.Changes[0])
+				}
+			case history.NotSent:
+				if mine != nil {
+					o.report(c, k, "delete of %s was not sent, as it says, and went out as request %d", path, mine.Xid)
 				}
 			}
-		}
-	}
-	for id, n := range logged {
-		if n > 0 {
-			o.findings = append(o.findings, Finding{"O", Wrong, "", 0, fmt.Sprintf("a delete of %s, request %d of session %#x, is in the log %d times more than anybody can have asked for it", id.path, id.xid, id.session, n)})
 		}
 	}
 }

@@ -48,7 +48,8 @@ func goodWrites(t *testing.T) *tape {
 	k = p.call(wire.OpMulti, "/a", "multi 1", zk.AnyVersion) // 14
 	k.Writes[0].Op = wire.OpSetData
 	k.Writes = append(k.Writes, history.Write{Op: wire.OpCreate, Path: "/b", Value: "multi 2"})
-	p.writer.Conns[0].Requests[len(p.writer.Conns[0].Requests)-1].Path = ""
+	r := &p.writer.Conns[0].Requests[len(p.writer.Conns[0].Requests)-1]
+	r.Path, r.Changes = "", []string{"/a", "/b"}
 	p.zxid++
 	p.log = append(p.log, apache.Txn{Session: writerID, Cxid: p.xid, Zxid: p.zxid, Op: wire.OpMulti, Ops: []apache.Txn{
 		{Op: wire.OpSetData, Path: "/a", Data: []byte("multi 1"), Version: apache.UnknownVersion}, {Op: wire.OpCreate, Path: "/b", Data: []byte("multi 2")},
@@ -99,8 +100,13 @@ func TestWrites(t *testing.T) {
 		}},
 		{"a delete happened twice", "O wrong", func(p *tape, k []history.Call) {
 			p.zxid++
-			p.log = append(p.log, apache.Txn{Session: writerID, Cxid: 8, Zxid: p.zxid, Op: wire.OpDelete, Path: "/b"})
+			p.log = append(p.log, apache.Txn{Session: writerID, Cxid: 7 + 1, Zxid: p.zxid, Op: wire.OpDelete, Path: "/b"})
 		}},
+		{"a delete happened that nobody sent", "O wrong", func(p *tape, k []history.Call) {
+			p.zxid++
+			p.log = append(p.log, apache.Txn{Session: writerID, Cxid: 99, Zxid: p.zxid, Op: wire.OpDelete, Path: "/b"})
+		}},
+		{"a refused delete happened", "O wrong", func(p *tape, k []history.Call) { k[7].Outcome, k[7].Code = history.Refused, zk.ErrVersion }},
 		{"a lost call happened elsewhere", "O wrong", func(p *tape, k []history.Call) { k[5].Writes[0].Path = "/b" }},
 		{"a call happened that was never seen on the wire", "O wrong", func(p *tape, k []history.Call) {
 			n := p.writer.Conns[0]
@@ -227,4 +233,71 @@ func TestTruth(t *testing.T) {
 		_, err := history.NewTruth(logs...)
 		assert.Assert(t, err != nil, name)
 	}
+}
+
+// Requests of several connections may have one number. What became of which is
+// told by the answers, by the paths, and by when a zxid was first seen.
+func TestExplain(t *testing.T) {
+	again := func(p *tape) {
+		p.writer.Conns = append(p.writer.Conns, &history.Conn{Begun: p.clock.Tick(), Session: writerID})
+		p.xid = 2
+	}
+	lost := func(p *tape, op wire.Op, path string) *history.Request {
+		p.call(op, path, "", zk.AnyVersion)
+		n := p.writer.Conns[0]
+		last := len(n.Requests) - 1
+		r := n.Requests[last]
+		if c := p.writer.Conns[len(p.writer.Conns)-1]; c != n { // the tape has one connection
+			n.Requests = n.Requests[:last]
+			c.Requests = append(c.Requests, r)
+			return &c.Requests[len(c.Requests)-1]
+		}
+		return &n.Requests[last]
+	}
+	log := func(p *tape) {
+		p.zxid++
+		p.log = append(p.log, apache.Txn{Session: writerID, Cxid: 3, Zxid: p.zxid, Op: wire.OpDelete, Path: "/a"})
+	}
+
+	// The first was lost and did nothing, the second was answered.
+	p := newTape(t)
+	p.create("/a")
+	p.create("/b")
+	lost(p, wire.OpDelete, "/a")
+	again(p)
+	r := lost(p, wire.OpDelete, "/a")
+	log(p)
+	n := p.writer.Conns[1]
+	n.Frames = append(n.Frames, history.Frame{Tick: p.clock.Tick(), Xid: 3, Zxid: p.zxid})
+	k := &p.writer.Calls[len(p.writer.Calls)-1]
+	k.Outcome, k.End = history.OK, p.clock.Tick()
+	truth := p.truth()
+	assert.DeepEqual(t, All(truth, p.clients()), []Finding(nil))
+	assert.Equal(t, truth.Txns[2].Request, r)
+
+	// The first was lost and happened, and somebody has seen it before the second.
+	p = newTape(t)
+	p.create("/a")
+	p.create("/b")
+	r = lost(p, wire.OpDelete, "/a")
+	begun := r.Tick
+	log(p)
+	p.sync()
+	again(p)
+	lost(p, wire.OpDelete, "/a")
+	truth = p.truth()
+	assert.DeepEqual(t, All(truth, p.clients()), []Finding(nil))
+	assert.Equal(t, truth.Txns[2].Begun, begun)
+
+	// The first was lost and happened, the second is for something else.
+	p = newTape(t)
+	p.create("/a")
+	p.create("/b")
+	begun = lost(p, wire.OpDelete, "/a").Tick
+	log(p)
+	again(p)
+	lost(p, wire.OpMulti, "").Changes = []string{"/a", "/b"}
+	truth = p.truth()
+	truth.Explain(p.clients())
+	assert.Equal(t, truth.Txns[2].Begun, begun)
 }

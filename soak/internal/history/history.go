@@ -44,9 +44,10 @@ type Request struct {
 	Tick     int64 // when its Write began
 	Xid      int32
 	Op       wire.Op
-	Path     string  // empty: it has none, or several
-	Floor    int64   // of SetWatches
-	Restores []Watch // of SetWatches
+	Path     string   // empty: it has none, or several
+	Changes  []string // paths that a multi is to change
+	Floor    int64    // of SetWatches
+	Restores []Watch  // of SetWatches
 }
 
 // Sets reports whether the request restores watches.

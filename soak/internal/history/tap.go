@@ -145,7 +145,22 @@ func (c *tapConn) request(tick int64, body []byte) {
 				r.Restores = append(r.Restores, Watch{zk.WatchKind(i + 1), c.tap.name([]byte(p))})
 			}
 		}
-	case wire.OpMulti, wire.OpMultiRead, wire.OpCloseSession:
+	case wire.OpMulti:
+		var m wire.MultiRequest
+		m.Decode(&d)
+		for _, op := range m.Ops {
+			switch q := op.Request.(type) {
+			case wire.CreateRequest:
+				r.Changes = append(r.Changes, c.tap.name([]byte(q.Path)))
+			case wire.SetDataRequest:
+				r.Changes = append(r.Changes, c.tap.name([]byte(q.Path)))
+			case wire.PathVersionRequest:
+				if op.Op == wire.OpDelete {
+					r.Changes = append(r.Changes, c.tap.name([]byte(q.Path)))
+				}
+			}
+		}
+	case wire.OpMultiRead, wire.OpCloseSession:
 	default:
 		r.Path = c.tap.name([]byte(d.String()))
 	}

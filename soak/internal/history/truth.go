@@ -29,6 +29,7 @@ type Truth struct {
 
 // Txn is a transaction that changed something.
 type Txn struct {
+	Op      wire.Op
 	Zxid    int64
 	Session int64
 	Cxid    int32
@@ -92,7 +93,7 @@ func NewTruth(logs ...[]apache.Txn) (*Truth, error) {
 		case f.txn.Failed():
 			continue
 		}
-		x := Txn{Zxid: zxid, Session: f.txn.Session, Cxid: f.txn.Cxid}
+		x := Txn{Op: f.txn.Op, Zxid: zxid, Session: f.txn.Session, Cxid: f.txn.Cxid}
 		x.Changes = changes(f.txn)
 		if len(x.Changes) > 0 {
 			t.Txns = append(t.Txns, x)
@@ -324,21 +325,13 @@ func (t *Truth) Explain(clients []*Client) {
 
 // asked reports whether a request can have become the transaction.
 func (x *Txn) asked(r *Request) bool {
-	if r.Op == wire.OpMulti || r.Op == wire.OpCloseSession {
-		return true
-	}
-	if len(x.Changes) != 1 || x.Changes[0].Path != r.Path {
+	switch {
+	case x.Op != r.Op:
 		return false
+	case r.Op == wire.OpMulti:
+		return slices.EqualFunc(x.Changes, r.Changes, func(c Change, path string) bool { return c.Path == path })
 	}
-	switch r.Op {
-	case wire.OpDelete:
-		return x.Changes[0].Type == zk.Deleted
-	case wire.OpSetData:
-		return x.Changes[0].Type == zk.Changed
-	case wire.OpCreate, wire.OpCreate2, wire.OpCreateContainer, wire.OpCreateTTL:
-		return x.Changes[0].Type == zk.Created
-	}
-	return false
+	return r.Op == wire.OpCloseSession || len(x.Changes) == 1 && x.Changes[0].Path == r.Path
 }
 
 // Answers tells when a transaction was first seen to have happened.
