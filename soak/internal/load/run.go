@@ -474,26 +474,29 @@ func tooSlow(least, before, after float64) (why []string) {
 
 // judge reads the servers' logs and checks everything.
 func (r *run) judge(ctx context.Context) (*Report, error) {
-	var logs [][]apache.Txn
 	for i := range r.ens.Len() {
 		if err := r.ens.Member(i).Stop(); err != nil {
 			return nil, err
 		}
-		txns, err := r.ens.Member(i).Txns(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("server %d: %w", i+1, err)
-		}
-		logs = append(logs, txns)
+	}
+	logs, errs := make([][]apache.Txn, r.ens.Len()), make([]error, r.ens.Len())
+	var all sync.WaitGroup
+	for i := range logs { // a file for every start of a server, and a Java for every file
+		all.Go(func() { logs[i], errs[i] = r.ens.Member(i).Txns(ctx) })
+	}
+	all.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
 	}
 	truth, err := history.NewTruth(logs...)
 	if err != nil {
 		return nil, fmt.Errorf("the servers' logs: %w", err)
 	}
 	rep := &Report{Faults: r.struck.Load(), Writes: len(truth.Txns), Single: len(truth.Single), Before: r.before, After: r.after, Void: r.voids}
-	var all []*history.Client
+	var clients []*history.Client
 	for _, c := range r.clients {
 		h := c.history()
-		all = append(all, h)
+		clients = append(clients, h)
 		rep.Moves += c.moves.Load()
 		if len(c.chans) > 0 {
 			rep.Migrations += c.moves.Load()
@@ -521,12 +524,12 @@ func (r *run) judge(ctx context.Context) (*Report, error) {
 	}
 	rep.Void = append(rep.Void, tooSlow(r.conf.MinRate, r.before, r.after)...)
 	r.note("%d transactions, %d calls and %d events to check", rep.Writes, rep.Calls, rep.Events)
-	rep.Findings = check.All(truth, all)
+	rep.Findings = check.All(truth, clients)
 	r.note("checked")
 	rep.Dir = r.conf.Dir
 	if len(rep.Findings) == 0 && len(rep.Void) == 0 && !r.conf.Keep {
 		rep.Dir = ""
 		return rep, errors.Join(r.ens.Close(), os.RemoveAll(r.conf.Dir))
 	}
-	return rep, writeTraces(r.conf.Dir, truth, all, rep.Findings)
+	return rep, writeTraces(r.conf.Dir, truth, clients, rep.Findings)
 }
