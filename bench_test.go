@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/seed-9f8420c6/zk/wire"
 )
@@ -17,15 +18,47 @@ import (
 // The benchmarks here price the client alone, over a connection that has every
 // reply ready. Those against other clients are in bench/.
 
+// What a Get costs by itself, and what each feature adds to it. "watch" arms what is
+// armed already; "deadline" shares one context, and "timeout" makes one for each call,
+// as callers mostly do; "event" has an event of a persistent watch ahead of every
+// reply, which the caller receives after it.
 func BenchmarkGet(b *testing.B) {
 	s, _ := loopSession(b, Config{})
 	ctx := context.Background()
 	cancellable, cancel := context.WithCancel(ctx)
 	defer cancel()
+	deadline, cancel := context.WithTimeout(ctx, time.Hour)
+	defer cancel()
 	ch := make(chan Event, 1)
 	b.Run("plain", func(b *testing.B) { benchGet(b, s, ctx, nil) })
 	b.Run("cancellable", func(b *testing.B) { benchGet(b, s, cancellable, nil) })
+	b.Run("deadline", func(b *testing.B) { benchGet(b, s, deadline, nil) })
+	b.Run("timeout", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			ctx, cancel := context.WithTimeout(ctx, time.Minute)
+			_, _, err := s.Get(ctx, "/bench", nil)
+			cancel()
+			if err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 	b.Run("watch", func(b *testing.B) { benchGet(b, s, ctx, ch) })
+	b.Run("event", func(b *testing.B) {
+		s, c := loopSession(b, Config{})
+		s.w.arm("/event", PersistentWatch, false, ch)
+		c.mu.Lock()
+		c.event, c.every = eventFrame(wire.EventNodeDataChanged, "/event"), 1
+		c.mu.Unlock()
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, _, err := s.Get(ctx, "/bench", nil); err != nil {
+				b.Fatal(err)
+			}
+			<-ch
+		}
+	})
 }
 
 func benchGet(b *testing.B, s *Session, ctx context.Context, watch chan<- Event) {
@@ -34,6 +67,34 @@ func benchGet(b *testing.B, s *Session, ctx context.Context, watch chan<- Event)
 		if _, _, err := s.Get(ctx, "/bench", watch); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// The other hot calls, one caller.
+func BenchmarkCalls(b *testing.B) {
+	s, c := loopSession(b, Config{})
+	for i := range 1000 {
+		c.names = append(c.names, fmt.Sprintf("node-%010d", i))
+	}
+	ctx := context.Background()
+	data := make([]byte, 100)
+	for _, call := range []struct {
+		name string
+		f    func() error
+	}{
+		{"set", func() error { _, err := s.Set(ctx, "/bench", data, -1); return err }},
+		{"exists", func() error { _, _, err := s.Exists(ctx, "/bench", nil); return err }},
+		{"delete", func() error { return s.Delete(ctx, "/bench", -1) }},
+		{"children-1000", func() error { _, _, err := s.Children(ctx, "/bench", nil); return err }},
+	} {
+		b.Run(call.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := call.f(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 
@@ -91,19 +152,34 @@ func eventFrame(typ int32, path string) []byte {
 	return f
 }
 
+// The same 512 Gets, as a batch and one after the other.
 func BenchmarkBatch512(b *testing.B) {
 	s, _ := loopSession(b, Config{})
 	ops := make([]Op, 512)
 	for i := range ops {
 		ops[i] = GetOp{Path: "/bench"}
 	}
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := s.Batch(context.Background(), ops...); err != nil {
-			b.Fatal(err)
-		}
+	ctx := context.Background()
+	run := func(name string, f func() error) {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := f(); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(ops)), "ns/get")
+		})
 	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/512, "ns/get")
+	run("batch", func() error { _, err := s.Batch(ctx, ops...); return err })
+	run("single", func() error {
+		for range ops {
+			if _, _, err := s.Get(ctx, "/bench", nil); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 func watchPaths(n int) []string {
@@ -155,6 +231,28 @@ func BenchmarkWatches(b *testing.B) {
 			i++
 		}
 	})
+	// One event goes to every channel that is armed at its path.
+	for _, channels := range []int{1, 10, 1000} {
+		b.Run(fmt.Sprintf("fan-out/channels=%d", channels), func(b *testing.B) {
+			w := &Watches{flowing: true}
+			sinks := make([]chan Event, channels)
+			for i := range sinks {
+				sinks[i] = make(chan Event, 1)
+				w.arm("/bench", PersistentWatch, false, sinks[i])
+			}
+			path := []byte("/bench")
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := w.notify(Changed, path, 1); err != nil {
+					b.Fatal(err)
+				}
+				for _, sink := range sinks {
+					<-sink
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(channels), "ns/channel")
+		})
+	}
 	b.Run("restore", func(b *testing.B) {
 		w := new(Watches)
 		for _, p := range paths {
