@@ -91,6 +91,57 @@ func BenchmarkEncodeSetData(b *testing.B) {
 	}
 }
 
+func BenchmarkEncodeCreate(b *testing.B) {
+	b.ReportAllocs()
+	buf, data, open := make([]byte, 0, 4096), make([]byte, 100), acls[:1]
+	for b.Loop() {
+		b := wire.BeginFrame(buf)
+		b = wire.RequestHeader{Xid: 7, Op: wire.OpCreate2}.Append(b)
+		b = wire.CreateRequest{Path: "/service/members/one", Data: data, ACL: open, Flags: wire.FlagEphemeral}.Append(b)
+		wire.EndFrame(b, 0)
+		sinkBytes = b
+	}
+}
+
+func BenchmarkDecodeCreateReply(b *testing.B) {
+	b.ReportAllocs()
+	in := wire.Create2Response{Path: "/service/members/one", Stat: stat}.Append(nil)
+	for b.Loop() {
+		var r wire.Create2Response
+		d := wire.NewDecoder(in)
+		r.Decode(&d)
+		sinkInt = len(r.Path)
+	}
+}
+
+func BenchmarkEncodeDelete(b *testing.B) {
+	b.ReportAllocs()
+	buf := make([]byte, 0, 4096)
+	for b.Loop() {
+		b := wire.BeginFrame(buf)
+		b = wire.RequestHeader{Xid: 7, Op: wire.OpDelete}.Append(b)
+		b = wire.PathVersionRequest{Path: "/service/members/one", Version: -1}.Append(b)
+		wire.EndFrame(b, 0)
+		sinkBytes = b
+	}
+}
+
+// What a migration sends; an operation is a frame of 1,000 watches.
+func BenchmarkEncodeSetWatches1000(b *testing.B) {
+	b.ReportAllocs()
+	buf, paths := make([]byte, 0, 64<<10), make([]string, 1000)
+	for i := range paths {
+		paths[i] = fmt.Sprintf("/service/members/member-%010d", i)
+	}
+	for b.Loop() {
+		b := wire.BeginFrame(buf)
+		b = wire.RequestHeader{Xid: 7, Op: wire.OpSetWatches}.Append(b)
+		b = wire.SetWatchesRequest{RelativeZxid: 9, Data: paths}.Append(b)
+		wire.EndFrame(b, 0)
+		sinkBytes = b
+	}
+}
+
 func BenchmarkDecodeStat(b *testing.B) {
 	b.ReportAllocs()
 	in := stat.Append(nil)
@@ -129,6 +180,16 @@ func BenchmarkDecodeEvent(b *testing.B) {
 		d := wire.NewDecoder(in)
 		e.Decode(&d)
 		sinkInt = len(e.Path)
+	}
+}
+
+func BenchmarkEncodeMulti10(b *testing.B) {
+	b.ReportAllocs()
+	buf := make([]byte, 0, 4096)
+	m := wire.MultiRequest{Ops: slices.Repeat([]wire.MultiOp{{Op: wire.OpSetData,
+		Request: wire.SetDataRequest{Path: "/service/members/one", Data: make([]byte, 100), Version: -1}}}, 10)}
+	for b.Loop() {
+		sinkBytes = m.Append(buf)
 	}
 }
 
