@@ -70,7 +70,9 @@ func source(dir, name string) (string, error) {
 }
 
 func run(ctx context.Context, command ...string) error {
-	out, err := exec.CommandContext(ctx, command[0], command[1:]...).CombinedOutput()
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C") // mentions knows English
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%s: %w: %s", command[0], err, bytes.TrimSpace(out))
 	}
