@@ -39,6 +39,8 @@ import (
 	"github.com/seed-9f8420c6/zk/zktest"
 )
 
+const realm = "ZK.TEST"
+
 // acceptor is a server's half of an exchange, made of gokrb5's own parts.
 type acceptor struct {
 	t    testing.TB

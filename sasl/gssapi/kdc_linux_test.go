@@ -9,8 +9,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -26,19 +29,16 @@ import (
 	"github.com/seed-9f8420c6/zk/zktest/apache"
 )
 
-const (
-	realm     = "ZK.TEST"
-	principal = "zookeeper/server.zk.test"
-)
+const principal = "zookeeper/server.zk.test"
 
 var enctypes = []string{"aes256-cts-hmac-sha1-96", "aes128-cts-hmac-sha1-96", "aes128-cts-hmac-sha256-128", "aes256-cts-hmac-sha384-192"}
 
 // kdc is a Kerberos server of MIT's, with a database of its own.
 type kdc struct {
-	t   *testing.T
-	dir string
-	env []string
-	cmd *exec.Cmd
+	t    *testing.T
+	dir  string
+	env  []string
+	stop func() // ends the process; may be called twice
 }
 
 // newKDC starts one whose keys are of one type, and that ends with the test. It skips the test unless the
@@ -134,10 +134,25 @@ func (k *kdc) admin(query string) { k.t.Helper(); k.run("kadmin.local", "-r", re
 // start starts the process and waits until it listens.
 func (k *kdc) start(addr string) {
 	k.t.Helper()
-	k.cmd = k.command("krb5kdc", "-n", "-r", realm, "-P", k.path("pid"))
+	cmd := k.command("krb5kdc", "-n", "-r", realm, "-P", k.path("pid"))
 	var out bytes.Buffer
-	k.cmd.Stdout, k.cmd.Stderr = &out, &out
-	assert.NilError(k.t, k.cmd.Start())
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // should the tests die
+	started, end, ended := make(chan error), make(chan struct{}), make(chan struct{})
+	go func() {
+		runtime.LockOSThread() // it would die with the thread that started it
+		defer runtime.UnlockOSThread()
+		defer close(ended)
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			<-end
+			cmd.Process.Kill()
+			cmd.Wait()
+		}
+	}()
+	assert.NilError(k.t, <-started)
+	k.stop = sync.OnceFunc(func() { close(end); <-ended })
 	k.t.Cleanup(k.stop)
 	for range 1000 {
 		if nc, err := net.Dial("tcp", addr); err == nil {
@@ -149,14 +164,6 @@ func (k *kdc) start(addr string) {
 	k.stop()
 	log, _ := os.ReadFile(k.path("kdc.log"))
 	k.t.Fatalf("the KDC does not listen: %s%s", out.Bytes(), log)
-}
-
-// stop ends the process. It may be called twice.
-func (k *kdc) stop() {
-	if k.cmd.ProcessState == nil {
-		k.cmd.Process.Kill()
-		k.cmd.Wait()
-	}
 }
 
 func (k *kdc) config() *config.Config {
