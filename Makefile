@@ -19,7 +19,7 @@ say = @printf '\n$(if $(MAKE_TERMOUT),\033[1m== %s\033[0m,== %s)\n'
 
 help:
 	@echo 'make test      all of the below but test-matrix, bench and soak: the one command before a commit'
-	@echo 'make test-matrix  the tests of real servers on all six releases; prints what works on which'
+	@echo 'make test-matrix  all tests of real servers on all six releases, and Kerberos; prints what works on which'
 	@echo 'make setup     installs Java, Maven, spin, kazoo and a C compiler on Debian, where they are missing'
 	@echo 'make servers   fetches the jars of the two real ZooKeeper releases'
 	@echo 'make lint      format, go vet, staticcheck'
@@ -47,11 +47,13 @@ test:
 # go test prints what the root's tests print: the table of operations and releases.
 test-matrix: export ZK_TEST_RELEASES ?= all
 test-matrix: export ZK_TEST_APACHE = 1
+test-matrix: export ZK_TEST_KDC = 1
 test-matrix: setup servers
 	$(say) 'The behaviour suite on ZooKeeper $(ZK_TEST_RELEASES)'
-	go test -race -count=1 -timeout=30m
-	$(say) 'Other tests of real servers'
-	go test -race -count=1 -timeout=30m ./fourletter ./zktest/...
+	go test -race -count=1 -timeout=60m
+	$(say) 'Other tests of real servers, and Kerberos'
+	go test -race -count=1 -timeout=30m ./fourletter ./examples/... ./zktest/...
+	cd sasl/gssapi && go test -race -count=1 -timeout=30m ./...
 
 setup:
 	$(say) 'Tools: Go, a C compiler for the race detector, spin for the model, Java and Maven for real servers, kazoo for Python'
@@ -62,6 +64,7 @@ setup:
 	command -v javac >/dev/null || { [ -n "$$JAVA_HOME" ] && [ -x "$$JAVA_HOME/bin/javac" ]; } || need="$$need default-jdk-headless"; \
 	command -v mvn >/dev/null || need="$$need maven"; \
 	python3 -c 'import kazoo' 2>/dev/null || /usr/bin/python3 -c 'import kazoo' 2>/dev/null || need="$$need python3-kazoo"; \
+	[ "$$ZK_TEST_KDC" != 1 ] || { [ -x /usr/sbin/krb5kdc ] && [ -x /usr/sbin/kadmin.local ]; } || need="$$need krb5-kdc krb5-admin-server"; \
 	if [ -n "$$need" ]; then \
 		if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
 			echo "missing:$$need (names of Debian packages). Install them, or run make setup as root on Debian."; \
