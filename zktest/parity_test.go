@@ -863,6 +863,21 @@ func (g *generator) rare(si int) step {
 		if request == nil || st.op == wire.OpSASL || st.op == wire.OpCloseSession {
 			return st
 		}
+		if !writes(st.op) && st.op != wire.OpAuth && g.IntN(2) == 0 { // by a write it might end the real server
+			bit := g.IntN(8 * 60)
+			st.name = fmt.Sprintf("%s with bit %d the other way", st.name, bit)
+			st.request = func(p *peer) []wire.Record {
+				var b []byte
+				for _, r := range request(p) {
+					b = r.Append(b)
+				}
+				if bit/8 < len(b) {
+					b[bit/8] ^= 1 << (bit % 8)
+				}
+				return []wire.Record{encoded(b)}
+			}
+			return st
+		}
 		garbage := []byte{1, 2, 3, 4, 5}[:g.IntN(6)]
 		st.name = fmt.Sprintf("%s cut at %d with %d bytes behind it", st.name, at, len(garbage))
 		st.request = func(p *peer) []wire.Record {
