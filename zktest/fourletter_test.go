@@ -101,24 +101,35 @@ func TestFourLetterWordsLikeReal(t *testing.T) {
 	for _, release := range apache.Tested() {
 		for _, members := range []int{1, 3} {
 			t.Run(fmt.Sprint(release, " of ", members), func(t *testing.T) {
-				real := apache.New(t, apache.Config{Release: release, Members: members})
-				leads, err := real.Leader()
-				assert.NilError(t, err)
-				ours := NewEnsemble(t, members, Options{Version: parityVersions[release], MinSessionTimeout: 500 * time.Millisecond, MaxSessionTimeout: time.Minute})
-				addrs := func(leads int, all []string) []string { // the leader's first
-					return slices.Concat(all[leads:leads+1], all[:leads], all[leads+1:])
-				}
-				told := [2]map[string]string{
-					tell(t, addrs(0, ours.Addrs()), ours.opts.Version), tell(t, addrs(leads, real.Addrs()), ours.opts.Version),
-				}
-				for _, key := range slices.Sorted(maps.Keys(told[0])) {
-					if told[0][key] != told[1][key] {
-						t.Errorf("%s\nours:\n%s\nreal:\n%s", key, told[0][key], told[1][key])
+				var differ string
+				for range 3 { // a real server counts what it has sent a little after the client has it
+					if differ = compareWords(t, release, members); differ == "" {
+						return
 					}
 				}
+				t.Error(differ)
 			})
 		}
 	}
+}
+
+func compareWords(t *testing.T, release apache.Release, members int) (differ string) {
+	real := apache.New(t, apache.Config{Release: release, Members: members})
+	defer real.Close()
+	leads, err := real.Leader()
+	assert.NilError(t, err)
+	ours := NewEnsemble(t, members, Options{Version: parityVersions[release], MinSessionTimeout: 500 * time.Millisecond, MaxSessionTimeout: time.Minute})
+	addrs := func(leads int, all []string) []string { // the leader's first
+		return slices.Concat(all[leads:leads+1], all[:leads], all[leads+1:])
+	}
+	told := tell(t, addrs(0, ours.Addrs()), ours.opts.Version)
+	want := tell(t, addrs(leads, real.Addrs()), ours.opts.Version)
+	for _, key := range slices.Sorted(maps.Keys(told)) {
+		if told[key] != want[key] {
+			differ += fmt.Sprintf("%s\nours:\n%s\nreal:\n%s\n", key, told[key], want[key])
+		}
+	}
+	return differ
 }
 
 // tell uses servers a little and returns what they answer to all words, by member and word.
