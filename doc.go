@@ -107,6 +107,15 @@
 // deadline it takes at most Config.Timeout to connect, and tries every address
 // once, in random order, but the one whose connection was just lost last.
 //
+// # Credentials
+//
+// Those of Config.Auth are given on every connection, ahead of the watches.
+// Config.SASL goes first: it belongs to the connection too, and its exchange
+// must end within two thirds of the session timeout, for there are no pings
+// before. A server that refuses either makes Dial fail with [ErrAuth], and so
+// does one that cannot prove itself by SASL. ZooKeeper 3.4 refuses SASL by
+// hanging up, which looks like any lost connection.
+//
 // # Watches
 //
 // [Session.Get], [Session.Exists] and [Session.Children] arm a channel for one
@@ -200,7 +209,8 @@
 // [Session.Close] ends the session on the server: when it returns nil, the
 // ephemeral znodes are gone. After a loss it cannot, and says when the session
 // expires by itself. [Session.Detach] leaves only the connection and returns
-// the Config to go on with. Events that were not delivered stay in it.
+// the Config to go on with. Events that were not delivered stay in it; those
+// that are in a channel already are the application's.
 //
 // # Another process
 //

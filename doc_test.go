@@ -52,6 +52,11 @@ var claims = []struct{ text, tests string }{
 	{"A context ends the wait of a call, never the session", "TestCancelledCall TestContextDone"},
 	{"Dial obeys its context in every step", "TestDialContextEnds"},
 	{"Without a deadline it takes at most Config.Timeout to connect, and tries every address once, in random order, but the one whose connection was just lost last", "TestDocDialTimeout TestDocAddrOrder TestLostServerComesLast"},
+	{"Those of Config.Auth are given on every connection, ahead of the watches", "TestI16_Order TestAuth"},
+	{"Config.SASL goes first", "TestSASLComesFirst"},
+	{"it belongs to the connection too, and its exchange must end within two thirds of the session timeout, for there are no pings before", "TestSASLHoldsPings"},
+	{"A server that refuses either makes Dial fail with [ErrAuth], and so does one that cannot prove itself by SASL", "TestI17_AuthRefused TestSASLRefused TestSASLHostileServer"},
+	{"ZooKeeper 3.4 refuses SASL by hanging up", "TestSASLRefused"},
 	{"arm a channel for one event", "ExampleSession_Get"},
 	{"an existing znode   Child or Deleted", "TestDocKinds TestI06_EventToRegistry"},
 	{"A call that returns an error has armed nothing", "TestI05_ArmedOnSuccessOnly"},
@@ -80,6 +85,7 @@ var claims = []struct{ text, tests string }{
 	{"After a loss it cannot, and says when the session expires by itself", "TestCloseAfterLoss"},
 	{"leaves only the connection and returns the Config to go on with", "TestDetach ExampleSession_Detach"},
 	{"Events that were not delivered stay in it", "TestDocCloseLeavesEvents"},
+	{"those that are in a channel already are the application's", "TestDocCloseLeavesEvents"},
 	{"marshals to JSON, with its password", "ExampleSession_Detach TestStateJSON"},
 	{"Nothing else prints a password or credential", "TestDocSecrets"},
 }
@@ -650,9 +656,14 @@ func TestDocCloseLeavesEvents(t *testing.T) {
 		docCreate(t, s, "/a")
 		ch := make(chan zk.Event)
 		docWatch(t, s, "/a", ch)
+		docCreate(t, s, "/b")
+		room := make(chan zk.Event, 1)
+		docWatch(t, s, "/b", room)
+		docSet(t, s, "/b")
 		docSet(t, s, "/a")
 		conf := leave(s)
 		assert.Equal(t, conf.Watches.Undelivered(), 1)
+		assert.Equal(t, (<-room).Path, "/b")
 		select {
 		case ev := <-ch:
 			t.Fatalf("%v was sent after the end", ev)
@@ -660,6 +671,7 @@ func TestDocCloseLeavesEvents(t *testing.T) {
 		}
 		docDial(t, conf)
 		assert.Equal(t, (<-ch).Type, zk.Changed)
+		assert.Equal(t, len(room), 0)
 	}
 }
 
