@@ -9,13 +9,14 @@ import (
 
 // Member is one server of an ensemble.
 type Member struct {
-	ens      *Ensemble
-	index    int
-	addr     string
-	listener net.Listener // nil in memory
+	ens   *Ensemble
+	index int
+	addr  string
+	port  *port // nil in memory
 
 	// Guarded by ens.mu.
 	running     bool
+	listening   bool
 	started     time.Time
 	refusing    bool
 	isolated    bool
@@ -50,18 +51,46 @@ func (m *Member) listen() error {
 		m.addr = fmt.Sprintf("zk%d.test:2181", m.index+1)
 		return nil
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	p, err := takePort()
 	if err != nil {
 		return err
 	}
-	m.listener, m.addr = l, l.Addr().String()
+	m.port, m.addr = p, p.addr
 	return nil
 }
 
-func (m *Member) acceptLoop() {
+// door lets the member listen while it runs and refuses nobody.
+func (m *Member) door() error {
+	open := m.running && !m.refusing
+	if m.port == nil || open == m.listening {
+		return nil
+	}
+	m.listening = open
+	if !open {
+		m.port.shut()
+		return nil
+	}
+	l, err := m.port.open()
+	if l != nil && err == nil {
+		m.ens.wg.Add(1)
+		go m.acceptLoop(l)
+	}
+	return err
+}
+
+// mustDoor is door for who can only fail the test.
+func (m *Member) mustDoor() {
+	if err := m.door(); err != nil {
+		m.ens.mu.Unlock() // misuse does not return
+		defer m.ens.mu.Lock()
+		m.ens.misuse("member %d cannot listen again: %v", m.index, err)
+	}
+}
+
+func (m *Member) acceptLoop(l net.Listener) {
 	defer m.ens.wg.Done()
 	for {
-		nc, err := m.listener.Accept()
+		nc, err := l.Accept()
 		if err != nil {
 			return
 		}
@@ -106,8 +135,9 @@ func (m *Member) Addr() string { return m.addr }
 
 // Stop ends the server's connections and lets it accept no more. Sessions live
 // on elsewhere. The port stays taken, so that no other process gets it: a
-// connection over TCP is accepted and closed. With [Options.Majority] the others
-// go without a leader if it led, or if they are too few now.
+// connection is refused, or on other systems than Linux accepted and closed.
+// With [Options.Majority] the others go without a leader if it led, or if they
+// are too few now.
 func (m *Member) Stop() {
 	m.ens.mu.Lock()
 	defer m.ens.mu.Unlock()
@@ -118,6 +148,7 @@ func (m *Member) Stop() {
 
 func (m *Member) stop() {
 	m.running = false
+	m.mustDoor()
 	m.hangUp("server stopped")
 	for _, s := range m.locals {
 		m.ens.endSession(s, nil)
@@ -136,6 +167,7 @@ func (m *Member) Start() {
 func (m *Member) start() {
 	if !m.running {
 		m.running, m.started, m.traffic, m.sizes = true, m.ens.now, traffic{}, sizes{}
+		m.mustDoor()
 	}
 	m.ens.reform()
 	m.follow()
@@ -157,6 +189,7 @@ func (m *Member) Refuse(refuse bool) {
 	defer m.ens.mu.Unlock()
 	m.ens.usable("Refuse")
 	m.refusing = refuse
+	m.mustDoor()
 }
 
 // SetLag keeps the server n transactions behind the others: it answers reads

@@ -183,9 +183,7 @@ func StartEnsemble(n int, opts Options) (*Ensemble, error) {
 	for i := range n {
 		m := newMember(e, i)
 		if err := m.listen(); err != nil {
-			for _, m := range e.members {
-				m.listener.Close()
-			}
+			e.Close()
 			return nil, err
 		}
 		e.members = append(e.members, m)
@@ -193,9 +191,11 @@ func StartEnsemble(n int, opts Options) (*Ensemble, error) {
 	e.head = newTree(opts.Version, e.configData())
 	for _, m := range e.members {
 		m.tree = e.head
-		if m.listener != nil {
-			e.wg.Add(1)
-			go m.acceptLoop()
+	}
+	for _, m := range e.members {
+		if err := m.door(); err != nil {
+			e.Close()
+			return nil, err
 		}
 	}
 	return e, nil
@@ -208,8 +208,8 @@ func (e *Ensemble) Close() {
 		e.closed = true
 		for _, m := range e.members {
 			m.hangUp("ensemble closed")
-			if m.listener != nil {
-				m.listener.Close()
+			if m.port != nil {
+				m.port.release()
 			}
 		}
 		for c := range e.conns {

@@ -2,7 +2,11 @@ package zktest
 
 import (
 	"bytes"
+	"errors"
 	"math"
+	"net"
+	"runtime"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -482,18 +486,49 @@ func TestMembers(t *testing.T) {
 		e := NewEnsemble(t, 2, Options{InMemory: mem})
 		c := dial(t, e, 1)
 		e.Member(1).Stop()
+		e.Member(1).Stop()
 		c.ended()
-		if !mem {
-			_, _, err := c.move(e, 1)
-			assert.ErrorContains(t, err, "")
-		}
+		refused(t, e, 1)
 		_, r, err := c.move(e, 0)
 		assert.NilError(t, err)
 		assert.Equal(t, r.SessionID, c.id)
 		e.Member(1).Start()
-		_, r, err = c.move(e, 1)
+		n, r, err := c.move(e, 1)
 		assert.NilError(t, err)
 		assert.Equal(t, r.SessionID, c.id)
+		e.Member(1).Refuse(true)
+		refused(t, e, 1)
+		n.ping() // stays
+		e.Member(1).Restart()
+		n.ended()
+		refused(t, e, 1)
+		e.Member(1).Refuse(false)
+		_, _, err = c.move(e, 1)
+		assert.NilError(t, err)
+		for range 50 { // the port outlives connections that have just ended
+			e.Member(1).Restart()
+			_, _, err = c.move(e, 1)
+			assert.NilError(t, err)
+		}
+		e.Member(1).Stop() // and Close can do with that
+	}
+}
+
+// refused fails unless a member takes no connections, while its port stays taken.
+func refused(t *testing.T, e *Ensemble, member int) {
+	t.Helper()
+	addr := e.Addrs()[member]
+	nc, err := e.DialContext(t.Context(), "tcp", addr)
+	if err == nil && runtime.GOOS != "linux" {
+		_, err = nc.Read(make([]byte, 1))
+		nc.Close()
+		assert.Assert(t, err != nil)
+	} else {
+		assert.Assert(t, errors.Is(err, syscall.ECONNREFUSED), "%v", err)
+	}
+	if !e.opts.InMemory {
+		_, err = net.Listen("tcp", addr)
+		assert.Assert(t, errors.Is(err, syscall.EADDRINUSE), "%v", err)
 	}
 }
 
