@@ -385,9 +385,11 @@ func (s *Server) TxnLog(ctx context.Context) (string, error) {
 			"-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", s.e.in.classPath(),
 			"org.apache.zookeeper.server.persistence.TxnLogToolkit", "-d", log)
 		var stderr bytes.Buffer
+		from := all.Len()
 		cmd.Stdout, cmd.Stderr = &all, &stderr
 		if err := cmd.Run(); err != nil {
-			return "", fmt.Errorf("dump %s: %w\n%s", log, err, stderr.Bytes())
+			// A Java that cannot start says so on its standard output.
+			return "", fmt.Errorf("dump %s: %w\n%s%s", log, err, stderr.Bytes(), lastLines(all.String()[from:], 5))
 		}
 	}
 	return all.String(), nil
