@@ -1016,11 +1016,19 @@ func (g *generator) common(si int) step {
 		set(wire.OpExists, wire.PathWatchRequest{Path: g.path(), Watch: true})
 	case n < 88:
 		op := pick(g, []wire.Op{wire.OpCheckWatches, wire.OpRemoveWatches})
-		set(op, wire.WatcherTypeRequest{Path: pick(g, parityPaths), Type: g.Int32N(7)})
+		path := g.path()
+		if g.IntN(10) == 0 {
+			path = pick(g, []string{"a", "a/b", "+/a/b", "", "/a/"})
+		}
+		set(op, wire.WatcherTypeRequest{Path: path, Type: g.Int32N(7)})
 	case g.version < V36:
 		set(wire.OpGetData, wire.PathWatchRequest{Path: g.path(), Watch: true})
 	case n < 94:
-		set(wire.OpAddWatch, wire.AddWatchRequest{Path: g.path(), Mode: g.Int32N(2) + g.Int32N(20)/19})
+		path := g.path()
+		if g.IntN(20) == 0 {
+			path = pick(g, []string{"a", "a/b"})
+		}
+		set(wire.OpAddWatch, wire.AddWatchRequest{Path: path, Mode: g.Int32N(2) + g.Int32N(20)/19})
 	case n < 95:
 		set(wire.OpGetEphemerals, wire.PathRequest{Path: pick(g, []string{"", "/", " ", "/a", "/b/", "a", g.path()})})
 	case n < 96:

@@ -2,6 +2,7 @@ package zktest
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -121,7 +122,7 @@ func (p *prep) create(r *request) (change, int32) {
 	}
 	p.store(path, made)
 	c := change{
-		op: wire.OpCreate, reply: wire.OpCreate2, path: path, data: r.data, acl: fixed, kind: kind, version: parent.creates,
+		op: wire.OpCreate, reply: wire.OpCreate2, path: path, data: r.data, acl: p.written(fixed), kind: kind, version: parent.creates,
 	}
 	switch kind {
 	case ephemeral:
@@ -133,6 +134,23 @@ func (p *prep) create(r *request) (change, int32) {
 		c.reply = wire.OpCreate
 	}
 	return c, 0
+}
+
+// written returns what is left of an ACL when its transaction has been written
+// and read again, as happens on the way to followers, and inside a multi.
+// Then the two halves that Java writes a code point beyond U+FFFF in are lost.
+func (p *prep) written(a *acl) *acl {
+	if p.ahead == nil && len(p.e.members) == 1 {
+		return a
+	}
+	list := javaACL(a.entries)
+	if slices.Equal(list, a.entries) {
+		return a
+	}
+	for i := range list {
+		list[i].ID = javaText(list[i].ID)
+	}
+	return p.e.internACL(list)
 }
 
 // createMode reads the flags of a create, which each of its opcodes takes a little differently.
@@ -260,7 +278,7 @@ func (p *prep) setACL(r *request) (change, int32) {
 	case r.version != -1 && r.version != n.aversion:
 		return change{}, wire.ErrBadVersion
 	}
-	return change{op: wire.OpSetACL, path: r.path, acl: fixed, version: n.aversion + 1}, 0
+	return change{op: wire.OpSetACL, path: r.path, acl: p.written(fixed), version: n.aversion + 1}, 0
 }
 
 func (p *prep) check(r *request) (change, int32) {

@@ -282,11 +282,38 @@ func (c *conn) removeWatches(r *request) int32 {
 	return 0
 }
 
+// anybody says whether there is a watch on path, as releases from 3.6 to 3.8
+// do: they walk up the path, which must have a slash, and also begin with one
+// while anybody has a recursive watch.
+func (t *watchTable) anybody(path string) int32 {
+	switch {
+	case path == "":
+		return wire.ErrNoWatcher
+	case !strings.Contains(path, "/"):
+		return wire.ErrMarshalling
+	case len(t.paths[path]) > 0:
+		return 0
+	case t.recursive > 0 && path[0] != '/':
+		return wire.ErrMarshalling
+	}
+	return wire.ErrNoWatcher
+}
+
 func (c *conn) checkWatches(r *request) int32 {
 	data, child, m, ok := c.watchSets(r.flags)
 	if v := c.ens.opts.Version; v >= V36 && v < V39 && ok {
 		// These count anybody's watches on the path.
-		if child && len(c.member.child.paths[r.path]) > 0 || data && len(c.member.data.paths[r.path]) > 0 {
+		inChild, inData := wire.ErrNoWatcher, wire.ErrNoWatcher
+		if child {
+			inChild = c.member.child.anybody(r.path)
+		}
+		if data {
+			inData = c.member.data.anybody(r.path)
+		}
+		switch {
+		case inChild == wire.ErrMarshalling || inData == wire.ErrMarshalling:
+			return wire.ErrMarshalling
+		case inChild == 0 || inData == 0:
 			return 0
 		}
 		return wire.ErrNoWatcher
