@@ -2,6 +2,7 @@ package zktest
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -105,7 +106,7 @@ func (t *tree) clone() *tree {
 	}
 	c.nodes[""] = c.nodes[rootPath]
 	for id, set := range t.ephemerals {
-		c.ephemerals[id] = &pathSet{cloneSet(set.paths), set.peak}
+		c.ephemerals[id] = &pathSet{maps.Clone(set.paths), set.added, set.peak}
 	}
 	return c
 }
@@ -194,7 +195,8 @@ func (t *tree) apply(x *txn, version Version, fire func(effect)) {
 // pathSet is a set of paths that remembers how large it was, as that decides
 // the order in which Java goes through it.
 type pathSet struct {
-	paths map[string]struct{}
+	paths map[string]int // what was added as which
+	added int
 	peak  int
 }
 
@@ -216,8 +218,7 @@ func (t *tree) sessionPaths(id int64, clone bool) []string {
 	slices.SortFunc(paths, func(a, b string) int {
 		return cmp.Or(
 			cmp.Compare(javaHash(a)&(original-1), javaHash(b)&(original-1)),
-			cmp.Compare(t.nodes[a].czxid, t.nodes[b].czxid),
-			cmp.Compare(a, b),
+			cmp.Compare(set.paths[a], set.paths[b]),
 		)
 	})
 	if clone {
@@ -280,10 +281,11 @@ func (t *tree) create(c *change, x *txn, version Version, fire func(effect)) {
 	case ephemeral:
 		set := t.ephemerals[c.owner]
 		if set == nil {
-			set = &pathSet{paths: map[string]struct{}{}}
+			set = &pathSet{paths: map[string]int{}}
 			t.ephemerals[c.owner] = set
 		}
-		set.paths[c.path] = struct{}{}
+		set.added++
+		set.paths[c.path] = set.added
 		set.peak = max(set.peak, len(set.paths))
 	case container:
 		t.containers[c.path] = struct{}{}
