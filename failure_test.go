@@ -56,7 +56,11 @@ func TestSharedLoop(t *testing.T) {
 						if err := redial(); err != nil {
 							return err
 						}
-						_, st, err := s.Get(e.ctx, path, nil)
+						var st zk.Stat
+						err := s.Sync(e.ctx, path) // another server may not have heard of it yet
+						if err == nil {
+							_, st, err = s.Get(e.ctx, path, nil)
+						}
 						if err == nil {
 							i = st.Version
 							break
