@@ -922,12 +922,12 @@ func (s *Session) restore(ctx context.Context, proof *proof) error {
 	return err
 }
 
-// renew queues the Gap that persistent watches get with a new session.
+// renew makes sure of the Gap that persistent watches get with a new session:
+// when the server begins to restore them, for until then they miss changes.
 func (w *Watches) renew() {
 	w.mu.Lock()
 	w.gap = w.persistentLocked() > 0
-	w.queueGapsLocked()
-	w.releaseLocked()
+	w.renewed = w.gap
 	w.mu.Unlock()
 }
 

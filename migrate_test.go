@@ -1110,6 +1110,29 @@ func TestI21_RenewedAway(t *testing.T) {
 	})
 }
 
+// TestI10_GapAfterRenew: the Gap of a new session comes when the server has the
+// watch again. Before, it could be read ahead of a change that nobody tells of.
+func TestI10_GapAfterRenew(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		s, l := r.open(r.config())
+		ch := make(chan zk.Event, 4)
+		arm(t, s, l, zk.PersistentWatch, "/w", ch)
+		floor := s.Zxid()
+		d := r.begin(s.Detach().Renew())
+		l = r.accept()
+		q := l.connect()
+		q.SessionID = 0x777
+		l.send(welcome(q))
+		x := l.next()
+		assert.DeepEqual(t, x.watches(t).Persistent, []string{"/w"})
+		synctest.Wait()
+		assert.Equal(t, len(ch), 0)
+		l.send(answer(x.Xid, floor, nil)) // also where nothing has changed
+		d.session()
+		assert.Equal(t, told(taken(ch)...), "gap /w")
+	})
+}
+
 // TestI22_FencedBeforeConnect: the old connection is closed before the new one
 // says a word, and what its server still says is for nobody.
 func TestI22_FencedBeforeConnect(t *testing.T) {

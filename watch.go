@@ -143,6 +143,7 @@ type Watches struct {
 	floor   int64
 	settled bool
 	gap     bool // persistent watches moved, and no Gap was queued for it yet
+	renewed bool // to a new session: there will be one
 
 	// The identity, changed by Dial only.
 	dialing  chan struct{} // cap 1: Dials of one identity run one at a time
@@ -553,7 +554,7 @@ func (w *Watches) persistentLocked() int {
 func (w *Watches) restored(zxid int64, last bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if zxid > w.floor {
+	if zxid > w.floor || w.renewed {
 		w.queueGapsLocked()
 		w.releaseLocked()
 	}
@@ -574,7 +575,7 @@ func (w *Watches) settle() {
 
 func (w *Watches) settleLocked() {
 	w.settled = true
-	w.gap = false
+	w.gap, w.renewed = false, false
 }
 
 // end notes that the session was closed on the server.
