@@ -777,8 +777,10 @@ func (s *Session) handshake(conf *Config) error {
 
 func (s *Session) readConnectResponse() ([]byte, error) {
 	var head [4]byte
-	if _, err := io.ReadFull(s.conn, head[:]); err != nil {
+	if _, err := io.ReadFull(s.conn, head[:]); err == io.EOF {
 		return nil, connError(errors.WithMessage(err, "handshake refused: the server closed without an answer"))
+	} else if err != nil {
+		return nil, connError(errors.WithMessage(err, "handshake refused")) // by a TLS alert, say
 	}
 	n := wire.FrameLen(head[:])
 	if n <= 0 || n > maxConnectResponse {
@@ -897,7 +899,7 @@ func (s *Session) restore(ctx context.Context, proof *proof) error {
 				c.recycle()
 				break
 			}
-			c.last = !more
+			c.last, c.rearms = !more, r.persistent
 			wire.EndFrame(c.req, at)
 			err = s.submit(context.Background(), c, c.req, 1)
 			buf, c.req = c.req, nil

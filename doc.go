@@ -68,8 +68,9 @@
 //		}
 //	}
 //
-// where all that ask for the successor of a Session get the same one, made by
-// one Dial:
+// To look is a [Session.Sync] and then a read, for the next server may be behind
+// what the last one did. All that ask for the successor of a Session get the
+// same one, made by one Dial:
 //
 //	next, err := s.Redial(ctx)
 //	if errors.Is(err, zk.ErrExpired) {

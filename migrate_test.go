@@ -1133,6 +1133,58 @@ func TestI10_GapAfterRenew(t *testing.T) {
 	})
 }
 
+// TestI10_GapBetweenFrames: a Gap that was read before the server had a
+// persistent watch again stands for nothing that came then. The frame that arms
+// it brings another, if something was committed since the frame before.
+func TestI10_GapBetweenFrames(t *testing.T) {
+	defer zk.ShrinkSetWatches(64)()
+	for _, c := range []struct {
+		name  string
+		zxids [2]int64 // of the replies, above the floor
+		event bool     // ahead of the second reply
+		want  string
+	}{
+		{"nothing", [2]int64{0, 0}, false, ""},
+		{"before the first frame", [2]int64{1, 1}, false, "gap /p"},
+		{"between the frames", [2]int64{0, 1}, false, "gap /p"},
+		{"before and between", [2]int64{1, 2}, false, "gap /p, gap /p"},
+		{"an event between", [2]int64{0, 1}, true, "gap /p, gap /p"},
+		{"an event of before", [2]int64{1, 1}, true, "gap /p"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, r *rig) {
+				s, l := r.open(r.config())
+				ch, one := make(chan zk.Event, 4), make(chan zk.Event, 1)
+				long := "/one-shot-of-a-long-path-that-fills-a-frame"
+				arm(t, s, l, zk.DataWatch, long, one)
+				arm(t, s, l, zk.PersistentWatch, "/p", ch)
+				floor := s.Zxid()
+				d := r.begin(s.Config())
+				l = r.accept()
+				l.greet()
+				first, second := l.next(), l.next()
+				assert.DeepEqual(t, first.watches(t).Data, []string{long})
+				assert.DeepEqual(t, second.watches(t).Persistent, []string{"/p"})
+				var got []zk.Event
+				take := func() {
+					synctest.Wait()
+					got = append(got, taken(ch)...) // read at once
+				}
+				l.send(answer(first.Xid, floor+c.zxids[0], nil))
+				take()
+				if c.event {
+					l.send(happened(zk.Changed, long, -1))
+				}
+				take()
+				l.send(answer(second.Xid, floor+c.zxids[1], nil))
+				take()
+				d.session()
+				assert.Equal(t, told(got...), c.want)
+			})
+		})
+	}
+}
+
 // TestI22_FencedBeforeConnect: the old connection is closed before the new one
 // says a word, and what its server still says is for nobody.
 func TestI22_FencedBeforeConnect(t *testing.T) {

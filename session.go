@@ -139,6 +139,7 @@ type call struct {
 
 	arming bool         // it arms a channel, or one of its operations does
 	last   bool         // the last SetWatches of a Dial
+	rearms bool         // a SetWatches with persistent watches
 	watch  chan<- Event // to arm on success
 	kind   WatchKind
 	at     string // server path of the watch
@@ -1028,7 +1029,7 @@ func (s *Session) reply(h wire.ReplyHeader, d *wire.Decoder) error {
 	switch {
 	case !won:
 	case restores && code == 0:
-		s.w.restored(h.Zxid, c.last && !s.reader.refused)
+		s.w.restored(h.Zxid, c.rearms, c.last && !s.reader.refused)
 	case c.code == wire.OpCloseSession && code == 0:
 		s.w.end()
 		ended = ErrClosed

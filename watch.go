@@ -142,8 +142,10 @@ type Watches struct {
 	// The place in history. While settled, the floor is the zxid.
 	floor   int64
 	settled bool
-	gap     bool // persistent watches moved, and no Gap was queued for it yet
-	renewed bool // to a new session: there will be one
+	gap     bool  // persistent watches moved, and no Gap was queued for it yet
+	renewed bool  // to a new session: there will be one
+	frames  int   // SetWatches answered on this connection
+	bar     int64 // zxid of the last of these answers
 
 	// The identity, changed by Dial only.
 	dialing  chan struct{} // cap 1: Dials of one identity run one at a time
@@ -549,15 +551,24 @@ func (w *Watches) persistentLocked() int {
 	return w.table.count[PersistentWatch] + w.table.count[RecursiveWatch]
 }
 
-// restored notes the reply to a SetWatches frame; after the last one the floor
-// follows the zxid. Only the reader calls it.
-func (w *Watches) restored(zxid int64, last bool) {
+// restored notes the reply to a SetWatches frame, which rearms persistent
+// watches or not; after the last one the floor follows the zxid. Only the
+// reader calls it.
+func (w *Watches) restored(zxid int64, rearms, last bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if zxid > w.floor || w.renewed {
+		// A Gap may have been read before the server had these watches again,
+		// and ahead of a change since the frame before. Within the first frame
+		// nothing can: a server takes a frame without a transaction in between.
+		if rearms && w.frames > 0 && zxid > w.bar {
+			w.gap = true
+		}
 		w.queueGapsLocked()
 		w.releaseLocked()
 	}
+	w.frames++
+	w.bar = zxid
 	if last {
 		w.settleLocked()
 	}
@@ -597,6 +608,8 @@ type restorer struct {
 	pass  WatchKind // the kind whose paths come next; lateChildren: see above
 	at    int       // next slot to look at
 	old   bool      // there are only one-shots: all servers know SetWatches
+
+	persistent bool // the last frame has persistent watches
 }
 
 const lateChildren = RecursiveWatch + 1
@@ -609,6 +622,7 @@ func (w *Watches) restore() *restorer {
 		return nil
 	}
 	w.table.pinned = true // slots must not move under the restorer
+	w.frames = 0
 	return &restorer{w: w, floor: w.floorLocked(), pass: DataWatch, old: w.persistentLocked() == 0}
 }
 
@@ -639,6 +653,7 @@ func (r *restorer) next(dst []byte, limit int) (out []byte, more bool) {
 	}
 	dst = wire.AppendInt64(dst, r.floor)
 	left, any, full := limit-8-4*int(lists), false, false
+	r.persistent = false
 	for list := DataWatch; list <= lists; list++ {
 		mark, count := len(dst), int32(0)
 		dst = wire.AppendInt32(dst, 0)
@@ -660,6 +675,7 @@ func (r *restorer) next(dst []byte, limit int) (out []byte, more bool) {
 				left -= size
 				count++
 				any = true
+				r.persistent = r.persistent || !list.oneShot()
 				r.at++
 			} else {
 				full = true

@@ -677,8 +677,8 @@ type ReadOp interface {
 
 // CreateOp is Create. In a Batch its Result has a Path, and a Stat where the
 // mode's request returns one (Container and TTL); in a Multi always both, but
-// for servers of 3.6.4, 3.8.0 and 3.8.1, which leave the Stat out. A Multi with
-// a CreateOp needs a server since 3.5.0.
+// for servers before 3.7.2, 3.8.0 and 3.8.1, which leave the Stat out for the
+// other modes. A Multi with a CreateOp needs a server since 3.5.0.
 type CreateOp struct {
 	Path string
 	Data []byte
