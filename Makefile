@@ -27,7 +27,7 @@ help:
 	@echo 'make allocs    allocation budgets, without the race detector'
 	@echo 'make nested    the same for the modules in $(or $(NESTED),(none))'
 	@echo 'make fmt       formats the code'
-	@echo 'make bench     benchmarks'
+	@echo 'make bench     benchmarks beside other clients, half an hour; make bench-quick: the main ones, within 50 seconds'
 	@echo 'make soak      one minute of migrations and faults on three real servers; SOAKFLAGS takes what soak/README.md lists'
 	@echo
 	@echo 'go test ./...  needs nothing but Go, and leaves the real servers out'
