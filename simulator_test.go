@@ -1143,6 +1143,9 @@ func (s *simulation) settle() *zk.Session {
 			last = err
 			time.Sleep(time.Millisecond)
 		}
+		// What abandoned connections left behind comes to the servers first: a
+		// handshake that is late takes the session to another of them.
+		time.Sleep(10 * time.Millisecond)
 		if x, _ = s.current(); simConnOf(x).sound && x.Sync(context.Background(), "/") == nil {
 			return x
 		}
