@@ -83,10 +83,16 @@ type Decoder struct {
 	buf []byte
 	off int
 	err *Error
+
+	request bool
 }
 
 // NewDecoder returns a Decoder of b, which it reads but never changes.
 func NewDecoder(b []byte) Decoder { return Decoder{buf: b} }
+
+// NewRequestDecoder returns a Decoder that takes a vector with a negative count
+// for an empty one, as servers do with a request (BinaryInputArchive's index).
+func NewRequestDecoder(b []byte) Decoder { return Decoder{buf: b, request: true} }
 
 // Err returns the first error, or nil.
 func (d *Decoder) Err() error {
@@ -188,6 +194,8 @@ func (d *Decoder) Count(least int) int {
 	n := int(d.Int32())
 	switch {
 	case d.err != nil:
+		return 0
+	case n < -1 && d.request:
 		return 0
 	case n < -1:
 		d.Fail("negative count " + strconv.Itoa(n))

@@ -140,3 +140,18 @@ func TestFrame(t *testing.T) {
 	assert.Equal(t, wire.FrameLen([]byte("HTTP/1.1")), 0x48545450)
 	assert.Equal(t, wire.FrameLen([]byte{255, 255, 255, 255}), -1)
 }
+
+// A server takes a negative count for an empty vector; a client does not.
+func TestNegativeCount(t *testing.T) {
+	for _, n := range []int32{-2, -1 << 31} {
+		b := wire.AppendInt32(wire.AppendInt32(nil, n), 7)
+		d := wire.NewRequestDecoder(b)
+		if list := d.Strings(); len(list) != 0 || d.Int32() != 7 || d.Err() != nil {
+			t.Errorf("count %d in a request: %q, %v", n, list, d.Err())
+		}
+		d = wire.NewDecoder(b)
+		if d.Strings(); d.Err() == nil {
+			t.Errorf("count %d in a reply: no error", n)
+		}
+	}
+}

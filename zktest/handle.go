@@ -134,7 +134,7 @@ func (c *conn) after(a Action) bool {
 // request executes any later frame.
 func (c *conn) request(frame []byte) {
 	e := c.ens
-	d := wire.NewDecoder(frame)
+	d := wire.NewRequestDecoder(frame)
 	var h wire.RequestHeader
 	h.Decode(&d)
 	if err := d.Err(); err != nil {
@@ -182,7 +182,7 @@ func (c *conn) request(frame []byte) {
 
 // performHeldBack executes a request after the one that came behind it.
 func (c *conn) performHeldBack() {
-	d := wire.NewDecoder(c.heldBack)
+	d := wire.NewRequestDecoder(c.heldBack)
 	c.heldBack = nil
 	if c.dead || c.closing {
 		return
