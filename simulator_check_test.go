@@ -423,6 +423,7 @@ func (c *simChecker) notify(e *simEntry, at, pos int) {
 func (c *simChecker) match(ch int) {
 	due, recv := c.due[ch], c.Chans[ch].Recv
 	same := func(d *simDue, r *simRecv) bool { return d.typ == r.Type && d.path == r.Path && d.zxid == r.Zxid }
+	plan := matchAll(due, recv, same)
 	next := 0
 	var extra []int
 	for i := range recv {
@@ -432,6 +433,9 @@ func (c *simChecker) match(ch int) {
 			continue
 		}
 		at := next
+		if plan != nil {
+			at = plan[i]
+		}
 		for at < len(due) && !same(&due[at], r) && due[at].maybe {
 			at++
 		}
@@ -470,6 +474,45 @@ func (c *simChecker) match(ch int) {
 		}
 		c.report(rule, what, len(c.Log), "channel %d got %v, which no frame was to give it", ch, recv[x])
 	}
+}
+
+// matchAll finds, where some events may or may not be due, a frame for every
+// event that leaves none out that is. It returns nil if there is no such choice.
+func matchAll(due []simDue, recv []simRecv, same func(*simDue, *simRecv) bool) []int {
+	if !slices.ContainsFunc(due, func(d simDue) bool { return d.maybe }) {
+		return nil
+	}
+	width := len(due) + 1
+	fits := make([]bool, (len(recv)+1)*width) // recv[i:] with due[j:]
+	for i := len(recv); i >= 0; i-- {
+		for j := len(due); j >= 0; j-- {
+			var ok bool
+			switch {
+			case i < len(recv) && recv[i].Type == zk.Gap:
+				ok = fits[(i+1)*width+j]
+			case j == len(due):
+				ok = i == len(recv)
+			default:
+				ok = i < len(recv) && same(&due[j], &recv[i]) && fits[(i+1)*width+j+1] || due[j].maybe && fits[i*width+j+1]
+			}
+			fits[i*width+j] = ok
+		}
+	}
+	if !fits[0] {
+		return nil
+	}
+	plan, j := make([]int, len(recv)), 0
+	for i := range recv {
+		if recv[i].Type == zk.Gap {
+			continue
+		}
+		for !same(&due[j], &recv[i]) || !fits[(i+1)*width+j+1] {
+			j++
+		}
+		plan[i] = j
+		j++
+	}
+	return plan
 }
 
 // wireOrder finds events that surely entered their channel after a later one
@@ -872,5 +915,24 @@ func TestSimulatorChecker(t *testing.T) {
 		p := goodTape()
 		good.change(p)
 		assert.Equal(t, fmt.Sprint(p.check()), "[]", good.name)
+	}
+}
+
+// What may or may not be due must not take the place of what is.
+func TestSimulatorMatchesAll(t *testing.T) {
+	same := func(d *simDue, r *simRecv) bool { return d.typ == r.Type }
+	due := func(maybe bool, typ zk.EventType) simDue { return simDue{typ: typ, maybe: maybe} }
+	recv := func(types ...zk.EventType) (list []simRecv) {
+		for _, typ := range types {
+			list = append(list, simRecv{Type: typ})
+		}
+		return list
+	}
+	dues := []simDue{due(true, zk.Changed), due(false, zk.Changed), due(true, zk.Deleted), due(false, zk.Child)}
+	assert.DeepEqual(t, matchAll(dues, recv(zk.Gap, zk.Changed, zk.Child), same), []int{0, 1, 3})
+	assert.DeepEqual(t, matchAll(dues, recv(zk.Changed, zk.Changed, zk.Child), same), []int{0, 1, 3})
+	assert.DeepEqual(t, matchAll(dues, recv(zk.Changed, zk.Deleted, zk.Child), same), []int{1, 2, 3})
+	for _, bad := range [][]simRecv{recv(zk.Changed), recv(zk.Child, zk.Changed), recv(zk.Changed, zk.Child, zk.Child), nil} {
+		assert.Assert(t, matchAll(dues, bad, same) == nil, "%v", bad)
 	}
 }
