@@ -353,7 +353,10 @@ func (s *Session) doNothing(ctx context.Context, c *call) error {
 
 // Sync waits until this server has caught up with what the leader had committed,
 // so that a read behind it sees what any other session was told before. It is
-// no write: a leader that has just lost its quorum may still answer it.
+// no write: a leader that has just lost its quorum may still answer it. And a
+// leader answers its own clients at once (CommitProcessor): it may be a moment
+// behind what its followers have told of. A write waits for that, even one that
+// fails, such as a Delete of a znode that is not there.
 func (s *Session) Sync(ctx context.Context, path string) error {
 	c, full, err := s.start("sync", path, false)
 	if err != nil {
