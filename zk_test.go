@@ -401,6 +401,10 @@ func (e *env) config() (zk.Config, *link) {
 func (e *env) dial(conf zk.Config) *zk.Session {
 	e.t.Helper()
 	s, err := zk.Dial(e.ctx, conf)
+	for e.real() && e.members > 1 && errors.Is(err, zk.ErrNoServer) && e.ctx.Err() == nil {
+		time.Sleep(10 * time.Millisecond) // real members may all be a moment behind the one that was left
+		s, err = zk.Dial(e.ctx, conf)
+	}
 	assert.NilError(e.t, err)
 	return e.keep(s)
 }
