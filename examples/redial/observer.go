@@ -36,9 +36,10 @@ func (o *observer) call(ctx context.Context, op func(*zk.Session) error) error {
 	return err
 }
 
-// prepare makes the nodes, all or none.
+// prepare makes the nodes. A Batch does it on every server: those of 3.4 create
+// nothing in a Multi.
 func (o *observer) prepare(ctx context.Context) (nodes []string, err error) {
-	ops := []zk.WriteOp{
+	ops := []zk.Op{
 		zk.CreateOp{Path: o.root, ACL: zk.ACLOpen},
 		zk.CreateOp{Path: o.root + "/counter", Data: []byte("0"), ACL: zk.ACLOpen},
 	}
@@ -47,14 +48,16 @@ func (o *observer) prepare(ctx context.Context) (nodes []string, err error) {
 		nodes = append(nodes, path)
 		ops = append(ops, zk.CreateOp{Path: path, Data: []byte("0"), ACL: zk.ACLOpen})
 	}
-	err = o.call(ctx, func(s *zk.Session) error {
-		_, err := s.Multi(ctx, ops...)
+	return nodes, o.call(ctx, func(s *zk.Session) error {
+		res, err := s.Batch(ctx, ops...)
+		for _, r := range res {
+			if err = r.Err; err != nil && !errors.Is(err, zk.ErrExists) { // made by a Batch before that was lost: nobody else has this root
+				return err
+			}
+			err = nil
+		}
 		return err
 	})
-	if errors.Is(err, zk.ErrExists) { // the first time was lost, and yet done: nobody else has this root
-		err = nil
-	}
-	return nodes, err
 }
 
 // observe waits for the ephemeral node and puts a watch on it.
