@@ -409,6 +409,14 @@ func (e *env) dial(conf zk.Config) *zk.Session {
 	return e.keep(s)
 }
 
+// dialedOnce checks that one Dial was made since before. Real members may turn
+// it away, for they are a moment behind, and then it goes on to the next.
+func (e *env) dialedOnce(l *link, before int) {
+	e.t.Helper()
+	n := len(l.dialed()) - before
+	assert.Assert(e.t, n == 1 || e.real() && n > 1 && n <= e.members, "%d connections", n)
+}
+
 // keep ends a Session with the test.
 func (e *env) keep(s *zk.Session) *zk.Session {
 	e.t.Cleanup(func() { s.Close() })
