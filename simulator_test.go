@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
@@ -20,6 +21,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"gotest.tools/v3/assert"
 
 	"github.com/seed-9f8420c6/zk"
 	"github.com/seed-9f8420c6/zk/wire"
@@ -36,14 +39,17 @@ import (
 //	go test -run TestSimulator -v -sim.seeds=5000                 so many seeds
 //	go test -run TestSimulator -v -sim.long=1h -timeout=0         so long
 //	go test -run TestSimulator -v -sim.seed=17 -sim.seeds=50      from one on
+//	go test -run TestSimulator -v -sim.seeds=5000 -sim.procs=2    shared out among processes
 //
 // Each prints the figures that it reached.
 var (
 	simSeeds    = flag.Int("sim.seeds", 0, "seeds that TestSimulator runs; 0: 400, or what fits into 20 seconds")
 	simSeed     = flag.Uint64("sim.seed", 1, "the first of them")
 	simLong     = flag.Duration("sim.long", 0, "run the simulator for this long instead of a number of seeds")
+	simProcs    = flag.Int("sim.procs", 1, "processes that share the seeds: a process runs one at a time")
 	simMoves    = flag.Int("sim.moves", 25, "migrations that each seed asks for")
 	simKeep     = flag.String("sim.log", os.TempDir(), "where the log of a failing seed goes")
+	simFigs     = flag.String("sim.figures", "", "file that takes the figures, as JSON")
 	simFailures = flag.Int("sim.failures", 3, "failing seeds after which TestSimulator stops")
 )
 
@@ -70,14 +76,83 @@ func (f *simFigures) add(s *simulation, found []simFinding) {
 	}
 }
 
+// join adds those of another process.
+func (f *simFigures) join(g *simFigures) {
+	f.Seeds, f.Failed = f.Seeds+g.Seeds, f.Failed+g.Failed
+	f.Moves, f.Dials = f.Moves+g.Moves, f.Dials+g.Dials
+	f.Calls, f.Events, f.Writes, f.Slow = f.Calls+g.Calls, f.Events+g.Events, f.Writes+g.Writes, f.Slow+g.Slow
+	for what, n := range g.Found {
+		f.Found[what] += n
+	}
+}
+
 func (f *simFigures) String() string {
 	return fmt.Sprintf("%d seeds, %d with findings, %d migrations by %d connections, %d transactions, %d watches armed, %d events, %d slow consumers; lost %d, false %d, duplicate %d, reordered %d, late %d",
 		f.Seeds, f.Failed, f.Moves, f.Dials, f.Writes, f.Calls, f.Events, f.Slow, f.Found["lost"], f.Found["false"], f.Found["duplicate"], f.Found["reordered"], f.Found["late"])
 }
 
 func TestSimulator(t *testing.T) {
-	fig := simFigures{Found: map[string]int{}}
 	start := time.Now()
+	run := runSeeds
+	if *simProcs > 1 {
+		run = runProcesses
+	}
+	fig := run(t, start)
+	took := time.Since(start)
+	t.Logf("%v; %v, %.0f migrations/s", fig, took.Round(time.Millisecond), float64(fig.Moves)/took.Seconds())
+	if *simFigs != "" {
+		text, err := json.Marshal(fig)
+		assert.NilError(t, err)
+		assert.NilError(t, os.WriteFile(*simFigs, text, 0o644))
+	}
+}
+
+// runProcesses shares the seeds out among processes of this very test.
+func runProcesses(t *testing.T, start time.Time) *simFigures {
+	if *simSeeds == 0 && *simLong == 0 {
+		t.Fatal("-sim.procs wants -sim.seeds or -sim.long")
+	}
+	fig := &simFigures{Found: map[string]int{}}
+	dir := t.TempDir()
+	var procs sync.WaitGroup
+	var mu sync.Mutex
+	for i := range *simProcs {
+		first, n := *simSeed+uint64(i)<<32, 0
+		if *simLong == 0 {
+			from, to := *simSeeds*i / *simProcs, *simSeeds*(i+1) / *simProcs
+			first, n = *simSeed+uint64(from), to-from
+			if n == 0 {
+				continue
+			}
+		}
+		name := filepath.Join(dir, fmt.Sprint(i))
+		cmd := exec.Command(os.Args[0], "-test.run=^TestSimulator$", "-test.timeout=0", fmt.Sprint("-sim.seed=", first), fmt.Sprint("-sim.seeds=", n),
+			fmt.Sprint("-sim.long=", *simLong), fmt.Sprint("-sim.moves=", *simMoves), fmt.Sprint("-sim.failures=", *simFailures), "-sim.log="+*simKeep, "-sim.figures="+name)
+		procs.Go(func() {
+			out, err := cmd.CombinedOutput()
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				t.Errorf("seeds from %d: %v\n%s", first, err, out)
+			}
+			var part simFigures
+			text, err := os.ReadFile(name)
+			if err == nil {
+				err = json.Unmarshal(text, &part)
+			}
+			if err != nil {
+				t.Errorf("seeds from %d: no figures: %v", first, err)
+				return
+			}
+			fig.join(&part)
+		})
+	}
+	procs.Wait()
+	return fig
+}
+
+func runSeeds(t *testing.T, start time.Time) *simFigures {
+	fig := &simFigures{Found: map[string]int{}}
 	more := func(n int) bool {
 		switch {
 		case *simLong > 0:
@@ -111,11 +186,10 @@ func TestSimulator(t *testing.T) {
 		}
 		if *simLong > 0 && time.Since(report) > time.Minute {
 			report = time.Now()
-			fmt.Printf("%v: %v\n", time.Since(start).Round(time.Second), &fig)
+			fmt.Printf("%v: %v\n", time.Since(start).Round(time.Second), fig)
 		}
 	}
-	took := time.Since(start)
-	t.Logf("%v; %v, %.0f migrations/s", &fig, took.Round(time.Millisecond), float64(fig.Moves)/took.Seconds())
+	return fig
 }
 
 // runSeed runs one seed in a bubble of its own, in which no goroutine may be left.
@@ -577,7 +651,7 @@ func (s *simulation) setUp() error {
 	for i := range 8 {
 		n := i % 4
 		if s.roomy {
-			n = 1 << 14
+			n = 100 * s.moveTo // several times what comes
 		}
 		s.chans = append(s.chans, make(chan zk.Event, n))
 		s.out = append(s.out, simChan{Cap: n})
@@ -1208,6 +1282,7 @@ func (s *simulation) build() {
 	}
 	tr := &s.trace
 	tr.Roomy, tr.Lagging, tr.Chans = s.roomy, s.lagging, s.out
+	tr.Log = make([]simEntry, 0, len(s.frames)*9/8) // and its transactions
 	for i := range s.out {
 		s.nevents += int64(len(s.out[i].Recv))
 	}

@@ -13,7 +13,8 @@ import (
 
 // Sizes of a connection's buffers. Larger frames get larger buffers for as long as they last.
 const (
-	readSize   = 16 << 10
+	firstRead  = 1 << 10  // of a connection, whose buffer doubles when a read has filled it
+	readSize   = 16 << 10 // and goes on doing so for large frames only
 	keepBuffer = 256 << 10
 )
 
@@ -415,6 +416,7 @@ type frameReader struct {
 	src   io.Reader
 	buf   []byte
 	r, w  int
+	full  bool // the last read filled buf
 	max   int
 	limit Limit
 	slow  Trickle
@@ -441,7 +443,10 @@ func (f *frameReader) next() ([]byte, error) {
 
 // fill reads more, after next has returned nil.
 func (f *frameReader) fill() error {
-	need := readSize
+	need := min(max(len(f.buf), firstRead), readSize)
+	if f.full {
+		need = min(2*need, readSize)
+	}
 	if have := f.w - f.r; have >= 4 {
 		// No more than twice what has come, whatever the client announces.
 		need = max(need, min(4+wire.FrameLen(f.buf[f.r:]), 2*have))
@@ -459,6 +464,7 @@ func (f *frameReader) fill() error {
 	f.slow.pause(f.done)
 	n = f.limit.take(room[:n])
 	f.w += n
+	f.full = n == len(room)
 	if n > 0 || f.limit.reached() {
 		return nil
 	}

@@ -3,6 +3,7 @@ package zktest
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -96,6 +97,9 @@ func (l *frameLog) add(f Frame) {
 	switch {
 	case l.max == 0:
 	case len(l.ring) < l.max:
+		if len(l.ring) == cap(l.ring) {
+			l.ring = slices.Grow(l.ring, min(max(len(l.ring), 64), l.max-len(l.ring))) // twice, where append does it by a quarter
+		}
 		l.ring = append(l.ring, f)
 	default:
 		l.ring[l.next] = f

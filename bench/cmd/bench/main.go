@@ -162,6 +162,11 @@ func (b *bench) run(chosen []spec, out string) error {
 	if err := build.Run(); err != nil {
 		return fmt.Errorf("go build: %w", err)
 	}
+	if slices.ContainsFunc(chosen, func(s spec) bool { return slices.Contains(s.clients, "unordered") }) {
+		if err := buildUnordered(dir); err != nil {
+			return err
+		}
+	}
 	chosen = b.buildPeers(chosen)
 	if slices.ContainsFunc(chosen, func(s spec) bool { return s.real }) {
 		if err := b.startReal(); err != nil {
@@ -248,12 +253,15 @@ func write(out string, rep result.Report) error {
 		os.WriteFile(filepath.Join(out, "bench.json"), js.Bytes(), 0o666))
 }
 
+// onceRounds are the rounds of workloads of which a sample takes long.
+const onceRounds = 3
+
 // oneByOne does all rounds of a workload, writes what there is, and does the next.
 func (b *bench) oneByOne(chosen []spec, rep *result.Report, out string) {
 	for i, s := range chosen {
 		rounds := b.rounds
 		if s.once {
-			rounds = min(rounds, 3)
+			rounds = min(rounds, onceRounds)
 		}
 		fmt.Fprintf(b.log, "%s: %s\n", s.name, s.about)
 		for round := range rounds {
@@ -311,7 +319,10 @@ func (b *bench) sample(s spec, client string, more ...string) (result.Sample, er
 	}
 	command := []string{filepath.Join(b.dir, "driver"), "-client", client}
 	warmup := b.warmup
-	if slices.Contains(peers.Names, client) {
+	switch {
+	case client == "unordered":
+		command = []string{filepath.Join(b.dir, "driver-unordered"), "-client", "ours"}
+	case slices.Contains(peers.Names, client):
 		command, warmup = b.peers[client].Command, max(warmup, b.peers[client].Warmup)
 	}
 	args := append(slices.Clone(command[1:]), "-workload", s.workload, "-warmup", seconds(warmup), "-time", seconds(b.time))

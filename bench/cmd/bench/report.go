@@ -12,14 +12,15 @@ import (
 )
 
 var titles = map[string]string{
-	"ours":   "this client",
-	"gozk":   "go-zookeeper/zk v1.0.4",
-	"samuel": "samuel/go-zookeeper 2cc03de",
-	"c":      "C, libzookeeper_mt",
-	"java":   "Java",
-	"kazoo":  "Python, kazoo",
-	"mux":    "minimal mux (yardstick)",
-	"raw":    "raw limit",
+	"ours":      "this client",
+	"unordered": "this client, order off",
+	"gozk":      "go-zookeeper/zk v1.0.4",
+	"samuel":    "samuel/go-zookeeper 2cc03de",
+	"c":         "C, libzookeeper_mt",
+	"java":      "Java",
+	"kazoo":     "Python, kazoo",
+	"mux":       "minimal mux (yardstick)",
+	"raw":       "raw limit",
 }
 
 // title names the client of a row, with its release if that is not pinned here.
@@ -107,7 +108,11 @@ var extras = map[string]string{
 var extraOrder = []string{"burst_ms", "bytes_per_watch", "restore_ms", "bytes", "heap", "stack", "goroutines", "rss", "cores", "dial_ms", "events"}
 
 func writeMarkdown(w io.Writer, rep result.Report) {
-	fmt.Fprintf(w, "# Benchmark\n\n%s, on %s. Medians of %d rounds, or 3 where a sample takes long, (min..max): clients alternate within each round, the order is rotated, every sample is a fresh process.\n", rep.Machine, rep.Date, rep.Rounds)
+	rounds := fmt.Sprintf("%d rounds", rep.Rounds)
+	if rep.Rounds > onceRounds {
+		rounds += fmt.Sprintf(", or %d where a sample takes long,", onceRounds)
+	}
+	fmt.Fprintf(w, "# Benchmark\n\n%s, on %s. Medians of %s (min..max): clients alternate within each round, the order is rotated, every sample is a fresh process.\n", rep.Machine, rep.Date, rounds)
 	if rep.Pinned {
 		fmt.Fprintf(w, "Unless a table says otherwise the client is on CPU 0 with GOMAXPROCS=1 and the responder on CPU 1.\n")
 	} else {
