@@ -112,7 +112,16 @@ func one(t *testing.T, release apache.Release, server *apache.Server, mode strin
 	dump, err := c.Dump(ctx)
 	assert.NilError(t, err)
 	assert.DeepEqual(t, dump.Ephemerals[s.ID()], []string{eph})
-	assert.Equal(t, slices.Contains(dump.Sessions, s.ID()), release != apache.V3_4 || mode != "follower", "%+v", dump)
+	if release == apache.V3_4 && mode == "follower" {
+		assert.Assert(t, !slices.Contains(dump.Sessions, s.ID()), "%+v", dump)
+	} else {
+		// A session that moves from one set to the next, as each request makes it
+		// do, is missing from a dump that has begun.
+		for !slices.Contains(dump.Sessions, s.ID()) {
+			dump, err = c.Dump(ctx)
+			assert.NilError(t, err, "%+v", dump)
+		}
+	}
 	watches, err := c.Wchs(ctx)
 	assert.NilError(t, err)
 	assert.Equal(t, watches, fourletter.Watches{Connections: 1, Paths: 3, Total: 3})
