@@ -563,15 +563,20 @@ func (s *Session) writeUnlock(here bool) {
 	}
 	s.writing = true
 	waiting := s.ring.tail - s.ring.head.Load()
+	full := len(s.out) >= fullWrite
 	s.mu.Unlock()
 	if !here {
 		go s.flush()
 		return
 	}
-	if s.writeRound(waiting > 1) {
+	if s.writeRound(waiting > 1 && !full) {
 		go s.flush() // a caller does not write for others without end
 	}
 }
+
+// fullWrite is as many bytes as are worth a write of their own. To wait for more
+// would let a server rest that could work.
+const fullWrite = 8 << 10
 
 // flushAll writes until nothing is queued.
 func (s *Session) flushAll() {
