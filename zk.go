@@ -983,15 +983,15 @@ func (s *Session) encodeBatch(c *call) error {
 		} else {
 			err = o.add(c)
 		}
-		if at == 0 { // the others may be like it
-			c.req = slices.Grow(c.req, len(c.req)*(len(c.batch.ops)-1)*9/8)
-		}
 		if n := len(c.req) - at - 4; err == nil && n > s.conf.MaxRequest {
 			err = tooLarge(n, s.conf.MaxRequest)
 		}
 		if err != nil {
 			name, path := describe(o)
 			return notSent(name, path, err)
+		}
+		if at == 0 { // the others may be like it
+			c.req = slices.Grow(c.req, int(min(maxKeptBatch, int64(len(c.req))*int64(len(c.batch.ops)-1)*9/8)))
 		}
 	}
 	return nil
@@ -1103,19 +1103,17 @@ func (s *Session) batchReply(p *pending, h wire.ReplyHeader, d *wire.Decoder) er
 	c, b := p.c, p.c.batch
 	i, code := b.taken, Code(h.Err)
 	var ended error
-	if code.ends() {
+	if code.ends() || code == ErrUnimplemented && !polite(c.opcode(i)) {
 		ended = connError(code)
 		s.fail(ended, true)
 	}
-	if c.state.Load()&abandoned == 0 {
-		if code == 0 {
-			b.ops[i].decode(b, i, d)
-			if err := d.Err(); err != nil {
-				return badReply(c, err)
-			}
+	if code == 0 {
+		b.ops[i].decode(b, i, d)
+		if err := d.Err(); err != nil {
+			return badReply(c, err)
 		}
-		b.result(i, code, ended != nil)
 	}
+	b.result(i, code, ended != nil)
 	b.taken++
 	p.n--
 	p.xid = nextXid(p.xid)
@@ -1125,16 +1123,33 @@ func (s *Session) batchReply(p *pending, h wire.ReplyHeader, d *wire.Decoder) er
 	}
 	s.reader.batch = c
 	if p.n == 0 {
-		s.popOldest()
+		// Armed, then out of the ring: RemoveWatch looks for it in both.
 		s.settleBatch()
+		s.popOldest()
+		if c.state.Load() == uint32(c.n) {
+			s.w.answer(c)
+		}
 	}
 	return ended
+}
+
+// opcode returns that of a Batch's request i.
+func (c *call) opcode(i int) wire.Op {
+	frames := c.req
+	for range i {
+		frames = frames[4+wire.FrameLen(frames):]
+	}
+	d := wire.NewDecoder(frames[4:])
+	var h wire.RequestHeader
+	h.Decode(&d)
+	return h.Op
 }
 
 // settleBatch makes the replies taken so far count as answered: one compare-and-swap
 // for all of them decides between them and a caller that gives the Batch up.
 // It is called before anything else is taken from the wire, and before the
-// reader waits. Only the reader calls it.
+// reader waits. With the last reply batchReply answers the Batch. Only the
+// reader calls it.
 func (s *Session) settleBatch() {
 	c := s.reader.batch
 	if c == nil {
@@ -1152,9 +1167,6 @@ func (s *Session) settleBatch() {
 		for i := from; i < b.taken; i++ {
 			s.batchArm(b, i)
 		}
-	}
-	if b.taken == int(c.n) {
-		s.w.answer(c)
 	}
 }
 
@@ -1183,7 +1195,7 @@ func (s *Session) batchArm(b *batch, i int) {
 		return
 	}
 	if err := b.res[i].Err; err != nil {
-		if _, ok := b.ops[i].(ExistsOp); !ok || !errors.Is(err, ErrNoNode) {
+		if b.ops[i].result() != wire.OpExists || !errors.Is(err, ErrNoNode) {
 			return
 		}
 		kind = ExistsWatch
