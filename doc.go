@@ -173,7 +173,9 @@
 // Not promised: that no other goroutine runs between a call's return and its
 // caller's next statement. Nor that a read after a redial shows the change that
 // an event told of before: the next server may be a little behind. It tells
-// again when it has caught up, or [Session.Sync] waits for it.
+// again when it has caught up, or [Session.Sync] waits for it. What an answer
+// has shown is different: no server that is behind State.Zxid is accepted, so
+// that no read shows an older state than an answer before it did.
 //
 // # Many operations at once
 //
@@ -229,6 +231,10 @@
 // expires by itself. [Session.Detach] leaves only the connection and returns
 // the Config to go on with. Events that were not delivered stay in it; those
 // that are in a channel already are the application's.
+//
+// No goroutine, timer or connection of a Session outlives Done, and none a Dial
+// that fails. Only a question to DNS, or of Kerberos to its KDC, that a context
+// gave up ends by itself, a little later.
 //
 // # Another process
 //

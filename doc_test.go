@@ -74,6 +74,7 @@ var claims = []struct{ text, tests string }{
 	{"Events are one sequence over all channels and connections of a session", "TestI03_OneTotalOrder TestI03_RandomAgainstModel"},
 	{"when Set returns, the event of that change is in the channel", "TestI02_OwnSet TestDocSnippetOwnSet"},
 	{"the next server may be a little behind. It tells again when it has caught up, or [Session.Sync] waits for it", "TestDocBehind"},
+	{"no server that is behind State.Zxid is accepted, so that no read shows an older state than an answer before it did", "TestDocNoPast TestI24_ServerBehind"},
 	{"[Session.Multi] does all its operations or none", "ExampleSession_Multi TestMultiFails"},
 	{"each has its own answer and outcome", "ExampleSession_Batch TestBatch"},
 	{"[Session.MultiRead] is one request for many reads", "TestMultiRead"},
@@ -91,6 +92,8 @@ var claims = []struct{ text, tests string }{
 	{"leaves only the connection and returns the Config to go on with", "TestDetach ExampleSession_Detach"},
 	{"Events that were not delivered stay in it", "TestDocCloseLeavesEvents"},
 	{"those that are in a channel already are the application's", "TestDocCloseLeavesEvents"},
+	{"No goroutine, timer or connection of a Session outlives Done, and none a Dial that fails", "TestNothingIsLeft TestI33_NothingLeft TestI20_FailedDialIsRetryable TestMain"},
+	{"Only a question to DNS, or of Kerberos to its KDC, that a context gave up ends by itself", "TestI32_DialStallsInDNS"},
 	{"marshals to JSON, with its password", "ExampleSession_Detach TestStateJSON"},
 	{"Nothing else prints a password or credential", "TestDocSecrets"},
 }

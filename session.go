@@ -215,7 +215,7 @@ func (c *call) recycle() {
 	pool.Put(c)
 }
 
-// begin appends the head of a frame and returns its place for end.
+// begin appends the head of a frame and returns its place for wire.EndFrame.
 func (c *call) begin(op wire.Op) int {
 	at := len(c.req)
 	c.code = op
