@@ -114,8 +114,10 @@
 // ErrConnection too: [ErrUnimplemented], where the server does not know the
 // operation; ErrAuth, after a refused [Session.AddAuth] or without the SASL that
 // the server requires; ErrTooLarge, of a reply above Config.MaxReply, which is
-// lost. To redial and repeat the same changes nothing about these three. Calls
-// that were under way beside it are lost, and their error may tell why.
+// lost. To redial and repeat the same changes nothing about these three; it does
+// after [ErrSessionMoved] and [ErrSessionExpired]. Other calls end as with any
+// lost connection, and their errors match its reason too: whose answer it was,
+// the outcome tells.
 //
 // # Contexts
 //

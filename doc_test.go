@@ -53,7 +53,7 @@ var claims = []struct{ text, tests string }{
 	{"ErrBadPath, ErrTooLarge, ErrBadArguments: not sent", "TestBadPath TestOversizeRequest TestBadArguments"},
 	{"Only a Dial says ErrExpired", "TestDocExpiry"},
 	{"An answer can end the connection as well, and then its error matches ErrConnection too", "TestHopeless TestDocHopeless TestSASLRequired TestMaxReply"},
-	{"Calls that were under way beside it are lost", "TestHopelessOfOthers TestMaxReplyOfOthers"},
+	{"Other calls end as with any lost connection, and their errors match its reason too", "TestHopelessOfOthers TestMaxReplyOfOthers TestI27_Outcomes"},
 	{"A context ends the wait of a call, never the session", "TestCancelledCall TestContextDone"},
 	{"Dial obeys its context in every step", "TestDialContextEnds"},
 	{"Without a deadline it takes at most Config.Timeout to connect, and tries every address once, in random order, but the one whose connection was just lost last", "TestDocDialTimeout TestDocAddrOrder TestLostServerComesLast"},

@@ -92,24 +92,31 @@ func TestHopelessOfOthers(t *testing.T) {
 			return err
 		}
 		e.Fault(zktest.Rule{Op: wire.OpCreate2, Delay: time.Second}) // what is sent behind it waits too
-		answer, got := make(chan error, 1), make(chan error, 1)
-		go func() {
+		answer, got := make(chan error, 1), make(chan *zk.Session, 1)
+		create := func(s *zk.Session) {
 			_, _, err := s.CreateStat(t.Context(), "/a", nil, zk.Persistent, zk.ACLOpen)
 			answer <- err
-		}()
-		synctest.Wait()
-		go func() {
+		}
+		again := func(s *zk.Session) {
 			next, err := repeat(t.Context(), s, read)
-			assert.Check(t, next != s)
-			got <- err
-		}()
+			assert.Check(t, err == nil && next != s, "%v", err)
+			got <- next
+		}
+		go create(s)
+		synctest.Wait()
+		go again(s)
 		assert.ErrorIs(t, <-answer, zk.ErrUnimplemented)
-		assert.NilError(t, <-got)
+		next := <-got
 		assert.ErrorIs(t, cause, zk.ErrLost)
+		assert.ErrorIs(t, cause, zk.ErrUnimplemented)
 
-		next, err := repeat(t.Context(), s, read) // and one that finds the connection gone
-		assert.NilError(t, err)
+		create(next) // and a call that finds the connection gone
+		assert.ErrorIs(t, <-answer, zk.ErrUnimplemented)
+		<-next.Done()
+		again(next)
+		next = <-got
 		assert.ErrorIs(t, cause, zk.ErrNotSent)
+		assert.ErrorIs(t, cause, zk.ErrUnimplemented)
 		assert.NilError(t, next.Close())
 	})
 }
