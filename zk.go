@@ -491,10 +491,10 @@ func (s *Session) AddWatch(ctx context.Context, path string, mode WatchMode, wat
 
 // RemoveWatch disarms a channel at a path, in every kind in which it is armed
 // there; ErrNoWatcher if in none. Events read before are still delivered. The
-// server is asked only to end a persistent watch that nothing else uses. After
-// ErrNotSent all is as before. After ErrLost the watches that fire once are
-// gone; a persistent one stays armed, and moves with a redial, unless the answer
-// still comes.
+// server is asked only to end a persistent watch that nothing else uses. When
+// its answer is missing (ErrLost, or ErrNotSent on the way), the channel's watches
+// that fire once are gone; the persistent one stays armed, and moves with a
+// redial, unless the answer still comes.
 func (s *Session) RemoveWatch(ctx context.Context, path string, watch chan<- Event) error {
 	c, full, err := s.start("removewatch", path, false)
 	if err != nil {
