@@ -37,8 +37,8 @@ const (
 // changes it.
 type Config struct {
 	Addrs       []string       // host:port of servers of one ensemble; empty: DefaultAddr. The port may be left out: 2181
-	Chroot      string         // prefix of every path; empty: none
-	Timeout     time.Duration  // session timeout to ask for; zero: DefaultTimeout. Never overwritten by what is granted
+	Chroot      string         // prefix of every path; empty: none. Nobody creates it: while it does not exist, nothing is found
+	Timeout     time.Duration  // session timeout to ask for, from 1 ms to 2³¹-1 ms; zero: DefaultTimeout. Never overwritten by what is granted, which is within the server's own bounds
 	Auth        []Auth         // credentials, replayed on every Dial before watches are restored
 	SASL        sasl.Mechanism // nil: none
 	TLS         *tls.Config    // nil: plain TCP; ServerName defaults to the configured host of each address

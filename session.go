@@ -215,7 +215,7 @@ func (c *call) recycle() {
 	pool.Put(c)
 }
 
-// begin appends the head of a frame and returns its place for end.
+// begin appends the head of a frame and returns its place for wire.EndFrame.
 func (c *call) begin(op wire.Op) int {
 	at := len(c.req)
 	c.code = op
@@ -1262,8 +1262,8 @@ func (s *Session) Err() error {
 }
 
 // Config returns what to redial with: the configuration as dialed, credentials
-// added by AddAuth, and the State. It is a snapshot, complete and final once
-// Done is closed.
+// added by AddAuth, and the State. It is a snapshot, but for the Watches, which
+// the Session goes on using. It is complete and final once Done is closed.
 func (s *Session) Config() Config {
 	if !s.usable() {
 		return Config{}
@@ -1393,7 +1393,8 @@ func (s *Session) Detach() Config {
 // nil. It waits for the requests before it, at most two thirds of the session
 // timeout. Undelivered events stay in the State. On a connection that is lost
 // already, or whose answer does not come, the error tells when the session
-// expires by itself; after a redial it is ErrMoved and nothing is sent.
+// expires by itself; after a redial it is ErrMoved and nothing is sent. Another
+// Close waits for the first and returns the same.
 func (s *Session) Close() error {
 	if !s.usable() {
 		return notSent("close", "", ErrClosed)
@@ -1480,6 +1481,7 @@ func (d *dialing) commit() bool {
 // ends when the last of them has gone and takes at most Config.Timeout to
 // connect. It returns ErrExpired when the session has expired or was renewed,
 // so that nobody gets another session unknowingly, and ErrClosed after Close.
+// After Detach it dials, as after a loss.
 func (s *Session) Redial(ctx context.Context) (*Session, error) { return s.succeed(ctx, false) }
 
 // Renew does the same for a new session that takes over the watches, after

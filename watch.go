@@ -48,15 +48,16 @@ func (t EventType) String() string {
 	return "EventType(" + strconv.Itoa(int(t)) + ")"
 }
 
-// WatchKind is the way in which a channel is armed at a path.
+// WatchKind is the way in which a channel is armed at a path. The last two are
+// what [WatchMode] asks AddWatch for.
 type WatchKind int
 
 const (
 	DataWatch       WatchKind = iota + 1 // by Get, or by Exists of an existing znode: one Changed or Deleted
 	ExistsWatch                          // by Exists of a missing znode: one Created
 	ChildWatch                           // by Children: one Child or Deleted
-	PersistentWatch                      // by AddWatch: all events of the path
-	RecursiveWatch                       // by AddWatch: Created, Changed and Deleted of the path and all below it
+	PersistentWatch                      // by AddWatch with WatchPersistent: all events of the path
+	RecursiveWatch                       // by AddWatch with WatchRecursive: Created, Changed and Deleted of the path and all below it
 
 	numKinds = int(RecursiveWatch) + 1
 )
