@@ -1,7 +1,7 @@
 # make test does everything: it installs what is missing, checks, and runs all tests.
 # Each step can be run by itself, and says what to do when it fails.
 
-.PHONY: help test test-matrix setup servers fmt fmt-check vet staticcheck lint race allocs nested bench soak clean
+.PHONY: help test test-matrix setup servers fmt fmt-check vet staticcheck lint race unraced allocs nested bench soak clean
 
 # A clone may belong to another user than the one who builds; nothing here needs its revision.
 export GOFLAGS ?= -buildvcs=false
@@ -13,6 +13,8 @@ STATICCHECK := $(TOOLS)/staticcheck-$(shell go env GOVERSION 2>/dev/null)
 NESTED = $(shell find . -mindepth 2 -name go.mod -not -path '*/testdata/*' -exec dirname {} \; | sort)
 # Packages whose tests measure allocations, which the race detector changes.
 ALLOCS = $(shell grep -rlE --include='*_test.go' '^//go:build .*!race' . | xargs -r -n1 dirname | sort -u)
+# Tests of the root that do less under the race detector, or leave a part out.
+UNRACED = $(shell awk 'FNR == 1 { name = "" } /^func / { name = $$2; sub(/[^A-Za-z0-9_].*/, "", name) } /raceEnabled/ && name ~ /^Test/ { print name }' *_test.go | sort -u)
 
 # MAKE_TERMOUT is set when make prints to a terminal.
 say = @printf '\n$(if $(MAKE_TERMOUT),\033[1m== %s\033[0m,== %s)\n'
@@ -24,6 +26,7 @@ help:
 	@echo 'make servers   fetches the jars of the two real ZooKeeper releases'
 	@echo 'make lint      format, go vet, staticcheck'
 	@echo 'make race      all tests with the race detector, on the in-process server and the real ones'
+	@echo 'make unraced   what the race detector cuts short, without it'
 	@echo 'make allocs    allocation budgets, without the race detector'
 	@echo 'make nested    the same for the modules in $(or $(NESTED),(none))'
 	@echo 'make fmt       formats the code'
@@ -38,6 +41,7 @@ test:
 	$(MAKE) --no-print-directory servers && \
 	$(MAKE) --no-print-directory lint && \
 	$(MAKE) --no-print-directory allocs && \
+	$(MAKE) --no-print-directory unraced && \
 	$(MAKE) --no-print-directory nested && \
 	$(MAKE) --no-print-directory race && \
 	printf '\nmake test: everything passed in %ds\n' $$(($$(date +%s) - start)) || \
@@ -115,6 +119,11 @@ race:
 allocs:
 	$(say) 'Allocation budgets'
 	$(if $(ALLOCS),go test -count=1 -run=Alloc $(ALLOCS),@echo 'none yet')
+
+# In-process servers only: the rest of these tests has run on real ones with the race detector.
+unraced:
+	$(say) 'What the race detector cuts short, without it: $(UNRACED)'
+	go test -count=1 -run="^($$(echo $(UNRACED) | tr ' ' '|'))\$$" .
 
 nested: $(STATICCHECK)
 	$(say) 'Nested modules'

@@ -57,6 +57,7 @@ var (
 type simFigures struct {
 	Seeds, Failed         int
 	Moves                 int64 // Dials that moved a session, or renewed it
+	Renewals              int64 // sessions that took over another's watches
 	Dials                 int64 // connections made
 	Calls, Events, Writes int64
 	Slow                  int64 // Sessions that ended because too much was undelivered
@@ -66,6 +67,7 @@ type simFigures struct {
 func (f *simFigures) add(s *simulation, found []simFinding) {
 	f.Seeds++
 	f.Moves += s.moves.Load()
+	f.Renewals += int64(max(0, len(s.ids)-1))
 	f.Dials += int64(len(s.conns))
 	f.Calls += s.ncalls
 	f.Events += s.nevents
@@ -79,7 +81,7 @@ func (f *simFigures) add(s *simulation, found []simFinding) {
 // join adds those of another process.
 func (f *simFigures) join(g *simFigures) {
 	f.Seeds, f.Failed = f.Seeds+g.Seeds, f.Failed+g.Failed
-	f.Moves, f.Dials = f.Moves+g.Moves, f.Dials+g.Dials
+	f.Moves, f.Renewals, f.Dials = f.Moves+g.Moves, f.Renewals+g.Renewals, f.Dials+g.Dials
 	f.Calls, f.Events, f.Writes, f.Slow = f.Calls+g.Calls, f.Events+g.Events, f.Writes+g.Writes, f.Slow+g.Slow
 	for what, n := range g.Found {
 		f.Found[what] += n
@@ -87,8 +89,8 @@ func (f *simFigures) join(g *simFigures) {
 }
 
 func (f *simFigures) String() string {
-	return fmt.Sprintf("%d seeds, %d with findings, %d migrations by %d connections, %d transactions, %d watches armed, %d events, %d slow consumers; lost %d, false %d, duplicate %d, reordered %d, late %d",
-		f.Seeds, f.Failed, f.Moves, f.Dials, f.Writes, f.Calls, f.Events, f.Slow, f.Found["lost"], f.Found["false"], f.Found["duplicate"], f.Found["reordered"], f.Found["late"])
+	return fmt.Sprintf("%d seeds, %d with findings, %d migrations (%d to a new session) by %d connections, %d transactions, %d watches armed, %d events, %d slow consumers; lost %d, false %d, duplicate %d, reordered %d, late %d",
+		f.Seeds, f.Failed, f.Moves, f.Renewals, f.Dials, f.Writes, f.Calls, f.Events, f.Slow, f.Found["lost"], f.Found["false"], f.Found["duplicate"], f.Found["reordered"], f.Found["late"])
 }
 
 func TestSimulator(t *testing.T) {
@@ -104,6 +106,22 @@ func TestSimulator(t *testing.T) {
 		text, err := json.Marshal(fig)
 		assert.NilError(t, err)
 		assert.NilError(t, os.WriteFile(*simFigs, text, 0o644))
+	}
+	if fig.Failed == 0 {
+		fig.floor(t)
+	}
+}
+
+// floor makes sure that the run was one: no finding means nothing where little
+// was done. What only some seeds do is asked of many.
+func (f *simFigures) floor(t *testing.T) {
+	t.Helper()
+	assert.Assert(t, f.Seeds > 0)
+	assert.Assert(t, f.Moves >= int64(f.Seeds)*int64(*simMoves)*9/10, "%v", f)
+	assert.Assert(t, f.Dials > f.Moves && f.Calls > f.Moves && f.Writes > f.Moves && f.Events > f.Moves, "%v", f)
+	if f.Seeds >= 50 && *simMoves >= 10 {
+		assert.Assert(t, f.Slow > 0, "%v", f)
+		assert.Assert(t, f.Renewals > 0, "%v", f)
 	}
 }
 
@@ -273,6 +291,7 @@ type simulation struct {
 	changed  chan struct{} // closed when cur changes
 	harness  []string
 	finished map[int64]bool // connections whose Dial returned a Session
+	ids      map[int64]bool // sessions that there were
 
 	moves                           atomic.Int64
 	ncalls, nevents, nwrites, nslow int64
@@ -287,7 +306,7 @@ func newSimulation(seed uint64) *simulation {
 		seed: seed, rng: r, moveTo: *simMoves,
 		version: []zktest.Version{zktest.V35, zktest.V36, zktest.V38, zktest.V38, zktest.V39, zktest.V39, zktest.V39, zktest.V39}[r.IntN(8)],
 		members: 1 + r.IntN(3), limit: 60 + r.IntN(200), roomy: r.IntN(4) == 0, auths: r.IntN(3),
-		finished: map[int64]bool{}, pers: map[string]zk.WatchMode{},
+		finished: map[int64]bool{}, ids: map[int64]bool{}, pers: map[string]zk.WatchMode{},
 	}
 	s.dials = s.fork()
 	s.lagging = s.members > 1 && r.IntN(5) == 0
@@ -528,6 +547,7 @@ func (s *simulation) adopt(x *zk.Session) {
 	defer s.mu.Unlock()
 	if !s.finished[n] {
 		s.finished[n] = true
+		s.ids[x.ID()] = true
 		s.moves.Add(1)
 	}
 	if n > s.curConn {
