@@ -1069,10 +1069,11 @@ type fuzzServer struct {
 	live   map[int64]bool // sessions
 	last   int64
 	forged atomic.Bool // raw bytes were sent: they may have said anything
+	honest atomic.Bool // the script is over: they serve as they should
 }
 
 func (f *fuzzServer) op() (byte, bool) {
-	if len(f.script) == 0 {
+	if len(f.script) == 0 || f.honest.Load() {
 		return 0, false
 	}
 	b := f.script[0]
@@ -1238,19 +1239,66 @@ func (f *fuzzServer) serve(l *line) bool {
 	}
 }
 
+// settle plays a connection as an ordinary server does. A sync tells first
+// that its path has changed.
+func (f *fuzzServer) settle(l *line) {
+	defer l.Close()
+	body, err := l.frame()
+	if err != nil {
+		return
+	}
+	d := wire.NewDecoder(body)
+	var q wire.ConnectRequest
+	q.Decode(&d)
+	r := wire.ConnectResponse{Timeout: q.Timeout, SessionID: q.SessionID, Password: rigPassword, HasReadOnly: true}
+	switch {
+	case r.SessionID == 0:
+		f.last++
+		r.SessionID = f.last
+		f.live[f.last] = true
+	case !f.live[r.SessionID]:
+		r.Timeout = 0
+	}
+	if l.trySend(framed(r)) != nil || r.Timeout == 0 {
+		return
+	}
+	for {
+		body, err := l.frame()
+		if err != nil {
+			return
+		}
+		a := parseAsked(body)
+		if a.Op == wire.OpSync {
+			f.zxid++
+			if l.trySend(happened(zk.Changed, a.path, f.zxid)) != nil {
+				return
+			}
+		}
+		if l.trySend(fitting(a, f.zxid)) != nil {
+			return
+		}
+	}
+}
+
 // playScript runs an application against a script, and checks what it sees.
 func playScript(t *testing.T, r *rig, script []byte) {
 	srv := &fuzzServer{t: t, script: script, zxid: 100, live: make(map[int64]bool)}
-	ended := make(chan struct{})
+	ended, rest := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
+		over := false // the script is
 		for {
 			select {
 			case l := <-r.arrived:
-				if !srv.serve(l) {
-					r.end()
-					return
+				switch {
+				case srv.honest.Load():
+					srv.settle(l)
+				case over:
+					l.Close()
+				default:
+					over = !srv.serve(l)
 				}
+			case <-rest:
 			case <-r.stop:
 				return
 			}
@@ -1282,7 +1330,11 @@ func playScript(t *testing.T, r *rig, script []byte) {
 			}
 		}
 	})
-	var shots []chan zk.Event // of one-shot watches
+	type shot struct {
+		ch    chan zk.Event
+		armed bool // the Get succeeded
+	}
+	var shots []*shot // of one-shot watches
 	work := func(s *zk.Session, i int) error {
 		ctx, cancel := context.WithTimeout(bg, time.Duration(i%5+1)*200*time.Millisecond)
 		defer cancel()
@@ -1302,11 +1354,13 @@ func playScript(t *testing.T, r *rig, script []byte) {
 			_, err := s.Multi(ctx, zk.CheckOp{Path: path})
 			return err
 		default:
-			ch := make(chan zk.Event, 2)
+			ch := make(chan zk.Event, 3)
+			one := &shot{ch: ch}
 			mu.Lock()
-			shots = append(shots, ch)
+			shots = append(shots, one)
 			mu.Unlock()
 			data, st, err := s.Get(ctx, path, ch)
+			one.armed = err == nil
 			if err != nil || srv.forged.Load() {
 				return err
 			}
@@ -1315,6 +1369,7 @@ func playScript(t *testing.T, r *rig, script []byte) {
 			}
 			select {
 			case ev := <-ch:
+				ch <- ev // to be counted
 				if ev.Zxid <= st.Mzxid && !srv.forged.Load() {
 					return fmt.Errorf("an event of %d for what was read at %d", ev.Zxid, st.Mzxid)
 				}
@@ -1372,13 +1427,32 @@ func playScript(t *testing.T, r *rig, script []byte) {
 		}
 		conf = s.Config()
 	}
+
+	// Now every path changes: who was told of success has one event, and who was
+	// not has none.
+	srv.honest.Store(true)
+	rest <- struct{}{} // the last connection of the script is over
+	s, err := zk.Dial(bg, conf)
+	if errors.Is(err, zk.ErrExpired) {
+		s, err = zk.Dial(bg, conf.Renew())
+	}
+	if err != nil {
+		t.Fatalf("Dial of an honest server: %v", err)
+	}
+	for i := range fuzzPaths {
+		assert.NilError(t, s.Sync(bg, fmt.Sprintf("/%d", i)))
+	}
+	for s.Stats().Queued > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	assert.NilError(t, s.Close())
 	close(quit)
 	if err := consumer.wait(); err != nil {
 		t.Error(err)
 	}
-	for _, ch := range shots {
-		if n := len(ch); n > 1 {
-			t.Errorf("%d events of a one-shot", n)
+	for _, one := range shots {
+		if n := len(one.ch); n > 1 || (n == 1) != one.armed {
+			t.Errorf("%d events of a one-shot (armed: %v)", n, one.armed)
 		}
 	}
 	r.end()
