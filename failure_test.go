@@ -296,6 +296,44 @@ func TestServerPauses(t *testing.T) {
 	})
 }
 
+// A server that stands still is noticed, whether or not a call waits for it:
+// two thirds of the timeout after it was heard last, when the clock is looked
+// at next.
+func TestPauseIsNoticed(t *testing.T) {
+	t.Parallel()
+	apache.Need(t)
+	for _, release := range apache.Tested() {
+		t.Run(string(release), func(t *testing.T) {
+			t.Parallel()
+			e := apache.New(t, apache.Config{Release: release})
+			const timeout = 4 * time.Second
+			// A ping every third of it: so long ago the last answer may be.
+			const soonest, latest, margin = timeout*2/3 - timeout/3, timeout*2/3 + timeout/6, time.Second
+			conf := zk.Config{Addrs: e.Addrs(), Timeout: timeout}
+			idle, err := zk.Dial(t.Context(), conf)
+			assert.NilError(t, err)
+			defer idle.Close()
+			busy, err := zk.Dial(t.Context(), conf)
+			assert.NilError(t, err)
+			defer busy.Close()
+			assert.Equal(t, idle.Timeout(), timeout)
+			time.Sleep(timeout / 2) // pings keep both alive
+			began := time.Now()
+			assert.NilError(t, e.Member(0).Pause())
+			defer e.Member(0).Resume()
+			call := start(t, func() error { return busy.Sync(t.Context(), "/") })
+			for _, s := range []*zk.Session{idle, busy} {
+				await(t, s.Done())
+				took := time.Since(began)
+				assert.ErrorIs(t, s.Err(), zk.ErrConnection)
+				assert.Assert(t, took > soonest-margin && took < latest+margin, "%v", took)
+				t.Logf("noticed after %v of %v", took, timeout)
+			}
+			call.lost(zk.ErrConnection)
+		})
+	}
+}
+
 // The siblings of a chroot that begin like it are not in it.
 func TestChrootSiblings(t *testing.T) {
 	e := private(t, 1)
