@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -332,6 +334,139 @@ func TestPauseIsNoticed(t *testing.T) {
 			call.lost(zk.ErrConnection)
 		})
 	}
+}
+
+// A server that was restored from a backup is behind its sessions: it is not
+// taken for one that has forgotten them, and with a Zxid of zero they go on
+// there, with an event for each watch that may have missed something.
+func TestRestoredBackup(t *testing.T) {
+	t.Parallel()
+	apache.Need(t)
+	for _, release := range apache.Tested() {
+		t.Run(string(release), func(t *testing.T) {
+			t.Parallel()
+			e := apache.New(t, apache.Config{Release: release})
+			server := e.Member(0)
+			start := func() {
+				t.Helper()
+				assert.NilError(t, server.Start())
+				assert.NilError(t, e.WaitServing(t.Context()))
+			}
+			ctx := testContext(t)
+			s, err := zk.Dial(ctx, zk.Config{Addrs: e.Addrs(), Timeout: 10 * time.Second})
+			assert.NilError(t, err)
+			create := func(path string) {
+				t.Helper()
+				_, err := s.Create(ctx, path, nil, zk.Persistent, zk.ACLOpen)
+				assert.NilError(t, err)
+			}
+			create("/n")
+			create("/p")
+			_, err = s.Create(ctx, "/eph", nil, zk.Ephemeral, zk.ACLOpen)
+			assert.NilError(t, err)
+			s.Detach()
+			assert.NilError(t, server.Stop())
+			backup := filepath.Join(t.TempDir(), "data")
+			assert.NilError(t, os.CopyFS(backup, os.DirFS(server.DataDir())))
+			start()
+
+			s, err = s.Redial(ctx)
+			assert.NilError(t, err)
+			_, err = s.Set(ctx, "/n", []byte("lost"), 0)
+			assert.NilError(t, err)
+			create("/m")
+			create("/n/c")
+			data, gone, child, absent, all := make(chan zk.Event, 3), make(chan zk.Event, 3), make(chan zk.Event, 3), make(chan zk.Event, 3), make(chan zk.Event, 3)
+			for _, err := range []error{
+				errOf2(s.Get(ctx, "/n", data)), errOf2(s.Get(ctx, "/m", gone)), errOf2(s.Children(ctx, "/n", child)), errOf2(s.Exists(ctx, "/absent", absent)),
+			} {
+				assert.NilError(t, err)
+			}
+			persistent := minor(string(release)) >= zktest.V36
+			if persistent {
+				assert.NilError(t, s.AddWatch(ctx, "/p", zk.WatchPersistent, all))
+			}
+			seen := s.Zxid()
+			conf := s.Detach()
+			assert.NilError(t, server.Stop())
+			assert.NilError(t, os.RemoveAll(server.DataDir()))
+			assert.NilError(t, os.CopyFS(server.DataDir(), os.DirFS(backup)))
+			start()
+
+			_, err = zk.Dial(ctx, conf)
+			assert.ErrorIs(t, err, zk.ErrNoServer)
+			assert.Assert(t, !errors.Is(err, zk.ErrExpired), "%v", err)
+			conf.Zxid = 0
+			s, err = zk.Dial(ctx, conf)
+			assert.NilError(t, err)
+			defer s.Close()
+			assert.Equal(t, s.ID(), conf.ID)
+			assert.Assert(t, s.Zxid() < seen, "%x", s.Zxid())
+			found, st, err := s.Exists(ctx, "/eph", nil)
+			assert.NilError(t, err)
+			assert.Assert(t, found && st.EphemeralOwner == s.ID())
+			assert.Equal(t, told(taken(data)...), "changed /n")
+			assert.Equal(t, told(taken(gone)...), "deleted /m")
+			assert.Equal(t, told(taken(child)...), "child /n")
+			assert.Equal(t, len(absent), 0)
+			if persistent {
+				assert.Equal(t, told(taken(all)...), "gap /p")
+			}
+			create("/absent") // it was armed all the time
+			assert.Equal(t, told(taken(absent)...), "created /absent")
+
+			// Its history is the one that counts from now on.
+			s, err = zk.Dial(ctx, s.Config())
+			assert.NilError(t, err)
+			defer s.Close()
+			assert.Equal(t, s.ID(), conf.ID)
+		})
+	}
+}
+
+// Servers that lost all their data have lost the session too. Its watches go on
+// with a new one.
+func TestLostData(t *testing.T) {
+	bubbled(t, func(t *testing.T, e *zktest.Ensemble, conf zk.Config) {
+		s := docDial(t, conf)
+		docCreate(t, s, "/data", "/child", "/all", "/below")
+		data, child, absent, all, below := make(chan zk.Event, 3), make(chan zk.Event, 3), make(chan zk.Event, 3), make(chan zk.Event, 3), make(chan zk.Event, 3)
+		docWatch(t, s, "/data", data)
+		for _, err := range []error{
+			errOf2(s.Children(t.Context(), "/child", child)), errOf2(s.Exists(t.Context(), "/absent", absent)),
+			s.AddWatch(t.Context(), "/all", zk.WatchPersistent, all), s.AddWatch(t.Context(), "/below", zk.WatchRecursive, below),
+		} {
+			assert.NilError(t, err)
+		}
+		e.LoseData()
+		<-s.Done()
+		conf = s.Config()
+		for _, again := range []zk.Config{conf, conf.Renew()} { // the servers are behind
+			_, err := zk.Dial(t.Context(), again)
+			assert.ErrorIs(t, err, zk.ErrNoServer)
+			assert.Assert(t, !errors.Is(err, zk.ErrExpired), "%v", err)
+		}
+		conf.Zxid = 0
+		_, err := zk.Dial(t.Context(), conf)
+		assert.ErrorIs(t, err, zk.ErrExpired)
+		next := docDial(t, conf.Renew())
+		assert.Assert(t, next.ID() != s.ID())
+		assert.Equal(t, told(taken(data)...), "deleted /data")
+		assert.Equal(t, told(taken(child)...), "deleted /child")
+		assert.Equal(t, told(taken(all)...), "gap /all")
+		assert.Equal(t, told(taken(below)...), "gap /below")
+		assert.Equal(t, len(absent), 0)
+		assert.Equal(t, armedList(next.Config().Watches), "exists /absent, persistent /all, recursive /below")
+		docCreate(t, next, "/absent", "/all", "/below")
+		assert.Equal(t, told(taken(absent)...), "created /absent")
+		assert.Equal(t, told(taken(all)...), "created /all")
+		assert.Equal(t, told(taken(below)...), "created /below")
+		assert.Equal(t, len(data)+len(child), 0)
+		docCut(t, e, next) // the new history is the one that counts
+		next, err = next.Redial(t.Context())
+		assert.NilError(t, err)
+		assert.NilError(t, next.Close())
+	})
 }
 
 // The siblings of a chroot that begin like it are not in it.
