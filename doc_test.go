@@ -35,6 +35,8 @@ var claims = []struct{ text, tests string }{
 	{"the session moves, with its ephemeral znodes, its watches and the events", "TestRedial TestStateJSON TestDocCloseLeavesEvents"},
 	{"one channel that is full delays all later events of the session; it delays no answers, and nothing is dropped", "TestDocFullChannel TestI03_OneTotalOrder"},
 	{"A capacity of 1 is enough for a watch that fires once", "TestDocFullChannel TestI02_OwnSet"},
+	{"channels that the application makes and never has to close", "TestNothingOfWatchesIsLeft"},
+	{"There is no event for connected, disconnected or expired", "TestDocNoStateEvents"},
 	{"With one owner, it is the loop that dials", "Example_oneOwner"},
 	{"go on with its successor, and decide about an operation by its outcome", "Example_manyGoroutines"},
 	{"Some answers end the connection, and would end the next one too", "TestHopeless TestDocHopeless"},
@@ -44,7 +46,9 @@ var claims = []struct{ text, tests string }{
 	{"The program in examples/redial runs both", "TestRunInProcess"},
 	{"is one of three", "ExampleOpError TestOpError"},
 	{"no byte of it left", "TestLossWithCallsInFlight ExampleOpError"},
+	{"sent, and not answered", "TestI27_Outcomes TestLossWithCallsInFlight"},
 	{"Beside the outcome stands the reason, and errors.Is finds both", "ExampleOpError"},
+	{"ErrConnection   this connection is over; the session may live   Dial, Redial", "TestRedial TestDocExpiry"},
 	{"another Session has taken over", "TestRedial TestStaleClose"},
 	{"the server has forgotten the session", "TestRenew"},
 	{"no address gave a session: the reason of each", "TestFailedRedial"},
@@ -55,6 +59,7 @@ var claims = []struct{ text, tests string }{
 	{"An answer can end the connection as well, and then its error matches ErrConnection too", "TestHopeless TestDocHopeless TestSASLRequired TestMaxReply"},
 	{"Other calls end as with any lost connection, and their errors match its reason too", "TestHopelessOfOthers TestMaxReplyOfOthers TestI27_Outcomes"},
 	{"A context ends the wait of a call, never the session", "TestCancelledCall TestContextDone"},
+	{"What was sent by then is [ErrLost] and may still be done; what was not is [ErrNotSent]. Both match the context's error", "TestDocGivenUp TestI27_Outcomes"},
 	{"Dial obeys its context in every step", "TestDialContextEnds"},
 	{"Without a deadline it takes at most Config.Timeout to connect, and tries every address once, in random order, but the one whose connection was just lost last", "TestDocDialTimeout TestDocAddrOrder TestLostServerComesLast"},
 	{"Those of Config.Auth are given on every connection, ahead of the watches", "TestI16_Order TestAuth"},
@@ -63,27 +68,37 @@ var claims = []struct{ text, tests string }{
 	{"A server that refuses either makes Dial fail with [ErrAuth], and so does one that cannot prove itself by SASL", "TestI17_AuthRefused TestSASLRefused TestSASLHostileServer"},
 	{"ZooKeeper 3.4 refuses SASL by hanging up", "TestSASLRefused"},
 	{"arm a channel for one event", "ExampleSession_Get"},
+	{"read again, which arms the channel again", "ExampleSession_Get"},
+	{"Get        an existing znode   Changed or Deleted", "TestDocKinds TestWatchKinds"},
+	{"Exists     an existing znode   Changed or Deleted", "TestDocKinds TestWatchKinds"},
+	{"Exists     a missing znode     Created", "TestDocKinds TestWatchKinds"},
 	{"an existing znode   Child or Deleted", "TestDocKinds TestI06_EventToRegistry"},
 	{"A call that returns an error has armed nothing", "TestI05_ArmedOnSuccessOnly"},
 	{"That a znode is missing is no error of Exists", "ExampleSession_Exists"},
 	{"gets one event for it", "TestI07_SameChannelTwice"},
+	{"[Session.RemoveWatch] disarms a channel", "TestRemoveWatch TestI11_RemoveWatch"},
 	{"so does closing it, which is noticed at its next event", "TestDocClosedChannel TestI11_RemoveWatch"},
 	{"waits for nothing but the network", "TestDocFullChannel"},
 	{"An event is not sent before every call that was answered ahead of it is running again, or has left by its context", "TestI01_ResponseBeforeEvent TestI01_CallsThatHoldNothingUp"},
 	{"A call does not return before every event ahead of its answer is in its channel, or queued", "TestI02_EventBeforeLaterResponse TestI02_BehindTheLastQueued"},
-	{"Events are one sequence over all channels and connections of a session", "TestI03_OneTotalOrder TestI03_RandomAgainstModel"},
+	{"Events are one sequence over all channels and connections of a session", "TestI03_OneTotalOrder TestI03_RandomAgainstModel TestI15_OldBeforeNew"},
 	{"when Set returns, the event of that change is in the channel", "TestI02_OwnSet TestDocSnippetOwnSet"},
 	{"the next server may be a little behind. It tells again when it has caught up, or [Session.Sync] waits for it", "TestDocBehind"},
 	{"no server that is behind State.Zxid is accepted, so that no read shows an older state than an answer before it did", "TestDocNoPast TestI24_ServerBehind"},
 	{"[Session.Multi] does all its operations or none", "ExampleSession_Multi TestMultiFails"},
+	{"operations of any kind without waiting in between", "TestBatch TestI01_BatchIsOneCall"},
 	{"each has its own answer and outcome", "ExampleSession_Batch TestBatch"},
 	{"[Session.MultiRead] is one request for many reads", "TestMultiRead"},
 	{"Dial first ends the Session that had the session so far, whoever dialed it", "TestRedial TestDialsOfOneIdentity"},
 	{"its Close does nothing", "TestStaleClose TestStaleCloseSendsNothing"},
+	{"calls in flight are lost, later ones not sent, with [ErrMoved]", "TestI22_FencedBeforeConnect TestI27_Outcomes"},
+	{"It returns when the server has the credentials and watches", "TestI16_Order"},
 	{"a znode that was deleted and created again as Changed, one that was created and deleted as nothing", "TestDocCoalesced"},
 	{"A Dial that fails loses nothing; dial the same config again", "TestFailedRedial"},
-	{"the channel gets a [Gap] before any later event when something may have", "ExampleSession_AddWatch TestI10_Persistent"},
+	{"the channel gets a [Gap] before any later event when something may have", "ExampleSession_AddWatch TestI10_Gap"},
 	{"More than 65,536 undelivered events of persistent watches end the Session", "TestDocSlowConsumer"},
+	{"the redial brings a Gap for what comes after them", "TestDocSlowConsumer"},
+	{"A server ends a session that it has not heard of for [Session.Timeout], and then deletes its ephemeral znodes", "TestDocTimeout"},
 	{"Nobody is told before the next Dial", "TestDocExpiry"},
 	{"Until [Session.ExpiresAt] no server has done so", "TestDocExpiresAt"},
 	{"They miss no change either. Persistent ones always get a Gap", "ExampleSession_Renew TestDocRenewGap"},
@@ -536,6 +551,106 @@ func TestDocBehind(t *testing.T) {
 	})
 }
 
+// What happens to the connection and to the session comes through no channel.
+func TestDocNoStateEvents(t *testing.T) {
+	bubbled(t, func(t *testing.T, e *zktest.Ensemble, conf zk.Config) {
+		s := docDial(t, conf)
+		docCreate(t, s, "/a")
+		once, all := make(chan zk.Event, 9), make(chan zk.Event, 9)
+		docWatch(t, s, "/a", once)
+		_, _, err := s.Exists(t.Context(), "/none", once)
+		assert.NilError(t, err)
+		_, _, err = s.Children(t.Context(), "/a", once)
+		assert.NilError(t, err)
+		assert.NilError(t, s.AddWatch(t.Context(), "/a", zk.WatchRecursive, all))
+		none := func() {
+			t.Helper()
+			synctest.Wait()
+			assert.Equal(t, len(once)+len(all), 0)
+		}
+		docCut(t, e, s) // disconnected
+		none()
+		s, err = s.Redial(t.Context()) // connected
+		assert.NilError(t, err)
+		none()
+		e.Stall(s.ID()) // nothing is heard of it
+		<-s.Done()
+		none()
+		s, err = s.Redial(t.Context())
+		assert.NilError(t, err)
+		none()
+		e.Expire(s.ID()) // expired
+		<-s.Done()
+		_, err = s.Redial(t.Context())
+		assert.ErrorIs(t, err, zk.ErrExpired)
+		none()
+		s, err = s.Renew(t.Context())
+		assert.NilError(t, err)
+		assert.Equal(t, told(taken(all)...), "gap /a") // which is about znodes
+		none()
+		assert.NilError(t, s.Close())
+		none()
+		assert.Equal(t, s.Config().Watches.Len(), 4)
+	})
+}
+
+// A call that was given up may be done all the same; if it was not sent it is
+// not done.
+func TestDocGivenUp(t *testing.T) {
+	bubbled(t, func(t *testing.T, e *zktest.Ensemble, conf zk.Config) {
+		conf.MaxInFlight = 1
+		s := docDial(t, conf)
+		docCreate(t, s, "/a", "/b")
+		e.Fault(zktest.Rule{Op: wire.OpSetData, Delay: time.Second})
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		behind := start(t, func() error {
+			time.Sleep(time.Millisecond)
+			_, err := s.Set(ctx, "/b", []byte("never"), zk.AnyVersion)
+			return err
+		})
+		_, err := s.Set(ctx, "/a", []byte("late"), zk.AnyVersion)
+		wantLost(t, err, context.DeadlineExceeded)
+		wantUnsent(t, behind.wait(), context.DeadlineExceeded)
+		assert.NilError(t, s.Err())
+		data, _, err := s.Get(t.Context(), "/a", nil) // behind it
+		assert.NilError(t, err)
+		assert.Equal(t, string(data), "late")
+		_, stat, err := s.Get(t.Context(), "/b", nil)
+		assert.NilError(t, err)
+		assert.Equal(t, stat.Version, int32(0))
+	})
+}
+
+// A session lives for its timeout after its last sign of life, and its ephemeral
+// znodes live as long.
+func TestDocTimeout(t *testing.T) {
+	bubbled(t, func(t *testing.T, e *zktest.Ensemble, conf zk.Config) {
+		s, other := docDial(t, conf), docDial(t, conf)
+		_, err := s.Create(t.Context(), "/eph", nil, zk.Ephemeral, zk.ACLOpen)
+		assert.NilError(t, err)
+		assert.NilError(t, other.Sync(t.Context(), "/"))
+		gone := make(chan zk.Event, 1)
+		found, _, err := other.Exists(t.Context(), "/eph", gone)
+		assert.NilError(t, err)
+		assert.Assert(t, found)
+		time.Sleep(100 * time.Minute) // pings are signs of life
+		assert.NilError(t, s.Err())
+		assert.Equal(t, len(gone), 0)
+
+		assert.NilError(t, s.Sync(t.Context(), "/"))
+		began := time.Now()
+		s.Detach()
+		ev := <-gone
+		took := time.Since(began)
+		assert.Equal(t, ev.Type, zk.Deleted)
+		const tick = 2 * time.Second // servers look so often
+		assert.Assert(t, took >= s.Timeout() && took <= s.Timeout()+tick, "%v", took)
+		_, err = s.Redial(t.Context())
+		assert.ErrorIs(t, err, zk.ErrExpired)
+	})
+}
+
 func TestDocCoalesced(t *testing.T) {
 	server := zktest.NewServer(t)
 	conf := zk.Config{Addrs: server.Addrs()}
@@ -758,8 +873,8 @@ func TestReadmeProgram(t *testing.T) {
 
 // guarantees are the tests of README.md's guarantees, in their order.
 var guarantees = []string{
-	"TestI08_ExactlyOne TestRedialChain TestRunInProcess",
-	"TestI03_OneTotalOrder",
+	"TestI08_ExactlyOne TestI08_AcrossMigrations TestCuts TestSimulator TestRedialChain TestRunInProcess",
+	"TestI03_OneTotalOrder TestI15_OldBeforeNew",
 	"TestI01_ResponseBeforeEvent TestI02_OwnSet",
 	"TestLossWithCallsInFlight TestDocNothingHidden",
 	"TestDocNoPast",
@@ -767,7 +882,7 @@ var guarantees = []string{
 	"TestDocExpiry TestDocExpiresAt",
 	"TestRenew ExampleSession_Renew",
 	"TestDocFullChannel",
-	"TestMain", // it looks for goroutines of the client after all tests
+	"TestI33_NothingLeft TestNothingIsLeft TestMain", // the last looks for goroutines of the client after all tests
 }
 
 func TestReadmeGuarantees(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -1223,4 +1224,68 @@ func TestUnreadForAnHour(t *testing.T) {
 		assert.Equal(t, len(later), 1)
 		assert.NilError(t, s.Close())
 	})
+}
+
+// liveHeap returns the bytes of what is reachable.
+func liveHeap() int64 {
+	var m runtime.MemStats
+	for range 2 { // the first may leave what has a finalizer
+		runtime.GC()
+	}
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// Watches that fired or were removed leave nothing behind, of their channels
+// neither, which nobody closes.
+func TestNothingOfWatchesIsLeft(t *testing.T) {
+	n := 100_000
+	if raceEnabled || testing.Short() {
+		n = 20_000
+	}
+	const batch, paths = 500, 50
+	e := private(t, 1, zktest.Options{InMemory: true, FrameLog: -1, MaxSessionTimeout: time.Minute})
+	s := e.session()
+	for i := range paths {
+		e.create(s, fmt.Sprintf("/%d", i), "")
+	}
+	var before int64
+	for done := 0; done < n; done += batch {
+		if done == 4*batch {
+			before = liveHeap()
+		}
+		ops, chans := make([]zk.Op, batch), make([]chan zk.Event, batch)
+		for i := range ops {
+			chans[i] = make(chan zk.Event, 16)
+			switch path := fmt.Sprintf("/%d", i%paths); i % 3 {
+			case 0:
+				ops[i] = zk.GetOp{Path: path, Watch: chans[i]}
+			case 1:
+				ops[i] = zk.ChildrenOp{Path: path, Watch: chans[i]}
+			default:
+				ops[i] = zk.ExistsOp{Path: path, Watch: chans[i]}
+			}
+		}
+		_, err := s.Batch(e.ctx, ops...)
+		assert.NilError(t, err)
+		if done/batch%10 == 0 { // some of them fire
+			for i := range paths {
+				e.set(s, fmt.Sprintf("/%d", i), "")
+			}
+		}
+		for i, ch := range chans {
+			path := fmt.Sprintf("/%d", i%paths)
+			if len(ch) == 0 {
+				assert.NilError(t, s.RemoveWatch(e.ctx, path, ch))
+			}
+			ch = make(chan zk.Event, 16)
+			assert.NilError(t, s.AddWatch(e.ctx, path, zk.WatchMode(i%2), ch))
+			assert.NilError(t, s.RemoveWatch(e.ctx, path, ch))
+		}
+	}
+	assert.Equal(t, s.Stats().Armed, 0)
+	assert.Equal(t, s.Config().Watches.Len(), 0)
+	after := liveHeap()
+	t.Logf("%d bytes are live, %d were", after, before)
+	assert.Assert(t, after-before < 1<<20, "%d bytes are live, %d were", after, before)
 }
