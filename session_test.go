@@ -711,6 +711,95 @@ func TestMoveBetweenServers(t *testing.T) {
 	})
 }
 
+// A consumer that is the only receiver of a channel without room redials between
+// two events: what was queued comes through, in order, and then what is new.
+func TestConsumerRedials(t *testing.T) {
+	ways := map[string]func(s *zk.Session) (*zk.Session, error){
+		"Redial of a live one": func(s *zk.Session) (*zk.Session, error) { return s.Redial(context.Background()) },
+		"Dial of its Config":   func(s *zk.Session) (*zk.Session, error) { return zk.Dial(context.Background(), s.Config()) },
+		"Detach and Dial":      func(s *zk.Session) (*zk.Session, error) { return zk.Dial(context.Background(), s.Detach()) },
+		"Renew":                func(s *zk.Session) (*zk.Session, error) { return s.Renew(context.Background()) },
+	}
+	onProcs(t, func(t *testing.T) {
+		for name, redial := range ways {
+			t.Run(name, func(t *testing.T) {
+				inBubble(t, 1, func(t *testing.T, e *env) {
+					ctx := context.Background()
+					conf, _ := e.config()
+					s, err := zk.Dial(ctx, conf)
+					assert.NilError(t, err)
+					ch := make(chan zk.Event)
+					paths := []string{"/a", "/b", "/c"}
+					for _, path := range paths {
+						_, err := s.Create(ctx, path, nil, zk.Persistent, zk.ACLOpen)
+						assert.NilError(t, err)
+						_, _, err = s.Get(ctx, path, ch)
+						assert.NilError(t, err)
+					}
+					for _, path := range paths {
+						_, err := s.Set(ctx, path, nil, zk.AnyVersion)
+						assert.NilError(t, err)
+					}
+					assert.Equal(t, s.Stats().Queued, 3)
+					// Twice: what is armed here and fires comes behind the rest.
+					for i := range 2 * len(paths) {
+						ev := <-ch
+						assert.Equal(t, told(ev), "changed "+paths[i%len(paths)])
+						s, err = redial(s)
+						assert.NilError(t, err)
+						if i >= len(paths) {
+							continue
+						}
+						_, _, err = s.Get(ctx, ev.Path, ch)
+						assert.NilError(t, err)
+						_, err = s.Set(ctx, ev.Path, nil, zk.AnyVersion)
+						assert.NilError(t, err)
+						assert.Equal(t, s.Stats().Queued, len(paths))
+					}
+					assert.Equal(t, s.Stats().Queued, 0)
+					assert.Equal(t, s.Stats().Armed, 0)
+					assert.NilError(t, s.Close())
+				})
+			})
+		}
+	})
+}
+
+// Who does not know a session's password is told that there is none. The server
+// that its owner is connected to ends that connection for it, but the session
+// is the owner's as before.
+func TestWrongPassword(t *testing.T) {
+	everywhere(t, func(t *testing.T, e *env) {
+		s := e.session()
+		eph, err := s.Create(e.ctx, e.root+"/eph", nil, zk.Ephemeral, zk.ACLOpen)
+		assert.NilError(t, err)
+		ch := make(chan zk.Event, 2)
+		e.watch(s, e.root, ch)
+		for at := range len(s.Config().Password) {
+			if at > 0 && at < len(s.Config().Password)-1 && e.backend != backends()[0] {
+				continue // the first and the last byte are enough
+			}
+			conf := s.Config()
+			conf.Watches = nil // as in another process
+			conf.Password[at] ^= 1
+			_, err := zk.Dial(e.ctx, conf)
+			for e.real() && e.members > 1 && errors.Is(err, zk.ErrNoServer) && e.ctx.Err() == nil {
+				_, err = zk.Dial(e.ctx, conf) // all may be a moment behind
+			}
+			assert.ErrorIs(t, err, zk.ErrExpired)
+		}
+		id := s.ID()
+		s = e.move(s)
+		assert.Equal(t, s.ID(), id)
+		_, st, err := s.Get(e.ctx, eph, nil)
+		assert.NilError(t, err)
+		assert.Equal(t, st.EphemeralOwner, id)
+		e.set(s, e.root, "x")
+		e.ready(ch, zk.Changed, e.root)
+		e.none(s, ch)
+	})
+}
+
 // A State without Watches is another process: the two take the session from
 // each other, and each is told.
 func TestTwoProcesses(t *testing.T) {
