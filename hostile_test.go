@@ -1011,6 +1011,56 @@ func FuzzHandshake(f *testing.F) {
 	})
 }
 
+// An answer that is cut off anywhere in its body arms no watch, by itself or in
+// a Batch, where the answers before it count all the same.
+func TestTruncatedReplyArmsNothing(t *testing.T) {
+	stat := wire.Stat{Version: 1}
+	data, names := wire.GetDataResponse{Data: []byte("data"), Stat: stat}, wire.Children2Response{Children: []string{"a", "b"}, Stat: stat}
+	batch := func(op func(path string, ch chan<- zk.Event) zk.Op) func(s *zk.Session, ch chan<- zk.Event) error {
+		return func(s *zk.Session, ch chan<- zk.Event) error {
+			res, err := s.Batch(bg, op("/before", ch), op("/a", ch), op("/behind", ch))
+			assert.NilError(t, res[0].Err)
+			checkOutcome(t, res[2].Err, zk.Lost, zk.ErrProtocol)
+			assert.Equal(t, err, res[1].Err)
+			return err
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		call   func(s *zk.Session, ch chan<- zk.Event) error
+		reply  record
+		before string // armed by the answer before it
+	}{
+		{"Get", func(s *zk.Session, ch chan<- zk.Event) error { return errOf2(s.Get(bg, "/a", ch)) }, data, ""},
+		{"Exists", func(s *zk.Session, ch chan<- zk.Event) error { return errOf2(s.Exists(bg, "/a", ch)) }, stat, ""},
+		{"Children", func(s *zk.Session, ch chan<- zk.Event) error { return errOf2(s.Children(bg, "/a", ch)) }, names, ""},
+		{"GetOp", batch(func(path string, ch chan<- zk.Event) zk.Op { return zk.GetOp{Path: path, Watch: ch} }), data, "data /before"},
+		{"ExistsOp", batch(func(path string, ch chan<- zk.Event) zk.Op { return zk.ExistsOp{Path: path, Watch: ch} }), stat, "data /before"},
+		{"ChildrenOp", batch(func(path string, ch chan<- zk.Event) zk.Op { return zk.ChildrenOp{Path: path, Watch: ch} }), names, "child /before"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			whole := c.reply.Append(nil)
+			for n := range whole {
+				bubble(t, func(t *testing.T, r *rig) {
+					s, l := r.open(r.config())
+					ch := make(chan zk.Event, 3)
+					u := start(t, func() error { return c.call(s, ch) })
+					q := l.next()
+					if c.before != "" {
+						l.send(answer(q.Xid, 1, c.reply))
+						q = l.next()
+					}
+					l.send(answer(q.Xid, 2, bytesOf(whole[:n])), happened(zk.Changed, "/a", 3))
+					u.lost(zk.ErrProtocol)
+					<-s.Done()
+					assert.Equal(t, armedList(s.Config().Watches), c.before, "cut at %d of %d", n, len(whole))
+					assert.Equal(t, len(ch), 0)
+				})
+			}
+		})
+	}
+}
+
 // FuzzSessionScript lets bytes choose what servers do, connection after
 // connection, while an application calls, watches, gives calls up and redials.
 // Goroutines do not run in the same order twice, and the fuzzer would try for

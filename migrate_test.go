@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -1012,9 +1013,36 @@ func (r *rig) autoServe() {
 func TestI21_ConcurrentDials(t *testing.T) {
 	r := newRig(t)
 	r.autoServe()
-	for round := range 60 {
+	var current atomic.Pointer[zk.Session]
+	over := make(chan struct{})
+	var readers sync.WaitGroup
+	defer readers.Wait()
+	defer close(over)
+	for range 2 { // who looks on sees one session all the time
+		readers.Go(func() {
+			for {
+				select {
+				case <-over:
+					return
+				default:
+				}
+				if x := current.Load(); x != nil {
+					conf := x.Config()
+					if conf.ID != x.ID() || len(conf.Password) == 0 || len(conf.Addrs) != 1 {
+						t.Errorf("%v", conf)
+						return
+					}
+					conf.Watches.List()
+					x.Stats()
+				}
+				runtime.Gosched()
+			}
+		})
+	}
+	for round := range 300 {
 		s, err := zk.Dial(bg, r.config())
 		assert.NilError(t, err)
+		current.Store(s)
 		ch := make(chan zk.Event, 4)
 		_, _, err = s.Get(bg, "/w", ch)
 		assert.NilError(t, err)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -709,6 +710,113 @@ func TestMoveBetweenServers(t *testing.T) {
 			assert.Equal(t, st.EphemeralOwner, s.ID())
 		}
 	})
+}
+
+// A thousand moves under load: every call ends in one of the three ways and
+// leads to the successor, who looks at a Session sees it whole, and the watches
+// come along.
+func TestMovesUnderLoad(t *testing.T) {
+	moves := 1000
+	if testing.Short() {
+		moves = 100
+	}
+	const callers, lookers = 12, 4
+	e := private(t, 3, zktest.Options{Version: zktest.V39, InMemory: true, FrameLog: -1, MaxSessionTimeout: time.Minute})
+	conf, _ := e.config()
+	first := e.dial(conf)
+	e.create(first, "/last", "")
+	ch := make(chan zk.Event, 2)
+	e.watch(first, "/last", ch)
+	var current atomic.Pointer[zk.Session]
+	current.Store(first)
+	done := make(chan struct{})
+	over := func() bool {
+		select {
+		case <-done:
+			return true
+		default:
+			return false
+		}
+	}
+	var answered [callers]int
+	var all sync.WaitGroup
+	for g := range callers {
+		path := e.create(first, fmt.Sprintf("/%d", g), "")
+		all.Go(func() {
+			s := first
+			mine := make(chan zk.Event, 1)
+			for !over() || answered[g] == 0 {
+				var watch chan<- zk.Event
+				if g%2 == 0 {
+					watch = mine
+				}
+				_, _, err := s.Get(e.ctx, path, watch)
+				var op *zk.OpError
+				switch {
+				case err == nil:
+					answered[g]++
+					continue
+				case !errors.As(err, &op), op.Outcome() != zk.Lost && op.Outcome() != zk.NotSent, !errors.Is(err, zk.ErrConnection) && !errors.Is(err, zk.ErrMoved) && !errors.Is(err, zk.ErrClosed):
+					t.Errorf("get: %v", err)
+					return
+				}
+				next, err := s.Redial(e.ctx)
+				if err == nil {
+					s = next
+				} else if !errors.Is(err, zk.ErrNoServer) {
+					t.Errorf("redial: %v", err)
+					return
+				}
+			}
+		})
+	}
+	for range lookers {
+		all.Go(func() {
+			for !over() {
+				s := current.Load()
+				conf, st := s.Config(), s.Stats()
+				if conf.ID != first.ID() || len(conf.Password) != 16 || conf.Watches == nil || st.Replies > st.Requests {
+					t.Errorf("%v %+v", conf, st)
+					return
+				}
+				conf.Watches.List()
+				time.Sleep(100 * time.Microsecond)
+			}
+		})
+	}
+	s := first
+	for i := 0; i < moves; {
+		switch i % 3 {
+		case 0: // as it is
+		case 1:
+			e.sim.Cut(s.ID())
+		case 2:
+			s.Detach()
+		}
+		next, err := zk.Dial(e.ctx, s.Config())
+		if errors.Is(err, zk.ErrNoServer) && e.ctx.Err() == nil {
+			continue // the cut met it
+		}
+		assert.NilError(t, err)
+		assert.Equal(t, next.ID(), first.ID())
+		s = next
+		current.Store(s)
+		s.Sync(e.ctx, "/") // some time for the others' calls
+		i++
+	}
+	close(done)
+	all.Wait()
+	for s.Sync(e.ctx, "/") != nil { // a caller may have gone on
+		next, err := s.Redial(e.ctx)
+		assert.NilError(t, err)
+		s = next
+	}
+	t.Logf("answers to each caller: %v", answered)
+	e.set(s, "/last", "")
+	e.ready(ch, zk.Changed, "/last")
+	e.none(s, ch)
+	assert.Equal(t, s.Stats().Armed, callers/2)
+	assert.NilError(t, s.Close())
 }
 
 // A consumer that is the only receiver of a channel without room redials between
