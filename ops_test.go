@@ -18,6 +18,7 @@ import (
 
 	"github.com/seed-9f8420c6/zk"
 	"github.com/seed-9f8420c6/zk/zktest"
+	"github.com/seed-9f8420c6/zk/zktest/apache"
 )
 
 func TestCreate(t *testing.T) {
@@ -916,4 +917,49 @@ func stallOn(s *zk.Session, path string) zktest.Rule {
 func sorted(list []string) []string {
 	slices.Sort(list)
 	return list
+}
+
+// Servers whose limit was raised take as much more from a client whose limits
+// were raised too.
+func TestRaisedLimits(t *testing.T) {
+	t.Parallel()
+	apache.Need(t)
+	for _, release := range apache.Tested() {
+		t.Run(string(release), func(t *testing.T) {
+			t.Parallel()
+			e := apache.New(t, apache.Config{Release: release, HeapMB: 256, Properties: map[string]string{"jute.maxbuffer": fmt.Sprint(4 << 20)}})
+			ctx := testContext(t)
+			conf := zk.Config{Addrs: e.Addrs(), MaxRequest: 4 << 20, MaxReply: 4 << 20}
+			s, err := zk.Dial(ctx, conf)
+			assert.NilError(t, err)
+			defer s.Close()
+			_, err = s.Create(ctx, "/big", nil, zk.Persistent, zk.ACLOpen)
+			assert.NilError(t, err)
+			data := bytes.Repeat([]byte("0123456789abcdef"), 2<<20/16)
+			ch := make(chan zk.Event, 1)
+			_, _, err = s.Get(ctx, "/big", ch)
+			assert.NilError(t, err)
+			st, err := s.Set(ctx, "/big", data, 0)
+			assert.NilError(t, err)
+			assert.Equal(t, int(st.DataLength), len(data))
+			assert.Equal(t, (<-ch).Type, zk.Changed)
+			got, st, err := s.Get(ctx, "/big", nil)
+			assert.NilError(t, err)
+			assert.Assert(t, bytes.Equal(got, data))
+			assert.Equal(t, st.Version, int32(1))
+			res, err := s.Batch(ctx, zk.GetOp{Path: "/big"}, zk.SetOp{Path: "/big", Data: data, Version: 1}, zk.GetOp{Path: "/big"})
+			assert.NilError(t, err)
+			assert.Assert(t, bytes.Equal(res[0].Data, data) && bytes.Equal(res[2].Data, data))
+
+			// The limits of a client hold, whatever the server's are.
+			small, err := zk.Dial(ctx, zk.Config{Addrs: e.Addrs(), MaxReply: 1 << 20})
+			assert.NilError(t, err)
+			defer small.Close()
+			_, err = small.Set(ctx, "/big", data, 2)
+			wantUnsent(t, err, zk.ErrTooLarge)
+			_, _, err = small.Get(ctx, "/big", nil)
+			wantLost(t, err, zk.ErrTooLarge)
+			assert.NilError(t, s.Err())
+		})
+	}
 }
