@@ -776,6 +776,10 @@ func TestI32_NoWallClock(t *testing.T) {
 			switch sel.Sel.Name {
 			case "Unix", "UnixMilli", "UnixMicro", "UnixNano", "Date", "UTC", "Local", "In", "Truncate", "Weekday", "Clock", "AppendFormat":
 				t.Errorf("%s: %s looks at the wall clock", fset.Position(sel.Pos()), sel.Sel.Name)
+			case "Round", "AddDate": // of a Time it drops the monotonic reading; a Duration has none
+				if !isDuration(sel.X) {
+					t.Errorf("%s: %s drops the monotonic reading", fset.Position(sel.Pos()), sel.Sel.Name)
+				}
 			}
 			return true
 		})
@@ -789,6 +793,17 @@ func TestI32_NoWallClock(t *testing.T) {
 
 // closer starts a Close.
 func closer(t testing.TB, s *zk.Session) *under { return start(t, s.Close) }
+
+// isDuration reports whether an expression is one of the calls that return a
+// Duration.
+func isDuration(x ast.Expr) bool {
+	call, ok := x.(*ast.CallExpr)
+	if !ok {
+		return false
+	}
+	sel, ok := call.Fun.(*ast.SelectorExpr)
+	return ok && (sel.Sel.Name == "Since" || sel.Sel.Name == "Until" || sel.Sel.Name == "Sub")
+}
 
 // TestI33_Close: closeSession goes behind all that was written, and Close returns
 // when it is answered.
