@@ -66,27 +66,36 @@ func (p cutPlace) link() zktest.LinkRule {
 }
 
 // TestCuts ends the connection of a migration at every byte of both directions,
-// with credentials and three SetWatches frames, and dials again: Dial always
+// with credentials and several SetWatches frames, and dials again: Dial always
 // returns, no goroutine is left, and of what changed before, between and after
 // every watch tells exactly once (I20).
 func TestCuts(t *testing.T) {
 	defer zk.ShrinkSetWatches(110)()
-	versions := []zktest.Version{zktest.V38, zktest.V39}
+	runs := []struct {
+		version zktest.Version
+		chroot  string
+		sets    int // SetWatches frames
+		silent  bool
+	}{{zktest.V39, "", 3, true}, {zktest.V38, "", 3, true}, {zktest.V39, "/app", 4, false}}
 	if testing.Short() {
-		versions = versions[1:]
+		runs = runs[:1]
 	}
-	for _, v := range versions {
-		t.Run(v.String(), func(t *testing.T) {
-			sent, got, sets := cutOnce(t, v, nil)
-			assert.Equal(t, sets, 3, "SetWatches frames")
+	for _, run := range runs {
+		v, chroot := run.version, run.chroot
+		t.Run(v.String()+strings.ReplaceAll(chroot, "/", "-"), func(t *testing.T) {
+			sent, got, sets := cutOnce(t, v, chroot, nil)
+			assert.Equal(t, sets, run.sets, "SetWatches frames")
 			n := 0
 			for _, stall := range []bool{false, true} {
+				if stall && !run.silent {
+					continue // that differs in nothing from the others
+				}
 				for at := range sent + 1 {
-					cutOnce(t, v, &cutPlace{at: at, stall: stall})
+					cutOnce(t, v, chroot, &cutPlace{at: at, stall: stall})
 					n++
 				}
 				for at := range got + 1 {
-					cutOnce(t, v, &cutPlace{at: at, stall: stall, toClient: true})
+					cutOnce(t, v, chroot, &cutPlace{at: at, stall: stall, toClient: true})
 					n++
 				}
 			}
@@ -98,7 +107,7 @@ func TestCuts(t *testing.T) {
 // cutOnce moves a session over a connection that ends at a place, then over
 // another one that ends somewhere, then over a good one. It returns how many
 // bytes a migration takes.
-func cutOnce(t *testing.T, v zktest.Version, place *cutPlace) (sent, got int64, sets int) {
+func cutOnce(t *testing.T, v zktest.Version, chroot string, place *cutPlace) (sent, got int64, sets int) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		fail := func(format string, args ...any) {
@@ -120,12 +129,15 @@ func cutOnce(t *testing.T, v zktest.Version, place *cutPlace) (sent, got int64, 
 		writer, err := zk.Dial(ctx, zk.Config{Addrs: ens.Addrs(), DialContext: ens.DialContext, Auth: auth, Timeout: time.Hour})
 		must(err)
 		defer writer.Close()
-		create := func(path string) { _, err := writer.Create(ctx, path, nil, zk.Persistent, acl); must(err) }
-		set := func(path string) { _, err := writer.Set(ctx, path, nil, zk.AnyVersion); must(err) }
-		remove := func(path string) { must(writer.Delete(ctx, path, zk.AnyVersion)) }
+		create := func(path string) { _, err := writer.Create(ctx, chroot+path, nil, zk.Persistent, acl); must(err) }
+		set := func(path string) { _, err := writer.Set(ctx, chroot+path, nil, zk.AnyVersion); must(err) }
+		remove := func(path string) { must(writer.Delete(ctx, chroot+path, zk.AnyVersion)) }
+		if chroot != "" {
+			create("")
+		}
 
 		var last *byteCounter
-		conf := zk.Config{Addrs: ens.Addrs(), Auth: auth, DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conf := zk.Config{Addrs: ens.Addrs(), Chroot: chroot, Auth: auth, DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			nc, err := ens.DialContext(ctx, network, addr)
 			if err == nil {
 				last = &byteCounter{Conn: nc}
@@ -352,8 +364,8 @@ func TestCutsFullSize(t *testing.T) {
 			}
 		}
 		assert.Equal(t, sets, 3)
-		for range 200 {
-			places = append(places, cutPlace{at: rng.Int64N(sent)})
+		for range 100 {
+			places = append(places, cutPlace{at: rng.Int64N(sent)}, cutPlace{at: rng.Int64N(got), toClient: true})
 		}
 		if testing.Short() {
 			rng.Shuffle(len(places), func(i, j int) { places[i], places[j] = places[j], places[i] })

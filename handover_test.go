@@ -293,7 +293,11 @@ func TestProcessKilled(t *testing.T) {
 			e.create(s, fmt.Sprintf("%s/n%d", e.root, i), "")
 		}
 		writer := e.session()
-		for round := range 3 {
+		rounds := 20
+		if testing.Short() {
+			rounds = 3
+		}
+		for round := range rounds {
 			c := e.begin("own", s.Detach().State)
 			conf, _ := e.config()
 			conf.State = c.state()

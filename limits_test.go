@@ -472,7 +472,10 @@ func TestLogger(t *testing.T) {
 // Nothing is left behind by Sessions that have ended in whatever way.
 func TestNothingIsLeft(t *testing.T) {
 	e := private(t, 1)
-	n := 1000
+	n := 10_000
+	if raceEnabled {
+		n = 1000
+	}
 	if testing.Short() {
 		n = 100
 	}
