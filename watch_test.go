@@ -1289,3 +1289,51 @@ func TestNothingOfWatchesIsLeft(t *testing.T) {
 	t.Logf("%d bytes are live, %d were", after, before)
 	assert.Assert(t, after-before < 1<<20, "%d bytes are live, %d were", after, before)
 }
+
+// A channel of a persistent watch that nobody reads takes what its queued events
+// take, and no more after a day than after an hour of other work.
+func TestUnreadForADay(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		s, l := r.open(r.config())
+		unread := make(chan zk.Event)
+		arm(t, s, l, zk.PersistentWatch, "/p", unread)
+		l.serve(func(a asked) [][]byte {
+			if a.Op == wire.OpSync {
+				return [][]byte{happened(zk.Changed, "/nobody", -1), fitting(a, 2)}
+			}
+			return [][]byte{fitting(a, 2)}
+		})
+		const queued = 1000
+		for range queued {
+			l.send(happened(zk.Changed, "/p", -1))
+		}
+		assert.NilError(t, s.Sync(bg, "/"))
+		assert.Equal(t, s.Stats().Queued, queued)
+		hour := func() int64 {
+			for range 120 {
+				time.Sleep(30 * time.Second)
+				ch := make(chan zk.Event, 1)
+				ctx, cancel := context.WithTimeout(bg, time.Nanosecond)
+				s.Get(ctx, "/a", ch) // perhaps given up
+				cancel()
+				assert.NilError(t, errOf2(s.Children(bg, "/a", ch)))
+				assert.NilError(t, s.Sync(bg, "/"))
+				assert.NilError(t, s.RemoveWatch(bg, "/a", ch))
+			}
+			assert.Equal(t, s.Config().Watches.Len(), 1)
+			return liveHeap()
+		}
+		first, last := hour(), int64(0)
+		for range 23 {
+			last = hour()
+		}
+		assert.Equal(t, s.Stats().Queued, queued)
+		assert.Assert(t, s.Stats().Ignored > 24*100)
+		assert.Assert(t, last-first < 64<<10, "%d bytes are live, %d were after an hour", last, first)
+		t.Logf("%d bytes are live, %d were after an hour", last, first)
+		for range queued {
+			assert.Equal(t, told(<-unread), "changed /p")
+		}
+		assert.NilError(t, s.Close())
+	})
+}
