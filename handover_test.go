@@ -334,3 +334,64 @@ func TestProcessKilled(t *testing.T) {
 		}
 	})
 }
+
+// Without a Logger and a Trace nothing is printed, whatever happens: what a
+// process of its own writes to its standard output and error.
+func TestSilent(t *testing.T) {
+	const begin, end = "now be silent\n", "done\n"
+	if os.Getenv("ZK_TEST_SILENT") != "" {
+		fmt.Print(begin)
+		everythingHappens(t)
+		if t.Failed() {
+			return
+		}
+		fmt.Print(end)
+		os.Exit(0)
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestSilent$")
+	cmd.Env = append(os.Environ(), "ZK_TEST_SILENT=1")
+	out, err := cmd.CombinedOutput()
+	assert.NilError(t, err, "%s", out)
+	_, printed, found := strings.Cut(string(out), begin)
+	assert.Assert(t, found, "%s", out)
+	assert.Equal(t, printed, end)
+}
+
+// everythingHappens has a Session log all that it would, if it had a Logger.
+func everythingHappens(t *testing.T) {
+	r := newRig(t)
+	s, l := r.open(r.config())
+	l.send([]byte("HTTP/1.1 400 Bad Request\r\n\r\n"))
+	<-s.Done()
+	assert.ErrorIs(t, s.Err(), zk.ErrProtocol)
+
+	e := private(t, 1)
+	_, err := zk.Dial(e.ctx, zk.Config{Addrs: []string{"127.0.0.1:1"}})
+	assert.ErrorIs(t, err, zk.ErrNoServer)
+	conf, _ := e.config()
+	conf.DialContext = nil
+	conf.Auth = []zk.Auth{{Scheme: "nonsense"}}
+	_, err = zk.Dial(e.ctx, conf)
+	assert.ErrorIs(t, err, zk.ErrAuth)
+	conf.Auth = nil
+	s = e.dial(conf)
+	e.create(s, "/a", "")
+	closed := make(chan zk.Event)
+	e.watch(s, "/a", closed)
+	close(closed)
+	e.set(s, "/a", "x")
+	e.fence(s)
+	_, err = s.Set(e.ctx, "/a", nil, 77)
+	assert.ErrorIs(t, err, zk.ErrVersion)
+	e.sim.Cut(s.ID())
+	<-s.Done()
+	s, err = s.Redial(e.ctx)
+	assert.NilError(t, err)
+	e.sim.Expire(s.ID())
+	<-s.Done()
+	_, err = s.Redial(e.ctx)
+	assert.ErrorIs(t, err, zk.ErrExpired)
+	s, err = s.Renew(e.ctx)
+	assert.NilError(t, err)
+	assert.NilError(t, s.Close())
+}
