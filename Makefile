@@ -20,7 +20,7 @@ UNRACED = $(shell awk 'FNR == 1 { name = "" } /^func / { name = $$2; sub(/[^A-Za
 say = @printf '\n$(if $(MAKE_TERMOUT),\033[1m== %s\033[0m,== %s)\n'
 
 help:
-	@echo 'make test      all of the below but test-matrix, bench and soak: the one command before a commit'
+	@echo 'make test      all of the below but test-matrix, bench, fuzz and soak: the one command before a commit'
 	@echo 'make test-matrix  all tests of real servers on all six releases, and Kerberos; prints what works on which'
 	@echo 'make setup     installs Java, Maven, spin, kazoo and a C compiler on Debian, where they are missing'
 	@echo 'make servers   fetches the jars of the two real ZooKeeper releases'
@@ -31,6 +31,7 @@ help:
 	@echo 'make nested    the same for the modules in $(or $(NESTED),(none))'
 	@echo 'make fmt       formats the code'
 	@echo 'make bench     benchmarks beside other clients, half an hour; make bench-quick: the main ones, within 50 seconds'
+	@echo 'make fuzz      all fuzz targets, about a minute; FUZZTIME=10m gives each that long'
 	@echo 'make soak      one minute of migrations and faults on three real servers; SOAKFLAGS takes what soak/README.md lists'
 	@echo
 	@echo 'go test ./...  needs nothing but Go, and leaves the real servers out'
@@ -139,6 +140,19 @@ nested: $(STATICCHECK)
 # takes a real server of your own, -only PATTERN picks workloads, -profiles FOLDER adds profiles.
 bench:
 	cd bench && go run ./cmd/bench $(BENCHFLAGS) && go run ./cmd/plot
+
+# Every fuzz target for FUZZTIME, one after another. What fails is kept in testdata/fuzz of its package, where
+# go test finds it. The session's scripts do not run the same way twice: they are not shortened for long.
+FUZZTIME ?= 3s
+.PHONY: fuzz
+fuzz:
+	$(say) 'Fuzzing, $(FUZZTIME) for each target'
+	@grep -roE --include='*_test.go' '^func Fuzz\w+' . | sed 's|/[^/]*:func | |' | sort -u | while read -r dir target; do \
+		out=$$(cd "$$dir" && go test -run='^$$' -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) -fuzzminimizetime=10x . 2>&1 </dev/null) || \
+			{ echo "$$dir $$target:"; echo "$$out"; exit 1; }; \
+		execs=$$(echo "$$out" | grep -o 'execs: [0-9]*' | tail -n 1); \
+		echo "$$dir $$target, $${execs:-no time for more than its corpus}"; \
+	done
 
 # The most telling workloads, within 50 seconds, one line each at the end.
 .PHONY: bench-quick

@@ -206,7 +206,7 @@ func testNames(t *testing.T) map[string]bool {
 	return names
 }
 
-func globAll(t *testing.T, patterns ...string) (files []string) {
+func globAll(t testing.TB, patterns ...string) (files []string) {
 	t.Helper()
 	for _, p := range patterns {
 		found, err := filepath.Glob(p)

@@ -3,12 +3,14 @@ package zk_test
 import (
 	"context"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 	"math/rand/v2"
 	"net"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -887,6 +889,47 @@ func TestI36_MemoryGoesBack(t *testing.T) {
 	})
 }
 
+// recordedStreams returns what real servers sent, by the golden transcripts: of
+// each connection the events, and answers of the kinds that the calls of
+// FuzzFrames wait for, with their xids.
+func recordedStreams(f *testing.F) (streams [][]byte) {
+	f.Helper()
+	xids := map[string]int32{"getData": 3, "getChildren2": 4, "multi": 5, "exists": 6, "getACL": 8, "auth": wire.XidAuth}
+	for _, name := range globAll(f, "testdata/golden/*.txt") {
+		text, err := os.ReadFile(name)
+		assert.NilError(f, err)
+		var stream []byte
+		for _, part := range strings.Split(string(text), "\n>>> ") {
+			head, dump, _ := strings.Cut(part, "\n")
+			_, label, ours := strings.Cut(head, "(server to client): ")
+			if label == "connect" && len(stream) > 0 {
+				streams = append(streams, stream)
+				stream = nil
+			}
+			xid, known := xids[strings.TrimPrefix(label, "reply ")]
+			if !ours || !known && label != "notification" {
+				continue
+			}
+			var frame []byte
+			for line := range strings.Lines(dump) {
+				digits, _, _ := strings.Cut(line, "|")
+				if _, digits, known := strings.Cut(digits, "  "); known && line[0] != '#' {
+					b, err := hex.DecodeString(strings.ReplaceAll(digits, " ", ""))
+					assert.NilError(f, err, "%q", line)
+					frame = append(frame, b...)
+				}
+			}
+			assert.Equal(f, wire.FrameLen(frame), len(frame)-4, "%s", part)
+			if label != "notification" {
+				wire.AppendInt32(frame[:4], xid)
+			}
+			stream = append(stream, frame...)
+		}
+		streams = append(streams, stream)
+	}
+	return streams
+}
+
 // FuzzFrames sends bytes, in pieces of any size, to a Session with calls of many
 // kinds under way. Every call ends, in one way; memory is bounded by what came;
 // and the next Dial restores what is armed.
@@ -906,6 +949,9 @@ func FuzzFrames(f *testing.F) {
 		answer(5, 7, wire.MultiResponse{Results: []wire.MultiResult{{Op: wire.OpSetData, Stat: stat}, {Op: wire.OpCheck}}}),
 		refusal(6, 8, zk.ErrNoNode), answer(7, 8, wire.GetDataResponse{}), answer(8, 9, wire.GetACLResponse{ACL: []wire.ACL{{Perms: 31}}}),
 	))
+	for i, stream := range recordedStreams(f) {
+		f.Add([]uint8{0, 7, 255}[i%3], stream)
+	}
 	f.Fuzz(func(t *testing.T, piece uint8, stream []byte) {
 		bubble(t, func(t *testing.T, r *rig) {
 			s, l := r.open(r.config())

@@ -2,6 +2,9 @@ package wire_test
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"gotest.tools/v3/assert"
@@ -85,8 +88,35 @@ func fuzzDecode(t *testing.T, rec codec, b []byte) bool {
 	return checkDecode(t, rec, b)
 }
 
+// recorded returns the frames of real servers, or of clients, that the golden
+// transcripts hold.
+func recorded(f *testing.F, fromServer bool) (flows []flow) {
+	f.Helper()
+	files, err := filepath.Glob("../testdata/golden/*.txt")
+	assert.NilError(f, err)
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		assert.NilError(f, err)
+		all, err := parseTranscript(string(text))
+		assert.NilError(f, err)
+		for _, x := range all {
+			if x.fromServer == fromServer {
+				flows = append(flows, x)
+			}
+		}
+	}
+	return flows
+}
+
 // fuzzRecords fuzzes a header and the record that the first byte selects.
-func fuzzRecords(f *testing.F, header codec, of map[wire.Op]wire.Record) {
+func fuzzRecords(f *testing.F, header codec, of map[wire.Op]wire.Record, recorded []flow) {
+	for _, x := range recorded {
+		if op, ok := opNamed(strings.TrimPrefix(x.label, "reply ")); ok {
+			f.Add(byte(op), x.frame[4:])
+		} else if x.label == "notification" {
+			f.Add(byte(wire.OpNotification), x.frame[4:])
+		}
+	}
 	for op, rec := range of {
 		f.Add(byte(op), []byte{})
 		for _, r := range records {
@@ -110,14 +140,19 @@ func fuzzRecords(f *testing.F, header codec, of map[wire.Op]wire.Record) {
 	})
 }
 
-func FuzzRequests(f *testing.F) { fuzzRecords(f, &wire.RequestHeader{}, requestOf) }
+func FuzzRequests(f *testing.F) { fuzzRecords(f, &wire.RequestHeader{}, requestOf, recorded(f, false)) }
 
-func FuzzReplies(f *testing.F) { fuzzRecords(f, &wire.ReplyHeader{}, replyOf) }
+func FuzzReplies(f *testing.F) { fuzzRecords(f, &wire.ReplyHeader{}, replyOf, recorded(f, true)) }
 
 func FuzzConnect(f *testing.F) {
 	for _, r := range records {
 		if optionalTail(r) {
 			f.Add(r.Append(nil))
+		}
+	}
+	for _, x := range append(recorded(f, true), recorded(f, false)...) {
+		if x.label == "connect" {
+			f.Add(x.frame[4:])
 		}
 	}
 	// What a read-only server may send instead (docs/guarantees.md).
@@ -133,6 +168,14 @@ func FuzzMulti(f *testing.F) {
 		switch r.(type) {
 		case wire.MultiRequest, wire.MultiResponse, wire.MultiResult, wire.MultiHeader:
 			f.Add(r.Append(nil))
+		}
+	}
+	for _, x := range append(recorded(f, true), recorded(f, false)...) {
+		switch x.label {
+		case "multi", "multiRead":
+			f.Add(x.frame[4+8:]) // without the header
+		case "reply multi", "reply multiRead":
+			f.Add(x.frame[4+16:])
 		}
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
