@@ -889,43 +889,53 @@ func TestI36_MemoryGoesBack(t *testing.T) {
 	})
 }
 
-// recordedStreams returns what real servers sent, by the golden transcripts: of
-// each connection the events, and answers of the kinds that the calls of
-// FuzzFrames wait for, with their xids.
+// recordedStreams returns what real servers sent, by the golden transcripts:
+// events, and behind each an answer to the next call of FuzzFrames, with its
+// xid, as far as there are some of the kind.
 func recordedStreams(f *testing.F) (streams [][]byte) {
 	f.Helper()
-	xids := map[string]int32{"getData": 3, "getChildren2": 4, "multi": 5, "exists": 6, "getACL": 8, "auth": wire.XidAuth}
+	calls := []struct {
+		label string
+		xid   int32
+	}{{"reply getData", 3}, {"reply getChildren2", 4}, {"reply multi", 5}, {"reply exists", 6}, {"reply getData", 7}, {"reply getACL", 8}, {"reply auth", wire.XidAuth}}
 	for _, name := range globAll(f, "testdata/golden/*.txt") {
 		text, err := os.ReadFile(name)
 		assert.NilError(f, err)
-		var stream []byte
+		frames := make(map[string][][]byte)
 		for _, part := range strings.Split(string(text), "\n>>> ") {
 			head, dump, _ := strings.Cut(part, "\n")
-			_, label, ours := strings.Cut(head, "(server to client): ")
-			if label == "connect" && len(stream) > 0 {
-				streams = append(streams, stream)
-				stream = nil
-			}
-			xid, known := xids[strings.TrimPrefix(label, "reply ")]
-			if !ours || !known && label != "notification" {
+			_, label, fromServer := strings.Cut(head, "(server to client): ")
+			if !fromServer {
 				continue
 			}
 			var frame []byte
 			for line := range strings.Lines(dump) {
 				digits, _, _ := strings.Cut(line, "|")
-				if _, digits, known := strings.Cut(digits, "  "); known && line[0] != '#' {
+				if _, digits, found := strings.Cut(digits, "  "); found && line[0] != '#' {
 					b, err := hex.DecodeString(strings.ReplaceAll(digits, " ", ""))
 					assert.NilError(f, err, "%q", line)
 					frame = append(frame, b...)
 				}
 			}
 			assert.Equal(f, wire.FrameLen(frame), len(frame)-4, "%s", part)
-			if label != "notification" {
-				wire.AppendInt32(frame[:4], xid)
-			}
-			stream = append(stream, frame...)
+			frames[label] = append(frames[label], frame)
 		}
-		streams = append(streams, stream)
+		events := frames["notification"]
+		assert.Assert(f, len(events) > 5 && len(frames["reply getData"]) > 3, "%s: %d kinds of frames", name, len(frames))
+		for i := range events {
+			var stream []byte
+			for j, call := range calls {
+				stream = append(stream, events[(i+j)%len(events)]...)
+				of := frames[call.label]
+				reply := slices.Clone(of[i%len(of)])
+				wire.AppendInt32(reply[:4], call.xid)
+				if call.xid == 5 && i%2 == 0 { // a recorded one is of other operations
+					reply = refusal(call.xid, 9, zk.ErrNoNode)
+				}
+				stream = append(stream, reply...)
+			}
+			streams = append(streams, stream)
+		}
 	}
 	return streams
 }
