@@ -222,6 +222,11 @@ func (c *conn) authenticate(r *request) {
 	}
 	switch r.auth.Scheme {
 	case "digest":
+		if r.auth.Auth == nil {
+			c.answer(r, 0, wire.ErrAuthFailed)
+			c.end("digest auth of null")
+			return
+		}
 		id := identity{"digest", digestID(javaText(string(r.auth.Auth)))}
 		if id.id == c.ens.super {
 			c.addIdentity(identity{"super", ""})
@@ -284,10 +289,15 @@ func (c *conn) update(r *request) {
 			moved = false // they look at the mode of a create before
 		}
 	}
-	if !moved && (r.nullACL || r.bad && r.op != wire.OpMulti && e.opts.Version >= V39) {
-		// Refused before it takes a zxid.
+	early := r.nullACL
+	if !r.bad && !early && e.opts.Version < V39 && slices.ContainsFunc(r.multi, func(sub request) bool { return sub.nullPath }) {
+		early = true
+		e.zxid++ // which no transaction has
+	}
+	if !moved && (early || r.bad && r.op != wire.OpMulti && e.opts.Version >= V39) {
+		// Refused before it becomes a transaction.
 		at := c.begin(r.xid, m.tree.zxid, wire.ErrMarshalling)
-		if r.nullACL && e.opts.Version < V39 {
+		if early && e.opts.Version < V39 {
 			c.out = wire.AppendMultiEnd(c.out)
 		}
 		c.replied(at, r, m.tree.zxid, wire.ErrMarshalling)
@@ -364,7 +374,7 @@ func (c *conn) read(r *request) {
 		case m.readOnly:
 			c.answer(r, m.tree.zxid, wire.ErrNotReadOnly)
 			return
-		case !c.await(c.ens.zxid):
+		case !c.await(c.ens.head.zxid):
 			return
 		}
 	}
@@ -377,10 +387,13 @@ func (c *conn) read(r *request) {
 		// The only read whose events precede its reply.
 		code := wire.ErrMarshalling
 		if !r.bad {
-			code = 0
-			c.setWatches(&r.watches)
+			code = c.setWatches(&r.watches)
 		}
 		c.answer(r, zxid, code)
+		return
+	}
+	if r.op == wire.OpMultiRead && !r.bad {
+		c.multiRead(r, zxid)
 		return
 	}
 	at := c.begin(r.xid, zxid, 0)
@@ -457,8 +470,6 @@ func (c *conn) appendRead(r *request) int32 {
 		c.out = wire.GetACLResponse{ACL: javaACL(list), Stat: n.stat()}.Append(c.out)
 	case wire.OpSync:
 		c.out = wire.PathResponse{Path: javaString(r.path)}.Append(c.out)
-	case wire.OpMultiRead:
-		c.multiRead(r)
 	case wire.OpGetEphemerals:
 		c.ephemerals(r)
 	case wire.OpAllChildrenNumber:
@@ -477,13 +488,19 @@ func (c *conn) appendRead(r *request) int32 {
 	case wire.OpRemoveWatches:
 		return c.removeWatches(r)
 	case wire.OpAddWatch:
+		path, m := r.path, persistentWatch
+		if r.nullPath {
+			path = nullString
+		}
 		switch r.flags {
 		case wire.AddWatchPersistent:
-			c.addWatch(r.path, persistentWatch)
 		case wire.AddWatchPersistentRecursive:
-			c.addWatch(r.path, recursiveWatch)
+			m = recursiveWatch
 		default:
 			return wire.ErrMarshalling
+		}
+		if code := c.addWatch(path, m); code != 0 {
+			return code
 		}
 		c.out = wire.ErrorResponse{}.Append(c.out)
 	}
@@ -518,9 +535,15 @@ func (c *conn) appendChildren(n *node) {
 	}
 }
 
-func (c *conn) multiRead(r *request) {
-	for i := range r.multi {
-		sub := &r.multi[i]
+// multiRead stops at a path that is null, and then answers with an error and the results before it.
+func (c *conn) multiRead(r *request, zxid int64) {
+	ops, code := r.multi, int32(0)
+	if i := slices.IndexFunc(ops, func(sub request) bool { return sub.nullPath }); i >= 0 {
+		ops, code = ops[:i], wire.ErrMarshalling
+	}
+	at := c.begin(r.xid, zxid, code)
+	for i := range ops {
+		sub := &ops[i]
 		n, code := c.node(sub.path, wire.PermRead)
 		switch {
 		case code != 0:
@@ -533,6 +556,7 @@ func (c *conn) multiRead(r *request) {
 		}
 	}
 	c.out = wire.AppendMultiEnd(c.out)
+	c.replied(at, r, zxid, code)
 }
 
 func (c *conn) ephemerals(r *request) {

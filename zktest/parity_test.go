@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"net"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,6 +48,7 @@ func TestParity(t *testing.T) {
 				Version: version, MinSessionTimeout: 500 * time.Millisecond, MaxSessionTimeout: time.Minute,
 				ReapInterval: time.Hour, Super: apache.SuperCredential, Reconfig: true, EnforceQuota: true,
 			})
+			runFixed(t, version, ours.Addrs(), real.Addrs())
 			for done := 0; done < *parityOps && !t.Failed(); seed++ {
 				done += runParity(t, seed, version, ours.Addrs(), real.Addrs())
 			}
@@ -73,6 +75,7 @@ func TestEnsembleParity(t *testing.T) {
 				Version: version, MinSessionTimeout: 500 * time.Millisecond, MaxSessionTimeout: time.Minute,
 				ReapInterval: time.Hour, Super: apache.SuperCredential, Reconfig: true, EnforceQuota: true,
 			})
+			runFixed(t, version, ours.Addrs()[1:], followers)
 			for done := 0; done < *parityOps/4 && !t.Failed(); seed++ {
 				done += runParity(t, seed, version, ours.Addrs()[1:], followers)
 			}
@@ -134,9 +137,33 @@ func (e encoded) Append(b []byte) []byte { return append(b, e...) }
 
 const paritySessions = 3
 
+// runParity runs random steps, as many as it returns.
 func runParity(t *testing.T, seed uint64, version Version, ours, real []string) int {
 	g := newGenerator(seed, version)
 	g.members = len(ours)
+	const steps = 1500
+	return compare(t, fmt.Sprintf("%v, -parity.seed=%d", version, seed), ours, real, func(i int) (step, bool) {
+		st := g.step()
+		if i%100 == 99 {
+			st = step{op: opSweep, name: "sweep"}
+		}
+		return st, i < steps
+	})
+}
+
+// runFixed runs the steps that are the same every time.
+func runFixed(t *testing.T, version Version, ours, real []string) {
+	steps := fixedSteps(version, len(ours))
+	compare(t, fmt.Sprintf("%v, fixed", version), ours, real, func(i int) (step, bool) {
+		if i == len(steps) {
+			return step{}, false
+		}
+		return steps[i], true
+	})
+}
+
+// compare takes both servers through steps for as long as there are any, and returns how many it did.
+func compare(t *testing.T, title string, ours, real []string, next func(i int) (step, bool)) int {
 	peers := []*peer{{t: t, addrs: ours}, {t: t, addrs: real}}
 	for _, p := range peers {
 		p.clean()
@@ -156,7 +183,7 @@ func runParity(t *testing.T, seed uint64, version Version, ours, real []string) 
 	defer func() { // in good order, so that nothing expires during a later run
 		for _, p := range peers {
 			if !finished && len(p.trace) > 0 {
-				t.Logf("%v, -parity.seed=%d, %v ended in %s", version, seed, p.addrs, p.trace[len(p.trace)-1])
+				t.Logf("%s, %v ended in %s", title, p.addrs, p.trace[len(p.trace)-1])
 				continue
 			}
 			for _, s := range p.sessions {
@@ -165,11 +192,11 @@ func runParity(t *testing.T, seed uint64, version Version, ours, real []string) 
 			}
 		}
 	}()
-	const steps = 1500
-	for i := range steps {
-		st := g.step()
-		if i%100 == 99 {
-			st = step{op: opSweep, name: "sweep"}
+	for i := 0; ; i++ {
+		st, more := next(i)
+		if !more {
+			finished = true
+			return i
 		}
 		var got [2]string
 		var both sync.WaitGroup
@@ -183,12 +210,12 @@ func runParity(t *testing.T, seed uint64, version Version, ours, real []string) 
 		both.Wait()
 		if got[0] != got[1] {
 			tail := peers[0].trace[max(0, len(peers[0].trace)-25):]
-			t.Errorf("%v, -parity.seed=%d, step %d, session %d: %s\nours: %s\nreal: %s\nbefore:\n%s", version, seed, i, st.si, st.name, got[0], got[1], strings.Join(tail, "\n"))
-			return i
+			t.Errorf("%s, step %d, session %d: %s\nours: %s\nreal: %s\nbefore:\n%s", title, i, st.si, st.name, got[0], got[1], strings.Join(tail, "\n"))
+			if os.Getenv("PARITY_ALL") == "" {
+				return i
+			}
 		}
 	}
-	finished = true
-	return steps
 }
 
 // clean deletes all that an earlier run left, and ends its session.

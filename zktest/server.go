@@ -339,7 +339,7 @@ func (e *Ensemble) Sessions() []int64 {
 func (e *Ensemble) Zxid() int64 {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.zxid
+	return e.head.zxid
 }
 
 // usable reports the use of a method after Close. e.mu is held.
