@@ -303,6 +303,9 @@ func (c *conn) update(r *request) {
 		c.replied(at, r, m.tree.zxid, wire.ErrMarshalling)
 		return
 	}
+	if r.op == wire.OpReconfig && !e.opts.Reconfig {
+		moved = false // that is what they look at first
+	}
 	x := e.newTxn()
 	p := prep{e: e, conn: c}
 	var code int32
@@ -311,6 +314,8 @@ func (c *conn) update(r *request) {
 	case moved && r.op == wire.OpMulti && e.opts.Version < V36:
 		failed, moved = failedAt(0, len(r.multi), wire.ErrSessionMoved), false // the connection goes on
 	case moved:
+	case r.op == wire.OpReconfig && !r.bad && !e.opts.Reconfig:
+		code = wire.ErrReconfigDisabled
 	case e.sessions[c.session.id] != c.session:
 		code = wire.ErrSessionExpired // which this member has not heard of yet
 	case r.bad, r.nullPath && r.op != wire.OpSetData && r.op != wire.OpSetACL && r.op != wire.OpMulti && r.op != wire.OpReconfig:

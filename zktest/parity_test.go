@@ -48,7 +48,7 @@ func TestParity(t *testing.T) {
 				Version: version, MinSessionTimeout: 500 * time.Millisecond, MaxSessionTimeout: time.Minute,
 				ReapInterval: time.Hour, Super: apache.SuperCredential, Reconfig: true, EnforceQuota: true,
 			})
-			runFixed(t, version, ours.Addrs(), real.Addrs())
+			runSteps(t, fmt.Sprintf("%v, fixed", version), bothPeers(t, ours.Addrs(), real.Addrs()), fixedSteps(version, 1))
 			for done := 0; done < *parityOps && !t.Failed(); seed++ {
 				done += runParity(t, seed, version, ours.Addrs(), real.Addrs())
 			}
@@ -75,7 +75,7 @@ func TestEnsembleParity(t *testing.T) {
 				Version: version, MinSessionTimeout: 500 * time.Millisecond, MaxSessionTimeout: time.Minute,
 				ReapInterval: time.Hour, Super: apache.SuperCredential, Reconfig: true, EnforceQuota: true,
 			})
-			runFixed(t, version, ours.Addrs()[1:], followers)
+			runSteps(t, fmt.Sprintf("%v, fixed", version), bothPeers(t, ours.Addrs()[1:], followers), fixedSteps(version, 2))
 			for done := 0; done < *parityOps/4 && !t.Failed(); seed++ {
 				done += runParity(t, seed, version, ours.Addrs()[1:], followers)
 			}
@@ -87,6 +87,7 @@ func TestEnsembleParity(t *testing.T) {
 type peer struct {
 	t        testing.TB
 	addrs    []string // of several, each session has its own at first
+	ports    []string // of a configuration, in pairs: Q1 and the number
 	base     int64
 	sessions []*client
 	trace    []string
@@ -142,7 +143,7 @@ func runParity(t *testing.T, seed uint64, version Version, ours, real []string) 
 	g := newGenerator(seed, version)
 	g.members = len(ours)
 	const steps = 1500
-	return compare(t, fmt.Sprintf("%v, -parity.seed=%d", version, seed), ours, real, func(i int) (step, bool) {
+	return compare(t, fmt.Sprintf("%v, -parity.seed=%d", version, seed), bothPeers(t, ours, real), func(i int) (step, bool) {
 		st := g.step()
 		if i%100 == 99 {
 			st = step{op: opSweep, name: "sweep"}
@@ -151,10 +152,13 @@ func runParity(t *testing.T, seed uint64, version Version, ours, real []string) 
 	})
 }
 
-// runFixed runs the steps that are the same every time.
-func runFixed(t *testing.T, version Version, ours, real []string) {
-	steps := fixedSteps(version, len(ours))
-	compare(t, fmt.Sprintf("%v, fixed", version), ours, real, func(i int) (step, bool) {
+func bothPeers(t *testing.T, ours, real []string) [2]*peer {
+	return [2]*peer{{t: t, addrs: ours}, {t: t, addrs: real}}
+}
+
+// runSteps runs the steps of a list.
+func runSteps(t *testing.T, title string, peers [2]*peer, steps []step) {
+	compare(t, title, peers, func(i int) (step, bool) {
 		if i == len(steps) {
 			return step{}, false
 		}
@@ -163,8 +167,7 @@ func runFixed(t *testing.T, version Version, ours, real []string) {
 }
 
 // compare takes both servers through steps for as long as there are any, and returns how many it did.
-func compare(t *testing.T, title string, ours, real []string, next func(i int) (step, bool)) int {
-	peers := []*peer{{t: t, addrs: ours}, {t: t, addrs: real}}
+func compare(t *testing.T, title string, peers [2]*peer, next func(i int) (step, bool)) int {
 	for _, p := range peers {
 		p.clean()
 		p.sessions = make([]*client, paritySessions)
@@ -518,6 +521,20 @@ func (p *peer) stat(s wire.Stat) string {
 		p.rel(s.Czxid), p.rel(s.Mzxid), p.rel(s.Pzxid), s.Version, s.Cversion, s.Aversion, owner, s.DataLength, s.NumChildren, s.Ctime <= s.Mtime)
 }
 
+// data shows a configuration with the names of its ports.
+func (p *peer) data(b []byte) string {
+	if p.ports == nil || !bytes.HasPrefix(b, []byte("server.")) {
+		return data(b)
+	}
+	var back []string
+	for i := 0; i < len(p.ports); i += 2 {
+		back = append(back, p.ports[i+1], p.ports[i])
+	}
+	text, version, _ := strings.Cut(strings.NewReplacer(back...).Replace(string(b)), "version=")
+	zxid, _ := strconv.ParseInt(version, 16, 64)
+	return fmt.Sprintf("%q of %s", text, p.rel(zxid))
+}
+
 func data(b []byte) string {
 	if b == nil {
 		return "null"
@@ -555,7 +572,7 @@ func (p *peer) describe(op wire.Op, d *wire.Decoder) string {
 	case wire.OpGetData, wire.OpReconfig:
 		var r wire.GetDataResponse
 		r.Decode(d)
-		return data(r.Data) + p.stat(r.Stat)
+		return p.data(r.Data) + p.stat(r.Stat)
 	case wire.OpGetACL:
 		var r wire.GetACLResponse
 		r.Decode(d)
