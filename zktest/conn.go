@@ -21,9 +21,10 @@ const (
 // sessionlessTimeout is how long a connection may take to introduce itself.
 const sessionlessTimeout = 10 * time.Second
 
-// conn is one client connection. One goroutine reads and executes requests. It
-// writes the replies when its input is drained; events from other connections
-// start a goroutine that writes, unless one writes already.
+// conn is one client connection. One goroutine reads and executes requests; once
+// one has had to wait, a pump reads for it. It writes the replies when its input
+// is drained; events from other connections start a goroutine that writes,
+// unless one writes already.
 type conn struct {
 	ens    *Ensemble
 	member *Member
@@ -55,6 +56,7 @@ type conn struct {
 	later    []byte // frames to the client that a fault delays; nil: none does
 	heldBack []byte // a request that waits for the next one
 	farewell string // why it is closing
+	pump     pump
 	traffic  traffic
 	last     lastReply
 }
@@ -114,26 +116,34 @@ func (c *conn) readLoop() error {
 		if err := c.executeBuffered(); err != nil {
 			return err
 		}
-		if c.in.limit.reached() {
-			if c.in.limit.reset {
-				abort(c.link)
-			}
-			if !c.in.limit.stall {
-				return errors.New("cut by a fault")
-			}
-			<-c.done
-			return errEnded
-		}
-		if err := c.in.fill(); err != nil {
-			switch {
-			case errors.Is(err, io.EOF) && c.in.w > c.in.r:
-				return errors.New("client closed the connection within a frame")
-			case errors.Is(err, io.EOF):
-				return errors.New("client closed the connection")
-			}
-			return fmt.Errorf("read: %w", err)
+		if err := c.fill(); err != nil {
+			return err
 		}
 	}
+}
+
+// readMore reads from the client as far as the link allows.
+func (c *conn) readMore() error {
+	if c.in.limit.reached() {
+		if c.in.limit.reset {
+			abort(c.link)
+		}
+		if !c.in.limit.stall {
+			return errors.New("cut by a fault")
+		}
+		<-c.done
+		return errEnded
+	}
+	err := c.in.fill()
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, io.EOF) && c.in.w > c.in.r:
+		return errors.New("client closed the connection within a frame")
+	case errors.Is(err, io.EOF):
+		return errors.New("client closed the connection")
+	}
+	return fmt.Errorf("read: %w", err)
 }
 
 // executeBuffered executes the frames that have been read, and writes the replies.
@@ -144,7 +154,7 @@ func (c *conn) executeBuffered() error {
 	e.now = time.Now()
 	c.busy = true
 	for !c.dead && !c.closing {
-		frame, err := c.in.next()
+		frame, err := c.next()
 		if err != nil {
 			c.write()
 			return err
@@ -306,11 +316,14 @@ func (c *conn) await(zxid int64) bool {
 	if s != nil {
 		s.waiting++
 	}
+	c.startPump()
+	c.pump.waiting = true
 	c.rest()
+	c.overtake()
 	for !c.dead && c.member.tree.zxid < zxid {
 		c.ens.moved.Wait()
 	}
-	c.busy = true
+	c.pump.waiting, c.busy = false, true
 	if s != nil {
 		s.waiting--
 		s.heard = time.Now()
