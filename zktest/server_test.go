@@ -386,7 +386,7 @@ func TestSetWatches(t *testing.T) {
 	w.set("/kids", "2")
 	assert.DeepEqual(t, n.took(), []wire.WatcherEvent{event(3, "/same"), event(4, "/same"), event(1, "/missing"), event(3, "/kids")})
 
-	n.must(wire.OpSetWatches2, wire.SetWatches2Request{RelativeZxid: floor, Persistent: []string{"/changed"}, Recursive: []string{"/kids"}}, nil)
+	n.must(wire.OpSetWatches2, wire.SetWatches2Request{RelativeZxid: floor, Data: []string{}, Exist: []string{}, Child: []string{}, Persistent: []string{"/changed"}, Recursive: []string{"/kids"}}, nil)
 	assert.Equal(t, len(n.took()), 0) // no catch-up
 	w.set("/changed", "3")
 	w.set("/kids/k", "3")
