@@ -86,7 +86,7 @@ func (c *conn) takeOver(q *wire.ConnectRequest, rule *Rule) {
 		return
 	}
 	s.owner = m
-	s.renegotiate(c.timeout)
+	c.ens.renegotiate(s, c.timeout)
 	c.establish(s, q, rule)
 }
 

@@ -606,6 +606,24 @@ func TestACL(t *testing.T) {
 	other.ended()
 }
 
+// TestExpiresAtTick lets sessions be heard of last in each part of a tick.
+func TestExpiresAtTick(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for last, want := range map[time.Duration]time.Duration{
+			0: 5100, 1: 5100, 99: 5100, 100: 5200, 150: 5200, 199: 5200, 250: 5300,
+		} {
+			e := NewServer(t, Options{InMemory: true, TickTime: 100 * time.Millisecond, MaxSessionTimeout: time.Minute})
+			start := time.Now()
+			c := dial(t, e.Ensemble, 0)
+			time.Sleep(last * time.Millisecond)
+			c.ping()
+			c.ended()
+			assert.Equal(t, time.Since(start), want*time.Millisecond, last*time.Millisecond)
+			e.Close()
+		}
+	})
+}
+
 func TestInBubble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := NewEnsemble(t, 2, Options{InMemory: true})
@@ -621,8 +639,8 @@ func TestInBubble(t *testing.T) {
 		start := time.Now()
 		time.Sleep(4 * time.Second)
 		c.ping()
-		c.ended() // 5s later
-		assert.Equal(t, time.Since(start), 9*time.Second)
+		c.ended() // more than 5s later, at the end of a tick
+		assert.Equal(t, time.Since(start), 9500*time.Millisecond)
 		_, r, err := c.move(e, 1)
 		assert.NilError(t, err)
 		assert.Equal(t, r.Timeout, int32(0))
