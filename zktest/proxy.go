@@ -194,6 +194,9 @@ func (p *Proxy) Link(r LinkRule) {
 	if r.Member != nil {
 		p.misuse("Link: a proxy has no members")
 	}
+	if wrong := r.wrong(); wrong != "" {
+		p.misuse("Link: %s", wrong)
+	}
 	defer p.use("Link")()
 	p.rules = append(p.rules, newLink(r))
 }

@@ -57,7 +57,7 @@ type Options struct {
 	NoLeaks  bool         // NewServer, NewEnsemble: fails the test if a client has left a connection open at its end
 	FrameLog int          // frames that [Ensemble.Frames] remembers; zero: 65536, negative: none
 	Raw      bool         // the log keeps the bytes of each frame
-	Logger   *slog.Logger // told about each connection that ends; nil: silent
+	Logger   *slog.Logger // told about each connection that ends; nil: silent. Its handler must not call the ensemble, which waits for it
 }
 
 func (o Options) withDefaults() Options {
@@ -212,9 +212,6 @@ func (e *Ensemble) Close() {
 				m.port.release()
 			}
 		}
-		for c := range e.conns {
-			c.link.Close()
-		}
 		for _, s := range e.sessions {
 			s.timer.Stop()
 		}
@@ -274,7 +271,8 @@ func (e *Ensemble) DialContext(ctx context.Context, network, addr string) (net.C
 }
 
 // Expire ends a session at once, as if it had timed out: its ephemeral nodes
-// go and its connections are closed. A session that is gone already stays so.
+// go and its connections are closed, but for one that is stalled, whose client
+// learns nothing. A session that is gone already stays so.
 func (e *Ensemble) Expire(id int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -290,19 +288,20 @@ func (e *Ensemble) Expire(id int64) {
 	}
 }
 
-// Cut closes a session's connections without a word. The session lives on.
+// Cut closes a session's connections without a word, stalled ones too, as a
+// network does that is there again. The session lives on.
 func (e *Ensemble) Cut(id int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.usable("Cut")
-	for _, m := range e.members {
-		if c := m.bySession[id]; c != nil {
-			c.drop("cut")
+	for c := range e.conns {
+		if c.sessionID() == id {
+			c.cut("cut")
 		}
 	}
 }
 
-// CutAll closes all connections without a word.
+// CutAll closes all connections without a word, stalled ones too.
 func (e *Ensemble) CutAll() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -312,14 +311,19 @@ func (e *Ensemble) CutAll() {
 	}
 }
 
-// Stall keeps a session's connections open but silent: from now on the client gets nothing on them.
+// Stall keeps a session's connections open but silent: from now on the client
+// gets nothing on them, not even their end when the session expires, is closed,
+// or comes back on another connection. What ends connections as such ends these
+// too: Cut, CutAll, Elect, LoseData, Close, and a [Member] that stops, restarts
+// or changes its role, as the system of a process that is gone closes what it had open.
 func (e *Ensemble) Stall(id int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.usable("Stall")
 	for _, m := range e.members {
 		if c := m.bySession[id]; c != nil {
-			c.stalled = true
+			c.stall()
+			c.forgetLater()
 		}
 	}
 }
@@ -345,11 +349,16 @@ func (e *Ensemble) Zxid() int64 {
 // usable reports the use of a method after Close. e.mu is held.
 func (e *Ensemble) usable(method string) {
 	if e.closed {
-		e.mu.Unlock() // Fatalf does not return
-		defer e.mu.Lock()
-		e.misuse("%s after Close", method)
+		e.reject("%s after Close", method)
 	}
 	e.now = time.Now()
+}
+
+// reject is misuse for who holds e.mu.
+func (e *Ensemble) reject(format string, args ...any) {
+	e.mu.Unlock() // misuse does not return
+	defer e.mu.Lock()
+	e.misuse(format, args...)
 }
 
 func (e *Ensemble) misuse(format string, args ...any) {
