@@ -338,6 +338,9 @@ func (e *Ensemble) LoseData() {
 	e.head = newTree(e.opts.Version, e.configData())
 	for _, m := range e.members {
 		m.hangUp("data lost")
+		for _, s := range m.locals {
+			e.endSession(s, nil)
+		}
 		m.behind, m.tree = nil, e.head
 		m.follow()
 	}

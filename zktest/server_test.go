@@ -786,6 +786,25 @@ func TestElectAndLoseData(t *testing.T) {
 	assert.Equal(t, code, wire.ErrNoNode)
 }
 
+// With the data go the sessions that only a read-only member knows.
+func TestLoseDataOfAReadOnlyMember(t *testing.T) {
+	e := NewEnsemble(t, 2)
+	e.Member(1).SetReadOnly(true)
+	c := open(t, e, 1)
+	_, err := c.connect(wire.ConnectRequest{Timeout: 5000, Password: make([]byte, 16), ReadOnly: true, HasReadOnly: true})
+	assert.NilError(t, err)
+	again := wire.ConnectRequest{Timeout: 5000, SessionID: c.id, Password: c.pw, ReadOnly: true, HasReadOnly: true}
+	n := open(t, e, 1)
+	r, err := n.connect(again)
+	assert.NilError(t, err)
+	assert.Equal(t, r.SessionID, c.id)
+	e.LoseData()
+	n.ended()
+	r, err = open(t, e, 1).connect(again)
+	assert.NilError(t, err)
+	assert.Equal(t, r.SessionID, int64(0))
+}
+
 func TestMisuse(t *testing.T) {
 	e, err := StartEnsemble(1, Options{})
 	assert.NilError(t, err)
@@ -796,6 +815,7 @@ func TestMisuse(t *testing.T) {
 	}
 	assert.Equal(t, said(func() { e.Member(1) }), "zktest: no member 1 in an ensemble of 1")
 	assert.Equal(t, said(func() { e.Member(0).SetLag(-1) }), "zktest: lag -1")
+	assert.Equal(t, said(func() { e.Fault(Rule{Skip: -1}) }), "zktest: Fault: Skip is -1")
 	e.Close()
 	assert.Equal(t, said(func() { e.Fault(Rule{}) }), "zktest: Fault after Close")
 	_, err = StartEnsemble(0, Options{})
