@@ -328,6 +328,32 @@ func (e *Ensemble) Stall(id int64) {
 	}
 }
 
+// MoveSession makes a session belong to another member, as a handshake there
+// does, of which the client knows nothing. Its timeout begins anew. Its
+// connection to the member that it had stays, and still reads; its next write is
+// refused as a real server does it: the connection ends without a reply, but
+// for a multi before 3.6, whose every operation fails with SESSIONMOVED, -118.
+// A connection of the session to the new member itself ends at once. A session
+// that is gone already stays so, and one that only a read-only member knows stays there.
+func (e *Ensemble) MoveSession(id int64, member int) {
+	m := e.Member(member)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.usable("MoveSession")
+	if !m.running || m.idle || m.readOnly {
+		e.reject("MoveSession: no session of the ensemble can come to member %d, which is stopped, isolated or read-only", member)
+	}
+	s := e.sessions[id]
+	if s == nil {
+		return
+	}
+	if old := m.bySession[id]; old != nil {
+		old.drop("session taken over by another connection")
+	}
+	s.owner = m
+	s.renegotiate(s.timeout)
+}
+
 // Sessions returns the ids of the sessions that live, in no particular order.
 func (e *Ensemble) Sessions() []int64 {
 	e.mu.Lock()

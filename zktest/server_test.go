@@ -805,6 +805,53 @@ func TestLoseDataOfAReadOnlyMember(t *testing.T) {
 	assert.Equal(t, r.SessionID, int64(0))
 }
 
+// A session that moves takes its right to write with it, and nothing else happens to its connection.
+func TestMoveSession(t *testing.T) {
+	multi := wire.MultiRequest{Ops: []wire.MultiOp{{Op: wire.OpSetData, Request: wire.SetDataRequest{Path: "/a", Version: -1}}}}
+	for version := V34; version <= V39; version++ {
+		e := NewEnsemble(t, 2, Options{Version: version})
+		c := dial(t, e, 0)
+		c.create("/a", nil, wire.FlagEphemeral)
+		e.MoveSession(c.id, 1)
+		c.ping()
+		s, code := c.stat("/a")
+		assert.Equal(t, code, int32(0))
+		assert.Equal(t, s.EphemeralOwner, c.id)
+		if version < V36 {
+			var r wire.MultiResponse
+			c.must(wire.OpMulti, multi, &r)
+			assert.Equal(t, r.Results[0].Err, wire.ErrSessionMoved)
+			c.ping()
+		}
+		c.send(wire.OpSetData, wire.SetDataRequest{Path: "/a", Version: -1})
+		c.ended()
+		n, _, err := c.move(e, 1) // which has it already
+		assert.NilError(t, err)
+		n.set("/a", "")
+
+		e.MoveSession(n.id, 0)
+		e.MoveSession(n.id, 1) // a handshake here ends the connection that is here
+		n.ended()
+		n, _, err = n.move(e, 1)
+		assert.NilError(t, err)
+		n.set("/a", "")
+		e.MoveSession(0x55, 0) // there is none
+	}
+}
+
+func TestMoveSessionRenewsIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := NewEnsemble(t, 2, Options{InMemory: true})
+		c := dial(t, e, 0) // for 5 s
+		time.Sleep(4 * time.Second)
+		e.MoveSession(c.id, 1)
+		time.Sleep(4 * time.Second)
+		assert.DeepEqual(t, e.Sessions(), []int64{c.id})
+		time.Sleep(2 * time.Second)
+		assert.Equal(t, len(e.Sessions()), 0)
+	})
+}
+
 func TestMisuse(t *testing.T) {
 	e, err := StartEnsemble(1, Options{})
 	assert.NilError(t, err)
