@@ -354,6 +354,21 @@ func (e *Ensemble) MoveSession(id int64, member int) {
 	s.renegotiate(s.timeout)
 }
 
+// SetSequence makes next the number that the next sequential child of a node
+// gets, so that tests reach names that take two billion creates. It is a
+// transaction, though nobody sees it but in the node's Cversion.
+func (e *Ensemble) SetSequence(path string, next int32) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.usable("SetSequence")
+	if e.head.nodes[path] == nil {
+		e.reject("SetSequence: there is no node %q", path)
+	}
+	x := e.newTxn()
+	x.changes = []change{{op: opSetSequence, path: path, version: next}}
+	e.commit(x)
+}
+
 // Sessions returns the ids of the sessions that live, in no particular order.
 func (e *Ensemble) Sessions() []int64 {
 	e.mu.Lock()

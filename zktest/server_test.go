@@ -177,7 +177,7 @@ func TestSequenceWraps(t *testing.T) {
 		e := NewServer(t, Options{Version: version})
 		c := dial(t, e.Ensemble, 0)
 		c.create("/s", nil, 0)
-		e.head.nodes["/s"].creates = math.MaxInt32
+		e.SetSequence("/s", math.MaxInt32)
 		last := c.create("/s/", nil, wire.FlagPersistentSequential)
 		assert.Equal(t, last, "/s/2147483647")
 		s, _ := c.stat("/s")
@@ -850,6 +850,26 @@ func TestMoveSessionRenewsIt(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		assert.Equal(t, len(e.Sessions()), 0)
 	})
+}
+
+// A member that is behind learns of a sequence in its turn, and nobody is told.
+func TestSetSequence(t *testing.T) {
+	e := NewEnsemble(t, 2)
+	c, behind := dial(t, e, 0), dial(t, e, 1)
+	e.Member(1).SetLag(1)
+	c.create("/s", nil, 0)
+	c.watch(wire.OpGetData, "/s")
+	c.watch(wire.OpGetChildren, "/s")
+	e.SetSequence("/s", 7)
+	s, _ := behind.stat("/s")
+	assert.Equal(t, s.Cversion, int32(0))
+	assert.Equal(t, c.create("/s/", nil, wire.FlagPersistentSequential), "/s/0000000007")
+	assert.DeepEqual(t, c.took(), []wire.WatcherEvent{event(wire.EventNodeChildrenChanged, "/s")})
+	s, _ = behind.stat("/s")
+	assert.Equal(t, s.Cversion, int32(14)) // twice the creates, but for the children that are there
+	e.SetSequence("/s", math.MinInt32)
+	assert.Equal(t, c.create("/s/", nil, wire.FlagPersistentSequential), "/s/-2147483648")
+	assert.Equal(t, c.create("/s/", nil, wire.FlagPersistentSequential), "/s/-2147483647")
 }
 
 func TestMisuse(t *testing.T) {
