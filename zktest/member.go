@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"slices"
 	"time"
 )
 
@@ -193,13 +194,16 @@ func (m *Member) Refuse(refuse bool) {
 // SetLag keeps the server n transactions behind the others: it answers reads
 // from its own past, its watches fire late, it turns away clients that have
 // seen more than it has, and writes through it wait until it has caught up
-// with them.
+// with them. One member must keep up, as what is committed is on a majority.
 func (m *Member) SetLag(n int) {
 	m.ens.mu.Lock()
 	defer m.ens.mu.Unlock()
 	m.ens.usable("SetLag")
 	if n < 0 {
 		m.ens.reject("lag %d", n)
+	}
+	if n > 0 && !slices.ContainsFunc(m.ens.members, func(other *Member) bool { return other != m && other.lag == 0 }) {
+		m.ens.reject("SetLag: member %d is the last one that keeps up, and without one nothing would ever be applied", m.index)
 	}
 	m.lag = n
 	m.follow()

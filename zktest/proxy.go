@@ -73,9 +73,9 @@ type way struct {
 // Misuse of it fails the test. At most one ProxyOptions can be given.
 func NewProxy(tb testing.TB, server string, opts ...ProxyOptions) *Proxy {
 	tb.Helper()
-	var o ProxyOptions
-	if len(opts) > 0 {
-		o = opts[0]
+	o, err := only(opts)
+	if err != nil {
+		tb.Fatalf("zktest: proxy: %v", err)
 	}
 	p, err := StartProxy(server, o)
 	if err != nil {

@@ -88,6 +88,30 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// check looks for what no server would start with. The defaults are in place.
+func (o Options) check() error {
+	for _, field := range []struct {
+		name  string
+		value time.Duration
+	}{
+		{"TickTime", o.TickTime}, {"MinSessionTimeout", o.MinSessionTimeout}, {"MaxSessionTimeout", o.MaxSessionTimeout}, {"ReapInterval", o.ReapInterval},
+	} {
+		if field.value < 0 {
+			return fmt.Errorf("options: %s is %v", field.name, field.value)
+		}
+	}
+	switch {
+	case o.MaxFrame < 0:
+		return fmt.Errorf("options: MaxFrame is %d", o.MaxFrame)
+	case o.MaxClientCnxns < 0:
+		return fmt.Errorf("options: MaxClientCnxns is %d", o.MaxClientCnxns)
+	case o.MinSessionTimeout > o.MaxSessionTimeout:
+		return fmt.Errorf("options: MinSessionTimeout, %v, is above MaxSessionTimeout, %v, which is 20 ticks of %v unless it is set",
+			o.MinSessionTimeout, o.MaxSessionTimeout, o.TickTime)
+	}
+	return nil
+}
+
 const defaultTraceMask = 0o462
 
 // Ensemble is a set of servers that share one history. All methods are safe
@@ -125,7 +149,8 @@ type Ensemble struct {
 // Server is an ensemble of one.
 type Server struct{ *Ensemble }
 
-// NewServer starts a server that ends with the test.
+// NewServer starts a server that ends with the test. Misuse of it fails the
+// test. At most one Options can be given.
 func NewServer(tb testing.TB, opts ...Options) *Server {
 	tb.Helper()
 	return &Server{NewEnsemble(tb, 1, opts...)}
@@ -135,9 +160,9 @@ func NewServer(tb testing.TB, opts ...Options) *Server {
 // of it fails the test. At most one Options can be given.
 func NewEnsemble(tb testing.TB, n int, opts ...Options) *Ensemble {
 	tb.Helper()
-	var o Options
-	if len(opts) > 0 {
-		o = opts[0]
+	o, err := only(opts)
+	if err != nil {
+		tb.Fatalf("zktest: %v", err)
 	}
 	e, err := StartEnsemble(n, o)
 	if err != nil {
@@ -151,6 +176,18 @@ func NewEnsemble(tb testing.TB, n int, opts ...Options) *Ensemble {
 		e.Close()
 	})
 	return e
+}
+
+// only returns the one of at most one value, or the zero value.
+func only[T any](opts []T) (one T, err error) {
+	switch len(opts) {
+	case 0:
+	case 1:
+		one = opts[0]
+	default:
+		err = fmt.Errorf("%d values of type %T, of which there can be one", len(opts), one)
+	}
+	return one, err
 }
 
 // StartServer starts a server, which Close ends.
@@ -170,6 +207,9 @@ func StartEnsemble(n int, opts Options) (*Ensemble, error) {
 	opts = opts.withDefaults()
 	if opts.Version < V34 || opts.Version > V39 {
 		return nil, fmt.Errorf("unknown version %d", int(opts.Version))
+	}
+	if err := opts.check(); err != nil {
+		return nil, err
 	}
 	e := &Ensemble{
 		opts: opts, zxid: firstZxid, config: firstZxid, sessions: map[int64]*session{}, acls: map[string]*acl{}, conns: map[*conn]struct{}{},
