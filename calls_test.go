@@ -28,8 +28,8 @@ import (
 	"github.com/seed-9f8420c6/zk/zktest"
 )
 
-// Invariants of guarantees.md §2 C: the outcomes of calls, their order on the
-// wire, and calls that are given up.
+// The invariants I27 to I30 of docs/guarantees.md: the outcomes of calls, their
+// order on the wire, and calls that are given up.
 
 // get is a Get under way.
 func get(t testing.TB, s *zk.Session, ctx context.Context, path string, watch chan<- zk.Event) *under {

@@ -37,8 +37,8 @@ const (
 // changes it.
 type Config struct {
 	Addrs       []string       // host:port of servers of one ensemble; empty: DefaultAddr. The port may be left out: 2181
-	Chroot      string         // prefix of every path; empty: none
-	Timeout     time.Duration  // session timeout to ask for; zero: DefaultTimeout. Never overwritten by what is granted
+	Chroot      string         // prefix of every path; empty: none. Nobody creates it: while it does not exist, nothing is found
+	Timeout     time.Duration  // session timeout to ask for, from 1 ms to 2³¹-1 ms; zero: DefaultTimeout. Never overwritten by what is granted, which is within the server's own bounds
 	Auth        []Auth         // credentials, replayed on every Dial before watches are restored
 	SASL        sasl.Mechanism // nil: none
 	TLS         *tls.Config    // nil: plain TCP; ServerName defaults to the configured host of each address
@@ -379,6 +379,11 @@ func (c *Config) check() error {
 	if c.MaxReply == 0 {
 		c.MaxReply = DefaultMaxReply
 	}
+	for _, a := range c.Auth {
+		if n := len(appendAuth(nil, a)) - 4; n > c.MaxRequest {
+			return errors.WithMessage(tooLarge(n, c.MaxRequest), "Config.Auth")
+		}
+	}
 	return nil
 }
 
@@ -395,11 +400,11 @@ func (c *Config) check() error {
 // (which unwraps to each address's reason), ErrExpired, ErrAuth, ErrMoved for a
 // State that was renewed away, ErrUnbound, or what is wrong with the Config.
 func Dial(ctx context.Context, conf Config) (*Session, error) {
-	return dial(ctx, conf, nil, false)
+	return dial(ctx, conf, nil)
 }
 
-// dial is Dial, on behalf of from's Redial or (renew) Renew if that is set.
-func dial(ctx context.Context, conf Config, from *Session, renew bool) (*Session, error) {
+// dial is Dial, on behalf of those who wait for a Redial or Renew if that is set.
+func dial(ctx context.Context, conf Config, shared *dialing) (*Session, error) {
 	d := dialer{conf: conf.clone(), w: conf.Watches}
 	if err := d.conf.check(); err != nil {
 		return nil, err
@@ -416,21 +421,26 @@ func dial(ctx context.Context, conf Config, from *Session, renew bool) (*Session
 	if err := ctx.Err(); err != nil { // nothing is fenced for a caller that has gone
 		return nil, &noServer{reasons: []error{err}}
 	}
-	if from != nil {
-		if next, err := from.successor(renew); next != nil || err != nil {
+	if shared != nil {
+		if next, err := shared.from.successor(shared.renew); next != nil || err != nil {
 			return next, err
 		}
 	}
 	if err := d.claim(ctx); err != nil {
 		return nil, err
 	}
-	if from != nil {
-		d.conf.Auth = from.Config().Auth // all that were accepted before the fence
+	if shared != nil {
+		d.conf.Auth = shared.from.Config().Auth // all that were accepted before the fence
 	}
 	s, err := d.connect(ctx)
+	if err == nil && shared != nil && !shared.commit() {
+		s.giveUp(ctx.Err())
+		<-s.done
+		err = errors.WithStack(&noServer{reasons: []error{ctx.Err()}})
+	}
 	if err != nil {
 		d.unclaim()
-		return nil, err
+		return nil, d.explain(err)
 	}
 	d.publish(s)
 	return s, nil
@@ -451,10 +461,23 @@ type dialer struct {
 	conf Config // complete; ID and Password are those to ask for
 	w    *Watches
 
-	last string // the address of the connection that was just lost; it is tried last
+	old  *Session // that had the identity; nil: none in this process
+	last string   // the address of the connection that was just lost; it is tried last
 
 	givenUp     bool // Zxid was set to zero; what it was, and the floor
 	zxid, floor int64
+}
+
+// explain adds to the error of a Dial that reached no server what that means for
+// a session whose time is over: no server is there to say so.
+func (d *dialer) explain(err error) error {
+	if d.old == nil || d.conf.ID != d.old.id || !errors.Is(err, ErrNoServer) {
+		return err
+	}
+	if at := d.old.lastHeard().Add(d.old.timeout); !time.Now().Before(at) {
+		return &noted{err, fmt.Sprintf("session 0x%x has probably expired, %v ago", d.old.id, time.Since(at).Round(time.Millisecond))}
+	}
+	return err
 }
 
 // unclaim gives a place in history back that a failed Dial was to give up.
@@ -497,6 +520,7 @@ func (d *dialer) claim(ctx context.Context) error {
 	if conf.ID != 0 && len(conf.Password) == 0 {
 		return badArgument("session 0x%x without its password", conf.ID)
 	}
+	d.old = old
 	if old != nil {
 		if err := old.fence(ctx); err != nil {
 			return &noServer{reasons: []error{err}}
@@ -511,7 +535,7 @@ func (d *dialer) claim(ctx context.Context) error {
 		return err
 	}
 	switch {
-	case conf.givenUp() && (old != nil || conf.ID != 0):
+	case conf.givenUp():
 		d.givenUp, d.zxid, d.floor = true, w.zxid.Load(), w.floorLocked()
 		w.zxid.Store(0)
 		w.floor, w.settled = 0, false
@@ -888,7 +912,7 @@ func (s *Session) restore(ctx context.Context, proof *proof) error {
 	}
 	if r := s.w.restore(); r != nil && err == nil {
 		defer r.done()
-		limit := min(setWatchesLimit, s.conf.MaxRequest+4)
+		limit := 4 + min(setWatchesLimit-4, s.conf.MaxRequest)
 		buf := make([]byte, 0, min(limit, 64*s.w.Len()+64)) // one for all frames: submit copies it
 		for more := true; more && err == nil; {
 			c := s.newCall("setwatches", "")
@@ -933,13 +957,22 @@ func (w *Watches) renew() {
 	w.mu.Unlock()
 }
 
+// appendAuth appends an auth packet.
+func appendAuth(b []byte, a Auth) []byte {
+	at := len(b)
+	b = wire.BeginFrame(b)
+	b = wire.RequestHeader{Xid: wire.XidAuth, Op: wire.OpAuth}.Append(b)
+	b = wire.AuthRequest{Scheme: a.Scheme, Auth: a.Credential}.Append(b)
+	wire.EndFrame(b, at)
+	return b
+}
+
 // sendAuth sends an auth packet; its answer comes with the call. Once accepted
 // join becomes part of the Config.
 func (s *Session) sendAuth(a Auth, join *Auth) (*call, error) {
 	c := s.newCall("addauth", "")
 	c.auth = join
-	c.frame(wire.OpAuth, wire.AuthRequest{Scheme: a.Scheme, Auth: a.Credential})
-	putXid(c.req, wire.XidAuth)
+	c.req = appendAuth(c.req, a)
 	if n := len(c.req) - 4; n > s.conf.MaxRequest {
 		c.recycle()
 		return nil, tooLarge(n, s.conf.MaxRequest)

@@ -39,7 +39,7 @@
 //			return err
 //		}
 //		err = work(ctx, s, events) // returns when s can do no more, or with the application's own error
-//		if !errors.Is(err, zk.ErrConnection) {
+//		if !errors.Is(err, zk.ErrConnection) || hopeless(err) {
 //			s.Close()
 //			return err
 //		}
@@ -52,6 +52,8 @@
 //	for {
 //		_, err := s.Set(ctx, path, data, version)
 //		switch {
+//		case hopeless(err):
+//			return err
 //		case errors.Is(err, zk.ErrLost): // sent, unanswered: look before repeating
 //			if s, err = successor(ctx, s); err != nil {
 //				return err
@@ -67,6 +69,14 @@
 //			return err
 //		}
 //	}
+//
+// Some answers end the connection, and would end the next one too: to repeat
+// would never end. The calls that such an answer took along are only lost. This
+// is hopeless, for an err:
+//
+//	var e *zk.OpError
+//	answered := errors.As(err, &e) && e.Outcome() == zk.Answered
+//	return answered && (errors.Is(err, zk.ErrUnimplemented) || errors.Is(err, zk.ErrAuth)) || errors.Is(err, zk.ErrTooLarge)
 //
 // To look is a [Session.Sync] and then a read, for the next server may be behind
 // what the last one did. All that ask for the successor of a Session get the
@@ -99,6 +109,15 @@
 //	ErrBadPath, ErrTooLarge, ErrBadArguments: not sent, and never will be
 //
 // Only a Dial says ErrExpired, because only a server knows.
+//
+// An answer can end the connection as well, and then its error matches
+// ErrConnection too: [ErrUnimplemented], where the server does not know the
+// operation; ErrAuth, after a refused [Session.AddAuth] or without the SASL that
+// the server requires; ErrTooLarge, of a reply above Config.MaxReply, which is
+// lost. To redial and repeat the same changes nothing about these three; it does
+// after [ErrSessionMoved] and [ErrSessionExpired]. Other calls end as with any
+// lost connection, and their errors match its reason too: whose answer it was,
+// the outcome tells.
 //
 // # Contexts
 //
@@ -156,7 +175,9 @@
 // Not promised: that no other goroutine runs between a call's return and its
 // caller's next statement. Nor that a read after a redial shows the change that
 // an event told of before: the next server may be a little behind. It tells
-// again when it has caught up, or [Session.Sync] waits for it.
+// again when it has caught up, or [Session.Sync] waits for it. What an answer
+// has shown is different: no server that is behind State.Zxid is accepted, so
+// that no read shows an older state than an answer before it did.
 //
 // # Many operations at once
 //
@@ -212,6 +233,10 @@
 // expires by itself. [Session.Detach] leaves only the connection and returns
 // the Config to go on with. Events that were not delivered stay in it; those
 // that are in a channel already are the application's.
+//
+// No goroutine, timer or connection of a Session outlives Done, and none a Dial
+// that fails. Only a question to DNS, or of Kerberos to its KDC, that a context
+// gave up ends by itself, a little later.
 //
 // # Another process
 //

@@ -37,6 +37,8 @@ var claims = []struct{ text, tests string }{
 	{"A capacity of 1 is enough for a watch that fires once", "TestDocFullChannel TestI02_OwnSet"},
 	{"With one owner, it is the loop that dials", "Example_oneOwner"},
 	{"go on with its successor, and decide about an operation by its outcome", "Example_manyGoroutines"},
+	{"Some answers end the connection, and would end the next one too", "TestHopeless TestDocHopeless"},
+	{"The calls that such an answer took along are only lost", "TestHopelessOfOthers"},
 	{"To look is a [Session.Sync] and then a read, for the next server may be behind what the last one did", "TestSharedLoop TestDocBehind"},
 	{"All that ask for the successor of a Session get the same one, made by one Dial", "TestRedialIsShared TestRenewIsShared"},
 	{"The program in examples/redial runs both", "TestRunInProcess"},
@@ -50,6 +52,8 @@ var claims = []struct{ text, tests string }{
 	{"after Close or Detach", "TestClose TestDetach"},
 	{"ErrBadPath, ErrTooLarge, ErrBadArguments: not sent", "TestBadPath TestOversizeRequest TestBadArguments"},
 	{"Only a Dial says ErrExpired", "TestDocExpiry"},
+	{"An answer can end the connection as well, and then its error matches ErrConnection too", "TestHopeless TestDocHopeless TestSASLRequired TestMaxReply"},
+	{"Other calls end as with any lost connection, and their errors match its reason too", "TestHopelessOfOthers TestMaxReplyOfOthers TestI27_Outcomes"},
 	{"A context ends the wait of a call, never the session", "TestCancelledCall TestContextDone"},
 	{"Dial obeys its context in every step", "TestDialContextEnds"},
 	{"Without a deadline it takes at most Config.Timeout to connect, and tries every address once, in random order, but the one whose connection was just lost last", "TestDocDialTimeout TestDocAddrOrder TestLostServerComesLast"},
@@ -70,6 +74,7 @@ var claims = []struct{ text, tests string }{
 	{"Events are one sequence over all channels and connections of a session", "TestI03_OneTotalOrder TestI03_RandomAgainstModel"},
 	{"when Set returns, the event of that change is in the channel", "TestI02_OwnSet TestDocSnippetOwnSet"},
 	{"the next server may be a little behind. It tells again when it has caught up, or [Session.Sync] waits for it", "TestDocBehind"},
+	{"no server that is behind State.Zxid is accepted, so that no read shows an older state than an answer before it did", "TestDocNoPast TestI24_ServerBehind"},
 	{"[Session.Multi] does all its operations or none", "ExampleSession_Multi TestMultiFails"},
 	{"each has its own answer and outcome", "ExampleSession_Batch TestBatch"},
 	{"[Session.MultiRead] is one request for many reads", "TestMultiRead"},
@@ -87,6 +92,8 @@ var claims = []struct{ text, tests string }{
 	{"leaves only the connection and returns the Config to go on with", "TestDetach ExampleSession_Detach"},
 	{"Events that were not delivered stay in it", "TestDocCloseLeavesEvents"},
 	{"those that are in a channel already are the application's", "TestDocCloseLeavesEvents"},
+	{"No goroutine, timer or connection of a Session outlives Done, and none a Dial that fails", "TestNothingIsLeft TestI33_NothingLeft TestI20_FailedDialIsRetryable TestMain"},
+	{"Only a question to DNS, or of Kerberos to its KDC, that a context gave up ends by itself", "TestI32_DialStallsInDNS"},
 	{"marshals to JSON, with its password", "ExampleSession_Detach TestStateJSON"},
 	{"Nothing else prints a password or credential", "TestDocSecrets"},
 }
@@ -698,6 +705,25 @@ func TestDocSecrets(t *testing.T) {
 	var back zk.State
 	assert.NilError(t, json.Unmarshal(saved, &back))
 	assert.DeepEqual(t, back.Password, conf.Password)
+}
+
+// The loops end where the server's answer ends every connection.
+func TestDocHopeless(t *testing.T) {
+	server := zktest.NewServer(t, zktest.Options{SASL: map[string]string{"bob": "secret"}, RequireSASL: true})
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	calls := 0
+	err := oneOwner(ctx, zk.Config{Addrs: server.Addrs()}, nil, func(ctx context.Context, s *zk.Session, _ chan zk.Event) error {
+		calls++
+		_, _, err := s.Get(ctx, "/", nil)
+		return err
+	})
+	assert.ErrorIs(t, err, zk.ErrSASLRequired)
+	assert.ErrorIs(t, err, zk.ErrConnection)
+	assert.Equal(t, calls, 1)
+
+	err = setShared(ctx, docDial(t, zk.Config{Addrs: server.Addrs()}), "/", nil, 0)
+	assert.ErrorIs(t, err, zk.ErrSASLRequired)
 }
 
 // readmeBlocks returns the fenced blocks of README.md of one language.

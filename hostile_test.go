@@ -25,7 +25,7 @@ import (
 	"github.com/seed-9f8420c6/zk/wire"
 )
 
-// Hostile and broken servers: the table of guarantees.md §3, in the handshake,
+// Hostile and broken servers: the table of docs/guarantees.md, in the handshake,
 // as a reply and between events. Whatever they send, nothing panics, every call
 // ends, the State stays whole, and memory is bounded by what has arrived.
 

@@ -27,10 +27,7 @@ var rooms = map[string][]string{
 	"sasl":       {},
 	"fourletter": {},
 	"zktest":     {"wire"}, // never zk: client and server share no bug above wire
-	"recipe":     {".", "github.com/pkg/errors"},
-	"tree":       {"."},
-	"metrics":    {"."},
-	"examples":   {".", "zktest", "fourletter", "recipe", "tree", "metrics"},
+	"examples":   {".", "zktest", "fourletter"},
 }
 
 // rootFiles are the only files of the client itself.
@@ -110,9 +107,8 @@ func TestWrongImports(t *testing.T) {
 		{"/zktest", module, false},
 		{"/zktest/apache", module, false},
 		{"/zktest/apache/install", module + "/zktest/apache", true},
-		{"/tree", module, true},
-		{"/tree", module + "/wire", false},
-		{"/tree", module + "/recipe", false},
+		{"/examples/redial", module, true},
+		{"/examples/redial", module + "/wire", false},
 		{"/examples/redial", module + "/zktest/apache", true},
 		{"/internal/x", "net", false},
 	} {

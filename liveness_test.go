@@ -26,8 +26,8 @@ import (
 	"github.com/seed-9f8420c6/zk/zktest"
 )
 
-// Invariants of guarantees.md §2 D: what a Session does about time, and how it
-// ends.
+// The invariants I31 to I34 of docs/guarantees.md: what a Session does about time,
+// and how it ends.
 
 // tick is how often a Session looks at the clock: what the bounds below may be
 // late by.

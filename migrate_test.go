@@ -22,7 +22,7 @@ import (
 	"github.com/seed-9f8420c6/zk/zktest"
 )
 
-// Invariants of guarantees.md §2 B: what moves with a session from connection to
+// The invariants I12 to I26 of docs/guarantees.md: what moves from connection to
 // connection, one case at a time. The simulator has the rest.
 
 // advance makes a call whose reply carries a zxid.

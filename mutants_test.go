@@ -33,7 +33,7 @@ var (
 func TestMutants(t *testing.T) {
 	patches, err := filepath.Glob("testdata/mutants/*.patch")
 	assert.NilError(t, err)
-	named := []string{ // in guarantees.md
+	named := []string{ // the rules of other clients, which -short keeps
 		"zxid-from-events", "zxid-from-chunks", "requests-before-setwatches", "resolution-at-delivery",
 		"exists-kept-as-exists", "registration-on-failure", "no-fence",
 	}

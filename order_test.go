@@ -20,8 +20,8 @@ import (
 	"github.com/seed-9f8420c6/zk/wire"
 )
 
-// Invariants of guarantees.md §2 A: the order inside one connection, and which
-// channels an event is for.
+// The invariants I1 to I11 of docs/guarantees.md: the order inside one connection,
+// and which channels an event is for.
 
 var bg = context.Background()
 

@@ -215,7 +215,7 @@ func (c *call) recycle() {
 	pool.Put(c)
 }
 
-// begin appends the head of a frame and returns its place for end.
+// begin appends the head of a frame and returns its place for wire.EndFrame.
 func (c *call) begin(op wire.Op) int {
 	at := len(c.req)
 	c.code = op
@@ -288,7 +288,8 @@ func (s *Session) refusalLocked() error {
 // do sends a call of one frame and waits for its answer. After an error the
 // call is not the caller's any more.
 func (s *Session) do(ctx context.Context, c *call) error {
-	if err := s.admit(ctx, c); err != nil {
+	err := s.admit(ctx, c)
+	if err != nil {
 		err = notSent(c.op, c.path, err)
 		c.recycle()
 		return err
@@ -328,6 +329,14 @@ func (s *Session) admit(ctx context.Context, c *call) error {
 	}
 	if len(c.req)-4 > s.conf.MaxRequest {
 		return tooLarge(len(c.req)-4, s.conf.MaxRequest)
+	}
+	if c.removal != nil && s.slots != nil { // what needs no request needs no slot
+		s.mu.Lock()
+		err := s.removeLocked(c)
+		s.mu.Unlock()
+		if err != nil {
+			return err
+		}
 	}
 	return s.acquire(ctx)
 }
@@ -375,7 +384,12 @@ func (s *Session) submit(ctx context.Context, c *call, frames []byte, n int32) e
 	err := s.refusalLocked()
 	switch {
 	case c.removal != nil:
-		err = s.prepareRemoveLocked(c)
+		if err = s.removeLocked(c); err == nil {
+			if s.removing == nil {
+				s.removing = make(map[string]int)
+			}
+			s.removing[c.at]++
+		}
 	case c.arming && err == nil:
 		err = s.prepareArmLocked(ctx, c, frames)
 	}
@@ -478,10 +492,10 @@ func (s *Session) prepareArmLocked(ctx context.Context, c *call, frames []byte) 
 // errRemoved says that a RemoveWatch needs no request.
 const errRemoved = reason("removed here")
 
-// prepareRemoveLocked disarms a channel at a path, here if that is enough. The
+// removeLocked disarms a channel at a path, here if that is enough. The
 // server is asked to remove a persistent watch only where nothing else is
 // armed, or about to be: it would go too.
-func (s *Session) prepareRemoveLocked(c *call) error {
+func (s *Session) removeLocked(c *call) error {
 	if err := s.refusalLocked(); s.moved || s.closing {
 		return err
 	}
@@ -501,10 +515,6 @@ func (s *Session) prepareRemoveLocked(c *call) error {
 	case !asked:
 		return errRemoved
 	}
-	if s.removing == nil {
-		s.removing = make(map[string]int)
-	}
-	s.removing[c.at]++
 	return nil
 }
 
@@ -1006,7 +1016,7 @@ func (s *Session) reply(h wire.ReplyHeader, d *wire.Decoder) error {
 		return s.batchReply(p, h, d)
 	}
 	c := p.c
-	if c.state.Load() == 0 && h.Err == 0 && c.decode != nil {
+	if h.Err == 0 && c.decode != nil { // also when nobody waits: a reply that makes no sense ends the connection
 		c.decode(c, d)
 		if err := d.Err(); err != nil {
 			return badReply(c, err)
@@ -1022,7 +1032,7 @@ func (s *Session) reply(h wire.ReplyHeader, d *wire.Decoder) error {
 	}
 	var ended error
 	code := Code(h.Err)
-	if code.ends() || code == ErrUnimplemented && !c.polite() {
+	if code.ends() || code == ErrUnimplemented && !polite(c.code) {
 		ended = connError(code)
 		s.fail(ended, true)
 	}
@@ -1058,11 +1068,11 @@ func badReply(c *call, err error) error {
 	return &detailed{kind: ErrProtocol, detail: "reply to " + c.op, cause: err}
 }
 
-// polite reports whether a server may answer -6 to the call and go on: for an
-// operation that it knows and has switched off. The opcodes it does not know
-// end the connection.
-func (c *call) polite() bool {
-	return c.code == wire.OpCreateTTL || c.code == wire.OpReconfig || c.code == wire.OpMulti
+// polite reports whether a server may answer -6 to an operation and go on: to
+// one that it knows and has switched off. The opcodes it does not know end the
+// connection.
+func polite(op wire.Op) bool {
+	return op == wire.OpCreateTTL || op == wire.OpReconfig || op == wire.OpMulti
 }
 
 // internal reports whether the call takes no slot of MaxInFlight.
@@ -1252,8 +1262,8 @@ func (s *Session) Err() error {
 }
 
 // Config returns what to redial with: the configuration as dialed, credentials
-// added by AddAuth, and the State. It is a snapshot, complete and final once
-// Done is closed.
+// added by AddAuth, and the State. It is a snapshot, but for the Watches, which
+// the Session goes on using. It is complete and final once Done is closed.
 func (s *Session) Config() Config {
 	if !s.usable() {
 		return Config{}
@@ -1315,6 +1325,13 @@ func (s *Session) Addr() string {
 // ReadOnly reports whether the server said that it is cut off from its quorum.
 func (s *Session) ReadOnly() bool { return s.usable() && s.readOnly }
 
+// lastHeard returns the send time of the last answered request.
+func (s *Session) lastHeard() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.heard
+}
+
 // ExpiresAt returns a time before which no server expires the session: the send
 // time of the last answered request plus three quarters of the granted timeout,
 // since a follower may relay a sign of life a quarter late. It has a monotonic
@@ -1323,9 +1340,7 @@ func (s *Session) ExpiresAt() time.Time {
 	if !s.usable() {
 		return time.Time{}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.heard.Add(s.timeout * 3 / 4)
+	return s.lastHeard().Add(s.timeout * 3 / 4)
 }
 
 // Stats are counts since the Session was dialed, and the present state of its queues.
@@ -1378,7 +1393,8 @@ func (s *Session) Detach() Config {
 // nil. It waits for the requests before it, at most two thirds of the session
 // timeout. Undelivered events stay in the State. On a connection that is lost
 // already, or whose answer does not come, the error tells when the session
-// expires by itself; after a redial it is ErrMoved and nothing is sent.
+// expires by itself; after a redial it is ErrMoved and nothing is sent. Another
+// Close waits for the first and returns the same.
 func (s *Session) Close() error {
 	if !s.usable() {
 		return notSent("close", "", ErrClosed)
@@ -1427,7 +1443,10 @@ func (s *Session) closeSession() error {
 
 // closeFailed adds to Close's error when the session ends without it.
 func (s *Session) closeFailed(err error) error {
-	if errors.Is(err, ErrMoved) {
+	s.mu.Lock()
+	next := s.next
+	s.mu.Unlock()
+	if next != nil && errors.Is(err, ErrMoved) {
 		return err
 	}
 	op := *err.(*OpError)
@@ -1437,11 +1456,24 @@ func (s *Session) closeFailed(err error) error {
 
 // dialing is a Dial that several callers wait for.
 type dialing struct {
-	done    chan struct{}
-	cancel  context.CancelFunc
-	waiters int
-	s       *Session
-	err     error
+	from   *Session
+	renew  bool
+	done   chan struct{}
+	cancel context.CancelFunc
+	s      *Session
+	err    error
+
+	waiters   int  // under from.mu
+	committed bool // likewise: the Session that was dialed goes to whoever waits
+}
+
+// commit reports whether somebody still waits for the Session that was dialed.
+// From here on they wait for it whatever becomes of their contexts.
+func (d *dialing) commit() bool {
+	d.from.mu.Lock()
+	defer d.from.mu.Unlock()
+	d.committed = d.waiters > 0
+	return d.committed
 }
 
 // Redial returns the direct successor of s: the Session that a Dial with its
@@ -1449,6 +1481,7 @@ type dialing struct {
 // ends when the last of them has gone and takes at most Config.Timeout to
 // connect. It returns ErrExpired when the session has expired or was renewed,
 // so that nobody gets another session unknowingly, and ErrClosed after Close.
+// After Detach it dials, as after a loss.
 func (s *Session) Redial(ctx context.Context) (*Session, error) { return s.succeed(ctx, false) }
 
 // Renew does the same for a new session that takes over the watches, after
@@ -1461,7 +1494,7 @@ func (s *Session) succeed(ctx context.Context, renew bool) (*Session, error) {
 		return nil, ErrClosed
 	}
 	if err := ctx.Err(); err != nil {
-		return nil, err
+		return nil, &noServer{reasons: []error{err}}
 	}
 	which := 0
 	if renew {
@@ -1479,14 +1512,14 @@ func (s *Session) succeed(ctx context.Context, renew bool) (*Session, error) {
 	d := s.dials[which]
 	if d == nil {
 		dctx, cancel := context.WithCancel(context.Background())
-		d = &dialing{done: make(chan struct{}), cancel: cancel}
+		d = &dialing{from: s, renew: renew, done: make(chan struct{}), cancel: cancel}
 		s.dials[which] = d
 		go func() {
 			conf := s.Config()
 			if renew {
 				conf = conf.Renew()
 			}
-			d.s, d.err = dial(dctx, conf, s, renew)
+			d.s, d.err = dial(dctx, conf, d)
 			cancel()
 			s.mu.Lock()
 			if s.dials[which] == d {
@@ -1504,6 +1537,11 @@ func (s *Session) succeed(ctx context.Context, renew bool) (*Session, error) {
 	case <-ctx.Done():
 	}
 	s.mu.Lock()
+	if d.committed {
+		s.mu.Unlock()
+		<-d.done
+		return d.s, d.err
+	}
 	d.waiters--
 	if d.waiters == 0 {
 		d.cancel()

@@ -14,7 +14,7 @@ import (
 )
 
 // This file judges what a client made of a history: the simulator records the
-// one and the other, and check compares them by the rules of guarantees.md §4:
+// one and the other, and check compares them by the rules of docs/guarantees.md:
 //
 //	W1 events come in wire order, over all channels and all connections
 //	W2 one registration gets at most one event, one change at most one from a persistent watch

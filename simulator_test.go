@@ -107,7 +107,8 @@ func TestSimulator(t *testing.T) {
 	}
 }
 
-// runProcesses shares the seeds out among processes of this very test.
+// runProcesses shares the seeds, and the processors, out among processes of
+// this very test.
 func runProcesses(t *testing.T, start time.Time) *simFigures {
 	if *simSeeds == 0 && *simLong == 0 {
 		t.Fatal("-sim.procs wants -sim.seeds or -sim.long")
@@ -128,6 +129,7 @@ func runProcesses(t *testing.T, start time.Time) *simFigures {
 		name := filepath.Join(dir, fmt.Sprint(i))
 		cmd := exec.Command(os.Args[0], "-test.run=^TestSimulator$", "-test.timeout=0", fmt.Sprint("-sim.seed=", first), fmt.Sprint("-sim.seeds=", n),
 			fmt.Sprint("-sim.long=", *simLong), fmt.Sprint("-sim.moves=", *simMoves), fmt.Sprint("-sim.failures=", *simFailures), "-sim.log="+*simKeep, "-sim.figures="+name)
+		cmd.Env = append(os.Environ(), fmt.Sprint("GOMAXPROCS=", max(1, runtime.GOMAXPROCS(0) / *simProcs)))
 		procs.Go(func() {
 			out, err := cmd.CombinedOutput()
 			mu.Lock()
@@ -152,6 +154,7 @@ func runProcesses(t *testing.T, start time.Time) *simFigures {
 }
 
 func runSeeds(t *testing.T, start time.Time) *simFigures {
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // a seed leaves a few MB
 	fig := &simFigures{Found: map[string]int{}}
 	more := func(n int) bool {
 		switch {
@@ -651,7 +654,7 @@ func (s *simulation) setUp() error {
 	for i := range 8 {
 		n := i % 4
 		if s.roomy {
-			n = 100 * s.moveTo // several times what comes
+			n = 40 * s.moveTo // several times what comes
 		}
 		s.chans = append(s.chans, make(chan zk.Event, n))
 		s.out = append(s.out, simChan{Cap: n})
@@ -888,7 +891,7 @@ func (s *simulation) learn(there map[string]bool, root string, err error) {
 // observe looks at the session while it is used, and proves who it is again.
 func (s *simulation) observe(r *rand.Rand) {
 	for !s.stopping() {
-		s.nap(r, 10*time.Millisecond)
+		s.nap(r, 30*time.Millisecond)
 		x, _ := s.current()
 		switch r.IntN(5) {
 		case 0:

@@ -48,15 +48,16 @@ func (t EventType) String() string {
 	return "EventType(" + strconv.Itoa(int(t)) + ")"
 }
 
-// WatchKind is the way in which a channel is armed at a path.
+// WatchKind is the way in which a channel is armed at a path. The last two are
+// what [WatchMode] asks AddWatch for.
 type WatchKind int
 
 const (
 	DataWatch       WatchKind = iota + 1 // by Get, or by Exists of an existing znode: one Changed or Deleted
 	ExistsWatch                          // by Exists of a missing znode: one Created
 	ChildWatch                           // by Children: one Child or Deleted
-	PersistentWatch                      // by AddWatch: all events of the path
-	RecursiveWatch                       // by AddWatch: Created, Changed and Deleted of the path and all below it
+	PersistentWatch                      // by AddWatch with WatchPersistent: all events of the path
+	RecursiveWatch                       // by AddWatch with WatchRecursive: Created, Changed and Deleted of the path and all below it
 
 	numKinds = int(RecursiveWatch) + 1
 )
@@ -398,9 +399,7 @@ func (w *Watches) notify(t EventType, path []byte, zxid int64) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	targets, persistent := w.table.targets(t, path)
-	// With nothing undelivered the event passes, however many it is for: every
-	// next connection would only end of it again.
-	if w.nqueued > 0 && persistent > 0 && w.nqueued+persistent > maxPersistentQueue {
+	if persistent > 0 && w.overflowsLocked(targets, persistent) {
 		return 0, &detailed{kind: ErrSlowConsumer, detail: strconv.Itoa(w.nqueued) + " events of persistent watches are undelivered"}
 	}
 	w.queueGapsLocked()
@@ -431,11 +430,20 @@ func (w *Watches) notify(t EventType, path []byte, zxid int64) (int, error) {
 	return n, nil
 }
 
+// overflowsLocked reports whether there is no room for an event with so many
+// persistent targets, of which several may have one channel. With nothing
+// undelivered it passes, however many it is for: every next connection would
+// only end of it again.
+func (w *Watches) overflowsLocked(targets []uint32, persistent int) bool {
+	return w.nqueued > 0 && w.nqueued+persistent > maxPersistentQueue && w.nqueued+w.table.channels(targets) > maxPersistentQueue
+}
+
 // queueGapsLocked queues the Gap of each (persistent path, channel) that has none undelivered.
 func (w *Watches) queueGapsLocked() {
 	if !w.gap {
 		return
 	}
+	w.settleSenderLocked() // a Gap that was just received is undelivered no more
 	w.gap = false
 	type key struct {
 		path string
@@ -916,6 +924,9 @@ func (w *Watches) MarshalJSON() ([]byte, error) {
 // UnmarshalJSON reads what MarshalJSON wrote. The watches have no channels
 // until Rebind.
 func (w *Watches) UnmarshalJSON(b []byte) error {
+	if w == nil {
+		return badArgument("watches into a nil *Watches")
+	}
 	j := new(watchesJSON)
 	if err := json.Unmarshal(b, j); err != nil {
 		return err
@@ -1270,6 +1281,17 @@ func (t *watchTable) targets(typ EventType, path []byte) (slots []uint32, persis
 		t.scratch = nil
 	}
 	return slots, persistent
+}
+
+// channels counts the channels that get an event of persistent targets.
+func (t *watchTable) channels(targets []uint32) int {
+	n := 0
+	for i, at := range targets {
+		if t.firstOf(targets, i) && !t.slots[at].watchKind().oneShot() {
+			n++
+		}
+	}
+	return n
 }
 
 // firstOf reports whether targets[i] is the first with its channel: one

@@ -23,15 +23,17 @@ const (
 	Ephemeral            Mode = Mode(wire.FlagEphemeral) // deleted when the session ends
 	PersistentSequential Mode = Mode(wire.FlagPersistentSequential)
 	EphemeralSequential  Mode = Mode(wire.FlagEphemeralSequential)
-	Container            Mode = Mode(wire.FlagContainer) // deleted by the server some time after its last child; 3.5.1+
+	Container            Mode = Mode(wire.FlagContainer) // deleted by the server some time after its last child; since 3.5.1, see CreateStat
 )
 
 // The flag of a TTL mode is in the lowest bits, its time in milliseconds above.
 const modeBits = 3
 
 // TTL returns the mode of a persistent znode that the server deletes when it
-// has had no children and no change for d, rounded up to 1 ms. Servers since
-// 3.5.3 know it, where zookeeper.extendedTypesEnabled is set.
+// has had no children and no change for d, rounded up to 1 ms; a d that is not
+// positive, or more than 0xffffffffff ms (34 years), is ErrBadArguments. Servers
+// since 3.5.3 know it, where zookeeper.extendedTypesEnabled is set; without that
+// they answer ErrUnimplemented. So does an older one, and closes the connection.
 func TTL(d time.Duration) Mode { return ttlMode(wire.FlagPersistentTTL, d) }
 
 // SequentialTTL returns the mode of a sequential znode with a TTL.
@@ -130,7 +132,7 @@ func (s *Session) start(op, path string, sequential bool) (c *call, full string,
 	return s.newCall(op, path), serverPath(s.conf.Chroot, path, sequential), nil
 }
 
-// serverPath returns the path as the server knows it. A sequential create below
+// serverPath returns any path as the server knows it. A sequential create below
 // the root appends to the slash, which a chroot does not end in.
 func serverPath(chroot, path string, sequential bool) string {
 	if sequential && path == "/" {
@@ -155,15 +157,19 @@ func (c *call) arms(watch chan<- Event, kind WatchKind, at string) {
 
 // Create creates a znode and returns its path, which differs from the one asked
 // for in the sequential modes: these append a counter of the parent, usually of
-// ten digits. nil data is stored as null, which Get gives back as nil. The ACL
-// must not be empty.
+// ten digits. nil data is stored as null, which Get gives back as nil; the slice
+// is the caller's again when Create returns. The server answers ErrExists;
+// ErrNoNode, if there is no parent; ErrNoChildrenForEphemerals, if that is
+// ephemeral; ErrNoAuth; ErrInvalidACL. An empty ACL is ErrInvalidACL too, and not
+// sent.
 func (s *Session) Create(ctx context.Context, path string, data []byte, mode Mode, acl ACL) (string, error) {
 	path, _, err := s.create(ctx, "create", path, data, mode, acl, false)
 	return path, err
 }
 
 // CreateStat does the same and returns the new znode's Stat. Servers since
-// 3.5.0 know it; an older one answers ErrUnimplemented and closes the connection.
+// 3.5.0 know it. An older one answers ErrUnimplemented and closes the
+// connection, so that the error matches ErrConnection too; the session lives.
 func (s *Session) CreateStat(ctx context.Context, path string, data []byte, mode Mode, acl ACL) (string, Stat, error) {
 	return s.create(ctx, "create", path, data, mode, acl, true)
 }
@@ -307,7 +313,9 @@ func (s *Session) Children(ctx context.Context, path string, watch chan<- Event)
 }
 
 // Set changes a znode's data if its version is the given one (ErrVersion) and
-// returns its new Stat.
+// returns its new Stat. nil data is stored as null; the slice is the caller's
+// again when Set returns. Other answers are ErrNoNode, ErrNoAuth and, where the
+// server enforces quotas, ErrQuotaExceeded.
 func (s *Session) Set(ctx context.Context, path string, data []byte, version int32) (Stat, error) {
 	c, full, err := s.start("set", path, false)
 	if err != nil {
@@ -352,7 +360,8 @@ func (s *Session) doNothing(ctx context.Context, c *call) error {
 }
 
 // Sync waits until this server has caught up with what the leader had committed,
-// so that a read behind it sees what any other session was told before. It is
+// so that a read behind it sees what any other session was told before. It
+// catches up with everything, whatever the path, which need not exist. It is
 // no write: a leader that has just lost its quorum may still answer it. And a
 // leader answers its own clients at once (CommitProcessor): it may be a moment
 // behind what its followers have told of. A write waits for that, even one that
@@ -395,7 +404,8 @@ func decodeACL(c *call, d *wire.Decoder) {
 }
 
 // SetACL changes a znode's ACL if its Aversion is the given one (ErrVersion)
-// and returns its new Stat. The ACL must not be empty.
+// and returns its new Stat. An empty ACL is ErrInvalidACL and not sent; the
+// slice is the caller's again when SetACL returns.
 func (s *Session) SetACL(ctx context.Context, path string, acl ACL, version int32) (Stat, error) {
 	c, full, err := s.start("setacl", path, false)
 	if err != nil {
@@ -412,7 +422,8 @@ func (s *Session) SetACL(ctx context.Context, path string, acl ACL, version int3
 // AddAuth adds a credential to the connection. Once accepted it joins
 // Config.Auth, so that every later Dial brings it. A server that refuses it
 // closes the connection: the error matches ErrAuth and ErrConnection, and the
-// session is not lost by it.
+// session is not lost by it. A call that was given up by its context, or lost,
+// does not join Config.Auth, though the server may have accepted it.
 func (s *Session) AddAuth(ctx context.Context, auth Auth) error {
 	if !s.usable() {
 		return notSent("addauth", "", ErrClosed)
@@ -439,20 +450,22 @@ func (s *Session) AddAuth(ctx context.Context, auth Auth) error {
 	return err
 }
 
-// WatchMode is the mode of AddWatch.
+// WatchMode is the mode of AddWatch. A watch that it arms is listed by
+// [Watches.List] with the [WatchKind] of the same name.
 type WatchMode int32
 
 const (
-	WatchPersistent = WatchMode(wire.AddWatchPersistent)          // all events of the path
-	WatchRecursive  = WatchMode(wire.AddWatchPersistentRecursive) // Created, Changed, Deleted of the path and all below it
+	WatchPersistent = WatchMode(wire.AddWatchPersistent)          // all events of the path; a PersistentWatch
+	WatchRecursive  = WatchMode(wire.AddWatchPersistentRecursive) // Created, Changed, Deleted of the path and all below it; a RecursiveWatch
 )
 
-// AddWatch arms a channel that stays armed; the path need not exist. A server
-// does not tell what changed while such a watch moved to another connection:
-// then the channel gets a Gap before any later event. Nor does it know what was
-// told before: after a move to a server that lags, a change may be told twice.
-// Servers since 3.6.0 know it; before 3.9.0 a WatchRecursive takes the Child
-// events of a Children watch or a WatchPersistent on the very same path.
+// AddWatch arms a channel that stays armed; the path need not exist. After an
+// error it is not armed. A server does not tell what changed while such a watch
+// moved to another connection: then the channel gets a Gap before any later
+// event. Nor does it know what was told before: after a move to a server that
+// lags, a change may be told twice. Servers since 3.6.0 know it, an older one
+// does as CreateStat says. Before 3.9.0 a WatchRecursive takes the Child events
+// of a Children watch or a WatchPersistent on the very same path.
 func (s *Session) AddWatch(ctx context.Context, path string, mode WatchMode, watch chan<- Event) error {
 	c, full, err := s.start("addwatch", path, false)
 	if err != nil {
@@ -478,7 +491,10 @@ func (s *Session) AddWatch(ctx context.Context, path string, mode WatchMode, wat
 
 // RemoveWatch disarms a channel at a path, in every kind in which it is armed
 // there; ErrNoWatcher if in none. Events read before are still delivered. The
-// server is asked only to end a persistent watch that nothing else uses.
+// server is asked only to end a persistent watch that nothing else uses. When
+// its answer is missing (ErrLost, or ErrNotSent on the way), the channel's watches
+// that fire once are gone; the persistent one stays armed, and moves with a
+// redial, unless the answer still comes.
 func (s *Session) RemoveWatch(ctx context.Context, path string, watch chan<- Event) error {
 	c, full, err := s.start("removewatch", path, false)
 	if err != nil {
@@ -503,7 +519,7 @@ func (s *Session) RemoveWatch(ctx context.Context, path string, watch chan<- Eve
 
 // Ephemerals returns the paths of this session's ephemeral znodes that begin
 // with the prefix, which may end within a name; "" or "/" for all. Servers
-// since 3.6.0 know it.
+// since 3.6.0 know it; an older one does as CreateStat says.
 func (s *Session) Ephemerals(ctx context.Context, prefix string) ([]string, error) {
 	c, full, err := s.start("ephemerals", "/", false)
 	if err != nil {
@@ -534,7 +550,8 @@ func (s *Session) Ephemerals(ctx context.Context, prefix string) ([]string, erro
 }
 
 // AllChildrenNumber returns the number of all znodes below a path. The server
-// walks its whole tree for it. Servers since 3.6.0 know it.
+// walks its whole tree for it. Servers since 3.6.0 know it; an older one does as
+// CreateStat says.
 func (s *Session) AllChildrenNumber(ctx context.Context, path string) (int, error) {
 	c, full, err := s.start("allchildrennumber", path, false)
 	if err != nil {
@@ -554,7 +571,7 @@ func (s *Session) AllChildrenNumber(ctx context.Context, path string) (int, erro
 type AuthInfo struct{ Scheme, User string }
 
 // WhoAmI returns the identities of this connection; its IP address is always
-// among them. Servers since 3.7.0 know it.
+// among them. Servers since 3.7.0 know it; an older one does as CreateStat says.
 func (s *Session) WhoAmI(ctx context.Context) ([]AuthInfo, error) {
 	c, _, err := s.start("whoami", "/", false)
 	if err != nil {
@@ -584,8 +601,9 @@ func (s *Session) WhoAmI(ctx context.Context) ([]AuthInfo, error) {
 const configPath = "/zookeeper/config"
 
 // GetConfig returns the configuration of the ensemble, as server.N=… lines and
-// its version. The channel is armed for one Changed, whose path is
-// /zookeeper/config under any chroot. Servers since 3.5.0 know it.
+// its version; of a server that runs alone it is empty. The channel is armed for
+// one Changed, whose path is /zookeeper/config under any chroot; after an error
+// it is not. Servers since 3.5.0 know it; an older one answers ErrNoNode.
 func (s *Session) GetConfig(ctx context.Context, watch chan<- Event) ([]byte, Stat, error) {
 	if !s.usable() {
 		return nil, Stat{}, notSent("getconfig", configPath, ErrClosed)
@@ -597,15 +615,18 @@ func (s *Session) GetConfig(ctx context.Context, watch chan<- Event) ([]byte, St
 
 // Reconfig is a change of the ensemble: either servers that join
 // ("server.4=host:2888:3888;2181") and numbers of servers that leave, or all
-// Members of the new ensemble. Version is that of the configuration to change; -1: any.
+// Members of the new ensemble. Version is that of the configuration to change,
+// else the answer is ErrVersion: what the line version=… of GetConfig says, in
+// hexadecimal. -1: any.
 type Reconfig struct {
 	Join, Leave, Members []string
 	Version              int64
 }
 
 // Reconfig changes the ensemble and returns its new configuration. It needs
-// reconfigEnabled and a write permission on /zookeeper/config. Servers since
-// 3.5.0 know it.
+// reconfigEnabled (ErrReconfigDisabled) and a write permission on
+// /zookeeper/config (ErrNoAuth). Servers since 3.5.0 know it. One that runs alone
+// answers ErrUnimplemented; so does an older one, and closes the connection.
 func (s *Session) Reconfig(ctx context.Context, change Reconfig) ([]byte, Stat, error) {
 	if !s.usable() {
 		return nil, Stat{}, notSent("reconfig", "", ErrClosed)
@@ -679,9 +700,10 @@ type ReadOp interface {
 }
 
 // CreateOp is Create. In a Batch its Result has a Path, and a Stat where the
-// mode's request returns one (Container and TTL); in a Multi always both, but
-// for servers before 3.7.2, 3.8.0 and 3.8.1, which leave the Stat out for the
-// other modes. A Multi with a CreateOp needs a server since 3.5.0.
+// mode's request returns one (Container and TTL). In a Multi it has both; but
+// servers before 3.7.2, and 3.8.0 and 3.8.1, leave the Stat out for the other
+// modes. A Multi with a CreateOp needs a server since 3.5.0; an older one
+// answers ErrMarshalling.
 type CreateOp struct {
 	Path string
 	Data []byte
@@ -741,8 +763,8 @@ type Result struct {
 
 // Multi executes all operations, or none, in one transaction. When one fails
 // the error is its code, with its path; its Result has that code too, and the
-// others say that they were rolled back (ErrRuntimeInconsistency). Without
-// operations it returns at once.
+// others say that they were rolled back (ErrRuntimeInconsistency). A Multi that
+// is not sent, or lost, has no results. Without operations it returns at once.
 func (s *Session) Multi(ctx context.Context, ops ...WriteOp) ([]Result, error) {
 	if !s.usable() {
 		return nil, notSent("multi", "", ErrClosed)
@@ -864,7 +886,9 @@ func (s *Session) result(x wire.MultiResult) Result {
 }
 
 // MultiRead executes reads in one round trip, each with its own result; the
-// error is the first of theirs. It is no snapshot. Servers since 3.6.0 know it.
+// error is the first of theirs. One that is not sent, or lost, has no results.
+// It is no snapshot. Servers since 3.6.0 know it; an older one does as CreateStat
+// says.
 func (s *Session) MultiRead(ctx context.Context, ops ...ReadOp) ([]Result, error) {
 	if !s.usable() {
 		return nil, notSent("multiread", "", ErrClosed)
@@ -914,8 +938,10 @@ func (s *Session) MultiRead(ctx context.Context, ops ...ReadOp) ([]Result, error
 // Batch sends all operations at once and waits for the last answer. They are
 // executed in order, and independently: every Result says what became of its
 // operation, and the error is the first of theirs. All are checked before the
-// first is sent. Data of up to 64 KiB shares its memory with that of other
-// results: who keeps little of much should clone it.
+// first is sent: where one is refused, or ctx has ended already, there are no
+// results. Data of up to 16 KiB shares an array of up to 64 KiB with that of
+// other results, and the names of a ChildrenOp share one: who keeps little of
+// much should clone it.
 func (s *Session) Batch(ctx context.Context, ops ...Op) ([]Result, error) {
 	if !s.usable() {
 		return nil, notSent("batch", "", ErrClosed)
@@ -983,15 +1009,15 @@ func (s *Session) encodeBatch(c *call) error {
 		} else {
 			err = o.add(c)
 		}
-		if at == 0 { // the others may be like it
-			c.req = slices.Grow(c.req, len(c.req)*(len(c.batch.ops)-1)*9/8)
-		}
 		if n := len(c.req) - at - 4; err == nil && n > s.conf.MaxRequest {
 			err = tooLarge(n, s.conf.MaxRequest)
 		}
 		if err != nil {
 			name, path := describe(o)
 			return notSent(name, path, err)
+		}
+		if at == 0 { // the others may be like it
+			c.req = slices.Grow(c.req, int(min(maxKeptBatch, int64(len(c.req))*int64(len(c.batch.ops)-1)*9/8)))
 		}
 	}
 	return nil
@@ -1103,19 +1129,17 @@ func (s *Session) batchReply(p *pending, h wire.ReplyHeader, d *wire.Decoder) er
 	c, b := p.c, p.c.batch
 	i, code := b.taken, Code(h.Err)
 	var ended error
-	if code.ends() {
+	if code.ends() || code == ErrUnimplemented && !polite(c.opcode(i)) {
 		ended = connError(code)
 		s.fail(ended, true)
 	}
-	if c.state.Load()&abandoned == 0 {
-		if code == 0 {
-			b.ops[i].decode(b, i, d)
-			if err := d.Err(); err != nil {
-				return badReply(c, err)
-			}
+	if code == 0 {
+		b.ops[i].decode(b, i, d)
+		if err := d.Err(); err != nil {
+			return badReply(c, err)
 		}
-		b.result(i, code, ended != nil)
 	}
+	b.result(i, code, ended != nil)
 	b.taken++
 	p.n--
 	p.xid = nextXid(p.xid)
@@ -1125,16 +1149,33 @@ func (s *Session) batchReply(p *pending, h wire.ReplyHeader, d *wire.Decoder) er
 	}
 	s.reader.batch = c
 	if p.n == 0 {
-		s.popOldest()
+		// Armed, then out of the ring: RemoveWatch looks for it in both.
 		s.settleBatch()
+		s.popOldest()
+		if c.state.Load() == uint32(c.n) {
+			s.w.answer(c)
+		}
 	}
 	return ended
+}
+
+// opcode returns that of a Batch's request i.
+func (c *call) opcode(i int) wire.Op {
+	frames := c.req
+	for range i {
+		frames = frames[4+wire.FrameLen(frames):]
+	}
+	d := wire.NewDecoder(frames[4:])
+	var h wire.RequestHeader
+	h.Decode(&d)
+	return h.Op
 }
 
 // settleBatch makes the replies taken so far count as answered: one compare-and-swap
 // for all of them decides between them and a caller that gives the Batch up.
 // It is called before anything else is taken from the wire, and before the
-// reader waits. Only the reader calls it.
+// reader waits. With the last reply batchReply answers the Batch. Only the
+// reader calls it.
 func (s *Session) settleBatch() {
 	c := s.reader.batch
 	if c == nil {
@@ -1152,9 +1193,6 @@ func (s *Session) settleBatch() {
 		for i := from; i < b.taken; i++ {
 			s.batchArm(b, i)
 		}
-	}
-	if b.taken == int(c.n) {
-		s.w.answer(c)
 	}
 }
 
@@ -1183,7 +1221,7 @@ func (s *Session) batchArm(b *batch, i int) {
 		return
 	}
 	if err := b.res[i].Err; err != nil {
-		if _, ok := b.ops[i].(ExistsOp); !ok || !errors.Is(err, ErrNoNode) {
+		if b.ops[i].result() != wire.OpExists || !errors.Is(err, ErrNoNode) {
 			return
 		}
 		kind = ExistsWatch
@@ -1434,7 +1472,8 @@ func (o ExistsOp) add(c *call) error { return c.addRead(wire.OpExists, o.Path, o
 
 func (o ExistsOp) decode(b *batch, i int, d *wire.Decoder) { b.res[i].Stat.decode(d) }
 
-// joinChroot returns the path as the server knows it.
+// joinChroot puts the chroot before a path, which is not that of a sequential
+// create: see serverPath.
 func joinChroot(chroot, path string) string {
 	switch {
 	case chroot == "":

@@ -199,8 +199,8 @@ func (c Client) Cons(ctx context.Context) ([]Conn, error) { return ask(ctx, c, "
 // Mntr asks for the server's metrics.
 func (c Client) Mntr(ctx context.Context) (Metrics, error) { return ask(ctx, c, "mntr", parseMntr) }
 
-// Isro asks whether the server is read-only: cut off from its quorum. It is
-// ErrNotServing that the server does not know yet.
+// Isro asks whether the server is read-only: cut off from its quorum. While the
+// server does not know yet, the error is ErrNotServing.
 func (c Client) Isro(ctx context.Context) (readOnly bool, err error) {
 	return ask(ctx, c, "isro", parseIsro)
 }

@@ -120,7 +120,7 @@ func FuzzConnect(f *testing.F) {
 			f.Add(r.Append(nil))
 		}
 	}
-	// What a read-only server may send instead (guarantees.md, 0.6).
+	// What a read-only server may send instead (docs/guarantees.md).
 	f.Add(wire.ReplyHeader{Err: wire.ErrNotReadOnly}.Append(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		fuzzDecode(t, &wire.ConnectRequest{}, b)

@@ -1,7 +1,6 @@
 package zktest
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -22,7 +21,7 @@ func (c *conn) connect(frame []byte) {
 	}
 	entry := Frame{Dir: FromClient, Op: OpConnect, Session: q.SessionID, Zxid: q.LastZxidSeen, Raw: frame}
 	c.logFrame(entry)
-	rule := e.strike(c, entry)
+	rule := e.strike(c, entry, nil)
 	if rule != nil && !c.pause(rule.Delay) {
 		return
 	}
@@ -107,7 +106,7 @@ func (c *conn) sendConnect(r wire.ConnectResponse, q *wire.ConnectRequest, rule 
 	at := len(c.out)
 	c.out = wire.BeginFrame(c.out)
 	c.out = r.Append(c.out)
-	c.finish(at, Frame{Op: OpConnect, Session: r.SessionID})
+	c.finish(at, Frame{Op: OpConnect, Session: r.SessionID}, nil)
 }
 
 // before and after do what a fault says. They return true if nothing more is to happen.
@@ -116,7 +115,8 @@ func (c *conn) before(a Action) bool {
 	case CutBefore:
 		c.end("cut by a fault")
 	case StallBefore:
-		c.stalled, c.deaf = true, true
+		c.stall()
+		c.deaf = true
 	}
 	return a == CutBefore || a == StallBefore
 }
@@ -126,7 +126,7 @@ func (c *conn) after(a Action) bool {
 	case CutAfter:
 		c.end("cut by a fault")
 	case StallAfter:
-		c.stalled = true
+		c.stall()
 	}
 	return a == CutAfter || a == StallAfter
 }
@@ -150,48 +150,15 @@ func (c *conn) request(frame []byte) {
 	c.logFrame(entry)
 	var rule *Rule
 	if len(e.faults) > 0 {
-		rule = e.strike(c, entry)
+		rule = e.strike(c, entry, &r)
 	}
 	if rule == nil {
 		c.perform(&r)
 		return
 	}
-	if !c.pause(rule.Delay) || c.before(rule.Do) {
-		return
+	if c.pause(rule.Delay) {
+		c.suffer(rule, &r, frame)
 	}
-	if rule.Err != 0 {
-		c.answer(&r, c.member.tree.zxid, rule.Err)
-		return
-	}
-	switch rule.Do {
-	case Drop:
-		return
-	case HoldBack:
-		if c.heldBack == nil {
-			c.heldBack = bytes.Clone(frame)
-			return
-		}
-	case Duplicate:
-		c.perform(&r)
-	}
-	c.withhold = rule.Do == CutAfter || rule.Do == StallAfter
-	c.perform(&r)
-	c.withhold = false
-	c.after(rule.Do)
-}
-
-// performHeldBack executes a request after the one that came behind it.
-func (c *conn) performHeldBack() {
-	d := wire.NewRequestDecoder(c.heldBack)
-	c.heldBack = nil
-	if c.dead || c.closing {
-		return
-	}
-	var h wire.RequestHeader
-	h.Decode(&d)
-	r := request{xid: h.Xid, op: h.Op}
-	r.decode(&d, c.ens.opts.Version)
-	c.perform(&r)
 }
 
 // perform executes a request and queues its reply.

@@ -8,7 +8,6 @@ import (
 	"bytes"
 	"context"
 	"embed"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -28,9 +27,6 @@ const (
 
 // Names are all of them.
 var Names = []string{C, Java, Kazoo}
-
-// Workloads are what they all do.
-var Workloads = []string{"get1", "get64", "get512", "set512", "children", "events"}
 
 // Peer is a driver that is ready to run.
 type Peer struct {
@@ -146,10 +142,4 @@ func buildKazoo(ctx context.Context, dir string) (Peer, error) {
 		}
 	}
 	return Peer{}, &Missing{Kazoo, "no Python 3 with kazoo: install it (Debian: apt-get install python3-kazoo)"}
-}
-
-// IsMissing reports whether a peer is only not installed.
-func IsMissing(err error) bool {
-	var m *Missing
-	return errors.As(err, &m)
 }
