@@ -162,10 +162,19 @@ func (e *Ensemble) fixACL(list []wire.ACL, ids []identity) (*acl, int32) {
 	}
 	fixed := make([]wire.ACL, 0, len(list))
 	for i, a := range list {
+		if slices.ContainsFunc(list[:i], func(b wire.ACL) bool { return tripsOver(a, b) }) {
+			return nil, wire.ErrMarshalling
+		}
+	}
+	for i, a := range list {
 		if slices.Contains(list[:i], a) {
 			continue
 		}
 		switch {
+		case a.Scheme == nullString && e.opts.Version > V34:
+			return nil, wire.ErrInvalidACL
+		case a.Scheme == nullString, a.ID == nullString && e.looksAtID(a.Scheme):
+			return nil, wire.ErrMarshalling
 		case a.Scheme == "world" && a.ID == "anyone":
 			fixed = append(fixed, a)
 		case a.Scheme == "sasl" && e.opts.SASL != nil && validPrincipal(a.ID):
@@ -190,6 +199,23 @@ func (e *Ensemble) fixACL(list []wire.ACL, ids []identity) (*acl, int32) {
 		return nil, wire.ErrInvalidACL
 	}
 	return e.internACL(fixed), 0
+}
+
+// tripsOver says whether the server, which drops what is twice in an ACL, meets
+// null when it compares two entries.
+func tripsOver(a, b wire.ACL) bool {
+	return a.Perms == b.Perms && (a.Scheme == nullString || a.Scheme == b.Scheme && a.ID == nullString)
+}
+
+// looksAtID says whether the server looks at the id of an ACL of this scheme.
+func (e *Ensemble) looksAtID(scheme string) bool {
+	switch scheme {
+	case "x509":
+		return e.opts.TLS != nil
+	case "sasl":
+		return e.opts.SASL != nil
+	}
+	return scheme == "world" || scheme == "digest" || scheme == "ip"
 }
 
 // internACL returns the one acl for a list, as a million nodes usually have a handful.

@@ -190,6 +190,33 @@ func TestMisuseFailsTheTest(t *testing.T) {
 		{"zktest: no member -1 in an ensemble of 3", func(e *Ensemble) { e.Member(-1) }},
 		{"zktest: Fault: the rule's member is of another ensemble", func(e *Ensemble) { e.Fault(Rule{Member: other.Member(0)}) }},
 		{"zktest: Link: the rule's member is of another ensemble", func(e *Ensemble) { e.Link(LinkRule{Member: other.Member(0)}) }},
+		{"zktest: Fault: Dir is 2, which is neither FromClient nor ToClient", func(e *Ensemble) { e.Fault(Rule{Dir: Hangup}) }},
+		{"zktest: Fault: Do is 8, which is no Action", func(e *Ensemble) { e.Fault(Rule{Do: HoldBack + 1}) }},
+		{"zktest: Fault: Skip is -1", func(e *Ensemble) { e.Fault(Rule{Skip: -1}) }},
+		{"zktest: Fault: Delay is -1ns", func(e *Ensemble) { e.Fault(Rule{Delay: -1}) }},
+		{"zktest: Fault: Err: a handshake has no error code", func(e *Ensemble) { e.Fault(Rule{Op: OpConnect, Err: wire.ErrSystem}) }},
+		{"zktest: Fault: Err: a handshake has no error code", func(e *Ensemble) { e.Fault(Rule{Dir: ToClient, Op: OpConnect, Err: wire.ErrSystem}) }},
+		{"zktest: Fault: Err: with this Do there is no reply to put it in", func(e *Ensemble) { e.Fault(Rule{Err: wire.ErrSystem, Do: Drop}) }},
+		{"zktest: Fault: Err: with this Do there is no reply to put it in", func(e *Ensemble) { e.Fault(Rule{Err: wire.ErrSystem, Do: CutBefore}) }},
+		{"zktest: Fault: Err: with this Do there is no reply to put it in", func(e *Ensemble) { e.Fault(Rule{Dir: ToClient, Err: wire.ErrSystem, Do: StallBefore}) }},
+		{"zktest: Fault: Do: a handshake can be executed only once, and only as the first request", func(e *Ensemble) { e.Fault(Rule{Op: OpConnect, Do: Duplicate}) }},
+		{"zktest: Fault: Do: a handshake can be executed only once, and only as the first request", func(e *Ensemble) { e.Fault(Rule{Op: OpConnect, Do: HoldBack}) }},
+		{"zktest: Link: Skip is -1", func(e *Ensemble) { e.Link(LinkRule{Skip: -1}) }},
+		{"zktest: Link: a limit is below zero", func(e *Ensemble) { e.Link(LinkRule{ToClient: CutAt(-1)}) }},
+		{"zktest: SetLag: member 2 is the last one that keeps up, and without one nothing would ever be applied", func(e *Ensemble) {
+			e.Member(0).SetLag(1)
+			e.Member(1).Freeze()
+			e.Member(0).Thaw()
+			e.Member(0).Freeze()
+			e.Member(2).SetLag(1)
+		}},
+		{"zktest: no member 3 in an ensemble of 3", func(e *Ensemble) { e.MoveSession(1, 3) }},
+		{"zktest: MoveSession: no session of the ensemble can come to member 1, which is stopped, isolated or read-only", func(e *Ensemble) { e.Member(1).Stop(); e.MoveSession(1, 1) }},
+		{"zktest: MoveSession: no session of the ensemble can come to member 1, which is stopped, isolated or read-only", func(e *Ensemble) { e.Member(1).Isolate(); e.MoveSession(1, 1) }},
+		{"zktest: MoveSession: no session of the ensemble can come to member 1, which is stopped, isolated or read-only", func(e *Ensemble) { e.Member(1).SetReadOnly(true); e.MoveSession(1, 1) }},
+		{`zktest: SetSequence: there is no node "/a"`, func(e *Ensemble) { e.SetSequence("/a", 1) }},
+		{"zktest: MoveSession after Close", func(e *Ensemble) { e.Close(); e.MoveSession(1, 1) }},
+		{"zktest: SetSequence after Close", func(e *Ensemble) { e.Close(); e.SetSequence("/", 1) }},
 		{"zktest: lag -1", func(e *Ensemble) { e.Member(0).SetLag(-1) }},
 		{"zktest: Fault after Close", func(e *Ensemble) { e.Close(); e.Fault(Rule{}) }},
 		{"zktest: Link after Close", func(e *Ensemble) { e.Close(); e.Link(LinkRule{}) }},
@@ -220,6 +247,7 @@ func TestMisuseFailsTheTest(t *testing.T) {
 		"zktest: proxy: Retarget: address nowhere: missing port in address": func(p *Proxy) { p.Retarget("nowhere") },
 		"zktest: proxy: server: address nowhere: missing port in address":   nil,
 		"zktest: proxy: Link: a proxy has no members":                       func(p *Proxy) { p.Link(LinkRule{Member: other.Member(0)}) },
+		"zktest: proxy: Link: a limit is below zero":                        func(p *Proxy) { p.Link(LinkRule{FromClient: StallAt(-1)}) },
 		"zktest: proxy: Release after Close":                                func(p *Proxy) { p.Close(); p.Release(ToClient) },
 	} {
 		w := &witness{TB: t}
@@ -234,7 +262,29 @@ func TestMisuseFailsTheTest(t *testing.T) {
 		assert.DeepEqual(t, got, []string{says})
 	}
 	w := &witness{TB: t}
-	assert.DeepEqual(t, w.run(func() { NewEnsemble(w, 0) }), []string{"zktest: ensemble of 0 servers"})
+	for says, do := range map[string]func(){
+		"zktest: ensemble of 0 servers":              func() { NewEnsemble(w, 0) },
+		"zktest: options: TickTime is -1ns":          func() { NewServer(w, Options{TickTime: -1}) },
+		"zktest: options: ReapInterval is -1s":       func() { NewServer(w, Options{ReapInterval: -time.Second}) },
+		"zktest: options: MaxFrame is -1":            func() { NewServer(w, Options{MaxFrame: -1}) },
+		"zktest: options: MaxClientCnxns is -1":      func() { NewServer(w, Options{MaxClientCnxns: -1}) },
+		"zktest: options: MinSessionTimeout is -1ns": func() { NewServer(w, Options{MinSessionTimeout: -1}) },
+		"zktest: options: MaxSessionTimeout is -1ns": func() { NewServer(w, Options{MaxSessionTimeout: -1}) },
+		"zktest: options: MinSessionTimeout, 1m0s, is above MaxSessionTimeout, 10s, which is 20 ticks of 500ms unless it is set": func() {
+			NewServer(w, Options{MinSessionTimeout: time.Minute})
+		},
+		"zktest: 2 values of type zktest.Options, of which there can be one": func() { NewServer(w, Options{}, Options{InMemory: true}) },
+		"zktest: proxy: 2 values of type zktest.ProxyOptions, of which there can be one": func() {
+			NewProxy(w, "127.0.0.1:1", ProxyOptions{}, ProxyOptions{})
+		},
+		"zktest: SetLag: member 0 is the last one that keeps up, and without one nothing would ever be applied": func() {
+			NewServer(w).Member(0).Freeze()
+		},
+	} {
+		assert.DeepEqual(t, w.run(do), []string{says})
+		w.cleanups = nil
+	}
+	NewServer(t, Options{MinSessionTimeout: time.Minute, MaxSessionTimeout: time.Minute})
 }
 
 func TestLeaksFailTheTest(t *testing.T) {

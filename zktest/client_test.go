@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"testing"
 	"time"
 
@@ -232,7 +233,7 @@ func (c *client) ended() {
 	c.t.Helper()
 	if body, err := c.readFrame(); err == nil {
 		c.t.Fatalf("a frame of %d bytes, want the end of the connection", len(body))
-	} else if errors.Is(err, context.DeadlineExceeded) {
+	} else if errors.Is(err, os.ErrDeadlineExceeded) {
 		c.t.Fatal(err)
 	}
 }

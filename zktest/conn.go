@@ -21,9 +21,10 @@ const (
 // sessionlessTimeout is how long a connection may take to introduce itself.
 const sessionlessTimeout = 10 * time.Second
 
-// conn is one client connection. One goroutine reads and executes requests. It
-// writes the replies when its input is drained; events from other connections
-// start a goroutine that writes, unless one writes already.
+// conn is one client connection. One goroutine reads and executes requests; once
+// one has had to wait, a pump reads for it. It writes the replies when its input
+// is drained; events from other connections start a goroutine that writes,
+// unless one writes already.
 type conn struct {
 	ens    *Ensemble
 	member *Member
@@ -48,13 +49,15 @@ type conn struct {
 	busy     bool // the reader executes requests and will write when it is through
 	closing  bool // ends when out is written
 	dead     bool
-	stalled  bool   // nothing more is queued
-	deaf     bool   // nothing more is executed
-	withhold bool   // a fault swallows the reply of the request in execution
-	held     []byte // a frame to the client that waits for the next one
-	later    []byte // frames to the client that a fault delays; nil: none does
-	heldBack []byte // a request that waits for the next one
-	farewell string // why it is closing
+	stalled  bool        // nothing more is queued
+	deaf     bool        // nothing more is executed
+	withhold bool        // a fault swallows the reply of the request in execution
+	held     []byte      // a frame to the client that waits for the next one
+	later    []delayed   // frames to the client that a fault delays
+	alarm    *time.Timer // when the first of them is due
+	heldBack *heldBack   // a request that waits for the next one
+	farewell string      // why it is closing
+	pump     pump
 	traffic  traffic
 	last     lastReply
 }
@@ -81,24 +84,31 @@ func (c *conn) serve() {
 	err := c.readLoop()
 	e.mu.Lock()
 	e.now = time.Now()
-	silent := c.stalled
-	if !c.closing || silent {
+	switch {
+	case c.closing:
+	case errors.Is(err, errCut):
+		c.end(err.Error())
+		c.write()
+	default:
 		c.drop(err.Error())
 	}
+	open := !c.dead || c.stalled
 	e.mu.Unlock()
-	if silent {
-		// The client must not notice: swallow what it sends until it gives up.
-		_, _ = io.Copy(io.Discard, c.nc)
-		c.link.Close()
+	if open {
+		// There is more to write, or the client must not notice: swallow what it sends until it gives up.
+		_ = c.link.SetReadDeadline(time.Time{})
+		_, _ = io.Copy(io.Discard, c.link)
 		e.mu.Lock()
-		delete(e.conns, c)
-		e.moved.Broadcast()
+		if c.stalled || len(c.later) > 0 {
+			c.cut("client closed the connection")
+		}
 		e.mu.Unlock()
 	}
 }
 
 var (
 	errEnded   = errors.New("connection ended")
+	errCut     = errors.New("cut by a fault") // replies are still written
 	errNoFrame = errors.New("client closed the connection before its first frame")
 )
 
@@ -114,26 +124,35 @@ func (c *conn) readLoop() error {
 		if err := c.executeBuffered(); err != nil {
 			return err
 		}
-		if c.in.limit.reached() {
-			if c.in.limit.reset {
-				abort(c.link)
-			}
-			if !c.in.limit.stall {
-				return errors.New("cut by a fault")
-			}
-			<-c.done
-			return errEnded
-		}
-		if err := c.in.fill(); err != nil {
-			switch {
-			case errors.Is(err, io.EOF) && c.in.w > c.in.r:
-				return errors.New("client closed the connection within a frame")
-			case errors.Is(err, io.EOF):
-				return errors.New("client closed the connection")
-			}
-			return fmt.Errorf("read: %w", err)
+		if err := c.fill(); err != nil {
+			return err
 		}
 	}
+}
+
+// readMore reads from the client as far as the link allows.
+func (c *conn) readMore() error {
+	if c.in.limit.reached() {
+		switch {
+		case c.in.limit.reset:
+			abort(c.link)
+			return errors.New("cut by a fault")
+		case !c.in.limit.stall:
+			return errCut
+		}
+		<-c.done
+		return errEnded
+	}
+	err := c.in.fill()
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, io.EOF) && c.in.w > c.in.r:
+		return errors.New("client closed the connection within a frame")
+	case errors.Is(err, io.EOF):
+		return errors.New("client closed the connection")
+	}
+	return fmt.Errorf("read: %w", err)
 }
 
 // executeBuffered executes the frames that have been read, and writes the replies.
@@ -144,10 +163,10 @@ func (c *conn) executeBuffered() error {
 	e.now = time.Now()
 	c.busy = true
 	for !c.dead && !c.closing {
-		frame, err := c.in.next()
+		frame, err := c.next()
 		if err != nil {
-			c.write()
-			return err
+			c.end(err.Error())
+			break
 		}
 		if frame == nil {
 			break
@@ -215,14 +234,14 @@ func (c *conn) writeOut() {
 			c.spare = buf
 		}
 		if stall {
-			c.stalled, c.out = true, nil
+			c.stall()
 		}
 		if err != nil {
 			c.drop("write: " + err.Error())
 		}
 	}
 	c.writing = false
-	if c.closing {
+	if c.closing && len(c.later) == 0 {
 		c.drop(c.farewell)
 	}
 }
@@ -256,7 +275,21 @@ func (c *conn) pass(buf []byte) (stall bool, err error) {
 	return c.toClient.stall, err
 }
 
-// drop ends the connection at once. What waits in out is lost.
+// cut is drop for whoever ends the connection where its client must notice, even if it is stalled.
+func (c *conn) cut(reason string) {
+	c.drop(reason)
+	c.shut()
+}
+
+// shut closes the connection. It may be called twice.
+func (c *conn) shut() {
+	c.link.Close()
+	delete(c.ens.conns, c)
+	c.ens.moved.Broadcast()
+}
+
+// drop ends the connection at once. What waits in out is lost. The client of a
+// stalled connection does not notice.
 func (c *conn) drop(reason string) {
 	if c.dead {
 		return
@@ -271,18 +304,19 @@ func (c *conn) drop(reason string) {
 	m.data.forget(c)
 	m.child.forget(c)
 	c.out, c.spare = nil, nil
-	if !c.stalled {
-		c.link.Close()
-		delete(e.conns, c)
-	}
+	c.forgetLater()
 	c.logFrame(Frame{Dir: Hangup, Note: reason})
 	if e.opts.Logger != nil {
 		e.opts.Logger.Info("zktest: connection ended", "member", m.index, "conn", c.number, "session", fmt.Sprintf("%#x", c.sessionID()), "reason", reason)
 	}
-	e.moved.Broadcast()
+	e.moved.Broadcast() // to those who wait for a member on its behalf
+	if !c.stalled {
+		c.shut()
+	}
 }
 
-// end ends the connection when out is written. Nothing more is executed or queued.
+// end ends the connection when out is written, and what a fault delays. Nothing
+// more is executed or queued.
 func (c *conn) end(reason string) {
 	if !c.closing {
 		c.closing, c.farewell = true, reason
@@ -306,11 +340,14 @@ func (c *conn) await(zxid int64) bool {
 	if s != nil {
 		s.waiting++
 	}
+	c.startPump()
+	c.pump.waiting = true
 	c.rest()
+	c.overtake()
 	for !c.dead && c.member.tree.zxid < zxid {
 		c.ens.moved.Wait()
 	}
-	c.busy = true
+	c.pump.waiting, c.busy = false, true
 	if s != nil {
 		s.waiting--
 		s.heard = time.Now()
@@ -349,8 +386,9 @@ func (c *conn) begin(xid int32, zxid int64, code int32) int {
 	return at
 }
 
-// finish completes the frame that began at, and logs it as f.
-func (c *conn) finish(at int, f Frame) {
+// finish completes the frame that began at, and logs it as f. A reply says to
+// which request.
+func (c *conn) finish(at int, f Frame, r *request) {
 	if c.stalled {
 		c.out = c.out[:at]
 		return
@@ -360,7 +398,7 @@ func (c *conn) finish(at int, f Frame) {
 	times := 1
 	if len(c.ens.faults) > 0 {
 		f.Session = c.sessionID()
-		times = c.mangle(at, &f)
+		times = c.mangle(at, &f, r)
 	}
 	for range times {
 		c.traffic.sent++
@@ -371,8 +409,9 @@ func (c *conn) finish(at int, f Frame) {
 	if c.held != nil && times > 0 {
 		c.out, c.held = append(c.out, c.held...), nil
 	}
-	if c.later != nil {
-		c.later = append(c.later, c.out[at:]...)
+	if n := len(c.later); n > 0 {
+		last := &c.later[n-1]
+		last.frames = append(last.frames, c.out[at:]...)
 		c.out = c.out[:at]
 	}
 }
@@ -385,7 +424,7 @@ func (c *conn) replied(at int, r *request, zxid int64, code int32) {
 	}
 	c.member.sizes.add(len(c.out) - at - 4)
 	c.answered(r.xid, r.op, zxid, code)
-	c.finish(at, Frame{Xid: r.xid, Op: r.op, Path: r.path, Zxid: zxid, Err: code})
+	c.finish(at, Frame{Xid: r.xid, Op: r.op, Path: r.path, Zxid: zxid, Err: code}, r)
 }
 
 // answer replies with a header alone.
@@ -407,7 +446,7 @@ func (c *conn) event(typ int32, path string, zxid int64, a *acl) {
 	}
 	at := c.begin(wire.XidNotification, zxid, 0)
 	c.out = wire.WatcherEvent{Type: typ, State: wire.StateSyncConnected, Path: javaString(path)}.Append(c.out)
-	c.finish(at, Frame{Xid: wire.XidNotification, Op: wire.OpNotification, Event: typ, Path: path, Zxid: zxid})
+	c.finish(at, Frame{Xid: wire.XidNotification, Op: wire.OpNotification, Event: typ, Path: path, Zxid: zxid}, nil)
 	c.kick()
 }
 

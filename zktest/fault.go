@@ -1,6 +1,8 @@
 package zktest
 
 import (
+	"bytes"
+	"fmt"
 	"net"
 	"slices"
 	"syscall"
@@ -17,9 +19,10 @@ const OpConnect wire.Op = -10 // OpCode.createSession
 type Action int
 
 // Actions. For a request, Before means that it is not executed, After that it
-// is, but without a reply. What was queued for the client before is still sent,
-// and so are events that the execution brings it. For a frame to the client,
-// Before means that it is not sent, After that it is.
+// is, but without a reply, or that the rule's Err is its reply. What was queued
+// for the client before is still sent, and so are events that the execution
+// brings it. For a frame to the client, Before means that it is not sent, After
+// that it is. What ends a stalled connection says [Ensemble.Stall].
 const (
 	Pass        Action = iota
 	CutBefore          // close the connection
@@ -28,23 +31,32 @@ const (
 	StallAfter         // execute or send, then send nothing on it any more; later requests are executed
 	Drop               // lose the frame, and go on as if it had never been
 	Duplicate          // execute the request twice, with two replies, or send the frame twice
-	HoldBack           // execute or send it after the next one
+	HoldBack           // execute or send it after the next one, or never if none comes
 )
 
-// Rule says which frames a fault strikes, and how. All conditions must hold.
+// Rule says which frames a fault strikes, and how. All conditions must hold. A
+// rule whose fields contradict each other is misuse.
 type Rule struct {
 	Dir     Direction        // FromClient: requests, before they are executed; ToClient: replies and events
 	Member  *Member          // nil: any
-	Session int64            // 0: any
+	Session int64            // 0: any. That of a handshake is the one asked for, of its answer the one given
 	Op      wire.Op          // 0: any; OpConnect: the handshake. Of a reply: that of its request. Events are told by Match
-	Path    string           // empty: any. A multi has none
+	Path    string           // empty: any. Of a reply: that of its request. Of a multi: that of one of its operations
 	Match   func(Frame) bool // nil: any. It must not call the ensemble
 	Skip    int              // matching frames to spare before the first strike
 	Count   int              // strikes; 0: one, negative: no end
 
-	Delay time.Duration // wait before anything else; later frames of the same direction wait too
-	Err   int32         // answer with this error instead of executing; of a reply: send it instead of what was done
-	Do    Action
+	// Delay is waited before anything else. Later frames of the same direction
+	// wait too, and those to the client come before the end of a connection that
+	// the server or a fault ends meanwhile.
+	Delay time.Duration
+	// Err answers a request that is not executed, or takes the place of the reply
+	// to one that was. Do says what becomes of it, so that it does not go with
+	// CutBefore, StallBefore and Drop. Handshakes and events have no error code,
+	// and do not match.
+	Err int32
+	// Do comes last. The request of a handshake does not match Duplicate and HoldBack.
+	Do Action
 }
 
 // Fault is a rule at work.
@@ -62,6 +74,9 @@ func (e *Ensemble) Fault(r Rule) *Fault {
 	defer e.mu.Unlock()
 	e.usable("Fault")
 	e.knows("Fault", r.Member)
+	if wrong := r.wrong(); wrong != "" {
+		e.reject("Fault: %s", wrong)
+	}
 	if r.Count == 0 {
 		r.Count = 1
 	}
@@ -73,10 +88,30 @@ func (e *Ensemble) Fault(r Rule) *Fault {
 // knows reports a rule for a member of another ensemble. e.mu is held.
 func (e *Ensemble) knows(method string, m *Member) {
 	if m != nil && m.ens != e {
-		e.mu.Unlock()
-		defer e.mu.Lock()
-		e.misuse("%s: the rule's member is of another ensemble", method)
+		e.reject("%s: the rule's member is of another ensemble", method)
 	}
+}
+
+// wrong says what of a rule could never be done.
+func (r *Rule) wrong() string {
+	request := r.Dir == FromClient
+	switch {
+	case !request && r.Dir != ToClient:
+		return fmt.Sprintf("Dir is %d, which is neither FromClient nor ToClient", r.Dir)
+	case r.Do < Pass || r.Do > HoldBack:
+		return fmt.Sprintf("Do is %d, which is no Action", r.Do)
+	case r.Skip < 0:
+		return fmt.Sprintf("Skip is %d", r.Skip)
+	case r.Delay < 0:
+		return fmt.Sprintf("Delay is %v", r.Delay)
+	case r.Err != 0 && r.Op == OpConnect:
+		return "Err: a handshake has no error code"
+	case r.Err != 0 && (r.Do == CutBefore || r.Do == StallBefore || r.Do == Drop):
+		return "Err: with this Do there is no reply to put it in"
+	case request && r.Op == OpConnect && (r.Do == Duplicate || r.Do == HoldBack):
+		return "Do: a handshake can be executed only once, and only as the first request"
+	}
+	return ""
 }
 
 // Hits returns how often the fault has struck.
@@ -96,60 +131,156 @@ func (f *Fault) Remove() {
 	f.ens.faults = slices.DeleteFunc(f.ens.faults, func(x *Fault) bool { return x == f })
 }
 
-// strike returns the rule that strikes a frame, or nil.
-func (e *Ensemble) strike(c *conn, frame Frame) *Rule {
+// strike returns the rule that strikes a frame, or nil. r is the request that
+// the frame is or answers, if it is one.
+func (e *Ensemble) strike(c *conn, frame Frame, r *request) *Rule {
 	for _, f := range e.faults {
-		r := &f.rule
-		if r.Dir != frame.Dir || r.Member != nil && r.Member != c.member || r.Session != 0 && r.Session != frame.Session ||
-			r.Op != 0 && r.Op != frame.Op || r.Path != "" && r.Path != frame.Path ||
-			r.Count >= 0 && f.hits >= r.Count || r.Match != nil && !r.Match(frame) {
+		rule := &f.rule
+		if rule.Dir != frame.Dir || rule.Member != nil && rule.Member != c.member || rule.Session != 0 && rule.Session != frame.Session ||
+			rule.Op != 0 && rule.Op != frame.Op || rule.Path != "" && rule.Path != frame.Path && !r.has(rule.Path) ||
+			rule.spares(frame) || rule.Count >= 0 && f.hits >= rule.Count || rule.Match != nil && !rule.Match(frame) {
 			continue
 		}
-		if f.seen++; f.seen <= r.Skip {
+		if f.seen++; f.seen <= rule.Skip {
 			continue
 		}
 		if f.hits++; f.hits == 1 {
 			close(f.struck)
 		}
-		return r
+		return rule
 	}
 	return nil
 }
 
+// spares says whether a rule can do nothing to a frame, so that it is none of its matches.
+func (r *Rule) spares(f Frame) bool {
+	handshake := f.Op == OpConnect
+	return r.Err != 0 && (handshake || f.Op == wire.OpNotification) ||
+		handshake && r.Dir == FromClient && (r.Do == Duplicate || r.Do == HoldBack)
+}
+
+// has says whether a multi has an operation on a path. r may be nil.
+func (r *request) has(path string) bool {
+	return r != nil && slices.ContainsFunc(r.multi, func(op request) bool { return op.path == path })
+}
+
+// suffer does what a fault says to a request, after its delay.
+func (c *conn) suffer(rule *Rule, r *request, frame []byte) {
+	if c.before(rule.Do) {
+		return
+	}
+	execute := c.perform
+	if rule.Err != 0 {
+		execute = func(r *request) { c.answer(r, c.member.tree.zxid, rule.Err) }
+	}
+	switch rule.Do {
+	case Drop:
+		return
+	case HoldBack:
+		if c.heldBack == nil {
+			c.heldBack = &heldBack{bytes.Clone(frame), execute}
+			return
+		}
+	case Duplicate:
+		execute(r)
+	}
+	c.withhold = rule.Err == 0 && (rule.Do == CutAfter || rule.Do == StallAfter)
+	execute(r)
+	c.withhold = false
+	c.after(rule.Do)
+}
+
+// heldBack is a request that a fault executes after the next one.
+type heldBack struct {
+	frame   []byte
+	execute func(*request)
+}
+
+// performHeldBack executes a request after the one that came behind it.
+func (c *conn) performHeldBack() {
+	held := c.heldBack
+	c.heldBack = nil
+	if c.dead || c.closing || c.deaf {
+		return
+	}
+	d := wire.NewRequestDecoder(held.frame)
+	var h wire.RequestHeader
+	h.Decode(&d)
+	r := request{xid: h.Xid, op: h.Op}
+	r.decode(&d, c.ens.opts.Version)
+	held.execute(&r)
+}
+
+// stall lets nothing more be queued. The connection stays open.
+func (c *conn) stall() {
+	c.stalled = true
+	_ = c.nc.SetReadDeadline(time.Time{}) // that of the handshake, which may still be to come
+}
+
+// delayed is a piece of what goes to the client, late.
+type delayed struct {
+	due    time.Time
+	frames []byte
+}
+
+// delay makes what is queued from now on late by d. It does not overtake what is late already.
+func (c *conn) delay(d time.Duration) {
+	if len(c.later) == 0 {
+		c.alarm = time.AfterFunc(d, c.queueLater)
+	}
+	c.later = append(c.later, delayed{due: time.Now().Add(d)})
+}
+
+// queueLater queues what has been late for long enough.
+func (c *conn) queueLater() {
+	c.ens.mu.Lock()
+	defer c.ens.mu.Unlock()
+	now := time.Now()
+	for len(c.later) > 0 {
+		if wait := c.later[0].due.Sub(now); wait > 0 {
+			c.alarm.Reset(wait)
+			break
+		}
+		c.out = append(c.out, c.later[0].frames...)
+		c.later = c.later[1:]
+	}
+	c.kick()
+}
+
+// forgetLater loses what is late.
+func (c *conn) forgetLater() {
+	if len(c.later) > 0 {
+		c.alarm.Stop()
+		c.later = nil
+	}
+}
+
 // mangle does what a fault says to the frame that out has from at on. It
 // returns how often the frame is sent now.
-func (c *conn) mangle(at int, f *Frame) int {
-	rule := c.ens.strike(c, *f)
+func (c *conn) mangle(at int, f *Frame, r *request) int {
+	rule := c.ens.strike(c, *f, r)
 	if rule == nil {
 		return 1
 	}
-	if rule.Err != 0 && f.Op != OpConnect && f.Op != wire.OpNotification {
+	if rule.Err != 0 {
 		h := wire.ReplyHeader{Xid: f.Xid, Zxid: f.Zxid, Err: rule.Err}
 		c.out = h.Append(wire.BeginFrame(c.out[:at]))
 		wire.EndFrame(c.out, at)
 		f.Err = rule.Err
 	}
-	if rule.Delay > 0 && c.later == nil {
-		c.later = []byte{}
-		time.AfterFunc(rule.Delay, func() {
-			c.ens.mu.Lock()
-			defer c.ens.mu.Unlock()
-			if !c.dead {
-				c.out = append(c.out, c.later...)
-				c.kick()
-			}
-			c.later = nil
-		})
+	if rule.Delay > 0 {
+		c.delay(rule.Delay)
 	}
 	times := 1
 	switch rule.Do {
 	case CutBefore, Drop:
 		times = 0
 	case StallBefore:
-		c.out, c.stalled = c.out[:at], true
+		c.out = c.out[:at]
+		c.stall()
 		return 0
 	case StallAfter:
-		c.stalled = true
+		c.stall()
 	case Duplicate:
 		times = 2
 		c.out = append(c.out, c.out[at:]...)
@@ -188,7 +319,8 @@ type Limit struct {
 // while writing, the bytes that follow in the same write are lost.
 func CutAt(n int64) Limit { return Limit{on: true, left: n} }
 
-// StallAt lets nothing more pass after n bytes, while the connection stays open.
+// StallAt lets nothing more pass after n bytes, while the connection stays open
+// until something ends it that ends one of [Ensemble.Stall].
 func StallAt(n int64) Limit { return Limit{on: true, left: n, stall: true} }
 
 // ResetAt is CutAt with a reset connection: the other end reads what has
@@ -314,7 +446,21 @@ func (e *Ensemble) Link(r LinkRule) {
 	defer e.mu.Unlock()
 	e.usable("Link")
 	e.knows("Link", r.Member)
+	if wrong := r.wrong(); wrong != "" {
+		e.reject("Link: %s", wrong)
+	}
 	e.links = append(e.links, newLink(r))
+}
+
+// wrong says what of a rule could never be done.
+func (r *LinkRule) wrong() string {
+	switch {
+	case r.Skip < 0:
+		return fmt.Sprintf("Skip is %d", r.Skip)
+	case r.ToClient.left < 0 || r.FromClient.left < 0:
+		return "a limit is below zero"
+	}
+	return ""
 }
 
 func newLink(r LinkRule) *linkFault {

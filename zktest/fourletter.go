@@ -485,11 +485,11 @@ func (m *Member) environment(b *strings.Builder) {
 
 const javaDate = "Mon Jan 02 15:04:05 MST 2006"
 
-// byExpiry groups what ends at the end of the same interval.
-func byExpiry[T any](b *strings.Builder, list []T, interval time.Duration, ends func(T) time.Time, line func(T) string, count bool) {
+// byExpiry groups what ends at the same time.
+func byExpiry[T any](b *strings.Builder, list []T, ends func(T) time.Time, line func(T) string, count bool) {
 	sets := map[time.Time][]string{}
 	for _, x := range list {
-		end := ends(x).Truncate(interval).Add(interval)
+		end := ends(x)
 		sets[end] = append(sets[end], line(x))
 	}
 	fmt.Fprintf(b, "Sets (%d)", len(sets))
@@ -527,8 +527,8 @@ func (m *Member) dump(b *strings.Builder) {
 		b.WriteString("org.apache.zookeeper.server.quorum.LearnerSessionTracker@1\n") // as helpful as the real one
 	default:
 		b.WriteString("Session ")
-		byExpiry(b, ids, e.opts.TickTime,
-			func(id int64) time.Time { return e.sessions[id].heard.Add(e.sessions[id].timeout) },
+		byExpiry(b, ids,
+			func(id int64) time.Time { return e.expiry(e.sessions[id]) },
 			func(id int64) string { return fmt.Sprintf("0x%x", uint64(id)) }, !old)
 	}
 	b.WriteString("ephemeral nodes dump:\n")
@@ -543,12 +543,13 @@ func (m *Member) dump(b *strings.Builder) {
 		return
 	}
 	b.WriteString("Connections dump:\nConnections ")
-	byExpiry(b, m.numbered(), sessionlessTimeout,
+	byExpiry(b, m.numbered(),
 		func(c *conn) time.Time {
-			if c.session == nil {
-				return c.since.Add(sessionlessTimeout)
+			end := c.since.Add(sessionlessTimeout)
+			if c.session != nil {
+				end = c.session.heard.Add(c.timeout)
 			}
-			return c.session.heard.Add(c.timeout)
+			return end.Truncate(sessionlessTimeout).Add(sessionlessTimeout)
 		},
 		func(c *conn) string { return fmt.Sprintf("ip: %s sessionId: 0x%x", c.remote(), uint64(c.sessionID())) }, true)
 }

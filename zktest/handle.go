@@ -1,7 +1,6 @@
 package zktest
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -22,7 +21,7 @@ func (c *conn) connect(frame []byte) {
 	}
 	entry := Frame{Dir: FromClient, Op: OpConnect, Session: q.SessionID, Zxid: q.LastZxidSeen, Raw: frame}
 	c.logFrame(entry)
-	rule := e.strike(c, entry)
+	rule := e.strike(c, entry, nil)
 	if rule != nil && !c.pause(rule.Delay) {
 		return
 	}
@@ -86,7 +85,7 @@ func (c *conn) takeOver(q *wire.ConnectRequest, rule *Rule) {
 		return
 	}
 	s.owner = m
-	s.renegotiate(c.timeout)
+	c.ens.renegotiate(s, c.timeout)
 	c.establish(s, q, rule)
 }
 
@@ -107,7 +106,7 @@ func (c *conn) sendConnect(r wire.ConnectResponse, q *wire.ConnectRequest, rule 
 	at := len(c.out)
 	c.out = wire.BeginFrame(c.out)
 	c.out = r.Append(c.out)
-	c.finish(at, Frame{Op: OpConnect, Session: r.SessionID})
+	c.finish(at, Frame{Op: OpConnect, Session: r.SessionID}, nil)
 }
 
 // before and after do what a fault says. They return true if nothing more is to happen.
@@ -116,7 +115,8 @@ func (c *conn) before(a Action) bool {
 	case CutBefore:
 		c.end("cut by a fault")
 	case StallBefore:
-		c.stalled, c.deaf = true, true
+		c.stall()
+		c.deaf = true
 	}
 	return a == CutBefore || a == StallBefore
 }
@@ -126,7 +126,7 @@ func (c *conn) after(a Action) bool {
 	case CutAfter:
 		c.end("cut by a fault")
 	case StallAfter:
-		c.stalled = true
+		c.stall()
 	}
 	return a == CutAfter || a == StallAfter
 }
@@ -150,48 +150,15 @@ func (c *conn) request(frame []byte) {
 	c.logFrame(entry)
 	var rule *Rule
 	if len(e.faults) > 0 {
-		rule = e.strike(c, entry)
+		rule = e.strike(c, entry, &r)
 	}
 	if rule == nil {
 		c.perform(&r)
 		return
 	}
-	if !c.pause(rule.Delay) || c.before(rule.Do) {
-		return
+	if c.pause(rule.Delay) {
+		c.suffer(rule, &r, frame)
 	}
-	if rule.Err != 0 {
-		c.answer(&r, c.member.tree.zxid, rule.Err)
-		return
-	}
-	switch rule.Do {
-	case Drop:
-		return
-	case HoldBack:
-		if c.heldBack == nil {
-			c.heldBack = bytes.Clone(frame)
-			return
-		}
-	case Duplicate:
-		c.perform(&r)
-	}
-	c.withhold = rule.Do == CutAfter || rule.Do == StallAfter
-	c.perform(&r)
-	c.withhold = false
-	c.after(rule.Do)
-}
-
-// performHeldBack executes a request after the one that came behind it.
-func (c *conn) performHeldBack() {
-	d := wire.NewRequestDecoder(c.heldBack)
-	c.heldBack = nil
-	if c.dead || c.closing {
-		return
-	}
-	var h wire.RequestHeader
-	h.Decode(&d)
-	r := request{xid: h.Xid, op: h.Op}
-	r.decode(&d, c.ens.opts.Version)
-	c.perform(&r)
 }
 
 // perform executes a request and queues its reply.
@@ -222,6 +189,11 @@ func (c *conn) authenticate(r *request) {
 	}
 	switch r.auth.Scheme {
 	case "digest":
+		if r.auth.Auth == nil {
+			c.answer(r, 0, wire.ErrAuthFailed)
+			c.end("digest auth of null")
+			return
+		}
 		id := identity{"digest", digestID(javaText(string(r.auth.Auth)))}
 		if id.id == c.ens.super {
 			c.addIdentity(identity{"super", ""})
@@ -284,14 +256,22 @@ func (c *conn) update(r *request) {
 			moved = false // they look at the mode of a create before
 		}
 	}
-	if !moved && (r.nullACL || r.bad && r.op != wire.OpMulti && e.opts.Version >= V39) {
-		// Refused before it takes a zxid.
+	early := r.nullACL
+	if !r.bad && !early && e.opts.Version < V39 && slices.ContainsFunc(r.multi, func(sub request) bool { return sub.nullPath }) {
+		early = true
+		e.zxid++ // which no transaction has
+	}
+	if !moved && (early || r.bad && r.op != wire.OpMulti && e.opts.Version >= V39) {
+		// Refused before it becomes a transaction.
 		at := c.begin(r.xid, m.tree.zxid, wire.ErrMarshalling)
-		if r.nullACL && e.opts.Version < V39 {
+		if early && e.opts.Version < V39 {
 			c.out = wire.AppendMultiEnd(c.out)
 		}
 		c.replied(at, r, m.tree.zxid, wire.ErrMarshalling)
 		return
+	}
+	if r.op == wire.OpReconfig && !e.opts.Reconfig {
+		moved = false // that is what they look at first
 	}
 	x := e.newTxn()
 	p := prep{e: e, conn: c}
@@ -301,6 +281,8 @@ func (c *conn) update(r *request) {
 	case moved && r.op == wire.OpMulti && e.opts.Version < V36:
 		failed, moved = failedAt(0, len(r.multi), wire.ErrSessionMoved), false // the connection goes on
 	case moved:
+	case r.op == wire.OpReconfig && !r.bad && !e.opts.Reconfig:
+		code = wire.ErrReconfigDisabled
 	case e.sessions[c.session.id] != c.session:
 		code = wire.ErrSessionExpired // which this member has not heard of yet
 	case r.bad, r.nullPath && r.op != wire.OpSetData && r.op != wire.OpSetACL && r.op != wire.OpMulti && r.op != wire.OpReconfig:
@@ -364,7 +346,7 @@ func (c *conn) read(r *request) {
 		case m.readOnly:
 			c.answer(r, m.tree.zxid, wire.ErrNotReadOnly)
 			return
-		case !c.await(c.ens.zxid):
+		case !c.await(c.ens.head.zxid):
 			return
 		}
 	}
@@ -377,10 +359,13 @@ func (c *conn) read(r *request) {
 		// The only read whose events precede its reply.
 		code := wire.ErrMarshalling
 		if !r.bad {
-			code = 0
-			c.setWatches(&r.watches)
+			code = c.setWatches(&r.watches)
 		}
 		c.answer(r, zxid, code)
+		return
+	}
+	if r.op == wire.OpMultiRead && !r.bad {
+		c.multiRead(r, zxid)
 		return
 	}
 	at := c.begin(r.xid, zxid, 0)
@@ -457,8 +442,6 @@ func (c *conn) appendRead(r *request) int32 {
 		c.out = wire.GetACLResponse{ACL: javaACL(list), Stat: n.stat()}.Append(c.out)
 	case wire.OpSync:
 		c.out = wire.PathResponse{Path: javaString(r.path)}.Append(c.out)
-	case wire.OpMultiRead:
-		c.multiRead(r)
 	case wire.OpGetEphemerals:
 		c.ephemerals(r)
 	case wire.OpAllChildrenNumber:
@@ -477,13 +460,19 @@ func (c *conn) appendRead(r *request) int32 {
 	case wire.OpRemoveWatches:
 		return c.removeWatches(r)
 	case wire.OpAddWatch:
+		path, m := r.path, persistentWatch
+		if r.nullPath {
+			path = nullString
+		}
 		switch r.flags {
 		case wire.AddWatchPersistent:
-			c.addWatch(r.path, persistentWatch)
 		case wire.AddWatchPersistentRecursive:
-			c.addWatch(r.path, recursiveWatch)
+			m = recursiveWatch
 		default:
 			return wire.ErrMarshalling
+		}
+		if code := c.addWatch(path, m); code != 0 {
+			return code
 		}
 		c.out = wire.ErrorResponse{}.Append(c.out)
 	}
@@ -518,9 +507,15 @@ func (c *conn) appendChildren(n *node) {
 	}
 }
 
-func (c *conn) multiRead(r *request) {
-	for i := range r.multi {
-		sub := &r.multi[i]
+// multiRead stops at a path that is null, and then answers with an error and the results before it.
+func (c *conn) multiRead(r *request, zxid int64) {
+	ops, code := r.multi, int32(0)
+	if i := slices.IndexFunc(ops, func(sub request) bool { return sub.nullPath }); i >= 0 {
+		ops, code = ops[:i], wire.ErrMarshalling
+	}
+	at := c.begin(r.xid, zxid, code)
+	for i := range ops {
+		sub := &ops[i]
 		n, code := c.node(sub.path, wire.PermRead)
 		switch {
 		case code != 0:
@@ -533,6 +528,7 @@ func (c *conn) multiRead(r *request) {
 		}
 	}
 	c.out = wire.AppendMultiEnd(c.out)
+	c.replied(at, r, zxid, code)
 }
 
 func (c *conn) ephemerals(r *request) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"slices"
 	"time"
 )
 
@@ -81,9 +82,7 @@ func (m *Member) door() error {
 // mustDoor is door for who can only fail the test.
 func (m *Member) mustDoor() {
 	if err := m.door(); err != nil {
-		m.ens.mu.Unlock() // misuse does not return
-		defer m.ens.mu.Lock()
-		m.ens.misuse("member %d cannot listen again: %v", m.index, err)
+		m.ens.reject("member %d cannot listen again: %v", m.index, err)
 	}
 }
 
@@ -133,8 +132,8 @@ func (m *Member) admit(nc net.Conn) bool {
 // Addr returns the member's address, host:port.
 func (m *Member) Addr() string { return m.addr }
 
-// Stop ends the server's connections and lets it accept no more. Sessions live
-// on elsewhere. The port stays taken, so that no other process gets it: a
+// Stop ends the server's connections, stalled ones too, and lets it accept no
+// more. Sessions live on elsewhere. The port stays taken, so that no other process gets it: a
 // connection is refused, or on other systems than Linux accepted and closed.
 // With [Options.Majority] the others go without a leader if it led, or if they
 // are too few now.
@@ -195,15 +194,16 @@ func (m *Member) Refuse(refuse bool) {
 // SetLag keeps the server n transactions behind the others: it answers reads
 // from its own past, its watches fire late, it turns away clients that have
 // seen more than it has, and writes through it wait until it has caught up
-// with them.
+// with them. One member must keep up, as what is committed is on a majority.
 func (m *Member) SetLag(n int) {
 	m.ens.mu.Lock()
 	defer m.ens.mu.Unlock()
 	m.ens.usable("SetLag")
 	if n < 0 {
-		m.ens.mu.Unlock()
-		defer m.ens.mu.Lock()
-		m.ens.misuse("lag %d", n)
+		m.ens.reject("lag %d", n)
+	}
+	if n > 0 && !slices.ContainsFunc(m.ens.members, func(other *Member) bool { return other != m && other.lag == 0 }) {
+		m.ens.reject("SetLag: member %d is the last one that keeps up, and without one nothing would ever be applied", m.index)
 	}
 	m.lag = n
 	m.follow()
@@ -342,6 +342,9 @@ func (e *Ensemble) LoseData() {
 	e.head = newTree(e.opts.Version, e.configData())
 	for _, m := range e.members {
 		m.hangUp("data lost")
+		for _, s := range m.locals {
+			e.endSession(s, nil)
+		}
 		m.behind, m.tree = nil, e.head
 		m.follow()
 	}
@@ -354,7 +357,7 @@ func (m *Member) Zxid() int64 {
 	return m.tree.zxid
 }
 
-// CutAll closes all connections of this server without a word.
+// CutAll closes all connections of this server without a word, stalled ones too.
 func (m *Member) CutAll() {
 	m.ens.mu.Lock()
 	defer m.ens.mu.Unlock()
@@ -364,8 +367,10 @@ func (m *Member) CutAll() {
 
 func (m *Member) hangUp(reason string) {
 	m.ens.now = time.Now()
-	for c := range m.conns {
-		c.drop(reason)
+	for c := range m.ens.conns {
+		if c.member == m {
+			c.cut(reason)
+		}
 	}
 }
 

@@ -300,6 +300,9 @@ func (p *prep) check(r *request) (change, int32) {
 // multi prepares all operations of a multi. If one fails, none is a change, and
 // failed says how each ended. A code is that of the whole request.
 func (p *prep) multi(ops []request) (changes []change, failed []wire.MultiResult, code int32) {
+	if slices.ContainsFunc(ops, func(r request) bool { return r.nullPath }) {
+		return nil, nil, wire.ErrMarshalling // before the server looks at the first
+	}
 	p.ahead = map[string]record{}
 	for i := range ops {
 		c, code := p.write(&ops[i])

@@ -73,9 +73,9 @@ type way struct {
 // Misuse of it fails the test. At most one ProxyOptions can be given.
 func NewProxy(tb testing.TB, server string, opts ...ProxyOptions) *Proxy {
 	tb.Helper()
-	var o ProxyOptions
-	if len(opts) > 0 {
-		o = opts[0]
+	o, err := only(opts)
+	if err != nil {
+		tb.Fatalf("zktest: proxy: %v", err)
 	}
 	p, err := StartProxy(server, o)
 	if err != nil {
@@ -193,6 +193,9 @@ func (p *Proxy) Drip(dir Direction, bytesPerSecond int) {
 func (p *Proxy) Link(r LinkRule) {
 	if r.Member != nil {
 		p.misuse("Link: a proxy has no members")
+	}
+	if wrong := r.wrong(); wrong != "" {
+		p.misuse("Link: %s", wrong)
 	}
 	defer p.use("Link")()
 	p.rules = append(p.rules, newLink(r))

@@ -83,7 +83,7 @@ func TestProxyDecodes(t *testing.T) {
 		{Op: wire.OpDelete, Request: wire.PathVersionRequest{Path: "/none", Version: -1}},
 	}}, &wire.MultiResponse{})
 	c.must(wire.OpAuth, wire.AuthRequest{Scheme: "digest", Auth: []byte("user:secret")}, nil)
-	c.send(wire.OpSetWatches, wire.SetWatchesRequest{RelativeZxid: 0x100000099, Data: []string{"/a", "/b"}, Child: []string{"/a"}})
+	c.send(wire.OpSetWatches, wire.SetWatchesRequest{RelativeZxid: 0x100000099, Data: []string{"/a", "/b"}, Exist: []string{}, Child: []string{"/a"}})
 	c.recv(c.xid)
 	c.ping()
 	c.must(wire.OpCloseSession, nil, nil)

@@ -1,8 +1,11 @@
 package zktest
 
 import (
+	"cmp"
 	"fmt"
+	"math"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,12 +22,54 @@ func (e *Ensemble) configData() []byte {
 	if len(e.members) == 1 {
 		return []byte{}
 	}
-	var b strings.Builder
+	var list []quorumServer
 	for i, m := range e.members {
 		_, port, _ := net.SplitHostPort(m.addr)
-		fmt.Fprintf(&b, "server.%d=127.0.0.1:%d:%d:participant;127.0.0.1:%s\n", i+1, quorumPort(i), electionPort(i), port)
+		n, _ := strconv.Atoi(port)
+		list = append(list, quorumServer{
+			id: int64(i + 1), host: "127.0.0.1", quorum: quorumPort(i), election: electionPort(i), clientHost: "127.0.0.1", client: n,
+		})
 	}
-	return fmt.Appendf(nil, "%sversion=%x", b.String(), firstZxid)
+	return configText(list, firstZxid)
+}
+
+// quorumServer is what a line "server.1=host:quorum:election:participant;host:client" says (QuorumServer).
+type quorumServer struct {
+	id               int64
+	host             string
+	quorum, election int
+	observer         bool
+	clientHost       string // empty: no port for clients
+	client           int
+}
+
+// String writes the server in full, whatever its line left out.
+func (q quorumServer) String() string {
+	role := "participant"
+	if q.observer {
+		role = "observer"
+	}
+	text := fmt.Sprintf("%s:%d:%d:%s", delimited(q.host), q.quorum, q.election, role)
+	if q.clientHost != "" {
+		text += fmt.Sprintf(";%s:%d", delimited(q.clientHost), q.client)
+	}
+	return text
+}
+
+func delimited(host string) string {
+	if strings.Contains(host, ":") {
+		return "[" + host + "]"
+	}
+	return host
+}
+
+// configText is what a configuration looks like in its node (QuorumMaj).
+func configText(servers []quorumServer, zxid int64) []byte {
+	var b []byte
+	for _, q := range servers {
+		b = fmt.Appendf(b, "server.%d=%v\n", q.id, q)
+	}
+	return fmt.Appendf(b, "version=%x", zxid)
 }
 
 // reconfig changes the configuration that /zookeeper/config tells. The members
@@ -32,82 +77,301 @@ func (e *Ensemble) configData() []byte {
 func (p *prep) reconfig(r *request, zxid int64) ([]change, int32) {
 	e := p.e
 	switch {
-	case !e.opts.Reconfig:
-		return nil, wire.ErrReconfigDisabled
 	case len(e.members) == 1:
 		return nil, wire.ErrUnimplemented
 	case r.reconfig.ConfigID != -1 && r.reconfig.ConfigID != e.config:
 		return nil, wire.ErrBadVersion
 	}
 	n := e.head.nodes[configPath]
-	var servers []string
-	for line := range strings.Lines(string(n.data)) {
-		if line = strings.TrimSpace(line); strings.HasPrefix(line, "server.") {
-			servers = append(servers, line)
+	var servers []quorumServer
+	var code int32
+	if r.reconfig.NewMembers != nil {
+		servers, code = e.opts.Version.allServers(javaText(*r.reconfig.NewMembers))
+	} else {
+		now, _ := e.opts.Version.allServers(string(n.data))
+		servers, code = e.opts.Version.changeServers(now, &r.reconfig)
+	}
+	if code != 0 {
+		return nil, code
+	}
+	voters, synced := 0, 0
+	for _, q := range servers {
+		if q.observer {
+			continue
+		}
+		voters++
+		if q.id >= 1 && q.id <= int64(len(e.members)) && e.members[q.id-1].connected() {
+			synced++
 		}
 	}
-	servers, ok := newServers(servers, &r.reconfig)
-	if !ok || len(servers) < 2 {
+	switch {
+	case voters < 2:
 		return nil, wire.ErrBadArguments
-	}
-	if !n.acl.allowed(wire.PermWrite, p.conn.ids) {
+	case synced <= voters/2:
+		return nil, wire.ErrNewConfigNoQuorum
+	case !n.acl.allowed(wire.PermWrite, p.conn.ids):
 		return nil, wire.ErrNoAuth
 	}
 	e.config = zxid
-	data := strings.Join(servers, "\n") + "\nversion=" + strconv.FormatInt(zxid, 16)
-	return []change{{op: wire.OpSetData, path: configPath, data: []byte(data), version: -1}}, 0
+	return []change{{op: wire.OpSetData, path: configPath, data: configText(servers, zxid), version: -1}}, 0
 }
 
-// newServers returns the server lines after a reconfig.
-func newServers(servers []string, q *wire.ReconfigRequest) ([]string, bool) {
-	if q.NewMembers != nil {
-		servers = nil
-		for line := range strings.FieldsFuncSeq(*q.NewMembers, func(c rune) bool { return c == ',' || c == '\n' }) {
-			if strings.HasPrefix(line, "version=") {
-				continue
-			}
-			if serverID(line) < 0 {
-				return nil, false
-			}
-			servers = append(servers, line)
+// allServers reads a whole configuration, which is one of Java's properties
+// files but for commas instead of line ends.
+func (v Version) allServers(text string) ([]quorumServer, int32) {
+	values := map[string]string{}
+	var keys []string
+	for line := range strings.FieldsFuncSeq(text, func(c rune) bool { return c == ',' || c == '\n' || c == '\r' }) {
+		if line = strings.TrimLeft(line, " \t\f"); line == "" || line[0] == '#' || line[0] == '!' {
+			continue
 		}
-		return servers, true
+		end := strings.IndexAny(line, "=: \t\f")
+		key, value := line, ""
+		if end >= 0 {
+			key, value = line[:end], strings.TrimLeft(line[end:], " \t\f")
+			if value != "" && (value[0] == '=' || value[0] == ':') {
+				value = strings.TrimLeft(value[1:], " \t\f")
+			}
+		}
+		if _, twice := values[key]; !twice {
+			keys = append(keys, key)
+		}
+		values[key] = value
 	}
-	drop := func(id int) {
-		servers = slices.DeleteFunc(servers, func(line string) bool { return serverID(line) == id })
+	for _, key := range keys {
+		if !strings.HasPrefix(key, "server.") && key != "version" {
+			return nil, wire.ErrBadArguments
+		}
 	}
-	for _, part := range list(q.Leaving) {
-		id, err := strconv.Atoi(part)
+	var list []quorumServer
+	voters := 0
+	for _, key := range keys {
+		if key == "version" {
+			if _, err := strconv.ParseInt(values[key], 16, 64); err != nil {
+				return nil, wire.ErrMarshalling
+			}
+			continue
+		}
+		id, err := strconv.ParseInt(strings.TrimPrefix(key, "server."), 10, 64)
 		if err != nil {
-			return nil, false
+			return nil, wire.ErrMarshalling
 		}
-		drop(id)
-	}
-	for _, part := range list(q.Joining) {
-		id := serverID(part)
-		if id < 0 {
-			return nil, false
+		q, code := v.server(id, values[key])
+		if code != 0 {
+			return nil, code
 		}
-		drop(id)
-		servers = append(servers, part)
+		list = slices.DeleteFunc(list, func(other quorumServer) bool { return other.id == id })
+		list = append(list, q)
+		if !q.observer {
+			voters++
+		}
 	}
-	slices.SortFunc(servers, func(a, b string) int { return serverID(a) - serverID(b) })
-	return servers, true
+	if voters < 2 && voters < len(list) {
+		return nil, wire.ErrMarshalling // observers need a quorum
+	}
+	inMapOrder(list, 16)
+	return list, 0
 }
 
-func list(s *string) []string {
-	if s == nil || *s == "" {
+// changeServers applies the lists of those who leave and who join.
+func (v Version) changeServers(now []quorumServer, r *wire.ReconfigRequest) ([]quorumServer, int32) {
+	list := slices.Clone(now)
+	buckets := 1
+	for float64(buckets) < float64(len(list))/.75+1 {
+		buckets *= 2
+	}
+	inMapOrder(list, buckets)
+	drop := func(id int64) {
+		list = slices.DeleteFunc(list, func(q quorumServer) bool { return q.id == id })
+	}
+	for _, part := range parts(r.Leaving, ",") {
+		id, err := strconv.ParseInt(part, 10, 64)
+		if err != nil {
+			return nil, wire.ErrMarshalling
+		}
+		drop(id)
+	}
+	for _, part := range parts(r.Joining, ",") {
+		sides := parts(&part, "=")
+		if len(sides) != 2 {
+			return nil, wire.ErrBadArguments
+		}
+		id, err := strconv.ParseInt(sides[0][strings.LastIndexByte(sides[0], '.')+1:], 10, 64)
+		if err != nil {
+			return nil, wire.ErrMarshalling
+		}
+		q, code := v.server(id, sides[1])
+		switch {
+		case code != 0:
+			return nil, code
+		case q.clientHost == "", slices.ContainsFunc(list, q.clashes):
+			return nil, wire.ErrBadArguments
+		}
+		drop(id)
+		if list = append(list, q); len(list)*4 > buckets*3 {
+			buckets *= 2
+		}
+	}
+	inMapOrder(list, buckets)
+	return list, 0
+}
+
+// inMapOrder sorts servers as a Java HashMap has them.
+func inMapOrder(list []quorumServer, buckets int) {
+	for len(list)*4 > buckets*3 {
+		buckets *= 2
+	}
+	bucket := func(q quorumServer) uint32 {
+		h := uint32(q.id) ^ uint32(q.id>>32)
+		return (h ^ h>>16) & uint32(buckets-1)
+	}
+	slices.SortStableFunc(list, func(a, b quorumServer) int { return cmp.Compare(bucket(a), bucket(b)) })
+}
+
+// parts splits a list as StringUtils.split does; null has none.
+func parts(list *string, separator string) []string {
+	if list == nil {
 		return nil
 	}
-	return strings.Split(*s, ",")
+	all := strings.Split(javaText(*list), separator)
+	for i := range all {
+		all[i] = strings.TrimFunc(all[i], func(c rune) bool { return c <= ' ' })
+	}
+	return slices.DeleteFunc(all, func(s string) bool { return s == "" })
 }
 
-// serverID returns the number of a "server.N=host:port:port:role;port" line, or -1.
-func serverID(line string) int {
-	key, spec, _ := strings.Cut(line, "=")
-	id, err := strconv.Atoi(strings.TrimPrefix(key, "server."))
-	if err != nil || !strings.HasPrefix(key, "server.") || strings.Count(spec, ":") < 2 || !strings.Contains(spec, ";") {
-		return -1
+// javaSplit splits as String.split does, without the empty strings at the end.
+func javaSplit(s, separator string) []string {
+	if s == "" {
+		return []string{""}
 	}
-	return id
+	list := strings.Split(s, separator)
+	for len(list) > 0 && list[len(list)-1] == "" {
+		list = list[:len(list)-1]
+	}
+	return list
+}
+
+// server reads what is behind "server.id=".
+func (v Version) server(id int64, text string) (quorumServer, int32) {
+	q := quorumServer{id: id}
+	bad := func(code int32) (quorumServer, int32) { return quorumServer{}, code }
+	sides := javaSplit(text, ";")
+	if len(sides) == 0 {
+		return bad(wire.ErrMarshalling)
+	}
+	address, ok := v.hostAndPorts(sides[0])
+	if v <= V35 && (!ok || len(sides) > 2 || len(address) < 3 || len(address) > 4) {
+		return bad(wire.ErrBadArguments)
+	}
+	if len(sides) == 2 {
+		client, ok := v.hostAndPorts(sides[1])
+		switch {
+		case !ok || len(client) > 2:
+			return bad(wire.ErrBadArguments)
+		case len(client) == 0:
+			return bad(wire.ErrMarshalling)
+		case len(client) == 1:
+			client = []string{"0.0.0.0", client[0]}
+		}
+		var code int32
+		if q.client, code = javaPort(client[1]); code != 0 {
+			return bad(code)
+		}
+		q.clientHost = javaHost(client[0])
+	}
+	if !ok || len(sides) > 2 || len(address) < 3 || len(address) > 4 || strings.Contains(sides[0], "|") {
+		return bad(wire.ErrBadArguments)
+	}
+	var code int32
+	if q.quorum, code = javaPort(address[1]); code != 0 {
+		return bad(code)
+	}
+	if q.election, code = javaPort(address[2]); code != 0 {
+		return bad(code)
+	}
+	if q.quorum == q.election {
+		return bad(wire.ErrBadArguments)
+	}
+	if len(address) == 4 {
+		role := strings.ToLower(address[3])
+		if v >= V36 {
+			role = strings.TrimFunc(role, func(c rune) bool { return c <= ' ' })
+		}
+		if q.observer = role == "observer"; !q.observer && role != "participant" {
+			return bad(wire.ErrBadArguments)
+		}
+	}
+	q.host = javaHost(address[0])
+	return q, 0
+}
+
+// hostAndPorts splits at colons; the host may be an IPv6 address in brackets (ConfigUtils.getHostAndPort).
+func (v Version) hostAndPorts(s string) ([]string, bool) {
+	if !strings.HasPrefix(s, "[") {
+		return javaSplit(s, ":"), true
+	}
+	host, rest, ok := strings.Cut(s[1:], "]")
+	switch {
+	case !ok, rest == ":", v <= V35 && !strings.HasPrefix(rest, ":"):
+		return nil, false
+	case rest == "":
+		return []string{host}, true
+	}
+	return append([]string{host}, javaSplit(rest[1:], ":")...), true
+}
+
+func javaPort(s string) (int, int32) {
+	n, err := strconv.ParseInt(s, 10, 32)
+	switch {
+	case err != nil:
+		return 0, wire.ErrBadArguments
+	case n < 0 || n > math.MaxUint16: // a different exception
+		return 0, wire.ErrMarshalling
+	}
+	return int(n), 0
+}
+
+// javaHost is how Java writes a host.
+func javaHost(host string) string {
+	if host == "" {
+		return "localhost"
+	}
+	addr, err := netip.ParseAddr(host)
+	if err != nil || !addr.Is6() {
+		return host
+	}
+	b := addr.As16()
+	words := make([]string, 8)
+	for i := range words {
+		words[i] = strconv.FormatUint(uint64(b[2*i])<<8|uint64(b[2*i+1]), 16)
+	}
+	return strings.Join(words, ":")
+}
+
+// clashes says whether another server has one of q's addresses. Those of the
+// local host, and names, which a server in a test does not look up, clash with none.
+func (q quorumServer) clashes(other quorumServer) bool {
+	if q.id == other.id {
+		return false
+	}
+	for _, a := range q.addresses() {
+		if slices.Contains(other.addresses(), a) {
+			return true
+		}
+	}
+	return false
+}
+
+func (q quorumServer) addresses() []netip.AddrPort {
+	var list []netip.AddrPort
+	add := func(host string, port int) {
+		if addr, err := netip.ParseAddr(host); err == nil && !addr.IsLoopback() && !addr.IsUnspecified() {
+			list = append(list, netip.AddrPortFrom(addr, uint16(port)))
+		}
+	}
+	add(q.host, q.quorum)
+	add(q.host, q.election)
+	add(q.clientHost, q.client)
+	return list
 }

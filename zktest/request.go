@@ -79,9 +79,14 @@ func (r *request) first() *request {
 
 var null = []byte{0xff, 0xff, 0xff, 0xff}
 
+// nullString stands for null in lists of paths and in ACLs. It is no text that
+// a request can have, as javaText leaves nothing but UTF-8.
+const nullString = "\xff"
+
 // decode reads the record behind the request's header.
 func (r *request) decode(d *wire.Decoder, version Version) {
 	r.nullPath = bytes.HasPrefix(d.Rest(), null)
+	start := *d
 	switch r.op {
 	case wire.OpGetData, wire.OpExists, wire.OpGetChildren, wire.OpGetChildren2:
 		var q wire.PathWatchRequest
@@ -131,7 +136,9 @@ func (r *request) decode(d *wire.Decoder, version Version) {
 	case wire.OpSetWatches:
 		var q wire.SetWatchesRequest
 		q.Decode(d)
-		r.watches = wire.SetWatches2Request{RelativeZxid: q.RelativeZxid, Data: q.Data, Exist: q.Exist, Child: q.Child}
+		r.watches = wire.SetWatches2Request{
+			RelativeZxid: q.RelativeZxid, Data: q.Data, Exist: q.Exist, Child: q.Child, Persistent: []string{}, Recursive: []string{},
+		}
 	case wire.OpSetWatches2:
 		r.watches.Decode(d)
 	case wire.OpReconfig:
@@ -146,26 +153,60 @@ func (r *request) decode(d *wire.Decoder, version Version) {
 		r.decodeMulti(d, version)
 	}
 	r.bad = r.bad || d.Err() != nil
-	r.asJava()
+	r.asJava(start)
 }
 
-// asJava replaces the strings by what Java makes of them.
-func (r *request) asJava() {
+// asJava replaces the strings by what Java makes of them. d is at the record
+// that they are from.
+func (r *request) asJava(d wire.Decoder) {
 	r.path = javaText(r.path)
 	for i := range r.acl {
 		a := &r.acl[i]
 		a.Scheme, a.ID = javaText(a.Scheme), javaText(a.ID)
-	}
-	for i := range r.multi {
-		r.multi[i].asJava()
+		if a.Scheme == "" || a.ID == "" {
+			defer r.markACL(d)
+		}
 	}
 	w := &r.watches
 	for _, list := range [][]string{w.Data, w.Exist, w.Child, w.Persistent, w.Recursive} {
 		for i := range list {
-			list[i] = javaText(list[i])
+			if list[i] = javaText(list[i]); list[i] == "" {
+				defer r.markWatches(d)
+			}
 		}
 	}
 	r.auth.Scheme = javaText(r.auth.Scheme)
+}
+
+// markACL puts nullString where the ACL has null, which has decoded as empty.
+func (r *request) markACL(d wire.Decoder) {
+	d.Buffer() // path
+	if r.op != wire.OpSetACL {
+		d.Buffer()
+	}
+	d.Int32()
+	for i := range r.acl {
+		d.Int32()
+		for _, s := range []*string{&r.acl[i].Scheme, &r.acl[i].ID} {
+			if d.Buffer() == nil {
+				*s = nullString
+			}
+		}
+	}
+}
+
+// markWatches does so in the lists of setWatches.
+func (r *request) markWatches(d wire.Decoder) {
+	d.Int64()
+	w := &r.watches
+	for _, list := range [][]string{w.Data, w.Exist, w.Child, w.Persistent, w.Recursive} {
+		d.Int32()
+		for i := range list {
+			if d.Buffer() == nil {
+				list[i] = nullString
+			}
+		}
+	}
 }
 
 func (r *request) setData(q wire.SetDataRequest) {
@@ -181,35 +222,54 @@ func (r *request) createTTL(q wire.CreateTTLRequest) {
 }
 
 func (r *request) decodeMulti(d *wire.Decoder, version Version) {
-	var q wire.MultiRequest
-	q.Decode(d)
-	r.multi = make([]request, len(q.Ops))
-	for i, op := range q.Ops {
-		sub := &r.multi[i]
-		sub.op = op.Op
-		if version < since[op.Op] {
+	for {
+		var h wire.MultiHeader
+		h.Decode(d)
+		if h.Done || d.Err() != nil {
+			break
+		}
+		r.multi = append(r.multi, request{op: h.Op, nullPath: bytes.HasPrefix(d.Rest(), null)})
+		sub := &r.multi[len(r.multi)-1]
+		start := *d
+		if version < since[h.Op] {
 			r.bad = true
 		}
-		reads := op.Op == wire.OpGetData || op.Op == wire.OpGetChildren
+		reads := h.Op == wire.OpGetData || h.Op == wire.OpGetChildren
 		if reads != (r.op == wire.OpMultiRead) {
 			r.bad = true // a multi that mixes kinds
 		}
-		switch rec := op.Request.(type) {
-		case wire.CreateRequest:
-			sub.create(rec)
+		switch h.Op {
+		case wire.OpCreate, wire.OpCreate2, wire.OpCreateContainer:
+			var q wire.CreateRequest
+			q.Decode(d)
+			sub.create(q)
 			bad := sub.modeInMulti(version)
-			r.nullACL = r.nullACL || rec.ACL == nil && version >= V37 && !r.bad && knownMode(rec.Flags)
+			r.nullACL = r.nullACL || q.ACL == nil && version >= V37 && !r.bad && knownMode(q.Flags)
 			r.bad = r.bad || bad
-		case wire.CreateTTLRequest:
-			sub.createTTL(rec)
+		case wire.OpCreateTTL:
+			var q wire.CreateTTLRequest
+			q.Decode(d)
+			sub.createTTL(q)
 			sub.modeInMulti(version)
-		case wire.PathVersionRequest:
-			sub.path, sub.version = rec.Path, rec.Version
-		case wire.SetDataRequest:
-			sub.setData(rec)
-		case wire.PathWatchRequest:
-			sub.path = rec.Path // the watch flag has no meaning here
+		case wire.OpDelete, wire.OpCheck:
+			var q wire.PathVersionRequest
+			q.Decode(d)
+			sub.path, sub.version = q.Path, q.Version
+		case wire.OpSetData:
+			var q wire.SetDataRequest
+			q.Decode(d)
+			sub.setData(q)
+		case wire.OpGetData, wire.OpGetChildren:
+			var q wire.PathWatchRequest
+			q.Decode(d)
+			sub.path = q.Path // the watch flag has no meaning here
+		default:
+			d.Fail("operation in a multi")
 		}
+		sub.asJava(start)
+	}
+	if d.Err() != nil {
+		r.multi, r.nullACL = nil, false
 	}
 }
 

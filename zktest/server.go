@@ -57,7 +57,7 @@ type Options struct {
 	NoLeaks  bool         // NewServer, NewEnsemble: fails the test if a client has left a connection open at its end
 	FrameLog int          // frames that [Ensemble.Frames] remembers; zero: 65536, negative: none
 	Raw      bool         // the log keeps the bytes of each frame
-	Logger   *slog.Logger // told about each connection that ends; nil: silent
+	Logger   *slog.Logger // told about each connection that ends; nil: silent. Its handler must not call the ensemble, which waits for it
 }
 
 func (o Options) withDefaults() Options {
@@ -86,6 +86,30 @@ func (o Options) withDefaults() Options {
 		o.FrameLog = 65536
 	}
 	return o
+}
+
+// check looks for what no server would start with. The defaults are in place.
+func (o Options) check() error {
+	for _, field := range []struct {
+		name  string
+		value time.Duration
+	}{
+		{"TickTime", o.TickTime}, {"MinSessionTimeout", o.MinSessionTimeout}, {"MaxSessionTimeout", o.MaxSessionTimeout}, {"ReapInterval", o.ReapInterval},
+	} {
+		if field.value < 0 {
+			return fmt.Errorf("options: %s is %v", field.name, field.value)
+		}
+	}
+	switch {
+	case o.MaxFrame < 0:
+		return fmt.Errorf("options: MaxFrame is %d", o.MaxFrame)
+	case o.MaxClientCnxns < 0:
+		return fmt.Errorf("options: MaxClientCnxns is %d", o.MaxClientCnxns)
+	case o.MinSessionTimeout > o.MaxSessionTimeout:
+		return fmt.Errorf("options: MinSessionTimeout, %v, is above MaxSessionTimeout, %v, which is 20 ticks of %v unless it is set",
+			o.MinSessionTimeout, o.MaxSessionTimeout, o.TickTime)
+	}
+	return nil
 }
 
 const defaultTraceMask = 0o462
@@ -125,7 +149,8 @@ type Ensemble struct {
 // Server is an ensemble of one.
 type Server struct{ *Ensemble }
 
-// NewServer starts a server that ends with the test.
+// NewServer starts a server that ends with the test. Misuse of it fails the
+// test. At most one Options can be given.
 func NewServer(tb testing.TB, opts ...Options) *Server {
 	tb.Helper()
 	return &Server{NewEnsemble(tb, 1, opts...)}
@@ -135,9 +160,9 @@ func NewServer(tb testing.TB, opts ...Options) *Server {
 // of it fails the test. At most one Options can be given.
 func NewEnsemble(tb testing.TB, n int, opts ...Options) *Ensemble {
 	tb.Helper()
-	var o Options
-	if len(opts) > 0 {
-		o = opts[0]
+	o, err := only(opts)
+	if err != nil {
+		tb.Fatalf("zktest: %v", err)
 	}
 	e, err := StartEnsemble(n, o)
 	if err != nil {
@@ -151,6 +176,18 @@ func NewEnsemble(tb testing.TB, n int, opts ...Options) *Ensemble {
 		e.Close()
 	})
 	return e
+}
+
+// only returns the one of at most one value, or the zero value.
+func only[T any](opts []T) (one T, err error) {
+	switch len(opts) {
+	case 0:
+	case 1:
+		one = opts[0]
+	default:
+		err = fmt.Errorf("%d values of type %T, of which there can be one", len(opts), one)
+	}
+	return one, err
 }
 
 // StartServer starts a server, which Close ends.
@@ -170,6 +207,9 @@ func StartEnsemble(n int, opts Options) (*Ensemble, error) {
 	opts = opts.withDefaults()
 	if opts.Version < V34 || opts.Version > V39 {
 		return nil, fmt.Errorf("unknown version %d", int(opts.Version))
+	}
+	if err := opts.check(); err != nil {
+		return nil, err
 	}
 	e := &Ensemble{
 		opts: opts, zxid: firstZxid, config: firstZxid, sessions: map[int64]*session{}, acls: map[string]*acl{}, conns: map[*conn]struct{}{},
@@ -211,9 +251,6 @@ func (e *Ensemble) Close() {
 			if m.port != nil {
 				m.port.release()
 			}
-		}
-		for c := range e.conns {
-			c.link.Close()
 		}
 		for _, s := range e.sessions {
 			s.timer.Stop()
@@ -274,7 +311,8 @@ func (e *Ensemble) DialContext(ctx context.Context, network, addr string) (net.C
 }
 
 // Expire ends a session at once, as if it had timed out: its ephemeral nodes
-// go and its connections are closed. A session that is gone already stays so.
+// go and its connections are closed, but for one that is stalled, whose client
+// learns nothing. A session that is gone already stays so.
 func (e *Ensemble) Expire(id int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -290,19 +328,20 @@ func (e *Ensemble) Expire(id int64) {
 	}
 }
 
-// Cut closes a session's connections without a word. The session lives on.
+// Cut closes a session's connections without a word, stalled ones too, as a
+// network does that is there again. The session lives on.
 func (e *Ensemble) Cut(id int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.usable("Cut")
-	for _, m := range e.members {
-		if c := m.bySession[id]; c != nil {
-			c.drop("cut")
+	for c := range e.conns {
+		if c.sessionID() == id {
+			c.cut("cut")
 		}
 	}
 }
 
-// CutAll closes all connections without a word.
+// CutAll closes all connections without a word, stalled ones too.
 func (e *Ensemble) CutAll() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -312,16 +351,62 @@ func (e *Ensemble) CutAll() {
 	}
 }
 
-// Stall keeps a session's connections open but silent: from now on the client gets nothing on them.
+// Stall keeps a session's connections open but silent: from now on the client
+// gets nothing on them, not even their end when the session expires, is closed,
+// or comes back on another connection. What ends connections as such ends these
+// too: Cut, CutAll, Elect, LoseData, Close, and a [Member] that stops, restarts
+// or changes its role, as the system of a process that is gone closes what it had open.
 func (e *Ensemble) Stall(id int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.usable("Stall")
 	for _, m := range e.members {
 		if c := m.bySession[id]; c != nil {
-			c.stalled = true
+			c.stall()
+			c.forgetLater()
 		}
 	}
+}
+
+// MoveSession makes a session belong to another member, as a handshake there
+// does, of which the client knows nothing. Its timeout begins anew. Its
+// connection to the member that it had stays, and still reads; its next write is
+// refused as a real server does it: the connection ends without a reply, but
+// for a multi before 3.6, whose every operation fails with SESSIONMOVED, -118.
+// A connection of the session to the new member itself ends at once. A session
+// that is gone already stays so, and one that only a read-only member knows stays there.
+func (e *Ensemble) MoveSession(id int64, member int) {
+	m := e.Member(member)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.usable("MoveSession")
+	if !m.running || m.idle || m.readOnly {
+		e.reject("MoveSession: no session of the ensemble can come to member %d, which is stopped, isolated or read-only", member)
+	}
+	s := e.sessions[id]
+	if s == nil {
+		return
+	}
+	if old := m.bySession[id]; old != nil {
+		old.drop("session taken over by another connection")
+	}
+	s.owner = m
+	e.renegotiate(s, s.timeout)
+}
+
+// SetSequence makes next the number that the next sequential child of a node
+// gets, so that tests reach names that take two billion creates. It is a
+// transaction, though nobody sees it but in the node's Cversion.
+func (e *Ensemble) SetSequence(path string, next int32) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.usable("SetSequence")
+	if e.head.nodes[path] == nil {
+		e.reject("SetSequence: there is no node %q", path)
+	}
+	x := e.newTxn()
+	x.changes = []change{{op: opSetSequence, path: path, version: next}}
+	e.commit(x)
 }
 
 // Sessions returns the ids of the sessions that live, in no particular order.
@@ -339,17 +424,22 @@ func (e *Ensemble) Sessions() []int64 {
 func (e *Ensemble) Zxid() int64 {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.zxid
+	return e.head.zxid
 }
 
 // usable reports the use of a method after Close. e.mu is held.
 func (e *Ensemble) usable(method string) {
 	if e.closed {
-		e.mu.Unlock() // Fatalf does not return
-		defer e.mu.Lock()
-		e.misuse("%s after Close", method)
+		e.reject("%s after Close", method)
 	}
 	e.now = time.Now()
+}
+
+// reject is misuse for who holds e.mu.
+func (e *Ensemble) reject(format string, args ...any) {
+	e.mu.Unlock() // misuse does not return
+	defer e.mu.Lock()
+	e.misuse(format, args...)
 }
 
 func (e *Ensemble) misuse(format string, args ...any) {

@@ -177,7 +177,7 @@ func TestSequenceWraps(t *testing.T) {
 		e := NewServer(t, Options{Version: version})
 		c := dial(t, e.Ensemble, 0)
 		c.create("/s", nil, 0)
-		e.head.nodes["/s"].creates = math.MaxInt32
+		e.SetSequence("/s", math.MaxInt32)
 		last := c.create("/s/", nil, wire.FlagPersistentSequential)
 		assert.Equal(t, last, "/s/2147483647")
 		s, _ := c.stat("/s")
@@ -386,7 +386,7 @@ func TestSetWatches(t *testing.T) {
 	w.set("/kids", "2")
 	assert.DeepEqual(t, n.took(), []wire.WatcherEvent{event(3, "/same"), event(4, "/same"), event(1, "/missing"), event(3, "/kids")})
 
-	n.must(wire.OpSetWatches2, wire.SetWatches2Request{RelativeZxid: floor, Persistent: []string{"/changed"}, Recursive: []string{"/kids"}}, nil)
+	n.must(wire.OpSetWatches2, wire.SetWatches2Request{RelativeZxid: floor, Data: []string{}, Exist: []string{}, Child: []string{}, Persistent: []string{"/changed"}, Recursive: []string{"/kids"}}, nil)
 	assert.Equal(t, len(n.took()), 0) // no catch-up
 	w.set("/changed", "3")
 	w.set("/kids/k", "3")
@@ -606,6 +606,24 @@ func TestACL(t *testing.T) {
 	other.ended()
 }
 
+// TestExpiresAtTick lets sessions be heard of last in each part of a tick.
+func TestExpiresAtTick(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for last, want := range map[time.Duration]time.Duration{
+			0: 5100, 1: 5100, 99: 5100, 100: 5200, 150: 5200, 199: 5200, 250: 5300,
+		} {
+			e := NewServer(t, Options{InMemory: true, TickTime: 100 * time.Millisecond, MaxSessionTimeout: time.Minute})
+			start := time.Now()
+			c := dial(t, e.Ensemble, 0)
+			time.Sleep(last * time.Millisecond)
+			c.ping()
+			c.ended()
+			assert.Equal(t, time.Since(start), want*time.Millisecond, last*time.Millisecond)
+			e.Close()
+		}
+	})
+}
+
 func TestInBubble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := NewEnsemble(t, 2, Options{InMemory: true})
@@ -621,8 +639,8 @@ func TestInBubble(t *testing.T) {
 		start := time.Now()
 		time.Sleep(4 * time.Second)
 		c.ping()
-		c.ended() // 5s later
-		assert.Equal(t, time.Since(start), 9*time.Second)
+		c.ended() // more than 5s later, at the end of a tick
+		assert.Equal(t, time.Since(start), 9500*time.Millisecond)
 		_, r, err := c.move(e, 1)
 		assert.NilError(t, err)
 		assert.Equal(t, r.Timeout, int32(0))
@@ -786,6 +804,92 @@ func TestElectAndLoseData(t *testing.T) {
 	assert.Equal(t, code, wire.ErrNoNode)
 }
 
+// With the data go the sessions that only a read-only member knows.
+func TestLoseDataOfAReadOnlyMember(t *testing.T) {
+	e := NewEnsemble(t, 2)
+	e.Member(1).SetReadOnly(true)
+	c := open(t, e, 1)
+	_, err := c.connect(wire.ConnectRequest{Timeout: 5000, Password: make([]byte, 16), ReadOnly: true, HasReadOnly: true})
+	assert.NilError(t, err)
+	again := wire.ConnectRequest{Timeout: 5000, SessionID: c.id, Password: c.pw, ReadOnly: true, HasReadOnly: true}
+	n := open(t, e, 1)
+	r, err := n.connect(again)
+	assert.NilError(t, err)
+	assert.Equal(t, r.SessionID, c.id)
+	e.LoseData()
+	n.ended()
+	r, err = open(t, e, 1).connect(again)
+	assert.NilError(t, err)
+	assert.Equal(t, r.SessionID, int64(0))
+}
+
+// A session that moves takes its right to write with it, and nothing else happens to its connection.
+func TestMoveSession(t *testing.T) {
+	multi := wire.MultiRequest{Ops: []wire.MultiOp{{Op: wire.OpSetData, Request: wire.SetDataRequest{Path: "/a", Version: -1}}}}
+	for version := V34; version <= V39; version++ {
+		e := NewEnsemble(t, 2, Options{Version: version})
+		c := dial(t, e, 0)
+		c.create("/a", nil, wire.FlagEphemeral)
+		e.MoveSession(c.id, 1)
+		c.ping()
+		s, code := c.stat("/a")
+		assert.Equal(t, code, int32(0))
+		assert.Equal(t, s.EphemeralOwner, c.id)
+		if version < V36 {
+			var r wire.MultiResponse
+			c.must(wire.OpMulti, multi, &r)
+			assert.Equal(t, r.Results[0].Err, wire.ErrSessionMoved)
+			c.ping()
+		}
+		c.send(wire.OpSetData, wire.SetDataRequest{Path: "/a", Version: -1})
+		c.ended()
+		n, _, err := c.move(e, 1) // which has it already
+		assert.NilError(t, err)
+		n.set("/a", "")
+
+		e.MoveSession(n.id, 0)
+		e.MoveSession(n.id, 1) // a handshake here ends the connection that is here
+		n.ended()
+		n, _, err = n.move(e, 1)
+		assert.NilError(t, err)
+		n.set("/a", "")
+		e.MoveSession(0x55, 0) // there is none
+	}
+}
+
+func TestMoveSessionRenewsIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := NewEnsemble(t, 2, Options{InMemory: true})
+		c := dial(t, e, 0) // for 5 s
+		time.Sleep(4 * time.Second)
+		e.MoveSession(c.id, 1)
+		time.Sleep(4 * time.Second)
+		assert.DeepEqual(t, e.Sessions(), []int64{c.id})
+		time.Sleep(2 * time.Second)
+		assert.Equal(t, len(e.Sessions()), 0)
+	})
+}
+
+// A member that is behind learns of a sequence in its turn, and nobody is told.
+func TestSetSequence(t *testing.T) {
+	e := NewEnsemble(t, 2)
+	c, behind := dial(t, e, 0), dial(t, e, 1)
+	e.Member(1).SetLag(1)
+	c.create("/s", nil, 0)
+	c.watch(wire.OpGetData, "/s")
+	c.watch(wire.OpGetChildren, "/s")
+	e.SetSequence("/s", 7)
+	s, _ := behind.stat("/s")
+	assert.Equal(t, s.Cversion, int32(0))
+	assert.Equal(t, c.create("/s/", nil, wire.FlagPersistentSequential), "/s/0000000007")
+	assert.DeepEqual(t, c.took(), []wire.WatcherEvent{event(wire.EventNodeChildrenChanged, "/s")})
+	s, _ = behind.stat("/s")
+	assert.Equal(t, s.Cversion, int32(14)) // twice the creates, but for the children that are there
+	e.SetSequence("/s", math.MinInt32)
+	assert.Equal(t, c.create("/s/", nil, wire.FlagPersistentSequential), "/s/-2147483648")
+	assert.Equal(t, c.create("/s/", nil, wire.FlagPersistentSequential), "/s/-2147483647")
+}
+
 func TestMisuse(t *testing.T) {
 	e, err := StartEnsemble(1, Options{})
 	assert.NilError(t, err)
@@ -796,6 +900,7 @@ func TestMisuse(t *testing.T) {
 	}
 	assert.Equal(t, said(func() { e.Member(1) }), "zktest: no member 1 in an ensemble of 1")
 	assert.Equal(t, said(func() { e.Member(0).SetLag(-1) }), "zktest: lag -1")
+	assert.Equal(t, said(func() { e.Fault(Rule{Skip: -1}) }), "zktest: Fault: Skip is -1")
 	e.Close()
 	assert.Equal(t, said(func() { e.Fault(Rule{}) }), "zktest: Fault after Close")
 	_, err = StartEnsemble(0, Options{})

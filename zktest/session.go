@@ -33,7 +33,7 @@ func (m *Member) newSession(timeout time.Duration) *session {
 		e.sessions[s.id] = s
 	}
 	s.heard = time.Now()
-	s.timer = time.AfterFunc(timeout, func() { e.checkExpiry(s) })
+	s.timer = time.AfterFunc(time.Until(e.expiry(s)), func() { e.checkExpiry(s) })
 	return s
 }
 
@@ -51,9 +51,16 @@ func (m *Member) find(id int64, password []byte) *session {
 }
 
 // renegotiate sets the timeout of a session that was taken over.
-func (s *session) renegotiate(timeout time.Duration) {
+func (e *Ensemble) renegotiate(s *session, timeout time.Duration) {
 	s.timeout, s.heard = timeout, time.Now()
-	s.timer.Reset(timeout)
+	s.timer.Reset(time.Until(e.expiry(s)))
+}
+
+// expiry returns when a session ends unless more is heard from it: at the end of
+// the tick in which its timeout is over (ExpiryQueue).
+func (e *Ensemble) expiry(s *session) time.Time {
+	tick := e.opts.TickTime
+	return e.started.Add((s.heard.Add(s.timeout).Sub(e.started)/tick + 1) * tick)
 }
 
 func (e *Ensemble) checkExpiry(s *session) {
@@ -63,7 +70,7 @@ func (e *Ensemble) checkExpiry(s *session) {
 		return
 	}
 	e.now = time.Now()
-	left := s.timeout - time.Since(s.heard)
+	left := e.expiry(s).Sub(e.now)
 	if s.waiting > 0 || e.leader < 0 && !s.local {
 		// Its member keeps it waiting, so that its pings are not read; or there is nobody to expire it.
 		left = s.timeout

@@ -149,16 +149,19 @@ func rooted(path string) string {
 // change is one step of a transaction that has passed every check, so that it
 // cannot fail: to apply it to a tree is deterministic.
 type change struct {
-	op      wire.Op // OpCreate, OpDelete, OpSetData, OpSetACL, OpCheck
+	op      wire.Op // OpCreate, OpDelete, OpSetData, OpSetACL, OpCheck, opSetSequence
 	reply   wire.Op // the type that a multi's result has
 	path    string
 	data    []byte
 	acl     *acl
 	kind    kind
 	owner   int64
-	version int32     // setData, setACL: the new one; create: the parent's creates
+	version int32     // setData, setACL: the new one; create: the parent's creates; opSetSequence: the node's
 	stat    wire.Stat // of the node just after the change
 }
+
+// opSetSequence is a change that only [Ensemble.SetSequence] makes.
+const opSetSequence wire.Op = -11
 
 // txn is a transaction: what the leader decided, for every member to apply.
 type txn struct {
@@ -259,6 +262,8 @@ func (t *tree) change(c *change, x *txn, version Version, fire func(effect)) {
 		n := t.nodes[c.path]
 		n.acl, n.aversion = c.acl, c.version
 		c.stat = n.stat()
+	case opSetSequence:
+		t.nodes[c.path].creates = c.version
 	}
 }
 

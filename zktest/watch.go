@@ -199,11 +199,17 @@ func (m *Member) fire(f effect) {
 }
 
 // setWatches registers the watches of a client that has moved here, or tells it
-// at once what it missed (DataTree.setWatches). These events carry no zxid.
-func (c *conn) setWatches(r *wire.SetWatches2Request) {
+// at once what it missed (DataTree.setWatches). These events carry no zxid. At
+// null the server stops, and what it has done until then stays done.
+func (c *conn) setWatches(r *wire.SetWatches2Request) int32 {
 	m := c.member
+	if r.Data == nil {
+		return wire.ErrMarshalling
+	}
 	for _, path := range r.Data {
 		switch n := m.tree.nodes[path]; {
+		case path == nullString:
+			return wire.ErrMarshalling
 		case n == nil:
 			c.event(wire.EventNodeDeleted, path, -1, nil)
 		case n.mzxid > r.RelativeZxid:
@@ -212,15 +218,26 @@ func (c *conn) setWatches(r *wire.SetWatches2Request) {
 			m.data.add(path, c, oneShot)
 		}
 	}
+	if r.Exist == nil {
+		return wire.ErrMarshalling
+	}
 	for _, path := range r.Exist {
-		if m.tree.nodes[path] != nil {
+		switch {
+		case path == nullString:
+			return wire.ErrMarshalling
+		case m.tree.nodes[path] != nil:
 			c.event(wire.EventNodeCreated, path, -1, nil)
-		} else {
+		default:
 			m.data.add(path, c, oneShot)
 		}
 	}
+	if r.Child == nil {
+		return wire.ErrMarshalling
+	}
 	for _, path := range r.Child {
 		switch n := m.tree.nodes[path]; {
+		case path == nullString:
+			return wire.ErrMarshalling
 		case n == nil:
 			c.event(wire.EventNodeDeleted, path, -1, nil)
 		case n.pzxid > r.RelativeZxid:
@@ -229,20 +246,36 @@ func (c *conn) setWatches(r *wire.SetWatches2Request) {
 			m.child.add(path, c, oneShot)
 		}
 	}
+	if r.Persistent == nil {
+		return wire.ErrMarshalling
+	}
 	for _, path := range r.Persistent {
-		c.addWatch(path, persistentWatch)
+		if code := c.addWatch(path, persistentWatch); code != 0 {
+			return code
+		}
+	}
+	if r.Recursive == nil {
+		return wire.ErrMarshalling
 	}
 	for _, path := range r.Recursive {
-		c.addWatch(path, recursiveWatch)
+		if code := c.addWatch(path, recursiveWatch); code != 0 {
+			return code
+		}
 	}
+	return 0
 }
 
-// addWatch registers a persistent watch, whether or not the node exists.
-func (c *conn) addWatch(path string, m mode) {
+// addWatch registers a persistent watch, whether or not the node exists. The
+// path may be null, before 3.9 only once.
+func (c *conn) addWatch(path string, m mode) int32 {
+	if path == nullString && c.ens.opts.Version < V39 && c.member.child.has(path, c, 0) {
+		return wire.ErrMarshalling
+	}
 	c.member.data.add(path, c, m)
 	if m != recursiveWatch || c.ens.opts.Version < V39 {
 		c.member.child.add(path, c, m)
 	}
+	return 0
 }
 
 // watchSets says which tables and modes a type of check- or removeWatches
