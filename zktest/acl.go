@@ -69,20 +69,66 @@ func matches(id identity, expr string) bool {
 	return ok && prefix.Contains(addr)
 }
 
-// parseIP reads "addr" or "addr/bits".
+// parseIP reads "addr" or "addr/bits" as IPAuthenticationProvider does.
 func parseIP(expr string) (netip.Prefix, bool) {
 	host, bits, cut := strings.Cut(expr, "/")
-	addr, err := netip.ParseAddr(host)
-	if err != nil || addr.Zone() != "" {
-		return netip.Prefix{}, false
+	addr, ok := parseV4(host)
+	if strings.Contains(host, ":") {
+		addr, ok = parseV6(host)
 	}
-	n := addr.BitLen()
-	if cut {
-		if n, err = strconv.Atoi(bits); err != nil || n < 0 || n > addr.BitLen() {
-			return netip.Prefix{}, false
+	n := int64(addr.BitLen())
+	if ok && cut {
+		var err error
+		n, err = strconv.ParseInt(bits, 10, 32)
+		ok = err == nil && n >= 0 && n <= int64(addr.BitLen())
+	}
+	return netip.PrefixFrom(addr, int(n)), ok
+}
+
+func parseV4(s string) (netip.Addr, bool) {
+	parts := strings.Split(s, ".")
+	if len(parts) != 4 {
+		return netip.Addr{}, false
+	}
+	var b [4]byte
+	for i, part := range parts {
+		n, err := strconv.ParseInt(part, 10, 32) // with leading zeros too, and a sign
+		if err != nil || n < 0 || n > 255 {
+			return netip.Addr{}, false
+		}
+		b[i] = byte(n)
+	}
+	return netip.AddrFrom4(b), true
+}
+
+func parseV6(s string) (netip.Addr, bool) {
+	sides := strings.Split(s, "::")
+	var words [2][]string
+	for i, side := range sides {
+		if len(sides) > 2 {
+			return netip.Addr{}, false
+		}
+		if side != "" || len(sides) == 1 {
+			words[i] = strings.Split(side, ":")
 		}
 	}
-	return netip.PrefixFrom(addr, n), true
+	n := len(words[0]) + len(words[1])
+	if len(sides) == 1 && n != 8 || len(sides) == 2 && n >= 8 {
+		return netip.Addr{}, false
+	}
+	var b [16]byte
+	for i, list := range words {
+		at := i * (16 - 2*len(list))
+		for _, word := range list {
+			v, err := strconv.ParseInt(word, 16, 32)
+			if err != nil || len(word) > 4 {
+				return netip.Addr{}, false
+			}
+			b[at], b[at+1] = byte(v>>8), byte(v)
+			at += 2
+		}
+	}
+	return netip.AddrFrom16(b), true
 }
 
 // validID says whether an ACL of this scheme may have this id (AuthenticationProvider.isValid).

@@ -171,6 +171,9 @@ func StartEnsemble(n int, opts Options) (*Ensemble, error) {
 	if opts.Version < V34 || opts.Version > V39 {
 		return nil, fmt.Errorf("unknown version %d", int(opts.Version))
 	}
+	if opts.Version == V34 && opts.TLS != nil {
+		return nil, errors.New("3.4 has no TLS")
+	}
 	e := &Ensemble{
 		opts: opts, zxid: firstZxid, config: firstZxid, sessions: map[int64]*session{}, acls: map[string]*acl{}, conns: map[*conn]struct{}{},
 		started: time.Now(), traceMask: defaultTraceMask,
