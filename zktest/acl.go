@@ -4,9 +4,9 @@ import (
 	"crypto/sha1"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/base64"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -69,20 +69,66 @@ func matches(id identity, expr string) bool {
 	return ok && prefix.Contains(addr)
 }
 
-// parseIP reads "addr" or "addr/bits".
+// parseIP reads "addr" or "addr/bits" as IPAuthenticationProvider does.
 func parseIP(expr string) (netip.Prefix, bool) {
 	host, bits, cut := strings.Cut(expr, "/")
-	addr, err := netip.ParseAddr(host)
-	if err != nil || addr.Zone() != "" {
-		return netip.Prefix{}, false
+	addr, ok := parseV4(host)
+	if strings.Contains(host, ":") {
+		addr, ok = parseV6(host)
 	}
-	n := addr.BitLen()
-	if cut {
-		if n, err = strconv.Atoi(bits); err != nil || n < 0 || n > addr.BitLen() {
-			return netip.Prefix{}, false
+	n := int64(addr.BitLen())
+	if ok && cut {
+		var err error
+		n, err = strconv.ParseInt(bits, 10, 32)
+		ok = err == nil && n >= 0 && n <= int64(addr.BitLen())
+	}
+	return netip.PrefixFrom(addr, int(n)), ok
+}
+
+func parseV4(s string) (netip.Addr, bool) {
+	parts := strings.Split(s, ".")
+	if len(parts) != 4 {
+		return netip.Addr{}, false
+	}
+	var b [4]byte
+	for i, part := range parts {
+		n, err := strconv.ParseInt(part, 10, 32) // with leading zeros too, and a sign
+		if err != nil || n < 0 || n > 255 {
+			return netip.Addr{}, false
+		}
+		b[i] = byte(n)
+	}
+	return netip.AddrFrom4(b), true
+}
+
+func parseV6(s string) (netip.Addr, bool) {
+	sides := strings.Split(s, "::")
+	var words [2][]string
+	for i, side := range sides {
+		if len(sides) > 2 {
+			return netip.Addr{}, false
+		}
+		if side != "" || len(sides) == 1 {
+			words[i] = strings.Split(side, ":")
 		}
 	}
-	return netip.PrefixFrom(addr, n), true
+	n := len(words[0]) + len(words[1])
+	if len(sides) == 1 && n != 8 || len(sides) == 2 && n >= 8 {
+		return netip.Addr{}, false
+	}
+	var b [16]byte
+	for i, list := range words {
+		at := i * (16 - 2*len(list))
+		for _, word := range list {
+			v, err := strconv.ParseInt(word, 16, 32)
+			if err != nil || len(word) > 4 {
+				return netip.Addr{}, false
+			}
+			b[at], b[at+1] = byte(v>>8), byte(v)
+			at += 2
+		}
+	}
+	return netip.AddrFrom16(b), true
 }
 
 // validID says whether an ACL of this scheme may have this id (AuthenticationProvider.isValid).
@@ -143,12 +189,67 @@ func (c *conn) identify() {
 	}
 }
 
+// rdnSET is a part of a distinguished name; asn1 goes by the name of the type.
+type rdnSET []struct {
+	Type  asn1.ObjectIdentifier
+	Value asn1.RawValue
+}
+
+// nameKeywords are the attributes that RFC 2253 has a keyword for.
+var nameKeywords = map[string]string{
+	"2.5.4.3": "CN", "2.5.4.6": "C", "2.5.4.7": "L", "2.5.4.8": "ST", "2.5.4.9": "STREET", "2.5.4.10": "O", "2.5.4.11": "OU",
+	"0.9.2342.19200300.100.1.25": "DC", "0.9.2342.19200300.100.1.1": "UID",
+}
+
+// distinguishedName writes a certificate's subject as Java's X500Principal does, in the form of RFC 2253.
 func distinguishedName(cert *x509.Certificate) string {
-	var name pkix.RDNSequence
+	var name []rdnSET
 	if _, err := asn1.Unmarshal(cert.RawSubject, &name); err != nil {
 		return cert.Subject.String()
 	}
-	return name.String()
+	var parts []string
+	for _, rdn := range slices.Backward(name) {
+		var all []string
+		for _, a := range rdn {
+			key, known := nameKeywords[a.Type.String()]
+			if known && isText(a.Value) {
+				all = append(all, key+"="+escapedName(javaText(string(a.Value.Bytes))))
+				continue
+			}
+			if !known {
+				key = a.Type.String()
+			}
+			all = append(all, fmt.Sprintf("%s=#%x", key, a.Value.FullBytes))
+		}
+		parts = append(parts, strings.Join(all, "+"))
+	}
+	return strings.Join(parts, ",")
+}
+
+func isText(v asn1.RawValue) bool {
+	switch v.Tag {
+	case asn1.TagUTF8String, asn1.TagPrintableString, asn1.TagT61String, asn1.TagIA5String, asn1.TagGeneralString, asn1.TagBMPString:
+		return v.Class == asn1.ClassUniversal
+	}
+	return false
+}
+
+// escapedName escapes what has a meaning in a distinguished name, and space at both ends.
+func escapedName(s string) string {
+	space := func(c rune) bool { return c == ' ' || c == '\r' }
+	first, last := len(s)-len(strings.TrimLeftFunc(s, space)), len(strings.TrimRightFunc(s, space))
+	var b strings.Builder
+	for i, c := range s {
+		switch {
+		case c == 0:
+			b.WriteString(`\00`)
+			continue
+		case strings.ContainsRune(`,=+<>#;"\`, c), space(c) && (i < first || i >= last):
+			b.WriteByte('\\')
+		}
+		b.WriteRune(c)
+	}
+	return b.String()
 }
 
 // fixACL checks an ACL from a request and expands what is relative to the

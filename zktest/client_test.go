@@ -23,6 +23,8 @@ type client struct {
 	zxid   int64 // of the last reply
 	xid    int32
 	skip   int32               // a request whose reply is of no interest; 0: none
+	auths  int                 // replies to auth that come when they like
+	authed []int32             // their errors
 	events []wire.WatcherEvent // read while waiting for replies
 	ezxids []int64
 }
@@ -120,6 +122,14 @@ func (c *client) recv(xid int32) (wire.ReplyHeader, wire.Decoder, error) {
 			var ev wire.WatcherEvent
 			ev.Decode(&d)
 			c.events, c.ezxids = append(c.events, ev), append(c.ezxids, h.Zxid)
+			continue
+		}
+		if h.Xid == wire.XidAuth && c.auths > 0 {
+			c.auths--
+			c.authed = append(c.authed, h.Err)
+			if c.auths == 0 && xid == wire.XidAuth {
+				return h, d, d.Err()
+			}
 			continue
 		}
 		if h.Xid == c.skip && c.skip != 0 {

@@ -73,7 +73,7 @@ func newConn(m *Member, link net.Conn) *conn {
 	if err != nil {
 		host = "127.0.0.1" // in memory
 	}
-	c.ids = []identity{{"ip", host}}
+	c.ids = []identity{{"ip", javaHost(host)}}
 	return c
 }
 

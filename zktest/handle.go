@@ -50,7 +50,7 @@ func (c *conn) connect(frame []byte) {
 
 func (c *conn) newSession(q *wire.ConnectRequest, rule *Rule) {
 	e, m := c.ens, c.member
-	if m.readOnly && e.opts.NoLocalSessions {
+	if m.readOnly && e.opts.NoLocalSessions && e.opts.Version >= V37 {
 		// The real server answers as if to a request (ReadOnlyRequestProcessor).
 		c.answer(&request{op: OpConnect}, m.tree.zxid, wire.ErrNotReadOnly)
 		return
@@ -58,6 +58,7 @@ func (c *conn) newSession(q *wire.ConnectRequest, rule *Rule) {
 	s := m.newSession(c.timeout)
 	if !s.local {
 		x := e.newTxn()
+		s.made = x.zxid
 		e.commit(x)
 		if !c.await(x.zxid) {
 			return
@@ -71,7 +72,7 @@ func (c *conn) newSession(q *wire.ConnectRequest, rule *Rule) {
 // to this member ends even if the password turns out to be wrong.
 func (c *conn) takeOver(q *wire.ConnectRequest, rule *Rule) {
 	m := c.member
-	if m.readOnly && c.ens.sessions[q.SessionID] != nil {
+	if m.readOnly && c.ens.opts.Version >= V37 && m.remembers(c.ens.sessions[q.SessionID]) {
 		c.drop("session of the ensemble at a read-only server")
 		return
 	}

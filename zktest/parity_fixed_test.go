@@ -145,6 +145,14 @@ func fixedSteps(version Version, members int) []step {
 			}
 		}
 	}
+	for _, id := range []string{
+		"127.0.0.01", "127.0.0.1.", "127.0.0.+1", "127.0.0.1 ", "127.0.0.-1", "127.0.0.256", "127.0.1", "2130706433", "127.0.0.1/", "127.0.0.1/+32", "127.0.0.1/08", "127.0.0.0/24/", "/8", "",
+		"::1", "::", ":::", "1::2::3", "::1/128", "::1/129", "0:0:0:0:0:0:0:1", "0:0:0:0:0:0:0:0:1", "1:2:3:4:5:6:7::", "::00001", "::+1", "::-1", "::g", "::ffff:127.0.0.1", "::1%lo", ":1", "1:",
+	} {
+		add(0, wire.OpCreate, "for ip "+id, jute("/n", nil, jute(1, 31, "ip", id), 0))
+		add(1, wire.OpGetData, "for ip "+id, wire.PathWatchRequest{Path: "/n"})
+		add(0, wire.OpDelete, "for ip "+id, jute("/n", -1))
+	}
 	for _, op := range []wire.Op{
 		wire.OpExists, wire.OpGetData, wire.OpGetChildren, wire.OpGetChildren2, wire.OpGetACL, wire.OpSync, wire.OpGetEphemerals, wire.OpAllChildrenNumber,
 		wire.OpCheckWatches, wire.OpRemoveWatches, wire.OpAddWatch, wire.OpDelete,

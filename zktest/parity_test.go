@@ -142,6 +142,7 @@ const paritySessions = 3
 func runParity(t *testing.T, seed uint64, version Version, ours, real []string) int {
 	g := newGenerator(seed, version)
 	g.members = len(ours)
+	g.fixed = fixedSteps(version, g.members)
 	const steps = 1500
 	return compare(t, fmt.Sprintf("%v, -parity.seed=%d", version, seed), bothPeers(t, ours, real), func(i int) (step, bool) {
 		st := g.step()
@@ -269,6 +270,7 @@ func (p *peer) run(st *step) string {
 		ended = true
 	case opPipeline:
 		p.pipeline(&b, st)
+		ended = st.parts[len(st.parts)-1].op == wire.OpCloseSession
 	default:
 		xid := st.xid
 		if xid == 0 {
@@ -395,8 +397,12 @@ func (p *peer) pipeline(b *strings.Builder, st *step) {
 	for i, part := range st.parts {
 		c.xid++
 		xids[i] = c.xid
+		if part.op == wire.OpAuth { // whose reply may overtake others
+			xids[i] = wire.XidAuth
+			c.auths++
+		}
 		at := len(out)
-		out = wire.RequestHeader{Xid: c.xid, Op: part.op}.Append(wire.BeginFrame(out))
+		out = wire.RequestHeader{Xid: xids[i], Op: part.op}.Append(wire.BeginFrame(out))
 		for _, r := range part.request(p) {
 			out = r.Append(out)
 		}
@@ -404,6 +410,9 @@ func (p *peer) pipeline(b *strings.Builder, st *step) {
 	}
 	c.nc.Write(out)
 	for i, part := range st.parts {
+		if part.op == wire.OpAuth {
+			continue
+		}
 		h, d, err := c.recv(xids[i])
 		p.events(b, st.si)
 		if err != nil {
@@ -415,6 +424,13 @@ func (p *peer) pipeline(b *strings.Builder, st *step) {
 			b.WriteString(p.describe(part.op, &d))
 		}
 		fmt.Fprintf(b, " and %d>", d.Len())
+	}
+	if c.auths > 0 {
+		c.recv(wire.XidAuth)
+	}
+	if len(c.authed) > 0 {
+		fmt.Fprintf(b, " auth %v", c.authed)
+		c.authed = nil
 	}
 }
 
@@ -666,8 +682,9 @@ var acls = [][]wire.ACL{
 type generator struct {
 	*rand.Rand
 	version Version
-	members int  // malformed requests are for one only: by such a write an ensemble of 3.9 reuses a zxid, and stands still for good
+	members int
 	alone   bool // the request is not one of a pipeline
+	fixed   []step
 	hard    bool // quotas may have hard limits, which a real server checks against what is committed
 }
 
@@ -675,6 +692,13 @@ func newGenerator(seed uint64, version Version) *generator {
 	g := &generator{Rand: rand.New(rand.NewPCG(seed, 0)), version: version, members: 1, alone: true}
 	g.hard = g.IntN(2) == 0
 	return g
+}
+
+// mayBeMalformed says whether a malformed request leaves the real server alive:
+// by a write an ensemble of 3.9 reuses a zxid, and stands still for good. An
+// older one ends the connection at a check, which is none of its operations.
+func (g *generator) mayBeMalformed(op wire.Op) bool {
+	return g.members == 1 || g.version < V39 && op != wire.OpCheck || !writes(op)
 }
 
 func pick[T any](g *generator, list []T) T { return list[g.IntN(len(list))] }
@@ -833,12 +857,31 @@ func (g *generator) step() step {
 		wrote := false
 		g.alone = false
 		defer func() { g.alone = true }()
-		for len(st.parts) < 6 {
+		// Up to 3.5 an identity counts for the requests before it too, if they are slow.
+		// Since 3.8.4 it does so for events, so that there is to be none.
+		authed := g.version >= V36 && g.IntN(3) == 0
+		for last := false; len(st.parts) < 6 && !last; {
 			part := g.request(st.si)
 			switch part.op {
-			case opMove, opRenew, opWrongPassword, opHandshake, opRaw, wire.OpCloseSession, wire.OpAuth, wire.OpPing, wire.OpCheck:
+			case opMove, opRenew, opWrongPassword, opHandshake, opRaw, wire.OpPing, wire.OpCheck:
 				continue
+			case wire.OpCloseSession:
+				if slices.ContainsFunc(st.parts, func(p step) bool { return writes(p.op) }) {
+					continue // ephemeral nodes go in an order that depends on what is committed
+				}
+				last = true
 			case wire.OpSetACL: // the real server may check what follows against the ACL before
+				last = true
+			}
+			switch {
+			case part.op == wire.OpAuth:
+				continue // which may end the connection
+			case authed && g.IntN(4) == 0:
+				auth := wire.AuthRequest{Scheme: "digest", Auth: []byte(pick(g, []string{"u1:p", "u2:p", "ü:p"}))}
+				part = step{op: wire.OpAuth, name: show(wire.OpAuth, auth), request: func(*peer) []wire.Record { return []wire.Record{auth} }}
+				last = false
+			case authed && g.version >= V38 && (writes(part.op) || last):
+				last = false
 				continue
 			}
 			if !g.version.knows(part.op) { // which ends the connection
@@ -873,7 +916,10 @@ func (g *generator) rare(si int) step {
 		st.name = show(op, recs)
 		st.request = func(*peer) []wire.Record { return recs }
 	}
-	switch n := g.IntN(10); {
+	switch n := g.IntN(11); {
+	case n == 10 && g.alone:
+		st = pick(g, g.fixed)
+		st.si = si
 	case n < 1:
 		st.op, st.raw = opRaw, pick(g, [][]byte{
 			{0, 0x10, 0, 0}, {0x7f, 0xff, 0xff, 0xff}, {0xff, 0xff, 0xff, 0xff}, {0x80, 0, 0, 0}, // lengths
@@ -900,11 +946,11 @@ func (g *generator) rare(si int) step {
 		}
 		st.connect.ReadOnly = st.connect.ReadOnly && st.connect.HasReadOnly
 		st.name = show(OpConnect, st.connect)
-	case n < 5 && g.members == 1:
+	case n < 5:
 		// A request that is cut short, or is followed by garbage.
 		st = g.common(si)
 		request, at := st.request, g.IntN(60)
-		if request == nil || st.op == wire.OpSASL || st.op == wire.OpCloseSession {
+		if request == nil || st.op == wire.OpSASL || st.op == wire.OpCloseSession || !g.mayBeMalformed(st.op) {
 			return st
 		}
 		if !writes(st.op) && st.op != wire.OpAuth && g.IntN(2) == 0 { // by a write it might end the real server
@@ -1012,7 +1058,11 @@ func (g *generator) common(si int) step {
 			scheme = pick(g, []string{"ip", "nope", "world", "auth", "super", ""})
 		}
 		if g.IntN(8) == 0 {
-			set(wire.OpAuth, wire.AuthRequest{Scheme: scheme, Auth: []byte(pick(g, invalid) + ":p")})
+			user := pick(g, invalid)
+			if g.members > 1 && strings.Contains(user, "\U0001F600") {
+				user = "" // an ACL with it would be another to the real leader than to its followers
+			}
+			set(wire.OpAuth, wire.AuthRequest{Scheme: scheme, Auth: []byte(user + ":p")})
 			break
 		}
 		set(wire.OpAuth, wire.AuthRequest{Scheme: scheme, Auth: []byte(pick(g, []string{"u1:p", "u2:p", "", "x", "u1:p", apache.SuperCredential, "ü:p", "\xff:p", "u1:p:q", ":", "super:wrong"}))})
@@ -1051,12 +1101,15 @@ func (g *generator) common(si int) step {
 		}
 	case n < 83:
 		set(wire.OpCloseSession)
-	case n < 84 && g.members == 1:
+	case n < 84:
 		// A malformed or unknown request.
 		op := wire.Op(g.Int32N(120))
 		switch op {
 		case wire.OpAuth, wire.OpSASL, 20, wire.OpReconfig: // of their own kind
 			op = wire.OpGetData
+		}
+		if !g.mayBeMalformed(op) {
+			op = wire.OpExists
 		}
 		set(op, wire.ErrorResponse{Err: pick(g, []int32{-1, 5, 99, -7, 0})})
 	case g.version < V35:

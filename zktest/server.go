@@ -108,6 +108,8 @@ func (o Options) check() error {
 	case o.MinSessionTimeout > o.MaxSessionTimeout:
 		return fmt.Errorf("options: MinSessionTimeout, %v, is above MaxSessionTimeout, %v, which is 20 ticks of %v unless it is set",
 			o.MinSessionTimeout, o.MaxSessionTimeout, o.TickTime)
+	case o.Version == V34 && o.TLS != nil:
+		return errors.New("3.4 has no TLS")
 	}
 	return nil
 }

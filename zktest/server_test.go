@@ -2,6 +2,7 @@ package zktest
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"math"
 	"net"
@@ -907,6 +908,8 @@ func TestMisuse(t *testing.T) {
 	assert.ErrorContains(t, err, "ensemble of 0")
 	_, err = StartServer(Options{Version: 3})
 	assert.ErrorContains(t, err, "unknown version")
+	_, err = StartServer(Options{Version: V34, TLS: &tls.Config{}})
+	assert.ErrorContains(t, err, "3.4 has no TLS")
 }
 
 func TestReconfig(t *testing.T) {

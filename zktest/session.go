@@ -15,18 +15,25 @@ type session struct {
 	local    bool          // made by a read-only member, which alone knows it
 	heard    time.Time     // when the last frame came; timer looks at it, as to reset that on every frame would cost more
 	timer    *time.Timer
-	waiting  int // connections whose request waits for their member to catch up
+	waiting  int   // connections whose request waits for their member to catch up
+	made     int64 // zxid of the transaction that made it; 0: none yet, or local
 }
 
 // newSession makes a session whose id has the member's number in its first byte.
 func (m *Member) newSession(timeout time.Duration) *session {
-	e := m.ens
 	if m.nextSession == 0 {
 		m.nextSession = int64(uint64(m.index+1)<<56 | uint64(time.Now().UnixMilli())<<24>>8)
 	}
 	m.nextSession++
 	s := &session{id: m.nextSession, timeout: timeout, owner: m, local: m.readOnly}
 	rand.Read(s.password[:])
+	m.keep(s)
+	return s
+}
+
+// keep registers a session with those who know it.
+func (m *Member) keep(s *session) {
+	e := m.ens
 	if s.local {
 		m.locals[s.id] = s
 	} else {
@@ -34,20 +41,31 @@ func (m *Member) newSession(timeout time.Duration) *session {
 	}
 	s.heard = time.Now()
 	s.timer = time.AfterFunc(time.Until(e.expiry(s)), func() { e.checkExpiry(s) })
-	return s
 }
 
 // find returns the session that a client may take over at this member: the one
-// with this id, if the password is right.
+// with this id, if the password is right. Up to 3.6 a read-only member also has
+// its own copies of the sessions that the ensemble had when it was cut off, of
+// which the ensemble hears nothing.
 func (m *Member) find(id int64, password []byte) *session {
 	s := m.ens.sessions[id]
 	if m.readOnly {
+		original := s
 		s = m.locals[id]
+		if s == nil && m.remembers(original) {
+			s = &session{id: id, password: original.password, timeout: original.timeout, owner: m, local: true}
+			m.keep(s)
+		}
 	}
 	if s == nil || subtle.ConstantTimeCompare(s.password[:], password) == 0 {
 		return nil
 	}
 	return s
+}
+
+// remembers says whether a session of the ensemble was made before the member was cut off.
+func (m *Member) remembers(s *session) bool {
+	return s != nil && s.made > 0 && s.made <= m.tree.zxid
 }
 
 // renegotiate sets the timeout of a session that was taken over.

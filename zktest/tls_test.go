@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/pem"
 	"fmt"
 	"math/big"
@@ -14,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -105,6 +107,36 @@ func (a *authority) files(cert tls.Certificate) (keys, trusted string) {
 	return keys, trusted
 }
 
+// oddNames have attributes with and without a keyword, and values to escape.
+var oddNames = func() []pkix.Name {
+	named := func(pairs ...any) (n pkix.Name) {
+		for i := 0; i < len(pairs); i += 2 {
+			var oid asn1.ObjectIdentifier
+			for part := range strings.SplitSeq(pairs[i].(string), ".") {
+				number, _ := strconv.Atoi(part)
+				oid = append(oid, number)
+			}
+			n.ExtraNames = append(n.ExtraNames, pkix.AttributeTypeAndValue{Type: oid, Value: pairs[i+1]})
+		}
+		return n
+	}
+	ia5 := func(s string) asn1.RawValue { return asn1.RawValue{Tag: asn1.TagIA5String, Bytes: []byte(s)} }
+	const cn, dc, uid = "2.5.4.3", "0.9.2342.19200300.100.1.25", "0.9.2342.19200300.100.1.1"
+	return []pkix.Name{
+		named(dc, ia5("com"), dc, ia5("example"), uid, "u", cn, "me"),
+		named("2.5.4.5", "12345", cn, "me"),                            // serialNumber
+		named("2.5.4.17", "8000", "2.5.4.9", "Street 1", cn, "me"),     // postalCode
+		named("1.2.840.113549.1.9.1", ia5("me@example.com"), cn, "me"), // emailAddress
+		named("2.5.4.4", "Sur", "2.5.4.42", "Given", "2.5.4.12", "Dr", "2.5.4.6", "CH", "2.5.4.8", "ZH", "2.5.4.7", "Zürich", cn, "é ü"),
+		named(cn, `a=b #c, +"<>;\ d`),
+		named(cn, "  #x  "),
+		named(cn, " "),
+		named(cn, "a\x00b\rc"),
+		named(cn, asn1.RawValue{Tag: asn1.TagBMPString, Bytes: []byte{0, 'a', 0, 'b'}}),
+		named(cn, asn1.RawValue{Tag: asn1.TagT61String, Bytes: []byte("t\xe9")}),
+	}
+}()
+
 // certified uses a server that wants certificates, and tells what came of it.
 func certified(t *testing.T, a *authority, addr string, version Version) string {
 	connect := func(certs ...tls.Certificate) (*client, error) {
@@ -129,6 +161,7 @@ func certified(t *testing.T, a *authority, addr string, version Version) string 
 	for i, id := range []string{"CN=other", "", "x", "CN", "=x", "CN=a,", "CN=a,O", "CN=a+O=b", `CN=a\\,b,O=c`, `CN=a\\`} {
 		create(me, fmt.Sprint("/x", i), wire.ACL{Perms: 31, Scheme: "x509", ID: id})
 	}
+	tell("null", me.call(wire.OpCreate, jute("/null", nil, jute(1, 31, "x509", nil), 0), &wire.PathResponse{}))
 	tell("set", me.call(wire.OpSetData, wire.SetDataRequest{Path: "/mine", Version: -1}, &wire.Stat{}))
 	tell("auth", me.call(wire.OpAuth, wire.AuthRequest{Scheme: "x509"}, nil))
 	if version >= V37 {
@@ -136,6 +169,15 @@ func certified(t *testing.T, a *authority, addr string, version Version) string 
 		me.must(wire.OpWhoAmI, nil, &who)
 		slices.SortFunc(who.Infos, func(a, b wire.ClientInfo) int { return strings.Compare(a.AuthScheme, b.AuthScheme) })
 		tell("who", who.Infos)
+	}
+	for i, name := range oddNames {
+		c, err := connect(a.issue(name))
+		assert.NilError(t, err)
+		path := fmt.Sprint("/odd", i)
+		create(c, path, wire.ACL{Perms: 31, Scheme: "auth"})
+		c.must(wire.OpGetACL, wire.PathRequest{Path: path}, &acl)
+		tell("ACL", acl.ACL)
+		create(c, path+"x", acl.ACL[0])
 	}
 	other, err := connect(a.issue(pkix.Name{CommonName: "other"}))
 	assert.NilError(t, err)
