@@ -917,7 +917,7 @@ func (g *generator) rare(si int) step {
 		st.request = func(*peer) []wire.Record { return recs }
 	}
 	switch n := g.IntN(11); {
-	case n == 10 && g.alone:
+	case n == 10 && len(g.fixed) > 0:
 		st = pick(g, g.fixed)
 		st.si = si
 	case n < 1:
