@@ -1481,7 +1481,8 @@ func (d *dialing) commit() bool {
 // ends when the last of them has gone and takes at most Config.Timeout to
 // connect. It returns ErrExpired when the session has expired or was renewed,
 // so that nobody gets another session unknowingly, and ErrClosed after Close.
-// After Detach it dials, as after a loss.
+// For a context that ends first it is ErrNoServer, as of a Dial, and the
+// context's error. After Detach it dials, as after a loss.
 func (s *Session) Redial(ctx context.Context) (*Session, error) { return s.succeed(ctx, false) }
 
 // Renew does the same for a new session that takes over the watches, after

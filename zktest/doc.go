@@ -47,6 +47,8 @@
 // by losing, doubling or swapping them. [Ensemble.Link] cuts or silences a
 // connection at a byte or a frame, or lets its bytes trickle. A [Member] can be
 // stopped, refuse connections, fall behind the others, or be isolated from them.
+// [Ensemble.MoveSession] lets a session turn up elsewhere, and
+// [Ensemble.SetSequence] brings the end of the sequence numbers near.
 //
 //	// The next Set of /config is executed, but its answer never arrives.
 //	server.Fault(zktest.Rule{Op: wire.OpSetData, Path: "/config", Do: zktest.CutAfter})
