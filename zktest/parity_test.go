@@ -689,7 +689,7 @@ type generator struct {
 }
 
 func newGenerator(seed uint64, version Version) *generator {
-	g := &generator{Rand: rand.New(rand.NewPCG(seed, 0)), version: version, members: 1, alone: true}
+	g := &generator{Rand: rand.New(rand.NewPCG(seed, 0)), version: version, members: 1, alone: true, fixed: fixedSteps(version, 1)}
 	g.hard = g.IntN(2) == 0
 	return g
 }
