@@ -14,11 +14,12 @@
 // The servers follow those of Apache ZooKeeper: every operation of the release
 // series that [Options] choose, with its exact errors, stats and zxids, ACLs
 // (world, auth, digest, ip, x509 and sasl, with DIGEST-MD5), quotas, sessions
-// that expire, containers and TTL nodes that go, watches and their
-// version-dependent corners, and all four-letter words. Tests send random
-// operations to them and to real servers of each release, alone and in
-// ensembles, and compare all that comes back; TestParity's flags -parity.seed
-// and -parity.ops choose which and how many.
+// that expire at the end of the tick in which their timeout is over, containers
+// and TTL nodes that go, watches and their version-dependent corners,
+// reconfiguration of what /zookeeper/config tells, and all four-letter words.
+// Tests send random operations to them and to real servers of each release,
+// alone and in ensembles, and compare all that comes back; TestParity's flags
+// -parity.seed and -parity.ops choose which and how many.
 // What they do not have: Kerberos and an admin server. Of mntr they have what
 // tells of clients and data, not the meters of a server's insides, and hash is
 // empty. All members behave as followers do, except that one says it leads.

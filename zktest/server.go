@@ -461,9 +461,15 @@ func (e *Ensemble) reportLeaks() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if len(e.conns) > 0 {
-		patience := time.AfterFunc(leakPatience, e.moved.Broadcast)
+		over := false
+		patience := time.AfterFunc(leakPatience, func() {
+			e.mu.Lock() // or it might come between a look at the clock and the wait
+			defer e.mu.Unlock()
+			over = true
+			e.moved.Broadcast()
+		})
 		defer patience.Stop()
-		for start := time.Now(); len(e.conns) > 0 && time.Since(start) < leakPatience; {
+		for len(e.conns) > 0 && !over {
 			e.moved.Wait()
 		}
 	}

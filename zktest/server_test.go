@@ -7,6 +7,7 @@ import (
 	"math"
 	"net"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -923,8 +924,20 @@ func TestReconfig(t *testing.T) {
 	assert.Equal(t, c.call(wire.OpReconfig, wire.ReconfigRequest{Leaving: ptr("3"), ConfigID: 5}, nil), wire.ErrBadVersion)
 	assert.Equal(t, c.call(wire.OpReconfig, wire.ReconfigRequest{Joining: ptr("x"), ConfigID: -1}, nil), wire.ErrBadArguments)
 	assert.Equal(t, c.call(wire.OpReconfig, wire.ReconfigRequest{Leaving: ptr("2,3"), ConfigID: -1}, nil), wire.ErrBadArguments)
+	join := func(line string) int32 {
+		return c.call(wire.OpReconfig, wire.ReconfigRequest{Joining: ptr(line), ConfigID: -1}, &conf)
+	}
+	e.Member(2).Stop()
+	assert.Equal(t, join("server.4=h:1:2;3"), wire.ErrNewConfigNoQuorum) // two of four
+	e.Member(2).Start()
+	assert.Equal(t, join("server.x=h:1:2;3"), wire.ErrMarshalling)
+	assert.Equal(t, join("server.3=h:1:2:observer;3,server.2=h:1:2:observer;3"), wire.ErrBadArguments) // one voter
+	assert.Equal(t, len(c.took()), 0)
 	c.must(wire.OpReconfig, leave, &conf)
 	assert.DeepEqual(t, c.took(), []wire.WatcherEvent{event(3, configPath)})
+	assert.Equal(t, join(" server.4 = h:1:2;3, "), int32(0))
+	assert.Assert(t, strings.Contains(string(conf.Data), "server.4=h:1:2:participant;0.0.0.0:3\n"), string(conf.Data))
+	assert.Equal(t, conf.Stat.DataLength, int32(len(conf.Data)))
 	assert.Equal(t, conf.Stat.Mzxid, c.zxid)
 
 	alone := NewServer(t, Options{Reconfig: true})
