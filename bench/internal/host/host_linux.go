@@ -131,5 +131,6 @@ func Describe() string {
 			break
 		}
 	}
-	return fmt.Sprintf("%s%d CPUs, Linux %s, %s", model, runtime.NumCPU(), unix.ByteSliceToString(u.Release[:]), runtime.Version())
+	release, _, _ := strings.Cut(unix.ByteSliceToString(u.Release[:]), "-") // the rest names a build
+	return fmt.Sprintf("%s%d CPUs, Linux %s, %s", model, runtime.NumCPU(), release, runtime.Version())
 }
