@@ -505,6 +505,9 @@ func (e *env) expire(s *zk.Session) {
 func (e *env) fence(s *zk.Session) {
 	e.t.Helper()
 	assert.NilError(e.t, s.Sync(e.ctx, "/"))
+	if e.real() && e.members > 1 { // a Sync does nothing on a leader; a write, though refused, comes in its turn everywhere
+		assert.ErrorIs(e.t, s.Delete(e.ctx, "/no-such-node", zk.AnyVersion), zk.ErrNoNode)
+	}
 }
 
 // none fails if there is an event in a channel, though all that was done
