@@ -288,8 +288,7 @@ func (s *Session) refusalLocked() error {
 // do sends a call of one frame and waits for its answer. After an error the
 // call is not the caller's any more.
 func (s *Session) do(ctx context.Context, c *call) error {
-	err := s.admit(ctx, c)
-	if err != nil {
+	if err := s.admit(ctx, c); err != nil {
 		err = notSent(c.op, c.path, err)
 		c.recycle()
 		return err
