@@ -88,26 +88,6 @@ func (r *request) decode(d *wire.Decoder, version Version) {
 	r.nullPath = bytes.HasPrefix(d.Rest(), null)
 	start := *d
 	switch r.op {
-	case wire.OpGetData, wire.OpExists, wire.OpGetChildren, wire.OpGetChildren2:
-		var q wire.PathWatchRequest
-		q.Decode(d)
-		r.path, r.watch = q.Path, q.Watch
-	case wire.OpSetData:
-		var q wire.SetDataRequest
-		q.Decode(d)
-		r.setData(q)
-	case wire.OpCreate, wire.OpCreate2, wire.OpCreateContainer:
-		var q wire.CreateRequest
-		q.Decode(d)
-		r.create(q)
-	case wire.OpCreateTTL:
-		var q wire.CreateTTLRequest
-		q.Decode(d)
-		r.createTTL(q)
-	case wire.OpDelete, wire.OpCheck:
-		var q wire.PathVersionRequest
-		q.Decode(d)
-		r.path, r.version = q.Path, q.Version
 	case opDeleteContainer:
 		if version < V39 {
 			r.path = "\x00" // the path is not cut out of its record, and so always wrong
@@ -151,6 +131,8 @@ func (r *request) decode(d *wire.Decoder, version Version) {
 		r.token = q.Token
 	case wire.OpMulti, wire.OpMultiRead:
 		r.decodeMulti(d, version)
+	default:
+		r.decodeOp(d)
 	}
 	r.bad = r.bad || d.Err() != nil
 	r.asJava(start)
@@ -209,16 +191,31 @@ func (r *request) markWatches(d wire.Decoder) {
 	}
 }
 
-func (r *request) setData(q wire.SetDataRequest) {
-	r.path, r.data, r.version = q.Path, bytes.Clone(q.Data), q.Version
-}
-
-func (r *request) create(q wire.CreateRequest) {
-	r.path, r.data, r.acl, r.flags, r.ttl = q.Path, bytes.Clone(q.Data), q.ACL, q.Flags, -1
-}
-
-func (r *request) createTTL(q wire.CreateTTLRequest) {
-	r.path, r.data, r.acl, r.flags, r.ttl = q.Path, bytes.Clone(q.Data), q.ACL, q.Flags, q.TTL
+// decodeOp reads the record of an operation that a multi or multiRead may hold,
+// or of the two reads that are like theirs.
+func (r *request) decodeOp(d *wire.Decoder) {
+	switch r.op {
+	case wire.OpGetData, wire.OpExists, wire.OpGetChildren, wire.OpGetChildren2:
+		var q wire.PathWatchRequest
+		q.Decode(d)
+		r.path, r.watch = q.Path, q.Watch
+	case wire.OpSetData:
+		var q wire.SetDataRequest
+		q.Decode(d)
+		r.path, r.data, r.version = q.Path, bytes.Clone(q.Data), q.Version
+	case wire.OpCreate, wire.OpCreate2, wire.OpCreateContainer:
+		var q wire.CreateRequest
+		q.Decode(d)
+		r.path, r.data, r.acl, r.flags, r.ttl = q.Path, bytes.Clone(q.Data), q.ACL, q.Flags, -1
+	case wire.OpCreateTTL:
+		var q wire.CreateTTLRequest
+		q.Decode(d)
+		r.path, r.data, r.acl, r.flags, r.ttl = q.Path, bytes.Clone(q.Data), q.ACL, q.Flags, q.TTL
+	case wire.OpDelete, wire.OpCheck:
+		var q wire.PathVersionRequest
+		q.Decode(d)
+		r.path, r.version = q.Path, q.Version
+	}
 }
 
 func (r *request) decodeMulti(d *wire.Decoder, version Version) {
@@ -239,32 +236,19 @@ func (r *request) decodeMulti(d *wire.Decoder, version Version) {
 			r.bad = true // a multi that mixes kinds
 		}
 		switch h.Op {
-		case wire.OpCreate, wire.OpCreate2, wire.OpCreateContainer:
-			var q wire.CreateRequest
-			q.Decode(d)
-			sub.create(q)
-			bad := sub.modeInMulti(version)
-			r.nullACL = r.nullACL || q.ACL == nil && version >= V37 && !r.bad && knownMode(q.Flags)
-			r.bad = r.bad || bad
-		case wire.OpCreateTTL:
-			var q wire.CreateTTLRequest
-			q.Decode(d)
-			sub.createTTL(q)
-			sub.modeInMulti(version)
-		case wire.OpDelete, wire.OpCheck:
-			var q wire.PathVersionRequest
-			q.Decode(d)
-			sub.path, sub.version = q.Path, q.Version
-		case wire.OpSetData:
-			var q wire.SetDataRequest
-			q.Decode(d)
-			sub.setData(q)
-		case wire.OpGetData, wire.OpGetChildren:
-			var q wire.PathWatchRequest
-			q.Decode(d)
-			sub.path = q.Path // the watch flag has no meaning here
+		case wire.OpCreate, wire.OpCreate2, wire.OpCreateContainer, wire.OpCreateTTL, wire.OpDelete, wire.OpCheck, wire.OpSetData,
+			wire.OpGetData, wire.OpGetChildren:
+			sub.decodeOp(d)
+			sub.watch = false // it has no meaning here
 		default:
 			d.Fail("operation in a multi")
+		}
+		if flags := sub.flags; creates(h.Op) {
+			bad := sub.modeInMulti(version)
+			if h.Op != wire.OpCreateTTL {
+				r.nullACL = r.nullACL || sub.acl == nil && version >= V37 && !r.bad && knownMode(flags)
+				r.bad = r.bad || bad
+			}
 		}
 		sub.asJava(start)
 	}
