@@ -147,6 +147,8 @@ var (
 		Data []byte
 		Mode zk.Mode
 		ACL  zk.ACL
+
+		WantStat bool
 	}{})
 	_ zk.WriteOp = zk.SetOp(struct {
 		Path    string
@@ -222,13 +224,14 @@ func TestConstants(t *testing.T) {
 	assert.Equal(t, zk.TTL(1500*time.Microsecond), zk.TTL(2*time.Millisecond)) // rounded up
 	assert.Assert(t, zk.TTL(time.Second) != zk.SequentialTTL(time.Second))
 
-	// An ExistsOp is for a Batch only, and no op is both read and write.
-	for _, op := range []zk.Op{zk.CreateOp{}, zk.SetOp{}, zk.DeleteOp{}, zk.CheckOp{}, zk.GetOp{}, zk.ChildrenOp{}, zk.ExistsOp{}} {
+	// ExistsOp and SyncOp are for a Batch only, and no op is both read and write.
+	for _, op := range []zk.Op{zk.CreateOp{}, zk.SetOp{}, zk.DeleteOp{}, zk.CheckOp{}, zk.GetOp{}, zk.ChildrenOp{}, zk.ExistsOp{}, zk.SyncOp{}} {
 		_, write := op.(zk.WriteOp)
 		_, read := op.(zk.ReadOp)
 		_, exists := op.(zk.ExistsOp)
+		_, sync := op.(zk.SyncOp)
 		assert.Assert(t, !(write && read), "%T", op)
-		assert.Equal(t, !write && !read, exists, "%T", op)
+		assert.Equal(t, !write && !read, exists || sync, "%T", op)
 	}
 }
 

@@ -72,7 +72,7 @@ var onePath = []struct {
 		return failed(err, res)
 	}},
 	{"batch", func(ctx context.Context, s *zk.Session, path string) error {
-		res, err := s.Batch(ctx, zk.CreateOp{Path: "/never", ACL: zk.ACLOpen}, zk.ExistsOp{Path: path}, zk.GetOp{Path: "/"})
+		res, err := s.Batch(ctx, zk.CreateOp{Path: "/never", ACL: zk.ACLOpen}, zk.ExistsOp{Path: path}, zk.SyncOp{Path: path}, zk.GetOp{Path: "/"})
 		return failed(err, res)
 	}},
 }

@@ -584,7 +584,7 @@ func (d *dialer) publish(s *Session) {
 	w.mu.Unlock()
 	if prev != nil {
 		prev.mu.Lock()
-		prev.next, prev.renewed = s, d.conf.ID == 0 && prev.transferable()
+		prev.followLocked(s, d.conf.ID == 0 && prev.transferable())
 		prev.mu.Unlock()
 	}
 }

@@ -39,7 +39,7 @@
 //			return err
 //		}
 //		err = work(ctx, s, events) // returns when s can do no more, or with the application's own error
-//		if !errors.Is(err, zk.ErrConnection) || hopeless(err) {
+//		if !errors.Is(err, zk.ErrConnection) || zk.Hopeless(err) {
 //			s.Close()
 //			return err
 //		}
@@ -52,7 +52,7 @@
 //	for {
 //		_, err := s.Set(ctx, path, data, version)
 //		switch {
-//		case hopeless(err):
+//		case zk.Hopeless(err):
 //			return err
 //		case errors.Is(err, zk.ErrLost): // sent, unanswered: look before repeating
 //			if s, err = successor(ctx, s); err != nil {
@@ -70,13 +70,9 @@
 //		}
 //	}
 //
-// Some answers end the connection, and would end the next one too: to repeat
-// would never end. The calls that such an answer took along are only lost. This
-// is hopeless, for an err:
-//
-//	var e *zk.OpError
-//	answered := errors.As(err, &e) && e.Outcome() == zk.Answered
-//	return answered && (errors.Is(err, zk.ErrUnimplemented) || errors.Is(err, zk.ErrAuth)) || errors.Is(err, zk.ErrTooLarge)
+// Some answers end the connection, and would end the next one too, so that
+// retrying would loop for ever. [Hopeless] recognises them. The other calls that
+// such an answer took along are merely lost.
 //
 // To look is a [Session.Sync] and then a read, for the next server may be behind
 // what the last one did. All that ask for the successor of a Session get the
@@ -86,6 +82,9 @@
 //	if errors.Is(err, zk.ErrExpired) {
 //		next, err = s.Renew(ctx)
 //	}
+//
+// Code that uses a Session which others redial, and must not dial itself, waits
+// for the next one by [Session.Successor].
 //
 // The program in examples/redial runs both, on connections that are cut all the time.
 //

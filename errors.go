@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/pkg/errors"
 )
 
 // Code is an error number that a server answered (KeeperException.Code). A
@@ -112,6 +114,16 @@ const (
 	ErrNoServer     = reason("no server")                                     // no address gave a session; unwraps to each address's reason
 	ErrUnbound      = reason("unmarshalled watches have no channels: Rebind") // or Rebind was called on watches in use
 )
+
+// Hopeless reports whether err is an answer that redialing does not help, since
+// the next connection would end by it too: an operation that the server does not
+// support, credentials that it refuses, a frame above a limit. Other calls that
+// such an answer took along are merely lost, and are not hopeless.
+func Hopeless(err error) bool {
+	var e *OpError
+	answered := errors.As(err, &e) && e.Outcome() == Answered
+	return answered && (errors.Is(err, ErrUnimplemented) || errors.Is(err, ErrAuth)) || errors.Is(err, ErrTooLarge)
+}
 
 // Outcome says how far a failed call came.
 type Outcome uint8

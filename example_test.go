@@ -30,7 +30,7 @@ func oneOwner(ctx context.Context, conf zk.Config, events chan zk.Event, work fu
 			return err
 		}
 		err = work(ctx, s, events) // returns when s can do no more, or with the application's own error
-		if !errors.Is(err, zk.ErrConnection) || hopeless(err) {
+		if !errors.Is(err, zk.ErrConnection) || zk.Hopeless(err) {
 			s.Close()
 			return err
 		}
@@ -50,7 +50,7 @@ func setShared(ctx context.Context, s *zk.Session, path string, data []byte, ver
 			if err == nil {
 				_, now, err = s.Get(ctx, path, nil)
 			}
-			if hopeless(err) || !errors.Is(err, zk.ErrConnection) && !errors.Is(err, zk.ErrMoved) {
+			if zk.Hopeless(err) || !errors.Is(err, zk.ErrConnection) && !errors.Is(err, zk.ErrMoved) {
 				return s, now.Version > version, err // nobody else sets this znode
 			}
 			if s, err = successor(ctx, s); err != nil {
@@ -61,7 +61,7 @@ func setShared(ctx context.Context, s *zk.Session, path string, data []byte, ver
 	for {
 		_, err := s.Set(ctx, path, data, version)
 		switch {
-		case hopeless(err):
+		case zk.Hopeless(err):
 			return err
 		case errors.Is(err, zk.ErrLost): // sent, unanswered: look before repeating
 			if s, err = successor(ctx, s); err != nil {
@@ -78,15 +78,6 @@ func setShared(ctx context.Context, s *zk.Session, path string, data []byte, ver
 			return err
 		}
 	}
-}
-
-// hopeless tells an answer that ended the connection, and would end the next:
-// an operation that the server does not know, credentials that it refuses, a
-// reply above MaxReply. Calls that such an answer took along are not meant.
-func hopeless(err error) bool {
-	var e *zk.OpError
-	answered := errors.As(err, &e) && e.Outcome() == zk.Answered
-	return answered && (errors.Is(err, zk.ErrUnimplemented) || errors.Is(err, zk.ErrAuth)) || errors.Is(err, zk.ErrTooLarge)
 }
 
 // successor returns the Session that follows s, the same to all who ask.

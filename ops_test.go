@@ -721,6 +721,46 @@ func TestBatch(t *testing.T) {
 	})
 }
 
+// A SyncOp is answered in its place of a Batch, and WantStat asks for a Stat.
+func TestBatchSyncAndStat(t *testing.T) {
+	everywhere(t, func(t *testing.T, e *env) {
+		s := e.session()
+		path := e.root + "/n"
+		res, err := s.Batch(e.ctx,
+			zk.SyncOp{Path: e.root + "/none"},
+			zk.CreateOp{Path: path, ACL: zk.ACLOpen, WantStat: e.knows(zktest.V35)},
+			zk.SyncOp{Path: "/"},
+			zk.GetOp{Path: path},
+		)
+		assert.NilError(t, err)
+		assert.DeepEqual(t, res[0], zk.Result{})
+		assert.DeepEqual(t, res[2], zk.Result{})
+		assert.Equal(t, res[1].Path, path)
+		if e.knows(zktest.V35) {
+			assert.Equal(t, res[1].Stat, res[3].Stat)
+		}
+		_, err = s.Batch(e.ctx, zk.SyncOp{Path: "relative"})
+		wantUnsent(t, err, zk.ErrBadPath)
+	})
+}
+
+// The error of a Batch is the one that ended the connection, if there is one.
+func TestBatchError(t *testing.T) {
+	server := zktest.NewServer(t, zktest.Options{Version: zktest.V34})
+	s, err := zk.Dial(t.Context(), zk.Config{Addrs: server.Addrs()})
+	assert.NilError(t, err)
+	res, err := s.Batch(t.Context(), zk.GetOp{Path: "/none"},
+		zk.CreateOp{Path: "/a", ACL: zk.ACLOpen, WantStat: true}, // which 3.4 does not support
+		zk.GetOp{Path: "/"})
+	assert.ErrorIs(t, res[0].Err, zk.ErrNoNode)
+	assert.ErrorIs(t, err, zk.ErrUnimplemented)
+	assert.ErrorIs(t, err, zk.ErrConnection)
+	assert.Assert(t, err == res[1].Err)
+	assert.Assert(t, zk.Hopeless(err))
+	assert.ErrorIs(t, res[2].Err, zk.ErrLost)
+	assert.Assert(t, !zk.Hopeless(res[2].Err))
+}
+
 func TestMultiRead(t *testing.T) {
 	since(t, zktest.V36, func(t *testing.T, e *env) {
 		s := e.session()

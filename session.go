@@ -60,6 +60,7 @@ type Session struct {
 	auths    queue[*call]             // auth packets are answered outside the ring
 	next     *Session                 // the Session dialed after this one for the same Watches
 	renewed  bool                     // next has another session
+	followed chan struct{}            // closed when next is set, or the session is closed on the server
 	dials    [2]*dialing              // shared Dials under way: Redial, Renew
 	lastZxid int64                    // at the end
 	adding   map[string]chan struct{} // paths whose AddWatch is unanswered
@@ -249,7 +250,7 @@ func nextXid(x int32) int32 {
 func newSession(conf Config, w *Watches, conn net.Conn) *Session {
 	s := &Session{
 		conf: conf, w: w, conn: conn, socket: onSocket(conn),
-		done: make(chan struct{}), dying: make(chan struct{}),
+		done: make(chan struct{}), dying: make(chan struct{}), followed: make(chan struct{}),
 	}
 	if conf.MaxInFlight > 0 {
 		s.slots = make(chan struct{}, conf.MaxInFlight)
@@ -1305,6 +1306,22 @@ func (s *Session) Zxid() int64 {
 	}
 }
 
+// Chroot returns the prefix of every path; empty: none.
+func (s *Session) Chroot() string {
+	if !s.usable() {
+		return ""
+	}
+	return s.conf.Chroot
+}
+
+// Watches returns what Config().Watches does, without a copy of the rest.
+func (s *Session) Watches() *Watches {
+	if !s.usable() {
+		return nil
+	}
+	return s.w
+}
+
 // Timeout returns the session timeout as granted by the server.
 func (s *Session) Timeout() time.Duration {
 	if !s.usable() {
@@ -1437,6 +1454,9 @@ func (s *Session) closeSession() error {
 	if err != nil {
 		return s.closeFailed(err)
 	}
+	s.mu.Lock()
+	s.followLocked(nil, false)
+	s.mu.Unlock()
 	return nil
 }
 
@@ -1451,6 +1471,44 @@ func (s *Session) closeFailed(err error) error {
 	op := *err.(*OpError)
 	op.Err = &noted{op.Err, fmt.Sprintf("the session expires by itself %v after its last sign of life", s.timeout)}
 	return &op
+}
+
+// Successor waits until another Session has taken over from s, whoever dials it,
+// and returns it; s may live until then. It dials nothing. The Session that it
+// returns may be of a new session (Renew): compare the IDs. It returns ErrClosed
+// once s was closed on the server, and the error of ctx.
+func (s *Session) Successor(ctx context.Context) (*Session, error) {
+	if !s.usable() {
+		return nil, ErrClosed
+	}
+	select {
+	case <-s.followed:
+	case <-ctx.Done():
+		select {
+		case <-s.followed:
+		default:
+			return nil, ctx.Err()
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.next == nil {
+		return nil, ErrClosed
+	}
+	return s.next, nil
+}
+
+// followLocked notes the Session that was dialed after s; nil: s was closed on
+// the server.
+func (s *Session) followLocked(next *Session, renewed bool) {
+	if s.next == nil {
+		s.next, s.renewed = next, renewed
+	}
+	select {
+	case <-s.followed:
+	default:
+		close(s.followed)
+	}
 }
 
 // dialing is a Dial that several callers wait for.

@@ -141,6 +141,56 @@ func TestRedial(t *testing.T) {
 	})
 }
 
+// Successor waits for the Session that somebody else dials, and dials nothing.
+func TestSuccessor(t *testing.T) {
+	everywhere(t, func(t *testing.T, e *env) {
+		type answer struct {
+			s   *zk.Session
+			err error
+		}
+		ask := func(s *zk.Session) chan answer {
+			c := make(chan answer, 1)
+			go func() {
+				next, err := s.Successor(e.ctx)
+				c <- answer{next, err}
+			}()
+			return c
+		}
+		s, l := e.linked()
+		waiting := ask(s)
+		gone, cancel := context.WithCancel(e.ctx)
+		cancel()
+		_, err := s.Successor(gone)
+		assert.ErrorIs(t, err, context.Canceled)
+
+		e.cut(s, l)
+		next := e.dial(s.Config())
+		for _, c := range []chan answer{waiting, ask(s)} {
+			a := <-c
+			assert.NilError(t, a.err)
+			assert.Assert(t, a.s == next)
+		}
+		got, err := s.Successor(gone) // there already
+		assert.NilError(t, err)
+		assert.Assert(t, got == next)
+
+		waiting = ask(next)
+		renewed := e.dial(next.Config().Renew())
+		a := <-waiting
+		assert.NilError(t, a.err)
+		assert.Assert(t, a.s == renewed && a.s.ID() != next.ID())
+
+		waiting = ask(renewed)
+		assert.NilError(t, renewed.Close())
+		for _, c := range []chan answer{waiting, ask(renewed)} {
+			a := <-c
+			assert.ErrorIs(t, a.err, zk.ErrClosed)
+		}
+		assert.Equal(t, s.Chroot(), e.chroot)
+		assert.Assert(t, s.Watches() == s.Config().Watches)
+	})
+}
+
 // Redial gives the direct successor, dead or alive.
 func TestRedialChain(t *testing.T) {
 	everywhere(t, func(t *testing.T, e *env) {

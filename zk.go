@@ -699,8 +699,8 @@ type ReadOp interface {
 	appendMultiRead(dst []byte, full string) []byte
 }
 
-// CreateOp is Create. In a Batch its Result has a Path, and a Stat where the
-// mode's request returns one (Container and TTL). In a Multi it has both; but
+// CreateOp is Create. In a Batch its Result has a Path, and a Stat with WantStat
+// or where the mode's request returns one (Container and TTL). In a Multi it has both; but
 // servers before 3.7.2, and 3.8.0 and 3.8.1, leave the Stat out for the other
 // modes. A Multi with a CreateOp needs a server since 3.5.0; an older one
 // answers ErrMarshalling.
@@ -709,6 +709,9 @@ type CreateOp struct {
 	Data []byte
 	Mode Mode
 	ACL  ACL
+
+	// WantStat asks for a Stat in a Batch, as CreateStat does: 3.5 and later.
+	WantStat bool
 }
 
 // SetOp is Set; its Result has a Stat.
@@ -750,6 +753,9 @@ type ExistsOp struct {
 	Path  string
 	Watch chan<- Event
 }
+
+// SyncOp is Sync, in a Batch only: operations after it see what it waited for.
+type SyncOp struct{ Path string }
 
 // Result is the result of one operation. Err is nil or, but for a Multi, an
 // *OpError, with its Outcome.
@@ -937,8 +943,8 @@ func (s *Session) MultiRead(ctx context.Context, ops ...ReadOp) ([]Result, error
 
 // Batch sends all operations at once and waits for the last answer. They are
 // executed in order, and independently: every Result says what became of its
-// operation, and the error is the first of theirs. All are checked before the
-// first is sent: where one is refused, or ctx has ended already, there are no
+// operation. The error is the first of theirs that matches ErrConnection or
+// ErrMoved, or else the first. All are checked before the first is sent: where one is refused, or ctx has ended already, there are no
 // results. Data of up to 16 KiB shares an array of up to 64 KiB with that of
 // other results, and the names of a ChildrenOp share one: who keeps little of
 // much should clone it.
@@ -962,12 +968,23 @@ func (s *Session) Batch(ctx context.Context, ops ...Op) ([]Result, error) {
 	if int(c.state.Load()) == len(ops) { // else the reader may still know it
 		c.recycleBatch()
 	}
+	return res, batchError(res)
+}
+
+// batchError returns the first error that tells of the end of the connection or
+// of a successor, or else the first.
+func batchError(res []Result) error {
+	var first error
 	for i := range res {
-		if res[i].Err != nil {
-			return res, res[i].Err
+		switch err := res[i].Err; {
+		case err == nil:
+		case errors.Is(err, ErrConnection), errors.Is(err, ErrMoved):
+			return err
+		case first == nil:
+			first = err
 		}
 	}
-	return res, nil
+	return first
 }
 
 // batches keeps the buffers of Batches for the next ones.
@@ -1317,7 +1334,7 @@ func (o CreateOp) add(c *call) error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	op, _ := o.Mode.op(false)
+	op, _ := o.Mode.op(o.WantStat)
 	at := c.begin(op)
 	full := serverPath(c.batch.chroot, o.Path, o.sequential())
 	c.req = appendCreate(c.req, op, full, o)
@@ -1328,7 +1345,7 @@ func (o CreateOp) add(c *call) error {
 func (o CreateOp) decode(b *batch, i int, d *wire.Decoder) {
 	r := &b.res[i]
 	r.Path = d.String()
-	if op, _ := o.Mode.op(false); op != wire.OpCreate {
+	if op, _ := o.Mode.op(o.WantStat); op != wire.OpCreate {
 		r.Stat.decode(d)
 	}
 }
@@ -1471,6 +1488,20 @@ func (o ExistsOp) check() error { return badArgument("an ExistsOp outside a Batc
 func (o ExistsOp) add(c *call) error { return c.addRead(wire.OpExists, o.Path, o.Watch) }
 
 func (o ExistsOp) decode(b *batch, i int, d *wire.Decoder) { b.res[i].Stat.decode(d) }
+
+func (o SyncOp) describe() (string, string)         { return "sync", o.Path }
+func (o SyncOp) result() wire.Op                    { return wire.OpSync }
+func (o SyncOp) watched() (chan<- Event, WatchKind) { return nil, 0 }
+func (o SyncOp) check() error                       { return badArgument("a SyncOp outside a Batch") }
+func (o SyncOp) decode(*batch, int, *wire.Decoder)  {}
+
+func (o SyncOp) add(c *call) error {
+	if err := checkPath(o.Path, false); err != nil {
+		return err
+	}
+	c.frame(wire.OpSync, wire.PathRequest{Path: joinChroot(c.batch.chroot, o.Path)})
+	return nil
+}
 
 // joinChroot puts the chroot before a path, which is not that of a sequential
 // create: see serverPath.

@@ -128,7 +128,7 @@ func (p *process) dial(ctx context.Context) (*zk.Session, error) {
 				return s, nil
 			}
 			p.conf = s.Detach()
-			if !errors.Is(err, zk.ErrConnection) || hopeless(err) {
+			if !errors.Is(err, zk.ErrConnection) || zk.Hopeless(err) {
 				return nil, err
 			}
 		case !errors.Is(err, zk.ErrNoServer) || ctx.Err() != nil:
@@ -144,15 +144,6 @@ func (p *process) dial(ctx context.Context) (*zk.Session, error) {
 			return nil, ctx.Err()
 		}
 	}
-}
-
-// hopeless tells an answer that ended the connection, and would end the next:
-// an operation that the server does not know, credentials that it refuses, a
-// reply above MaxReply. Calls that such an answer took along are not meant.
-func hopeless(err error) bool {
-	var e *zk.OpError
-	answered := errors.As(err, &e) && e.Outcome() == zk.Answered
-	return answered && (errors.Is(err, zk.ErrUnimplemented) || errors.Is(err, zk.ErrAuth)) || errors.Is(err, zk.ErrTooLarge)
 }
 
 // run works until the service stops or another process has taken over.
@@ -178,7 +169,7 @@ func (p *process) run(ctx context.Context, s *zk.Session) error {
 				p.say(s, "goes on itself: %v", err)
 				turn = time.After(p.Each)
 			}
-		case errors.Is(err, zk.ErrConnection) && !hopeless(err):
+		case errors.Is(err, zk.ErrConnection) && !zk.Hopeless(err):
 			p.conf = s.Detach()
 		default:
 			s.Close()

@@ -31,22 +31,13 @@ func own(ctx context.Context, conf zk.Config, work func(context.Context, *zk.Ses
 			return err
 		}
 		err = work(ctx, s)
-		if !errors.Is(err, zk.ErrConnection) || hopeless(err) {
+		if !errors.Is(err, zk.ErrConnection) || zk.Hopeless(err) {
 			s.Close() // the session ends, and its ephemerals go; where that fails it expires by itself
 			return err
 		}
 		conf = s.Detach() // dead or alive: same session, same watches, for the next connection
 	}
 	return ctx.Err()
-}
-
-// hopeless tells an answer that ended the connection, and would end the next:
-// an operation that the server does not know, credentials that it refuses, a
-// reply above MaxReply. Calls that such an answer took along are not meant.
-func hopeless(err error) bool {
-	var e *zk.OpError
-	answered := errors.As(err, &e) && e.Outcome() == zk.Answered
-	return answered && (errors.Is(err, zk.ErrUnimplemented) || errors.Is(err, zk.ErrAuth)) || errors.Is(err, zk.ErrTooLarge)
 }
 
 // dial begins a session as soon as one of the servers gives one.
@@ -87,7 +78,7 @@ func successor(ctx context.Context, s *zk.Session) (*zk.Session, error) {
 func repeat(ctx context.Context, s *zk.Session, op func(*zk.Session) error) (*zk.Session, error) {
 	for {
 		err := op(s)
-		if hopeless(err) || !errors.Is(err, zk.ErrConnection) && !errors.Is(err, zk.ErrMoved) {
+		if zk.Hopeless(err) || !errors.Is(err, zk.ErrConnection) && !errors.Is(err, zk.ErrMoved) {
 			return s, err
 		}
 		if s, err = successor(ctx, s); err != nil {
@@ -209,7 +200,7 @@ func (c *counter) run(ctx context.Context, s *zk.Session, finish <-chan struct{}
 		case err == nil:
 			version++
 			c.acknowledged.Add(1)
-		case hopeless(err):
+		case zk.Hopeless(err):
 			return err
 		case errors.Is(err, zk.ErrLost): // sent, unanswered: look before repeating
 			if s, err = successor(ctx, s); err != nil {
