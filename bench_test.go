@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-9f8420c6/zk/internal/limits"
 	"github.com/seed-9f8420c6/zk/wire"
 )
 
@@ -208,7 +209,8 @@ func BenchmarkWatches(b *testing.B) {
 	})
 	b.Run("fire", func(b *testing.B) {
 		b.ReportAllocs()
-		w := &Watches{flowing: true}
+		w := new(Watches)
+		w.start()
 		sink := make(chan Event, 1)
 		i := n
 		bytes := make([][]byte, n)
@@ -234,7 +236,8 @@ func BenchmarkWatches(b *testing.B) {
 	// One event goes to every channel that is armed at its path.
 	for _, channels := range []int{1, 10, 1000} {
 		b.Run(fmt.Sprintf("fan-out/channels=%d", channels), func(b *testing.B) {
-			w := &Watches{flowing: true}
+			w := new(Watches)
+		w.start()
 			sinks := make([]chan Event, channels)
 			for i := range sinks {
 				sinks[i] = make(chan Event, 1)
@@ -259,11 +262,11 @@ func BenchmarkWatches(b *testing.B) {
 			w.arm(p, DataWatch, false, ch)
 		}
 		b.ReportAllocs()
-		buf := make([]byte, 0, setWatchesLimit)
+		buf := make([]byte, 0, limits.SetWatchesFrame)
 		for b.Loop() {
 			r := w.restore()
 			for more := true; more; {
-				_, more = r.next(buf, setWatchesLimit)
+				_, more = r.next(buf, limits.SetWatchesFrame)
 			}
 			r.done()
 		}

@@ -15,6 +15,7 @@ import (
 	"gotest.tools/v3/assert"
 
 	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/internal/limits"
 	"github.com/seed-9f8420c6/zk/wire"
 )
 
@@ -250,7 +251,7 @@ func TestZxidGivenUpByReceiver(t *testing.T) {
 // A Gap is told once, unless something was missed after it: one that the
 // consumer has just received from an unbuffered channel is not undelivered.
 func TestGapJustReceived(t *testing.T) {
-	defer zk.ShrinkSetWatches(64)()
+	defer shrink(&limits.SetWatchesFrame, 64)()
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // who delivered the Gap runs behind the reader
 	bubble(t, func(t *testing.T, r *rig) {
 		s, l := r.open(r.config())
@@ -301,7 +302,7 @@ func TestNonsenseForNobody(t *testing.T) {
 // The bound of undelivered events counts events: a channel gets one of a change,
 // in however many ways it is armed.
 func TestSlowConsumerCountsEvents(t *testing.T) {
-	defer zk.ShrinkPersistentQueue(3)()
+	defer shrink(&limits.PersistentQueue, 3)()
 	bubble(t, func(t *testing.T, r *rig) {
 		s, l := r.open(r.config())
 		ch := make(chan zk.Event)

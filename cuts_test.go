@@ -15,6 +15,7 @@ import (
 	"gotest.tools/v3/assert"
 
 	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/internal/limits"
 	"github.com/seed-9f8420c6/zk/zktest"
 )
 
@@ -70,7 +71,7 @@ func (p cutPlace) link() zktest.LinkRule {
 // returns, no goroutine is left, and of what changed before, between and after
 // every watch tells exactly once (I20).
 func TestCuts(t *testing.T) {
-	defer zk.ShrinkSetWatches(110)()
+	defer shrink(&limits.SetWatchesFrame, 110)()
 	runs := []struct {
 		version zktest.Version
 		chroot  string

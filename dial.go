@@ -17,6 +17,7 @@ import (
 
 	"github.com/pkg/errors"
 
+	"github.com/seed-9f8420c6/zk/internal/limits"
 	"github.com/seed-9f8420c6/zk/sasl"
 	"github.com/seed-9f8420c6/zk/wire"
 )
@@ -450,10 +451,10 @@ func dial(ctx context.Context, conf Config, shared *dialing) (*Session, error) {
 func (w *Watches) turn() chan struct{} {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.dialing == nil {
-		w.dialing = make(chan struct{}, 1)
+	if w.who.dialing == nil {
+		w.who.dialing = make(chan struct{}, 1)
 	}
-	return w.dialing
+	return w.who.dialing
 }
 
 // dialer is one Dial under way.
@@ -488,7 +489,7 @@ func (d *dialer) unclaim() {
 	d.w.mu.Lock()
 	defer d.w.mu.Unlock()
 	d.w.advance(d.zxid)
-	d.w.floor, d.w.settled = d.floor, false
+	d.w.place.floor, d.w.place.settled = d.floor, false
 }
 
 // claim checks that the State may be dialed, takes what the live Watches know
@@ -496,16 +497,16 @@ func (d *dialer) unclaim() {
 func (d *dialer) claim(ctx context.Context) error {
 	w, conf := d.w, &d.conf
 	w.mu.Lock()
-	old := w.owner
-	w.settleSenderLocked()
+	old := w.who.owner
+	w.queue.Sync()
 	switch {
 	case w.unbound != nil:
 		w.mu.Unlock()
 		return ErrUnbound
-	case conf.ID != 0 && w.owner != nil && conf.ID != w.id:
+	case conf.ID != 0 && w.who.owner != nil && conf.ID != w.who.id:
 		w.mu.Unlock()
 		return ErrMoved
-	case conf.ID != 0 && conf.ID == w.id && w.ended:
+	case conf.ID != 0 && conf.ID == w.who.id && w.who.ended:
 		w.mu.Unlock()
 		return ErrExpired
 	}
@@ -513,8 +514,8 @@ func (d *dialer) claim(ctx context.Context) error {
 		w.mu.Unlock()
 		return err
 	}
-	if conf.ID != 0 && conf.ID == w.id {
-		conf.Password = w.password
+	if conf.ID != 0 && conf.ID == w.who.id {
+		conf.Password = w.who.password
 	}
 	w.mu.Unlock()
 	if conf.ID != 0 && len(conf.Password) == 0 {
@@ -538,22 +539,22 @@ func (d *dialer) claim(ctx context.Context) error {
 	case conf.givenUp():
 		d.givenUp, d.zxid, d.floor = true, w.zxid.Load(), w.floorLocked()
 		w.zxid.Store(0)
-		w.floor, w.settled = 0, false
+		w.place.floor, w.place.settled = 0, false
 	case old == nil:
-		w.advance(max(conf.Zxid, w.floor)) // of a Session that lived, the watches may know more
-		if w.table.n == 0 {
-			w.floor = conf.Zxid
+		w.advance(max(conf.Zxid, w.place.floor)) // of a Session that lived, the watches may know more
+		if w.table.Len() == 0 {
+			w.place.floor = conf.Zxid
 		}
 	}
-	w.chroot = conf.Chroot
+	w.who.chroot = conf.Chroot
 	return nil
 }
 
 func (w *Watches) checkChrootLocked(chroot string) error {
-	if w.chroot == chroot || w.table.n == 0 && w.outbox.len() == 0 {
+	if w.who.chroot == chroot || w.table.Len() == 0 && w.queue.Undelivered() == 0 {
 		return nil
 	}
-	return badPath(fmt.Sprintf("chroot %q while watches of chroot %q are held", chroot, w.chroot))
+	return badPath(fmt.Sprintf("chroot %q while watches of chroot %q are held", chroot, w.who.chroot))
 }
 
 // fence ends a Session whose identity moves on, and waits until all that it
@@ -575,11 +576,11 @@ func (s *Session) fence(ctx context.Context) error {
 func (d *dialer) publish(s *Session) {
 	w := d.w
 	w.mu.Lock()
-	prev := w.owner
-	w.owner, w.ended = s, false
-	w.id, w.password = 0, nil
+	prev := w.who.owner
+	w.who.owner, w.who.ended = s, false
+	w.who.id, w.who.password = 0, nil
 	if s.transferable() {
-		w.id, w.password = s.id, s.password
+		w.who.id, w.who.password = s.id, s.password
 	}
 	w.mu.Unlock()
 	if prev != nil {
@@ -881,7 +882,7 @@ func (s *Session) giveUp(err error) {
 		c := s.newCall("close", "")
 		c.state.Store(abandoned)
 		c.frame(wire.OpCloseSession, nil)
-		s.enqueueLocked(c, c.req, 1)
+		s.enqueueLocked(c, c.req, 1, false)
 		s.writeUnlock(true)
 		late.Stop()
 	} else {
@@ -899,7 +900,7 @@ func (s *Session) restore(ctx context.Context, proof *proof) error {
 		}
 	}
 	if s.conf.ID == 0 {
-		s.w.renew()
+		s.w.oweGap()
 	}
 	var sent []*call
 	var err error
@@ -910,20 +911,20 @@ func (s *Session) restore(ctx context.Context, proof *proof) error {
 		}
 		sent = append(sent, c)
 	}
-	if r := s.w.restore(); r != nil && err == nil {
+	if r := s.w.restore(); r != nil {
 		defer r.done()
-		limit := 4 + min(setWatchesLimit-4, s.conf.MaxRequest)
+		limit := 4 + min(limits.SetWatchesFrame-4, s.conf.MaxRequest)
 		buf := make([]byte, 0, min(limit, 64*s.w.Len()+64)) // one for all frames: submit copies it
 		for more := true; more && err == nil; {
 			c := s.newCall("setwatches", "")
 			c.req = buf[:0]
-			at := c.begin(r.op())
+			at := c.begin(r.Op())
 			n := len(c.req)
 			if c.req, more = r.next(c.req, limit-n); len(c.req) == n {
 				c.recycle()
 				break
 			}
-			c.last, c.rearms = !more, r.persistent
+			c.last, c.rearms = !more, r.Rearms()
 			wire.EndFrame(c.req, at)
 			err = s.submit(context.Background(), c, c.req, 1)
 			buf, c.req = c.req, nil
@@ -946,15 +947,6 @@ func (s *Session) restore(ctx context.Context, proof *proof) error {
 		s.w.settle()
 	}
 	return err
-}
-
-// renew makes sure of the Gap that persistent watches get with a new session:
-// when the server begins to restore them, for until then they miss changes.
-func (w *Watches) renew() {
-	w.mu.Lock()
-	w.gap = w.persistentLocked() > 0
-	w.renewed = w.gap
-	w.mu.Unlock()
 }
 
 // appendAuth appends an auth packet.
@@ -984,7 +976,7 @@ func (s *Session) sendAuth(a Auth, join *Auth) (*call, error) {
 		return nil, err
 	}
 	c.off = s.queued
-	s.auths.push(c)
+	s.auths.Push(c)
 	s.requests++
 	s.appendLocked(c.req)
 	s.writeUnlock(false)
@@ -1055,9 +1047,13 @@ func decodeToken(c *call, d *wire.Decoder) {
 	c.data = append([]byte(nil), r.Token...)
 }
 
-// reportDropped logs what closed channels have lost.
-func (s *Session) reportDropped() {
-	for _, x := range s.w.takeDropped() {
+// reportLost deals with the watches that closed channels have lost: the server is
+// told again what is left, and the Logger hears of it.
+func (s *Session) reportLost() {
+	for _, x := range s.w.takeLost() {
+		if x.Kind == RecursiveWatch {
+			s.rewatch(x.at)
+		}
 		if log := s.conf.Logger; log != nil {
 			log.Warn("zk: a closed channel lost its watches", "path", x.Path, "kind", x.Kind.String())
 		}

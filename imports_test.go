@@ -22,12 +22,20 @@ const module = "github.com/seed-9f8420c6/zk"
 // library and their own folder. Folders of the root module that are missing
 // here are not allowed; "." is the root.
 var rooms = map[string][]string{
-	".":          {"wire", "sasl", "github.com/pkg/errors"},
+	".": {
+		"wire", "sasl", "internal/fifo", "internal/limits", "internal/order", "internal/watches",
+		"github.com/pkg/errors",
+	},
 	"wire":       {},
 	"sasl":       {},
 	"fourletter": {},
 	"zktest":     {"wire"}, // never zk: client and server share no bug above wire
 	"examples":   {".", "zktest", "fourletter"},
+
+	"internal/fifo":    {},
+	"internal/limits":  {},
+	"internal/order":   {"internal/fifo"},
+	"internal/watches": {"wire"},
 }
 
 // rootFiles are the only files of the client itself.
@@ -39,13 +47,18 @@ type listed struct {
 	Imports    []string // of its non-test files
 }
 
-// room returns the first folder of a package of this module.
+// room returns the first folder of a package of this module; each package below
+// internal is a room of its own.
 func room(path string) (string, bool) {
 	if path == module {
 		return ".", true
 	}
 	rest, ok := strings.CutPrefix(path, module+"/")
-	first, _, _ := strings.Cut(rest, "/")
+	first, below, _ := strings.Cut(rest, "/")
+	if first == "internal" {
+		second, _, _ := strings.Cut(below, "/")
+		first += "/" + second
+	}
 	return first, ok
 }
 
@@ -111,6 +124,12 @@ func TestWrongImports(t *testing.T) {
 		{"/examples/redial", module + "/wire", false},
 		{"/examples/redial", module + "/zktest/apache", true},
 		{"/internal/x", "net", false},
+		{"/internal/fifo", "net", true},
+		{"/internal/watches", module + "/wire", true},
+		{"/internal/watches", module + "/internal/order", false},
+		{"/internal/watches", module, false},
+		{"", module + "/internal/order", true},
+		{"/zktest", module + "/internal/fifo", false},
 	} {
 		wrong := wrongImports([]listed{{ImportPath: module + test.from, Imports: []string{test.imp}}})
 		assert.Equal(t, len(wrong) == 0, test.ok, "%q imports %q: %v", test.from, test.imp, wrong)

@@ -21,6 +21,7 @@ import (
 	"gotest.tools/v3/assert"
 
 	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/internal/limits"
 	"github.com/seed-9f8420c6/zk/sasl"
 	"github.com/seed-9f8420c6/zk/wire"
 	"github.com/seed-9f8420c6/zk/zktest"
@@ -133,7 +134,7 @@ func TestI31_SlowConsumer(t *testing.T) {
 // TestI31_OneEventForAll: one event that is for more persistent watches than may
 // wait passes when none does, or every connection would end of it.
 func TestI31_OneEventForAll(t *testing.T) {
-	defer zk.ShrinkPersistentQueue(10)()
+	defer shrink(&limits.PersistentQueue, 10)()
 	bubble(t, func(t *testing.T, r *rig) {
 		s, l := r.open(r.config())
 		var all []chan zk.Event

@@ -19,6 +19,7 @@ import (
 	"gotest.tools/v3/assert"
 
 	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/internal/limits"
 	"github.com/seed-9f8420c6/zk/wire"
 	"github.com/seed-9f8420c6/zk/zktest"
 )
@@ -228,7 +229,7 @@ func TestI12_ZxidSource(t *testing.T) {
 // while the limit is shrunk.
 func chunked(t *testing.T, r *rig) (s *zk.Session, l *line, chans []chan zk.Event) {
 	t.Helper()
-	t.Cleanup(zk.ShrinkSetWatches(70))
+	t.Cleanup(shrink(&limits.SetWatchesFrame, 70))
 	s, l = r.open(r.config())
 	for i := range 10 {
 		ch := make(chan zk.Event, 2)
@@ -776,7 +777,7 @@ func TestI18_Chunks(t *testing.T) {
 func TestI18_FramesAreFull(t *testing.T) {
 	for limit := 60; limit < 120; limit++ {
 		bubble(t, func(t *testing.T, r *rig) {
-			t.Cleanup(zk.ShrinkSetWatches(limit))
+			t.Cleanup(shrink(&limits.SetWatchesFrame, limit))
 			s, l := r.open(r.config())
 			ch := make(chan zk.Event, 1)
 			var ops []zk.Op
@@ -1165,7 +1166,7 @@ func TestI10_GapAfterRenew(t *testing.T) {
 // persistent watch again stands for nothing that came then. The frame that arms
 // it brings another, if something was committed since the frame before.
 func TestI10_GapBetweenFrames(t *testing.T) {
-	defer zk.ShrinkSetWatches(64)()
+	defer shrink(&limits.SetWatchesFrame, 64)()
 	for _, c := range []struct {
 		name  string
 		zxids [2]int64 // of the replies, above the floor

@@ -14,6 +14,8 @@ import (
 
 	"github.com/pkg/errors"
 
+	"github.com/seed-9f8420c6/zk/internal/fifo"
+	"github.com/seed-9f8420c6/zk/internal/watches"
 	"github.com/seed-9f8420c6/zk/wire"
 )
 
@@ -56,15 +58,14 @@ type Session struct {
 	sent     int64         // bytes that left
 	writing  bool          // somebody is the writer
 	idle     chan struct{} // closed when the writer is gone after the end; nil unless waited for
-	ring     ring
-	auths    queue[*call]             // auth packets are answered outside the ring
-	next     *Session                 // the Session dialed after this one for the same Watches
-	renewed  bool                     // next has another session
-	followed chan struct{}            // closed when next is set, or the session is closed on the server
-	dials    [2]*dialing              // shared Dials under way: Redial, Renew
-	lastZxid int64                    // at the end
-	adding   map[string]chan struct{} // paths whose AddWatch is unanswered
-	removing map[string]int           // paths that the server is asked to watch no more
+	ring     fifo.Ring[pending]
+	auths    fifo.Queue[*call] // auth packets are answered outside the ring
+	next     *Session          // the Session dialed after this one for the same Watches
+	renewed  bool              // next has another session
+	followed chan struct{}     // closed when next is set, or the session is closed on the server
+	dials    [2]*dialing       // shared Dials under way: Redial, Renew
+	lastZxid int64             // at the end
+	lock     interlock
 
 	// liveness
 	quiet     bool // SASL is under way: no pings
@@ -74,9 +75,9 @@ type Session struct {
 	writeSize int
 	seenAt    time.Time // when the tick last found new bytes
 	seenBytes int64
-	heard     time.Time   // send time of the last answered request
-	marks     queue[mark] // writes that no answer tells of yet, oldest first
-	pingAt    time.Time   // send time of the oldest unanswered ping
+	heard     time.Time        // send time of the last answered request
+	marks     fifo.Queue[mark] // writes that no answer tells of yet, oldest first
+	pingAt    time.Time        // send time of the oldest unanswered ping
 	pingsOut  int
 	requests  int64
 	pings     int64
@@ -94,37 +95,61 @@ type Session struct {
 
 // pending is a run of n frames of one call that wait for their replies.
 type pending struct {
-	c     *call
-	xid   int32 // of the first
-	n     int32
-	off   int64  // place of the first on the wire
-	first int32  // operation of a Batch that the first is
-	arm   string // path at which the call arms a channel; anyPath for a Batch that does
+	c       *call
+	xid     int32 // of the first
+	n       int32
+	off     int64 // place of the first on the wire
+	first   int32 // operation of a Batch that the first is
+	counted bool  // its arming frames are in interlock.arming
 }
 
-const anyPath = "*"
-
-// ring is the FIFO of pending calls. Callers push under Session.mu, the reader
-// pops from a snapshot of it; an array that was outgrown stays as it was.
-type ring struct {
-	slots []pending
-	tail  uint64
-	head  atomic.Uint64
+// interlock says what a server is asked about the watches of a path, so that a call
+// that depends on the answer can wait for it. Session.mu guards it.
+type interlock struct {
+	// adding has the paths whose AddWatch is unanswered.
+	adding map[string]*adding
+	// removing counts, by path, the unanswered requests to watch it no more.
+	removing map[string]int
+	// arming counts, by path, the unanswered requests that arm a channel, where there
+	// are persistent watches.
+	arming map[string]int
 }
 
-const minRing = 8
+// adding is the AddWatches of one path that are unanswered.
+type adding struct {
+	n    int
+	done chan struct{} // closed when n is zero
+}
 
-func (r *ring) push(p pending) {
-	head := r.head.Load()
-	if n := uint64(len(r.slots)); r.tail-head == n {
-		grown := make([]pending, max(minRing, 2*n))
-		for i := head; i < r.tail; i++ {
-			grown[i%uint64(len(grown))] = r.slots[i%n]
-		}
-		r.slots = grown
+func (l *interlock) add(path string) {
+	if l.adding == nil {
+		l.adding = make(map[string]*adding)
 	}
-	r.slots[r.tail%uint64(len(r.slots))] = p
-	r.tail++
+	a := l.adding[path]
+	if a == nil {
+		a = &adding{done: make(chan struct{})}
+		l.adding[path] = a
+	}
+	a.n++
+}
+
+func (l *interlock) added(path string) {
+	if a := l.adding[path]; a != nil {
+		if a.n--; a.n == 0 {
+			close(a.done)
+			delete(l.adding, path)
+		}
+	}
+}
+
+// bump changes a counter of a path, which is forgotten when it is zero.
+func bump(m *map[string]int, path string, by int) {
+	if *m == nil {
+		*m = make(map[string]int)
+	}
+	if (*m)[path] += by; (*m)[path] == 0 {
+		delete(*m, path)
+	}
 }
 
 // call is a request under way: one frame, or the many of a Batch.
@@ -145,6 +170,7 @@ type call struct {
 	kind   WatchKind
 	at     string // server path of the watch
 	raw    bool
+	tells  WatchKind // what an AddWatch makes the server's mode
 
 	state atomic.Uint32 // number of replies that count as answered, and the bit abandoned
 	done  chan struct{} // cap 1
@@ -162,7 +188,8 @@ type call struct {
 	batch   *batch
 	multi   *multi
 	removal *removal
-	auth    *Auth // AddAuth: joins Config.Auth once accepted
+	rewatch *rewatch // set: an AddWatch or SetWatches of the client's own
+	auth    *Auth    // AddAuth: joins Config.Auth once accepted
 }
 
 // batch is what a Batch's call has.
@@ -188,6 +215,7 @@ type multi struct {
 type removal struct {
 	ch    chan<- Event
 	alias string // another path for the same, of a watch that the server has fired or forgets
+	found bool   // something was disarmed
 }
 
 // abandoned is set in a call's state by the caller that gives it up, or by the
@@ -256,6 +284,7 @@ func newSession(conf Config, w *Watches, conn net.Conn) *Session {
 		s.slots = make(chan struct{}, conf.MaxInFlight)
 	}
 	s.flush = s.flushAll
+	s.reader.ring = fifo.NewReader(&s.ring)
 	s.probe.Store(math.MaxInt64)
 	return s
 }
@@ -382,26 +411,24 @@ func (s *Session) release(n int32) {
 func (s *Session) submit(ctx context.Context, c *call, frames []byte, n int32) error {
 	s.mu.Lock()
 	err := s.refusalLocked()
+	counted := false
 	switch {
 	case c.removal != nil:
 		if err = s.removeLocked(c); err == nil {
-			if s.removing == nil {
-				s.removing = make(map[string]int)
-			}
-			s.removing[c.at]++
+			bump(&s.lock.removing, c.at, 1)
 		}
 	case c.arming && err == nil:
-		err = s.prepareArmLocked(ctx, c, frames)
+		counted, err = s.prepareArmLocked(ctx, c, frames)
 	}
 	if err != nil {
 		s.mu.Unlock()
 		return err
 	}
-	s.enqueueLocked(c, frames, n)
+	s.enqueueLocked(c, frames, n, counted)
 	// A caller that may be cancelled must be able to leave a Write that blocks.
 	// With nothing else under way the peer has taken all before, and a small
 	// write to a socket does not block.
-	here := ctx.Done() == nil || s.socket && s.ring.tail-s.ring.head.Load() == 1 && len(s.out) <= smallWrite
+	here := ctx.Done() == nil || s.socket && s.ring.Len() == 1 && len(s.out) <= smallWrite
 	s.writeUnlock(here)
 	return nil
 }
@@ -440,14 +467,47 @@ func (c *call) eachArm(frames []byte, f func(frame []byte, path string, kind Wat
 }
 
 // prepareArmLocked waits while a path's AddWatch is unanswered, for only its
-// answer tells what else may be sent. Beside a persistent watch a one-shot is
+// answer decides what else may be sent. Beside a persistent watch a one-shot is
 // not armed on the server, where before 3.9 it would replace that; it takes
-// part in the local stream instead.
-func (s *Session) prepareArmLocked(ctx context.Context, c *call, frames []byte) error {
-	for len(s.adding) > 0 {
-		var wait chan struct{}
+// part in the local stream instead. An AddWatch does not wait for another.
+func (s *Session) prepareArmLocked(ctx context.Context, c *call, frames []byte) (counted bool, err error) {
+	if c.code == wire.OpAddWatch {
+		s.lock.add(c.at)
+		c.tells = c.kind
+		// What the server has been told already need not change its mode.
+		if kinds := s.w.armed(c.at); kinds.Has(watches.Kind(c.kind)) && kinds.Has(watches.Recursive) {
+			c.tells = RecursiveWatch
+			wire.AppendInt32(frames[:len(frames)-4], int32(WatchRecursive)) // the mode is the request's last field
+		}
+		return false, nil
+	}
+	if err := s.awaitAddingLocked(ctx, c, frames); err != nil {
+		return false, err
+	}
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	if s.w.crowdedLocked() {
+		return false, ErrSlowConsumer
+	}
+	if s.w.table.Persistent() == 0 {
+		return false, nil
+	}
+	c.eachArm(frames, func(frame []byte, path string, kind WatchKind) bool {
+		bump(&s.lock.arming, path, 1)
+		if s.lock.removing[path] == 0 && s.w.table.Kinds(path).Covers(watches.Kind(kind)) {
+			frame[len(frame)-1] = 0 // the watch flag is a request's last byte
+		}
+		return true
+	})
+	return true, nil
+}
+
+// awaitAddingLocked waits until no AddWatch of a path that a call arms is unanswered.
+func (s *Session) awaitAddingLocked(ctx context.Context, c *call, frames []byte) error {
+	for len(s.lock.adding) > 0 {
+		var wait *adding
 		c.eachArm(frames, func(_ []byte, path string, _ WatchKind) bool {
-			wait = s.adding[path]
+			wait = s.lock.adding[path]
 			return wait == nil
 		})
 		if wait == nil {
@@ -456,7 +516,7 @@ func (s *Session) prepareArmLocked(ctx context.Context, c *call, frames []byte) 
 		s.mu.Unlock()
 		var err error
 		select {
-		case <-wait:
+		case <-wait.done:
 		case <-s.dying:
 		case <-ctx.Done():
 			err = ctx.Err()
@@ -469,24 +529,23 @@ func (s *Session) prepareArmLocked(ctx context.Context, c *call, frames []byte) 
 			return err
 		}
 	}
-	if c.code == wire.OpAddWatch {
-		if s.adding == nil {
-			s.adding = make(map[string]chan struct{})
-		}
-		s.adding[c.at] = make(chan struct{})
-		return nil
-	}
-	s.w.mu.Lock()
-	defer s.w.mu.Unlock()
-	if s.w.persistentLocked() > 0 {
-		c.eachArm(frames, func(frame []byte, path string, kind WatchKind) bool {
-			if s.removing[path] == 0 && s.w.table.covered(path, kind) {
-				frame[len(frame)-1] = 0 // the watch flag is a request's last byte
-			}
-			return true
-		})
-	}
 	return nil
+}
+
+// armAnswered notes that a run of frames that armed channels was answered.
+func (s *Session) armAnswered(p *pending) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b := p.c.batch
+	if b == nil {
+		bump(&s.lock.arming, p.c.at, -1)
+		return
+	}
+	for i := int(p.first); i < b.taken; i++ {
+		if watch, _ := b.ops[i].watched(); watch != nil {
+			bump(&s.lock.arming, s.opPath(b.ops[i]), -1)
+		}
+	}
 }
 
 // errRemoved says that a RemoveWatch needs no request.
@@ -499,20 +558,22 @@ func (s *Session) removeLocked(c *call) error {
 	if err := s.refusalLocked(); s.moved || s.closing {
 		return err
 	}
-	shared := s.end != nil || s.adding[c.at] != nil || s.removing[c.at] > 0
-	for i := s.ring.head.Load(); !shared && i < s.ring.tail; i++ {
-		arm := s.ring.slots[i%uint64(len(s.ring.slots))].arm
-		shared = arm == c.at || arm == anyPath
-	}
-	found, asked := s.w.disarm(c.at, c.removal.ch, shared)
-	if c.removal.alias != "" {
-		also, _ := s.w.disarm(c.removal.alias, c.removal.ch, true)
-		found = found || also
+	r := c.removal
+	before := s.w.armed(c.at)
+	shared := s.end != nil || s.lock.adding[c.at] != nil || s.lock.removing[c.at] > 0 || s.lock.arming[c.at] > 0
+	found, asked := s.w.disarm(c.at, r.ch, shared)
+	r.found = r.found || found
+	if r.alias != "" {
+		found, _ := s.w.disarm(r.alias, r.ch, true)
+		r.found = r.found || found
 	}
 	switch {
-	case !found:
+	case !r.found:
 		return ErrNoWatcher
 	case !asked:
+		if before.Has(watches.Recursive) {
+			s.rewatchLocked(c.at)
+		}
 		return errRemoved
 	}
 	return nil
@@ -520,42 +581,130 @@ func (s *Session) removeLocked(c *call) error {
 
 // watchAnswered notes that an AddWatch or a RemoveWatch is under way no more:
 // first in the table, then for the calls that look at it.
-func (s *Session) watchAnswered(c *call, code Code) {
+func (s *Session) watchAnswered(c *call, code Code, zxid int64) {
 	switch c.code {
 	case wire.OpAddWatch:
+		if code == 0 {
+			s.told(c, zxid)
+		}
 		s.mu.Lock()
-		close(s.adding[c.at])
-		delete(s.adding, c.at)
+		s.lock.added(c.at)
 		s.mu.Unlock()
 	case wire.OpRemoveWatches:
 		if code == 0 || code == ErrNoWatcher {
 			s.w.disarm(c.at, c.removal.ch, true)
 		}
 		s.mu.Lock()
-		if s.removing[c.at]--; s.removing[c.at] == 0 {
-			delete(s.removing, c.at)
-		}
+		bump(&s.lock.removing, c.at, -1)
 		s.mu.Unlock()
 	}
 }
 
-func (s *Session) enqueueLocked(c *call, frames []byte, n int32) {
-	p := pending{c: c, xid: nextXid(s.xid), n: n, off: s.queued}
-	if c.arming {
-		p.arm = c.at
+// Servers before 3.9 keep one mode per path, the one that they were told last. So
+// where a path has several kinds of watches, an AddWatch can make the others deaf:
+//
+//   - told persistent beside a recursive watch: that is told again, and then gets a
+//     Gap, if anything happened in between;
+//   - told recursive, and there is no recursive watch, since the call was given up,
+//     or its channel was removed or is closed: a persistent watch is told again, and
+//     gets a Gap;
+//   - told recursive beside a child watch, which never gets its event then: it is
+//     restored by a SetWatches, which catches up with all since.
+//
+// So the recursive mode is the last that the server was told just where there is a
+// recursive watch.
+
+// rewatch is what a request of the client's own for a path is about.
+type rewatch struct {
+	gap   bool  // the watch that is told again was deaf
+	since int64 // else the zxid since which it may have been; of an AddWatch before
+}
+
+// told does what the answer to an AddWatch makes necessary. Only the reader calls it.
+func (s *Session) told(c *call, zxid int64) {
+	if r := c.rewatch; r != nil && (r.gap || zxid > r.since) {
+		s.w.gapAt(c.at, c.tells)
 	}
+	kinds := s.w.armed(c.at)
+	recursive := c.tells == RecursiveWatch
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if recursive && kinds.Has(watches.Child) {
+		s.restoreChildLocked(c.at, zxid)
+	}
+	switch {
+	case !recursive && kinds.Has(watches.Recursive):
+		s.tellLocked(c.at, RecursiveWatch, rewatch{since: zxid})
+	case recursive && !kinds.Has(watches.Recursive) && kinds.Has(watches.Persistent):
+		s.tellLocked(c.at, PersistentWatch, rewatch{gap: true})
+	}
+}
+
+// rewatch tells the server of a path's persistent watch again, where a recursive
+// one is gone that it was told last.
+func (s *Session) rewatch(path string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rewatchLocked(path)
+}
+
+func (s *Session) rewatchLocked(path string) {
+	kinds := s.w.armed(path)
+	// Where an AddWatch is unanswered, its answer does it.
+	if kinds.Has(watches.Persistent) && !kinds.Has(watches.Recursive) && s.lock.adding[path] == nil {
+		s.tellLocked(path, PersistentWatch, rewatch{gap: true})
+	}
+}
+
+// tellLocked sends an AddWatch that nobody waits for.
+func (s *Session) tellLocked(path string, kind WatchKind, r rewatch) {
+	if s.end != nil {
+		return // the next connection restores all
+	}
+	mode := WatchPersistent
+	if kind == RecursiveWatch {
+		mode = WatchRecursive
+	}
+	c := s.newCall("addwatch", path)
+	c.frame(wire.OpAddWatch, wire.AddWatchRequest{Path: path, Mode: int32(mode)})
+	c.at, c.tells, c.rewatch = path, kind, &r
+	s.lock.add(path)
+	s.sendOwnLocked(c)
+}
+
+// restoreChildLocked sends a SetWatches for the child watch of a path.
+func (s *Session) restoreChildLocked(path string, floor int64) {
+	if s.end != nil {
+		return
+	}
+	c := s.newCall("setwatches", path)
+	c.frame(wire.OpSetWatches, wire.SetWatchesRequest{RelativeZxid: floor, Child: []string{path}})
+	c.rewatch = new(rewatch)
+	s.sendOwnLocked(c)
+}
+
+// sendOwnLocked sends a request of the client's own. Whoever calls it does not wait:
+// another goroutine writes.
+func (s *Session) sendOwnLocked(c *call) {
+	c.state.Store(abandoned)
+	s.enqueueLocked(c, c.req, 1, false)
+	if !s.writing {
+		s.writing = true
+		go s.flush()
+	}
+}
+
+func (s *Session) enqueueLocked(c *call, frames []byte, n int32, counted bool) {
+	p := pending{c: c, xid: nextXid(s.xid), n: n, off: s.queued, counted: counted}
 	if c.batch != nil {
 		p.first = int32(c.batch.base)
-		if c.arming {
-			p.arm = anyPath
-		}
 	}
 	for at := 0; at < len(frames); at += 4 + wire.FrameLen(frames[at:]) {
 		s.xid = nextXid(s.xid)
 		putXid(frames[at:], s.xid)
 	}
 	s.requests += int64(n)
-	s.ring.push(p)
+	s.ring.Push(p)
 	s.appendLocked(frames)
 }
 
@@ -572,7 +721,7 @@ func (s *Session) writeUnlock(here bool) {
 		return
 	}
 	s.writing = true
-	waiting := s.ring.tail - s.ring.head.Load()
+	waiting := s.ring.Len()
 	full := len(s.out) >= fullWrite
 	s.mu.Unlock()
 	if !here {
@@ -611,14 +760,14 @@ func (s *Session) writeRound(others bool) bool {
 	s.out, s.spare = s.spare[:0], nil
 	now := time.Now()
 	s.wroteAt, s.writeAt, s.writeSize = now, now, len(buf)
-	switch n := s.marks.len(); {
+	switch n := s.marks.Len(); {
 	case n == 0:
 		s.probe.Store(s.sent)
-		s.marks.push(mark{s.sent, now})
+		s.marks.Push(mark{s.sent, now})
 	case n < maxMarks:
-		s.marks.push(mark{s.sent, now})
+		s.marks.Push(mark{s.sent, now})
 	default: // the frames of the newest are then heard at the one before
-		*s.marks.last() = mark{s.sent, now}
+		*s.marks.Last() = mark{s.sent, now}
 	}
 	s.mu.Unlock()
 	n, err := s.conn.Write(buf)
@@ -705,11 +854,10 @@ func (s *Session) tick() {
 		s.fail(connError(err), true)
 		return
 	}
-	idle := len(s.out) == 0 && !s.writing
-	if idle && s.ring.tail == s.ring.head.Load() {
+	quiet := len(s.out) == 0 && !s.writing && s.ring.Len() == 0
+	if quiet {
 		s.out, s.spare = nil, nil
-		s.ring.slots = nil
-		s.w.trim()
+		s.ring.Release()
 	}
 	ping := !s.quiet && now.Sub(s.wroteAt) >= s.timeout/3
 	if ping {
@@ -729,11 +877,14 @@ func (s *Session) tick() {
 		next = min(next, s.wroteAt.Add(s.timeout/3).Sub(now))
 	}
 	s.timer.Reset(next)
-	if !ping {
+	if ping {
+		s.writeUnlock(false)
+	} else {
 		s.mu.Unlock()
-		return
 	}
-	s.writeUnlock(false)
+	if quiet {
+		s.w.trim()
+	}
 }
 
 // minRate is how fast a frame must come, once begun, beyond the time of one timeout.
@@ -763,9 +914,7 @@ func (s *Session) deadlineLocked(now time.Time) (time.Duration, error) {
 // reader is what only the reader goroutine touches.
 type reader struct {
 	cur   pending // the head of the ring, taken out of it
-	slots []pending
-	head  uint64
-	tail  uint64
+	ring  fifo.Reader[pending]
 	dec   wire.Decoder
 	batch *call // a Batch with replies that do not count as answered yet
 
@@ -810,6 +959,7 @@ func (s *Session) readFrames() error {
 		full := n == len(buf)-w
 		w += n
 		s.received.Add(int64(n))
+		s.w.queue.Chunk()
 		if n >= largeBuffer/2 {
 			runtime.Gosched() // let the callers that this chunk woke queue up for one write
 		}
@@ -837,7 +987,7 @@ func (s *Session) readFrames() error {
 			}
 		}
 		s.settleBatch()
-		s.reportDropped()
+		s.reportLost()
 		if err != nil {
 			if err == io.EOF && w > r {
 				return errors.Wrap(io.ErrUnexpectedEOF, "in the middle of a frame")
@@ -888,7 +1038,7 @@ const replyHeaderSize = 16
 func (s *Session) nothingPending() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.reader.cur.n == 0 && s.ring.tail == s.reader.head
+	return s.reader.cur.n == 0 && s.reader.ring.Drained()
 }
 
 // oversized ends the connection for a frame above MaxReply. If it is the reply
@@ -921,27 +1071,28 @@ func (s *Session) oldest() *pending {
 	if r.cur.n > 0 {
 		return &r.cur
 	}
-	if r.head == r.tail {
+	next, ok := r.ring.Next()
+	if !ok {
 		s.mu.Lock()
-		r.slots, r.tail = s.ring.slots, s.ring.tail
+		some := r.ring.Refresh()
 		s.mu.Unlock()
-		if r.head == r.tail {
+		if !some {
 			return nil
 		}
+		next, _ = r.ring.Next()
 	}
-	r.cur = r.slots[r.head%uint64(len(r.slots))]
-	r.head++
+	r.cur = next
 	return &r.cur
 }
 
 // popOldest lets the oldest run leave the ring once all of it is answered.
 func (s *Session) popOldest() {
-	r := &s.reader
-	s.ring.head.Store(r.head)
-	r.cur.c = nil // an idle Session keeps no call alive
-	if r.head == r.tail {
-		r.slots = nil
+	p := &s.reader.cur
+	if p.counted {
+		s.armAnswered(p)
 	}
+	s.reader.ring.Leave()
+	p.c = nil // an idle Session keeps no call alive
 }
 
 // frame takes one frame from the server.
@@ -983,12 +1134,12 @@ const maxMarks = 16
 func (s *Session) hearMarks(off int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for s.marks.len() > 0 && s.marks.head().off <= off {
-		s.hearLocked(s.marks.pop().at)
+	for s.marks.Len() > 0 && s.marks.Head().off <= off {
+		s.hearLocked(s.marks.Pop().at)
 	}
 	next := int64(math.MaxInt64)
-	if s.marks.len() > 0 {
-		next = s.marks.head().off
+	if s.marks.Len() > 0 {
+		next = s.marks.Head().off
 	}
 	s.probe.Store(next)
 }
@@ -1037,7 +1188,7 @@ func (s *Session) reply(h wire.ReplyHeader, d *wire.Decoder) error {
 		s.fail(ended, true)
 	}
 	won := c.state.CompareAndSwap(0, 1)
-	restores := c.code == wire.OpSetWatches || c.code == wire.OpSetWatches2
+	restores := (c.code == wire.OpSetWatches || c.code == wire.OpSetWatches2) && c.rewatch == nil
 	if restores && code != 0 {
 		s.reader.refused = true // then the floor stays, whatever the others are answered
 	}
@@ -1054,7 +1205,7 @@ func (s *Session) reply(h wire.ReplyHeader, d *wire.Decoder) error {
 	default:
 		s.settleCall(c, code, ended != nil)
 	}
-	s.watchAnswered(c, code)
+	s.watchAnswered(c, code, h.Zxid)
 	s.popOldest()
 	if won {
 		s.w.answer(c)
@@ -1077,6 +1228,9 @@ func polite(op wire.Op) bool {
 
 // internal reports whether the call takes no slot of MaxInFlight.
 func (c *call) internal() bool {
+	if c.rewatch != nil {
+		return true
+	}
 	switch c.code {
 	case wire.OpCloseSession, wire.OpSetWatches, wire.OpSetWatches2, wire.OpSASL:
 		return true
@@ -1130,8 +1284,8 @@ func (s *Session) notification(h wire.ReplyHeader, d *wire.Decoder) error {
 func (s *Session) authReply(h wire.ReplyHeader) error {
 	s.mu.Lock()
 	var c *call
-	if s.auths.len() > 0 {
-		c = s.auths.pop()
+	if s.auths.Len() > 0 {
+		c = s.auths.Pop()
 	}
 	s.mu.Unlock()
 	code := Code(h.Err)
@@ -1176,8 +1330,8 @@ func (s *Session) finish() {
 	}
 	end, sent := s.end, s.sent
 	auths := s.auths
-	s.auths = queue[*call]{}
-	s.adding, s.removing = nil, nil // who waits for an AddWatch sees dying
+	s.auths = fifo.Queue[*call]{}
+	s.lock = interlock{} // who waits for an AddWatch sees dying
 	s.mu.Unlock()
 
 	var left []pending
@@ -1192,15 +1346,16 @@ func (s *Session) finish() {
 	for i, p := range left {
 		s.failPending(p, end, sent, last[p.c] == i)
 	}
-	auths.each(func(c **call) {
-		s.failPending(pending{c: *c, n: 1, off: (*c).off}, end, sent, true)
-	})
+	for _, c := range auths.Items() {
+		s.failPending(pending{c: c, n: 1, off: c.off}, end, sent, true)
+	}
 	s.w.stop()
-	s.reportDropped()
+	s.reportLost()
 	s.mu.Lock()
 	s.lastZxid = s.w.zxid.Load()
-	s.out, s.spare, s.ring.slots = nil, nil, nil
-	s.ring.head.Store(s.ring.tail)
+	s.out, s.spare = nil, nil
+	s.reader.ring.Leave()
+	s.ring.Release()
 	s.mu.Unlock()
 	s.reader = reader{}
 	s.traceEnd(end)
@@ -1440,7 +1595,7 @@ func (s *Session) closeSession() error {
 	}
 	c := s.newCall("close", "")
 	c.frame(wire.OpCloseSession, nil)
-	s.enqueueLocked(c, c.req, 1)
+	s.enqueueLocked(c, c.req, 1, false)
 	s.writeUnlock(false)
 	late := time.AfterFunc(s.timeout*2/3, func() {
 		s.fail(connError(errors.New("the server did not answer to Close")), true)

@@ -25,6 +25,7 @@ import (
 	"gotest.tools/v3/assert"
 
 	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/internal/limits"
 	"github.com/seed-9f8420c6/zk/wire"
 	"github.com/seed-9f8420c6/zk/zktest"
 )
@@ -217,9 +218,9 @@ func runSeeds(t *testing.T, start time.Time) *simFigures {
 func runSeed(t *testing.T, seed uint64) *simulation {
 	t.Helper()
 	s := newSimulation(seed)
-	defer zk.ShrinkSetWatches(s.limit)()
+	defer shrink(&limits.SetWatchesFrame, s.limit)()
 	if s.queue > 0 {
-		s.widen = zk.ShrinkPersistentQueue(s.queue)
+		s.widen = shrink(&limits.PersistentQueue, s.queue)
 		defer s.widen()
 	}
 	over := make(chan struct{})
@@ -1588,4 +1589,11 @@ func (s *simulation) keepLog(found []simFinding) string {
 		}
 	}
 	return name
+}
+
+// shrink lowers one of internal/limits until the returned function is called.
+func shrink(limit *int, n int) (restore func()) {
+	old := *limit
+	*limit = n
+	return func() { *limit = old }
 }

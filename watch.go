@@ -3,20 +3,26 @@ package zk
 import (
 	"encoding/json"
 	"fmt"
-	"hash/maphash"
 	"io"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 
-	"github.com/seed-9f8420c6/zk/wire"
+	"github.com/seed-9f8420c6/zk/internal/limits"
+	"github.com/seed-9f8420c6/zk/internal/order"
+	"github.com/seed-9f8420c6/zk/internal/watches"
 )
 
-// Event tells that something changed, not what it is now: read again.
+// Event reports that something changed, not what it is now: read again.
 type Event struct {
 	Type EventType
-	Path string // as the application knows it, without the chroot
-	Zxid int64  // of the change where the server tells (3.9+, and not for changes made while disconnected), else 0
+	// Path is the znode's, as the application knows it: without the chroot.
+	Path string
+	// Zxid is that of the change where the server reports it (3.9 and later, and not
+	// for changes made while disconnected), else 0.
+	Zxid int64
 }
 
 // EventType is what happened. The first four have the values of the protocol.
@@ -58,8 +64,6 @@ const (
 	ChildWatch                           // by Children: one Child or Deleted
 	PersistentWatch                      // by AddWatch with WatchPersistent: all events of the path
 	RecursiveWatch                       // by AddWatch with WatchRecursive: Created, Changed and Deleted of the path and all below it
-
-	numKinds = int(RecursiveWatch) + 1
 )
 
 func (k WatchKind) String() string {
@@ -78,26 +82,6 @@ func (k WatchKind) String() string {
 	return "WatchKind(" + strconv.Itoa(int(k)) + ")"
 }
 
-// oneShot reports whether the kind is disarmed by its event.
-func (k WatchKind) oneShot() bool { return k < PersistentWatch }
-
-// takes reports whether a watch of this kind on the event's own path gets it
-// (ZKWatchManager.materialize). A server sends a single Deleted for the data
-// and the child watch of a connection, so it clears both.
-func (k WatchKind) takes(t EventType) bool {
-	switch k {
-	case DataWatch, ExistsWatch:
-		return t != Child
-	case ChildWatch:
-		return t == Child || t == Deleted
-	case PersistentWatch:
-		return true
-	case RecursiveWatch:
-		return t != Child
-	}
-	return false
-}
-
 // Watch is one entry of Watches.List: a channel armed at a path in one way, or
 // one whose event has not been delivered yet.
 type Watch struct {
@@ -107,290 +91,178 @@ type Watch struct {
 	Fired   bool // its event is still undelivered
 }
 
-// maxPersistentQueue bounds the undelivered events of persistent watches. Those
-// of one-shot watches are bounded by the watches that were armed.
-var maxPersistentQueue = 65536
-
-// setWatchesLimit is the largest SetWatches frame, with its length prefix; a
-// path too long for it has a frame of its own.
-var setWatchesLimit = 128 << 10
-
 // Watches holds what a session is watching: the armed watches, the zxid floor
 // they are restored from, and the events that are not delivered yet. It belongs
 // to the session's identity and moves with it from connection to connection.
 // All methods may be called at any time and work on nil.
-//
-// The order of answers and events is kept here. An event is handed to channels
-// only when every call answered before it is running again (unpicked is zero);
-// until then it waits in the stage, and the answers behind it wait with it.
 type Watches struct {
-	unpicked atomic.Int64 // calls answered and woken whose goroutines have not left their wait
-	held     atomic.Bool  // the stage is not empty; set by the reader only
-	zxid     atomic.Int64 // newest transaction that a reply told of
+	zxid   atomic.Int64 // newest transaction that a reply reported
+	queue  order.Sequencer[Event, note]
+	closed closedChannels
 
-	hasDropped atomic.Bool // dropped is not empty
+	// mu guards all that follows, the queue and the closed channels. It is never held
+	// over I/O or a wait for the application. A Session's mu comes before it.
+	mu    sync.Mutex
+	table watches.Table[chan<- Event]
+	load  load
+	gaps  map[gapKey]struct{} // undelivered Gaps
+	place place
+	who   identity
+	// unbound is set after unmarshalling, until Rebind gives the watches channels.
+	unbound *watchesJSON
+}
 
-	mu      sync.Mutex // never held over I/O or a wait for the application
-	table   watchTable
-	stage   queue[staged]
-	outbox  queue[delivery]
-	drained chan struct{} // closed when the stage is empty; nil unless somebody waits
-	flowing bool          // between a ConnectResponse and Done: the outbox moves
-	sender  *sender       // waits for the head of the outbox to be taken; nil if none
-	nqueued int           // deliveries in stage and outbox that are bounded
-	dropped []Watch       // of channels that were found closed, for the reader to report
-
-	// The place in history. While settled, the floor is the zxid.
-	floor   int64
-	settled bool
+// place is how much of the history the watches have seen.
+type place struct {
+	floor   int64 // the zxid that watches are restored from, unless settled
+	settled bool  // the floor is the zxid
 	gap     bool  // persistent watches moved, and no Gap was queued for it yet
-	renewed bool  // to a new session: there will be one
+	fresh   bool  // to a new session: there will be one
 	frames  int   // SetWatches answered on this connection
 	bar     int64 // zxid of the last of these answers
+}
 
-	// The identity, changed by Dial only.
+// identity is whose watches they are. Only Dial changes it.
+type identity struct {
 	dialing  chan struct{} // cap 1: Dials of one identity run one at a time
 	id       int64
 	password []byte
 	chroot   string
 	ended    bool     // closed on the server by this process
 	owner    *Session // the last Session made for it, alive or not
-	unbound  *watchesJSON
 }
 
-// staged is an answer (call set) or an event on its way to one channel.
-type staged struct {
-	call *call
-	delivery
-}
-
-// delivery is one event for one channel.
-type delivery struct {
-	typ  EventType
+// note is what an undelivered event remembers of its watch.
+type note struct {
+	at   string // the watch's path, as the server knows it
 	kind WatchKind
-	raw  bool   // path is handed out as the server knows it
-	path string // of the event, as the server knows it
-	at   string // of the watch, as the server knows it
-	zxid int64
-	ch   chan<- Event
+	raw  bool // the event has the server's path, not the application's
 }
 
-// sender waits until the head of the outbox is taken.
-type sender struct {
-	recall chan struct{} // closed to take it back
-	result chan sendResult
+type item = order.Item[Event, note]
+
+// load is how many events are undelivered.
+type load struct {
+	persistent int // of persistent watches, but for Gaps, of which there is one per watch at most
+	oneShots   int
+	peak       int // entries that were armed, at most, since oneShots was zero
 }
 
-type sendResult int
-
-const (
-	notTaken sendResult = iota
-	taken
-	chanClosed
-)
-
-// send tries to put an event into a channel, and tells a closed channel from a full one.
-func send(ch chan<- Event, ev Event) (res sendResult) {
-	defer func() {
-		if recover() != nil {
-			res = chanClosed
-		}
-	}()
-	select {
-	case ch <- ev:
-		return taken
-	default:
-		return notTaken
+// count adds n events of a kind.
+func (l *load) count(it *item, n int) {
+	switch {
+	case WatchKind.oneShot(it.Note.kind):
+		l.oneShots += n
+	case it.Event.Type != Gap:
+		l.persistent += n
 	}
 }
 
-func (s *sender) run(w *Watches, ch chan<- Event, ev Event) {
-	res := s.wait(ch, ev)
-	s.result <- res // before the lock: whoever takes the sender back holds it and waits here
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.sender != s {
+type gapKey struct {
+	at string
+	ch chan<- Event
+}
+
+// closedChannels are those that the application has closed although they are armed.
+type closedChannels struct {
+	some atomic.Bool // lost is not empty
+
+	// known are those found closed. They stay here while events are undelivered, so
+	// that each is reported once.
+	known map[chan<- Event]struct{}
+	// unswept counts those whose other watches may be armed still.
+	unswept int
+	lost    []lostWatch // for the reader to report
+}
+
+// lostWatch is the watch whose event found its channel closed.
+type lostWatch struct {
+	Watch
+	at string
+}
+
+func (k WatchKind) oneShot() bool { return watches.Kind(k).OneShot() }
+
+// Lock and Unlock are for the queue.
+func (w *watchOwner) Lock()   { w.mu.Lock() }
+func (w *watchOwner) Unlock() { w.mu.Unlock() }
+
+// watchOwner is Watches as the owner of its queue.
+type watchOwner Watches
+
+// Sent notes that an event has left the queue.
+func (w *watchOwner) Sent(it item, closed bool) { (*Watches)(w).sentLocked(&it, closed) }
+
+func (w *Watches) sentLocked(it *item, closed bool) {
+	w.load.count(it, -1)
+	if it.Event.Type == Gap {
+		delete(w.gaps, gapKey{it.Note.at, it.Ch})
+	}
+	if closed {
+		w.dropLocked(it)
+	}
+}
+
+// dropLocked forgets the watch of a channel that was found closed. The channel's
+// other watches go at the next sweep, for that looks at all there are.
+func (w *Watches) dropLocked(it *item) {
+	if !it.Note.kind.oneShot() {
+		w.table.Remove(it.Note.at, watches.Kind(it.Note.kind), it.Ch)
+	}
+	c := &w.closed
+	if _, ok := c.known[it.Ch]; ok {
 		return
 	}
-	w.sender = nil
-	w.sentLocked(res)
-	w.flushLocked()
-}
-
-func (s *sender) wait(ch chan<- Event, ev Event) (res sendResult) {
-	defer func() {
-		if recover() != nil {
-			res = chanClosed
-		}
-	}()
-	select {
-	case ch <- ev:
-		return taken
-	case <-s.recall:
-		return notTaken
+	if c.known == nil {
+		c.known = make(map[chan<- Event]struct{})
 	}
+	c.known[it.Ch] = struct{}{}
+	c.unswept++
+	c.lost = append(c.lost, lostWatch{Watch{Path: it.Event.Path, Kind: it.Note.kind}, it.Note.at})
+	c.some.Store(true)
 }
 
-// event builds what the channel gets.
-func (w *Watches) event(d *delivery) Event {
-	path := d.path
-	if !d.raw {
-		path = stripChroot(w.chroot, path)
-	}
-	return Event{Type: d.typ, Path: path, Zxid: d.zxid}
-}
+// sweepShare is how many entries are looked at for one closed channel.
+const sweepShare = 64
 
-// sentLocked takes the head off the outbox after its delivery was tried.
-func (w *Watches) sentLocked(res sendResult) {
-	if res == notTaken {
+// sweepLocked forgets all watches of closed channels. Unless all is set, it waits
+// until that is worth a look at all watches.
+func (w *Watches) sweepLocked(all bool) {
+	c := &w.closed
+	if c.unswept == 0 || !all && c.unswept*sweepShare < w.table.Len() {
 		return
 	}
-	d := w.outbox.pop()
-	w.countLocked(&d, -1)
-	if res == chanClosed {
-		w.dropChannelLocked(d)
+	c.unswept = 0
+	w.table.Sweep(func(ch chan<- Event) bool {
+		_, ok := c.known[ch]
+		return ok
+	})
+	if w.queue.Undelivered() == 0 {
+		c.known = nil
 	}
 }
 
-// countLocked counts the deliveries that are bounded by maxPersistentQueue. Gaps
-// are not: there is one per watch at most.
-func (w *Watches) countLocked(d *delivery, n int) {
-	if !d.kind.oneShot() && d.typ != Gap {
-		w.nqueued += n
-	}
-}
-
-// dropChannelLocked forgets a channel that the application has closed. While a
-// migration walks the table its watches stay: the next event finds it closed again.
-func (w *Watches) dropChannelLocked(d delivery) {
-	if !w.table.pinned {
-		w.table.removeChannel(d.ch)
-	}
-	keep := func(q *delivery) bool {
-		if q.ch != d.ch {
-			return true
-		}
-		w.countLocked(q, -1)
-		return false
-	}
-	w.outbox.filter(keep)
-	w.stage.filter(func(st *staged) bool { return st.call != nil || keep(&st.delivery) })
-	w.dropped = append(w.dropped, Watch{Path: w.event(&d).Path, Kind: d.kind})
-	w.hasDropped.Store(true)
-}
-
-// takeDropped returns the watches that were lost to closed channels since the last call.
-func (w *Watches) takeDropped() []Watch {
-	if !w.hasDropped.Load() {
+// takeLost returns the watches that were lost to closed channels since the last
+// call. Only the reader calls it.
+func (w *Watches) takeLost() []lostWatch {
+	if !w.closed.some.Load() {
 		return nil
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	dropped := w.dropped
-	w.dropped = nil
-	w.hasDropped.Store(false)
-	return dropped
-}
-
-// flushLocked delivers what fits and leaves a sender waiting for the rest.
-func (w *Watches) flushLocked() {
-	if !w.flowing || w.sender != nil {
-		return
-	}
-	for w.outbox.len() > 0 {
-		d := w.outbox.head()
-		ev := w.event(d)
-		res := send(d.ch, ev)
-		if res == notTaken {
-			s := &sender{recall: make(chan struct{}), result: make(chan sendResult, 1)}
-			w.sender = s
-			go s.run(w, d.ch, ev)
-			return
-		}
-		w.sentLocked(res)
-	}
-}
-
-// recallLocked takes the sender back; it may just have delivered. The wait is
-// for the sender's next statement, not for the application.
-func (w *Watches) recallLocked() {
-	s := w.sender
-	if s == nil {
-		return
-	}
-	close(s.recall)
-	res := <-s.result
-	w.sender = nil
-	w.sentLocked(res)
-}
-
-// postLocked puts an event at the end of the outbox, or right into its channel
-// when nothing is ahead of it.
-func (w *Watches) postLocked(d delivery) {
-	// A consumer that has just received the only queued event may already be
-	// waiting for the reply behind this one: see whether the outbox is in
-	// truth empty.
-	if w.sender != nil && w.outbox.len() == 1 {
-		w.recallLocked()
-	}
-	w.outbox.push(d)
-	w.flushLocked()
+	w.sweepLocked(false)
+	lost := w.closed.lost
+	w.closed.lost = nil
+	w.closed.some.Store(false)
+	return lost
 }
 
 // answer hands a finished call to its caller, behind the events before it.
 // Only the reader calls it.
-func (w *Watches) answer(c *call) {
-	if w.held.Load() {
-		w.mu.Lock()
-		if w.stage.len() > 0 {
-			w.stage.push(staged{call: c})
-			w.mu.Unlock()
-			return
-		}
-		w.mu.Unlock()
-	}
-	w.unpicked.Add(1)
-	c.done <- struct{}{}
-}
+func (w *Watches) answer(c *call) { w.queue.Answer(&w.mu, c.done) }
 
 // picked is the first thing that a caller does after its wait.
-func (w *Watches) picked() {
-	if w.unpicked.Add(-1) == 0 && w.held.Load() {
-		w.mu.Lock()
-		w.releaseLocked()
-		w.mu.Unlock()
-	}
-}
-
-// releaseLocked walks the stage: an answer wakes its caller; an event waits
-// while a caller answered before it has not left its wait.
-func (w *Watches) releaseLocked() {
-	for w.stage.len() > 0 {
-		st := w.stage.head()
-		if st.call != nil {
-			w.unpicked.Add(1)
-			st.call.done <- struct{}{}
-			w.stage.pop()
-			continue
-		}
-		if w.unpicked.Load() != 0 {
-			return
-		}
-		w.postLocked(w.stage.pop().delivery)
-	}
-	w.held.Store(false)
-	if w.drained != nil {
-		close(w.drained)
-		w.drained = nil
-	}
-}
-
-// stageLocked queues a delivery behind all answers so far.
-func (w *Watches) stageLocked(d delivery) {
-	w.countLocked(&d, 1)
-	w.stage.push(staged{delivery: d})
-	w.held.Store(true)
-}
+func (w *Watches) picked() { w.queue.Picked(&w.mu) }
 
 // notify resolves an event frame to its channels and disarms the one-shots,
 // all at the frame's place on the wire. It returns how many channels get it.
@@ -398,80 +270,134 @@ func (w *Watches) stageLocked(d delivery) {
 func (w *Watches) notify(t EventType, path []byte, zxid int64) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	targets, persistent := w.table.targets(t, path)
-	if persistent > 0 && w.overflowsLocked(targets, persistent) {
-		return 0, &detailed{kind: ErrSlowConsumer, detail: strconv.Itoa(w.nqueued) + " events of persistent watches are undelivered"}
+	targets, persistent := w.table.Match(int32(t), path)
+	if persistent > 0 && w.overflowsLocked(persistent) {
+		return 0, &detailed{kind: ErrSlowConsumer, detail: strconv.Itoa(w.load.persistent) + " events of persistent watches are undelivered"}
 	}
 	w.queueGapsLocked()
+	if w.load.oneShots == 0 {
+		w.load.peak = w.table.Len()
+	}
 	full := "" // the event's path, if no armed path can stand for it
-	n := 0
-	for i, at := range targets {
-		s := &w.table.slots[at]
-		if !w.table.firstOf(targets, i) {
-			continue
-		}
-		d := delivery{typ: t, kind: s.watchKind(), raw: s.raw, path: s.path, at: s.path, zxid: max(zxid, 0), ch: s.ch}
-		if len(s.path) != len(path) { // a recursive watch further up
+	for i := range targets {
+		x := &targets[i]
+		p := x.Path
+		if len(p) != len(path) { // a recursive watch further up
 			if full == "" {
 				full = string(path)
 			}
-			d.path = full
+			p = full
 		}
-		w.stageLocked(d)
-		n++
+		w.postLocked(&item{
+			Ch:    x.Ch,
+			Event: Event{Type: t, Path: w.appPath(p, x.Raw), Zxid: max(zxid, 0)},
+			Note:  note{at: x.Path, kind: WatchKind(x.Kind), raw: x.Raw},
+		})
 	}
-	for _, at := range targets {
-		if w.table.slots[at].watchKind().oneShot() {
-			w.table.remove(at)
-		}
+	if len(targets) > 0 {
+		w.table.Fire(int32(t), path)
 	}
-	w.table.shrink()
-	w.releaseLocked()
-	return n, nil
+	w.queue.Release()
+	return len(targets), nil
 }
 
-// overflowsLocked reports whether there is no room for an event with so many
-// persistent targets, of which several may have one channel. With nothing
-// undelivered it passes, however many it is for: every next connection would
-// only end of it again.
-func (w *Watches) overflowsLocked(targets []uint32, persistent int) bool {
-	return w.nqueued > 0 && w.nqueued+persistent > maxPersistentQueue && w.nqueued+w.table.channels(targets) > maxPersistentQueue
+func (w *Watches) postLocked(it *item) {
+	w.load.count(it, 1)
+	w.queue.Post(it)
 }
 
-// queueGapsLocked queues the Gap of each (persistent path, channel) that has none undelivered.
+// appPath returns a path of the server as a watch's events have it.
+func (w *Watches) appPath(path string, raw bool) string {
+	if raw {
+		return path
+	}
+	return stripChroot(w.who.chroot, path)
+}
+
+// overflowsLocked reports whether there is no room for so many events of persistent
+// watches. With nothing undelivered there is, however many they are: every next
+// connection would only end by them again.
+func (w *Watches) overflowsLocked(n int) bool {
+	if w.load.persistent == 0 || w.load.persistent+n <= limits.PersistentQueue {
+		return false
+	}
+	w.queue.Sync()
+	return w.load.persistent > 0 && w.load.persistent+n > limits.PersistentQueue
+}
+
+// crowdedLocked reports whether so many events of one-shot watches are undelivered
+// that no more are armed. Events of watches that were armed when the oldest of them
+// fired do not count: their channels may have been armed all at once.
+func (w *Watches) crowdedLocked() bool {
+	if w.load.oneShots <= limits.OneShotQueue+w.load.peak {
+		return false
+	}
+	w.queue.Sync()
+	return w.load.oneShots > limits.OneShotQueue+w.load.peak
+}
+
+// queueGapsLocked queues the Gap of each (persistent path, channel) that has none
+// undelivered, where one is owed.
 func (w *Watches) queueGapsLocked() {
-	if !w.gap {
+	if !w.place.gap {
 		return
 	}
-	w.settleSenderLocked() // a Gap that was just received is undelivered no more
-	w.gap = false
-	type key struct {
-		path string
-		ch   chan<- Event
+	w.place.gap = false
+	w.queue.Sync() // a Gap that was just received is undelivered no more
+	var owed []watches.Target[chan<- Event]
+	w.table.EachPersistent(func(x watches.Target[chan<- Event]) { owed = append(owed, x) })
+	w.postGapsLocked(owed)
+}
+
+// postGapsLocked queues a Gap for each (path, channel) that has none undelivered.
+func (w *Watches) postGapsLocked(owed []watches.Target[chan<- Event]) {
+	if len(owed) > 0 && w.gaps == nil {
+		w.gaps = make(map[gapKey]struct{})
 	}
-	seen := make(map[key]bool)
-	note := func(d *delivery) {
-		if d.typ == Gap {
-			seen[key{d.at, d.ch}] = true
-		}
-	}
-	w.outbox.each(note)
-	w.stage.each(func(st *staged) { note(&st.delivery) })
-	w.table.each(func(s *slot) {
-		k := key{s.path, s.ch}
-		if s.watchKind().oneShot() || seen[k] {
-			return
-		}
-		seen[k] = true
-		w.stageLocked(delivery{typ: Gap, kind: s.watchKind(), raw: s.raw, path: s.path, at: s.path, ch: s.ch})
+	owed = slices.DeleteFunc(owed, func(x watches.Target[chan<- Event]) bool {
+		k := gapKey{x.Path, x.Ch}
+		_, there := w.gaps[k]
+		w.gaps[k] = struct{}{}
+		return there
 	})
+	for _, x := range owed {
+		w.postLocked(&item{
+			Ch:    x.Ch,
+			Event: Event{Type: Gap, Path: w.appPath(x.Path, x.Raw)},
+			Note:  note{at: x.Path, kind: WatchKind(x.Kind), raw: x.Raw},
+		})
+	}
+}
+
+// gapAt queues a Gap for the persistent watches of one kind at a path. Only the
+// reader calls it.
+func (w *Watches) gapAt(path string, kind WatchKind) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.queue.Sync()
+	var owed []watches.Target[chan<- Event]
+	w.table.Channels(path, watches.Kind(kind), func(x watches.Target[chan<- Event]) { owed = append(owed, x) })
+	w.postGapsLocked(owed)
+	w.queue.Release()
 }
 
 // arm registers a channel. Only the reader calls it, at the reply's place on the wire.
 func (w *Watches) arm(path string, kind WatchKind, raw bool, ch chan<- Event) {
 	w.mu.Lock()
-	w.table.add(path, kind, raw, ch)
+	w.armLocked(path, kind, raw, ch)
 	w.mu.Unlock()
+}
+
+func (w *Watches) armLocked(path string, kind WatchKind, raw bool, ch chan<- Event) {
+	w.table.Add(path, watches.Kind(kind), raw, ch)
+	w.load.peak = max(w.load.peak, w.table.Len())
+}
+
+// armed returns the kinds that are armed at a path.
+func (w *Watches) armed(path string) watches.Kinds {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.table.Kinds(path)
 }
 
 // disarm removes a channel from a path. Its one-shots go at once, and with
@@ -480,23 +406,19 @@ func (w *Watches) arm(path string, kind WatchKind, raw bool, ch chan<- Event) {
 func (w *Watches) disarm(path string, ch chan<- Event, shared bool) (found, asked bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	var mine []uint32
-	for at := w.table.chain([]byte(path)); at != 0; at = w.table.slots[at-1].next {
-		if w.table.slots[at-1].ch == ch {
-			mine = append(mine, at-1)
-		} else {
-			shared = true
-		}
-	}
-	for _, at := range mine {
-		if shared || w.table.slots[at].watchKind().oneShot() {
-			w.table.remove(at)
-		} else {
+	w.sweepLocked(true)
+	mine, others := w.table.KindsOf(path, ch)
+	for kind := watches.Data; kind <= watches.Recursive; kind++ {
+		switch {
+		case !mine.Has(kind):
+		case shared || others || kind.OneShot():
+			w.table.Remove(path, kind, ch)
+		default:
 			asked = true
 		}
 	}
-	w.table.shrink()
-	return len(mine) > 0, asked
+	w.table.Shrink()
+	return mine != 0, asked
 }
 
 // advance notes the zxid of a reply.
@@ -506,57 +428,41 @@ func (w *Watches) advance(zxid int64) {
 	}
 }
 
-// start lets the outbox move: a connection has its ConnectResponse.
+// start lets the events move: a connection has its ConnectResponse.
 func (w *Watches) start() {
 	w.mu.Lock()
-	w.flowing = true
-	w.flushLocked()
+	w.queue.Start((*watchOwner)(w))
 	w.mu.Unlock()
 }
 
-// stop waits until all that the reader staged is handed over, takes the sender
-// back and lets the outbox stand still. From here on the floor stands still
-// too. Only the reader calls it, as its last act but one.
+// stop waits until all that the reader read is handed over, and lets the events
+// stand still. From here on the floor stands still too. Only the reader calls it,
+// as its last act but one.
 func (w *Watches) stop() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for w.stage.len() > 0 {
-		empty := make(chan struct{})
-		w.drained = empty
-		w.releaseLocked()
-		if w.stage.len() > 0 {
-			w.mu.Unlock()
-			<-empty
-			w.mu.Lock()
-		}
-	}
-	w.drained = nil
-	w.recallLocked()
-	w.flowing = false
-	w.floor = w.floorLocked()
-	w.settled = false
-	w.gap = w.gap || w.persistentLocked() > 0
-	w.stage.trim()
-	w.outbox.trim()
+	w.queue.Stop()
+	p := &w.place
+	p.floor = w.floorLocked()
+	p.settled = false
+	p.gap = p.gap || w.table.Persistent() > 0
 }
 
 // trim gives memory back that a burst of events took.
 func (w *Watches) trim() {
 	w.mu.Lock()
-	w.stage.trim()
-	w.outbox.trim()
+	w.queue.Trim()
+	if w.closed.unswept == 0 && w.queue.Undelivered() == 0 {
+		w.closed.known = nil
+	}
 	w.mu.Unlock()
 }
 
 func (w *Watches) floorLocked() int64 {
-	if w.settled {
+	if w.place.settled {
 		return w.zxid.Load()
 	}
-	return w.floor
-}
-
-func (w *Watches) persistentLocked() int {
-	return w.table.count[PersistentWatch] + w.table.count[RecursiveWatch]
+	return w.place.floor
 }
 
 // restored notes the reply to a SetWatches frame, which rearms persistent
@@ -565,20 +471,21 @@ func (w *Watches) persistentLocked() int {
 func (w *Watches) restored(zxid int64, rearms, last bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if zxid > w.floor || w.renewed {
+	p := &w.place
+	if zxid > p.floor || p.fresh {
 		// A Gap may have been read before the server had these watches again,
 		// and ahead of a change since the frame before. Within the first frame
 		// nothing can: a server takes a frame without a transaction in between.
-		if rearms && w.frames > 0 && zxid > w.bar {
-			w.gap = true
+		if rearms && p.frames > 0 && zxid > p.bar {
+			p.gap = true
 		}
 		w.queueGapsLocked()
-		w.releaseLocked()
+		w.queue.Release()
 	}
-	w.frames++
-	w.bar = zxid
+	p.frames++
+	p.bar = zxid
 	if last {
-		w.settleLocked()
+		p.settle()
 	}
 }
 
@@ -586,137 +493,64 @@ func (w *Watches) restored(zxid int64, rearms, last bool) {
 // has ended meanwhile has settled nothing.
 func (w *Watches) settle() {
 	w.mu.Lock()
-	if w.flowing {
-		w.settleLocked()
+	if w.queue.Moves() {
+		w.place.settle()
 	}
 	w.mu.Unlock()
 }
 
-func (w *Watches) settleLocked() {
-	w.settled = true
-	w.gap, w.renewed = false, false
+func (p *place) settle() {
+	p.settled = true
+	p.gap, p.fresh = false, false
+}
+
+// oweGap makes sure of the Gap that persistent watches get with a new session:
+// when the server begins to restore them, for until then they miss changes.
+func (w *Watches) oweGap() {
+	w.mu.Lock()
+	w.place.gap = w.table.Persistent() > 0
+	w.place.fresh = w.place.gap
+	w.mu.Unlock()
 }
 
 // end notes that the session was closed on the server.
 func (w *Watches) end() {
 	w.mu.Lock()
-	w.ended = true
+	w.who.ended = true
 	w.mu.Unlock()
 }
 
-// restorer builds the SetWatches frames of one migration, all with one floor.
-//
-// Servers before 3.9 keep one mode per path and table, and the last one wins,
-// so that persistent watches come after the one-shots of their paths. But their
-// recursive watch would also end a child watch, whose events it never gets:
-// those on a path with a recursive watch come last, in frames of their own.
+// restorer builds the SetWatches frames of one migration.
 type restorer struct {
-	w     *Watches
-	floor int64
-	pass  WatchKind // the kind whose paths come next; lateChildren: see above
-	at    int       // next slot to look at
-	old   bool      // there are only one-shots: all servers know SetWatches
-
-	persistent bool // the last frame has persistent watches
+	w *Watches
+	*watches.Restorer[chan<- Event]
 }
-
-const lateChildren = RecursiveWatch + 1
 
 // restore begins a migration; nil if there is nothing to restore.
 func (w *Watches) restore() *restorer {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.table.n == 0 {
-		return nil
-	}
-	w.table.pinned = true // slots must not move under the restorer
-	w.frames = 0
-	return &restorer{w: w, floor: w.floorLocked(), pass: DataWatch, old: w.persistentLocked() == 0}
-}
-
-// done lets the table shrink again.
-func (r *restorer) done() {
-	r.w.mu.Lock()
-	r.w.table.pinned = false
-	r.w.mu.Unlock()
-}
-
-// op returns the opcode of the next frame.
-func (r *restorer) op() wire.Op {
-	if r.old || r.pass == lateChildren {
-		return wire.OpSetWatches
-	}
-	return wire.OpSetWatches2
-}
-
-// next appends the record of the next frame, for which there are limit bytes,
-// and reports whether another may follow. It appends nothing when events have
-// fired all that was left.
-func (r *restorer) next(dst []byte, limit int) (out []byte, more bool) {
-	r.w.mu.Lock()
-	defer r.w.mu.Unlock()
-	start, lists := len(dst), RecursiveWatch
-	if r.op() == wire.OpSetWatches {
-		lists = ChildWatch
-	}
-	dst = wire.AppendInt64(dst, r.floor)
-	left, any, full := limit-8-4*int(lists), false, false
-	r.persistent = false
-	for list := DataWatch; list <= lists; list++ {
-		mark, count := len(dst), int32(0)
-		dst = wire.AppendInt32(dst, 0)
-		pass := r.pass
-		if pass == lateChildren {
-			pass = ChildWatch
-		}
-		for pass == list && !full {
-			s := r.slot(list)
-			if s == nil {
-				r.at = 0
-				if r.pass++; r.old && r.pass > ChildWatch {
-					r.pass = lateChildren + 1
-				}
-				break
-			}
-			if size := 4 + len(s.path); size <= left || !any {
-				dst = wire.AppendString(dst, s.path)
-				left -= size
-				count++
-				any = true
-				r.persistent = r.persistent || !list.oneShot()
-				r.at++
-			} else {
-				full = true
-			}
-		}
-		wire.AppendInt32(dst[:mark], count)
-	}
-	if more = r.pass < lateChildren || r.pass == lateChildren && r.slot(ChildWatch) != nil; !any {
-		return dst[:start], false
-	}
-	return dst, more
-}
-
-// slot returns the next slot to restore in a list, or nil after the last.
-func (r *restorer) slot(kind WatchKind) *slot {
-	t := &r.w.table
-	if t.count[kind] == 0 {
-		return nil
-	}
-	for ; r.at < len(t.slots); r.at++ {
-		s := &t.slots[r.at]
-		if s.ch == nil || !s.lead || s.watchKind() != kind {
-			continue
-		}
-		if kind == ChildWatch && (r.pass == lateChildren) != t.endsChild(s.path) {
-			continue
-		}
-		return s
+	w.sweepLocked(true)
+	w.place.frames = 0
+	if r := w.table.Restore(w.floorLocked()); r != nil {
+		return &restorer{w, r}
 	}
 	return nil
 }
 
-// String tells how many watches are armed. The session's password, which is kept
+func (r *restorer) next(dst []byte, limit int) (out []byte, more bool) {
+	r.w.mu.Lock()
+	defer r.w.mu.Unlock()
+	return r.Next(dst, limit)
+}
+
+func (r *restorer) done() {
+	r.w.mu.Lock()
+	defer r.w.mu.Unlock()
+	r.Done()
+}
+
+// String reports how many watches are armed. The session's password, which is kept
 // here too, is not printed.
 func (w *Watches) String() string {
 	return fmt.Sprintf("zk.Watches{%d armed, %d undelivered}", w.Len(), w.Undelivered())
@@ -731,9 +565,7 @@ func (w *Watches) List() []Watch {
 	if w == nil {
 		return nil
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.snapshotLocked().list()
+	return w.snapshot().json().list()
 }
 
 // Len returns the number of armed entries.
@@ -746,7 +578,8 @@ func (w *Watches) Len() int {
 	if w.unbound != nil {
 		return len(w.unbound.Armed)
 	}
-	return w.table.n
+	w.sweepLocked(true)
+	return w.table.Len()
 }
 
 // Undelivered returns the number of events that wait for their channel to have
@@ -760,23 +593,8 @@ func (w *Watches) Undelivered() int {
 	if w.unbound != nil {
 		return len(w.unbound.Events)
 	}
-	w.settleSenderLocked()
-	n := w.outbox.len()
-	w.stage.each(func(st *staged) {
-		if st.call == nil {
-			n++
-		}
-	})
-	return n
-}
-
-// settleSenderLocked brings the outbox up to date: the sender may have
-// delivered its event and not told yet.
-func (w *Watches) settleSenderLocked() {
-	if w.sender != nil {
-		w.recallLocked()
-		w.flushLocked()
-	}
+	w.queue.Sync()
+	return w.queue.Undelivered()
 }
 
 // Rebind gives unmarshalled watches their channels: f is called once per entry
@@ -788,7 +606,7 @@ func (w *Watches) Rebind(f func(Watch) chan<- Event) error {
 		return nil
 	}
 	w.mu.Lock()
-	u, idle := w.unbound, w.owner == nil && w.table.n == 0 && w.outbox.len() == 0
+	u, idle := w.unbound, w.idleLocked()
 	w.mu.Unlock()
 	inUse := &detailed{kind: ErrUnbound, detail: "these watches are in use"}
 	if u == nil {
@@ -811,21 +629,43 @@ func (w *Watches) Rebind(f func(Watch) chan<- Event) error {
 	if w.unbound != u {
 		return inUse
 	}
+	w.who.chroot = u.Chroot
 	for _, a := range u.Armed {
 		if ch := chans[key{u.appPath(a), a.Kind, a.Channel}]; ch != nil {
-			w.table.add(a.Path, a.Kind, a.Raw, ch)
+			w.armLocked(a.Path, a.Kind, a.Raw, ch)
 		}
 	}
 	for _, e := range u.Events {
 		if ch := chans[key{u.appPath(e.armedJSON), e.Kind, e.Channel}]; ch != nil {
-			d := delivery{typ: e.Type, kind: e.Kind, raw: e.Raw, path: e.Event, at: e.Path, zxid: e.Zxid, ch: ch}
-			w.countLocked(&d, 1)
-			w.outbox.push(d)
+			w.requeueLocked(e, ch)
 		}
 	}
-	w.chroot, w.floor, w.gap = u.Chroot, u.Floor, u.Gap
+	w.place.floor, w.place.gap = u.Floor, u.Gap
 	w.unbound = nil
 	return nil
+}
+
+// idleLocked reports whether the watches were never used.
+func (w *Watches) idleLocked() bool {
+	return w.who.owner == nil && w.table.Len() == 0 && w.queue.Undelivered() == 0
+}
+
+// requeueLocked puts an undelivered event of another process into the queue.
+func (w *Watches) requeueLocked(e eventJSON, ch chan<- Event) {
+	it := item{
+		Ch:    ch,
+		Event: Event{Type: e.Type, Path: w.appPath(e.Event, e.Raw), Zxid: e.Zxid},
+		Note:  note{at: e.Path, kind: e.Kind, raw: e.Raw},
+	}
+	w.load.count(&it, 1)
+	w.load.peak = max(w.load.peak, w.load.oneShots)
+	if e.Type == Gap {
+		if w.gaps == nil {
+			w.gaps = make(map[gapKey]struct{})
+		}
+		w.gaps[gapKey{e.Path, ch}] = struct{}{}
+	}
+	w.queue.Queue(it)
 }
 
 // watchesJSON is Watches without channels. Paths are as the server knows them.
@@ -878,12 +718,38 @@ func (j *watchesJSON) list() []Watch {
 	return out
 }
 
-func (w *Watches) snapshotLocked() *watchesJSON {
+// snapshot is a copy of Watches, taken in one piece. All that takes long is done to
+// the copy, without the lock that the reader needs.
+type snapshot struct {
+	unbound *watchesJSON // set: this is all
+	chroot  string
+	floor   int64
+	gap     bool
+	armed   *watches.Snapshot[chan<- Event]
+	events  []item
+}
+
+func (w *Watches) snapshot() *snapshot {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.unbound != nil {
-		return w.unbound
+		return &snapshot{unbound: w.unbound}
 	}
-	w.settleSenderLocked()
-	j := &watchesJSON{Chroot: w.chroot, Floor: w.floorLocked(), Gap: w.gap || w.flowing && w.persistentLocked() > 0}
+	w.queue.Sync()
+	w.sweepLocked(true)
+	return &snapshot{
+		chroot: w.who.chroot, floor: w.floorLocked(),
+		gap:   w.place.gap || w.queue.Moves() && w.table.Persistent() > 0,
+		armed: w.table.Snapshot(), events: w.queue.Items(),
+	}
+}
+
+// json numbers the channels.
+func (s *snapshot) json() *watchesJSON {
+	if s.unbound != nil {
+		return s.unbound
+	}
+	j := &watchesJSON{Chroot: s.chroot, Floor: s.floor, Gap: s.gap}
 	numbers := make(map[chan<- Event]int)
 	number := func(ch chan<- Event) int {
 		n, ok := numbers[ch]
@@ -893,18 +759,17 @@ func (w *Watches) snapshotLocked() *watchesJSON {
 		}
 		return n
 	}
-	w.table.each(func(s *slot) {
-		j.Armed = append(j.Armed, armedJSON{s.path, s.watchKind(), number(s.ch), s.raw})
+	s.armed.Each(func(x watches.Target[chan<- Event]) {
+		j.Armed = append(j.Armed, armedJSON{x.Path, WatchKind(x.Kind), number(x.Ch), x.Raw})
 	})
-	undelivered := func(d *delivery) {
-		j.Events = append(j.Events, eventJSON{armedJSON{d.at, d.kind, number(d.ch), d.raw}, d.typ, d.path, d.zxid})
-	}
-	w.outbox.each(undelivered)
-	w.stage.each(func(st *staged) {
-		if st.call == nil {
-			undelivered(&st.delivery)
+	for _, it := range s.events {
+		path := it.Event.Path
+		if !it.Note.raw {
+			path = joinChroot(s.chroot, path)
 		}
-	})
+		a := armedJSON{it.Note.at, it.Note.kind, number(it.Ch), it.Note.raw}
+		j.Events = append(j.Events, eventJSON{a, it.Event.Type, path, it.Event.Zxid})
+	}
 	return j
 }
 
@@ -915,10 +780,7 @@ func (w *Watches) MarshalJSON() ([]byte, error) {
 	if w == nil {
 		return []byte("null"), nil
 	}
-	w.mu.Lock()
-	j := w.snapshotLocked()
-	w.mu.Unlock()
-	return json.Marshal(j)
+	return json.Marshal(w.snapshot().json())
 }
 
 // UnmarshalJSON reads what MarshalJSON wrote. The watches have no channels
@@ -943,10 +805,10 @@ func (w *Watches) UnmarshalJSON(b []byte) error {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.owner != nil || w.table.n > 0 || w.outbox.len() > 0 {
+	if !w.idleLocked() {
 		return &detailed{kind: ErrUnbound, detail: "these watches are in use"}
 	}
-	w.chroot, w.floor, w.gap = j.Chroot, j.Floor, j.Gap
+	w.who.chroot, w.place.floor, w.place.gap = j.Chroot, j.Floor, j.Gap
 	w.unbound = nil
 	if len(j.Armed)+len(j.Events) > 0 {
 		w.unbound = j
@@ -958,363 +820,23 @@ func (a armedJSON) check() error {
 	if a.Kind < DataWatch || a.Kind > RecursiveWatch {
 		return badArgument("unmarshal watches: unknown kind %d at %q", int(a.Kind), a.Path)
 	}
-	if err := checkPath(a.Path, false); err != nil {
+	return checkPath(a.Path, false)
+}
+
+// check refuses an event that no connection could have brought.
+func (e eventJSON) check() error {
+	if err := e.armedJSON.check(); err != nil {
 		return err
 	}
-	return nil
-}
-
-// queue is a FIFO. Empty, it keeps a small array for the next burst, and gives
-// it back when it is trimmed.
-type queue[T any] struct {
-	items []T
-	first int
-}
-
-func (q *queue[T]) len() int { return len(q.items) - q.first }
-
-func (q *queue[T]) head() *T { return &q.items[q.first] }
-
-func (q *queue[T]) last() *T { return &q.items[len(q.items)-1] }
-
-func (q *queue[T]) push(v T) { q.items = append(q.items, v) }
-
-func (q *queue[T]) pop() T {
-	var zero T
-	v := q.items[q.first]
-	q.items[q.first] = zero
-	q.first++
-	if q.first == len(q.items) {
-		q.first = 0
-		q.items = q.items[:0]
-		if cap(q.items) > maxKeptQueue {
-			q.items = nil
-		}
-	} else if q.first > 1024 && q.first > len(q.items)/2 {
-		n := copy(q.items, q.items[q.first:])
-		clear(q.items[n:])
-		q.items, q.first = q.items[:n], 0
+	kind, below := watches.Kind(e.Kind), e.Kind == RecursiveWatch && strings.HasPrefix(e.Event, strings.TrimSuffix(e.Path, "/")+"/")
+	switch {
+	case e.Type == Gap && !kind.OneShot() && e.Event == e.Path:
+	case e.Type < Created || e.Type > Child || !kind.Takes(int32(e.Type)):
+		return badArgument("unmarshal watches: event %d of a watch %v at %q", int32(e.Type), e.Kind, e.Path)
+	case e.Event != e.Path && !below:
+		return badArgument("unmarshal watches: event at %q of a watch at %q", e.Event, e.Path)
+	case e.Zxid < 0:
+		return badArgument("unmarshal watches: zxid %d", e.Zxid)
 	}
-	return v
-}
-
-const maxKeptQueue = 2048 // items
-
-// trim gives the memory of an empty queue back.
-func (q *queue[T]) trim() {
-	if q.len() == 0 {
-		*q = queue[T]{}
-	}
-}
-
-func (q *queue[T]) each(f func(*T)) {
-	for i := q.first; i < len(q.items); i++ {
-		f(&q.items[i])
-	}
-}
-
-// filter keeps the items that keep says.
-func (q *queue[T]) filter(keep func(*T) bool) {
-	out := q.items[q.first:q.first]
-	for i := q.first; i < len(q.items); i++ {
-		if keep(&q.items[i]) {
-			out = append(out, q.items[i])
-		}
-	}
-	clear(q.items[q.first+len(out):])
-	q.items = q.items[:q.first+len(out)]
-}
-
-// watchTable is the registry: slots of (path, kind, channel), chained per path,
-// and an open-addressed index of the paths. It takes about half the memory of
-// a Go map, and an event costs no allocation, since the armed path is its path.
-type watchTable struct {
-	slots []slot
-	free  uint32 // first free slot + 1
-	index []entry
-	paths int
-	n     int // armed slots
-	count [numKinds]int
-
-	pinned  bool     // a restorer walks the slots
-	scratch []uint32 // targets of one event
-	seen    map[chan<- Event]struct{}
-}
-
-// slot is 32 bytes; a free one has no channel and links to the next free one.
-type slot struct {
-	path string
-	ch   chan<- Event
-	next uint32 // next slot of the path + 1
-	kind uint8
-	lead bool // the first of its kind in the chain: restored once for all of them
-	raw  bool // events are handed out with the server's path
-}
-
-// entry is one path of the index.
-type entry struct {
-	hash uint32
-	slot uint32 // head of the chain + 1; 0: empty
-}
-
-var hashSeed = maphash.MakeSeed()
-
-const minTable = 8
-
-func (s *slot) watchKind() WatchKind { return WatchKind(s.kind) }
-
-// find returns the place of a path in the index, or the empty place for it.
-func (t *watchTable) find(path string, hash uint32) (int, bool) {
-	mask := uint32(len(t.index) - 1)
-	for i := hash & mask; ; i = (i + 1) & mask {
-		e := t.index[i]
-		if e.slot == 0 {
-			return int(i), false
-		}
-		if e.hash == hash && t.slots[e.slot-1].path == path {
-			return int(i), true
-		}
-	}
-}
-
-// chain returns the first slot of a path + 1, or 0.
-func (t *watchTable) chain(path []byte) uint32 {
-	if t.paths == 0 {
-		return 0
-	}
-	mask := uint32(len(t.index) - 1)
-	hash := uint32(maphash.Bytes(hashSeed, path))
-	for i := hash & mask; ; i = (i + 1) & mask {
-		e := t.index[i]
-		if e.slot == 0 || e.hash == hash && t.slots[e.slot-1].path == string(path) {
-			return e.slot
-		}
-	}
-}
-
-// covered reports whether a persistent watch on the path sees all that a watch
-// of the kind is to see.
-func (t *watchTable) covered(path string, kind WatchKind) bool {
-	for at := t.chain([]byte(path)); at != 0; at = t.slots[at-1].next {
-		switch t.slots[at-1].watchKind() {
-		case PersistentWatch:
-			return true
-		case RecursiveWatch:
-			if kind != ChildWatch {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// endsChild reports whether the path has a recursive watch and no persistent
-// one, which would get the events of a child watch.
-func (t *watchTable) endsChild(path string) bool {
-	if t.count[RecursiveWatch] == 0 {
-		return false
-	}
-	recursive := false
-	for at := t.chain([]byte(path)); at != 0; at = t.slots[at-1].next {
-		switch t.slots[at-1].watchKind() {
-		case PersistentWatch:
-			return false
-		case RecursiveWatch:
-			recursive = true
-		}
-	}
-	return recursive
-}
-
-// add arms a channel, unless it is armed at the path in this kind already.
-func (t *watchTable) add(path string, kind WatchKind, raw bool, ch chan<- Event) {
-	if t.paths >= len(t.index)/4*3 {
-		t.grow(max(minTable, 2*len(t.index)))
-	}
-	hash := uint32(maphash.String(hashSeed, path))
-	i, found := t.find(path, hash)
-	last, lead := uint32(0), true
-	if found {
-		path = t.slots[t.index[i].slot-1].path // one string for the whole chain
-		for at := t.index[i].slot; at != 0; at = t.slots[at-1].next {
-			s := &t.slots[at-1]
-			if s.watchKind() == kind {
-				if s.ch == ch {
-					return
-				}
-				lead = false
-			}
-			last = at
-		}
-	}
-	at := t.free
-	if at != 0 {
-		t.free = t.slots[at-1].next
-	} else {
-		t.slots = append(t.slots, slot{})
-		at = uint32(len(t.slots))
-	}
-	t.slots[at-1] = slot{path: path, ch: ch, kind: uint8(kind), lead: lead, raw: raw}
-	if found {
-		t.slots[last-1].next = at
-	} else {
-		t.index[i] = entry{hash, at}
-		t.paths++
-	}
-	t.n++
-	t.count[kind]++
-}
-
-// remove disarms one slot.
-func (t *watchTable) remove(at uint32) {
-	gone := t.slots[at]
-	i, _ := t.find(gone.path, uint32(maphash.String(hashSeed, gone.path)))
-	if head := t.index[i].slot; head != at+1 {
-		for head != 0 && t.slots[head-1].next != at+1 {
-			head = t.slots[head-1].next
-		}
-		t.slots[head-1].next = gone.next
-	} else if gone.next != 0 {
-		t.index[i].slot = gone.next
-	} else {
-		t.unindex(i)
-	}
-	if gone.lead {
-		for next := gone.next; next != 0; next = t.slots[next-1].next {
-			if s := &t.slots[next-1]; s.kind == gone.kind {
-				s.lead = true
-				break
-			}
-		}
-	}
-	t.slots[at] = slot{next: t.free}
-	t.free = at + 1
-	t.n--
-	t.count[gone.kind]--
-}
-
-// unindex removes a path from the index and closes the hole.
-func (t *watchTable) unindex(hole int) {
-	mask := len(t.index) - 1
-	for i := (hole + 1) & mask; t.index[i].slot != 0; i = (i + 1) & mask {
-		if home := int(t.index[i].hash) & mask; (i-home)&mask >= (i-hole)&mask {
-			t.index[hole] = t.index[i]
-			hole = i
-		}
-	}
-	t.index[hole] = entry{}
-	t.paths--
-}
-
-// grow makes the index n places large.
-func (t *watchTable) grow(n int) {
-	old := t.index
-	t.index = make([]entry, n)
-	mask := uint32(n - 1)
-	for _, e := range old {
-		if e.slot == 0 {
-			continue
-		}
-		i := e.hash & mask
-		for t.index[i].slot != 0 {
-			i = (i + 1) & mask
-		}
-		t.index[i] = e
-	}
-}
-
-// shrink rebuilds a table that is mostly empty.
-func (t *watchTable) shrink() {
-	if t.pinned || len(t.slots) <= 64 || t.n > len(t.slots)/4 {
-		return
-	}
-	small := watchTable{slots: make([]slot, 0, t.n)}
-	t.each(func(s *slot) { small.add(s.path, s.watchKind(), s.raw, s.ch) })
-	*t = small
-}
-
-// each calls f for every armed slot.
-func (t *watchTable) each(f func(*slot)) {
-	for i := range t.slots {
-		if t.slots[i].ch != nil {
-			f(&t.slots[i])
-		}
-	}
-}
-
-// removeChannel disarms a channel everywhere.
-func (t *watchTable) removeChannel(ch chan<- Event) {
-	for i := range t.slots {
-		if t.slots[i].ch == ch {
-			t.remove(uint32(i))
-		}
-	}
-}
-
-// targets returns the slots that an event concerns, and how many of them are
-// persistent: those of the path, in the order they were armed, then recursive
-// ones further up. The result is valid until the next call.
-func (t *watchTable) targets(typ EventType, path []byte) (slots []uint32, persistent int) {
-	slots = t.scratch[:0]
-	for at := t.chain(path); at != 0; at = t.slots[at-1].next {
-		if k := t.slots[at-1].watchKind(); k.takes(typ) {
-			slots = append(slots, at-1)
-			if !k.oneShot() {
-				persistent++
-			}
-		}
-	}
-	if t.count[RecursiveWatch] > 0 && typ != Child {
-		for end := len(path); end > 1; {
-			for end--; end > 0 && path[end] != '/'; end-- {
-			}
-			for at := t.chain(path[:max(end, 1)]); at != 0; at = t.slots[at-1].next {
-				if t.slots[at-1].watchKind() == RecursiveWatch {
-					slots = append(slots, at-1)
-					persistent++
-				}
-			}
-		}
-	}
-	t.scratch = slots
-	if cap(slots) > 1024 {
-		t.scratch = nil
-	}
-	return slots, persistent
-}
-
-// channels counts the channels that get an event of persistent targets.
-func (t *watchTable) channels(targets []uint32) int {
-	n := 0
-	for i, at := range targets {
-		if t.firstOf(targets, i) && !t.slots[at].watchKind().oneShot() {
-			n++
-		}
-	}
-	return n
-}
-
-// firstOf reports whether targets[i] is the first with its channel: one
-// notification gives a channel one event, in however many ways it is armed.
-// The set of channels is kept while one list of targets is walked from 0 up.
-func (t *watchTable) firstOf(targets []uint32, i int) bool {
-	ch := t.slots[targets[i]].ch
-	if len(targets) <= 32 {
-		for _, before := range targets[:i] {
-			if t.slots[before].ch == ch {
-				return false
-			}
-		}
-		return true
-	}
-	if i == 0 {
-		t.seen = make(map[chan<- Event]struct{}, len(targets))
-	}
-	n := len(t.seen)
-	t.seen[ch] = struct{}{}
-	first := len(t.seen) > n
-	if i == len(targets)-1 {
-		t.seen = nil
-	}
-	return first
+	return checkPath(e.Event, false)
 }
