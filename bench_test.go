@@ -237,7 +237,7 @@ func BenchmarkWatches(b *testing.B) {
 	for _, channels := range []int{1, 10, 1000} {
 		b.Run(fmt.Sprintf("fan-out/channels=%d", channels), func(b *testing.B) {
 			w := new(Watches)
-		w.start()
+			w.start()
 			sinks := make([]chan Event, channels)
 			for i := range sinks {
 				sinks[i] = make(chan Event, 1)

@@ -883,7 +883,10 @@ func (s *Session) giveUp(err error) {
 		c.state.Store(abandoned)
 		c.frame(wire.OpCloseSession, nil)
 		s.enqueueLocked(c, c.req, 1, false)
-		s.writeUnlock(true)
+		s.writing = true
+		if s.writeUnlock() {
+			go s.flush()
+		}
 		late.Stop()
 	} else {
 		s.mu.Unlock()
@@ -979,7 +982,8 @@ func (s *Session) sendAuth(a Auth, join *Auth) (*call, error) {
 	s.auths.Push(c)
 	s.requests++
 	s.appendLocked(c.req)
-	s.writeUnlock(false)
+	s.wakeLocked()
+	s.mu.Unlock()
 	return c, nil
 }
 

@@ -196,10 +196,11 @@ type call struct {
 type batch struct {
 	ops     []Op
 	res     []Result
-	base    int  // operation of the first frame in a submit
-	taken   int  // replies that the reader has taken
-	settled int  // of these, how many count as answered
-	failing bool // the reader has set abandoned
+	base    int    // operation of the first frame in a submit
+	taken   int    // replies that the reader has taken
+	settled int    // of these, how many count as answered
+	failing bool   // the reader has set abandoned
+	failed  cursor // how far the reader has failed it
 	chroot  string
 	arena   []byte
 	req     []byte // kept for the next Batch
@@ -359,6 +360,11 @@ func (s *Session) admit(ctx context.Context, c *call) error {
 	if len(c.req)-4 > s.conf.MaxRequest {
 		return tooLarge(len(c.req)-4, s.conf.MaxRequest)
 	}
+	if c.arming && c.batch == nil {
+		if err := s.restorable(c.at); err != nil {
+			return err
+		}
+	}
 	if c.removal != nil && s.slots != nil { // what needs no request needs no slot
 		s.mu.Lock()
 		err := s.removeLocked(c)
@@ -369,6 +375,20 @@ func (s *Session) admit(ctx context.Context, c *call) error {
 	}
 	return s.acquire(ctx)
 }
+
+// maxRestore is more than the frame that restores a watch has besides its path.
+const maxRestore = 64
+
+// restorable refuses to arm a watch that no frame could restore on the next
+// connection.
+func (s *Session) restorable(path string) error {
+	if n := requestHeaderSize + watches.FrameSize(path); n > s.conf.MaxRequest {
+		return errors.WithMessage(tooLarge(n, s.conf.MaxRequest), "restoring the watch")
+	}
+	return nil
+}
+
+const requestHeaderSize = 8
 
 func tooLarge(n, limit int) error {
 	return &detailed{kind: ErrTooLarge, detail: fmt.Sprintf("%d bytes, the limit is %d", n, limit)}
@@ -425,12 +445,36 @@ func (s *Session) submit(ctx context.Context, c *call, frames []byte, n int32) e
 		return err
 	}
 	s.enqueueLocked(c, frames, n, counted)
-	// A caller that may be cancelled must be able to leave a Write that blocks.
-	// With nothing else under way the peer has taken all before, and a small
-	// write to a socket does not block.
-	here := ctx.Done() == nil || s.socket && s.ring.Len() == 1 && len(s.out) <= smallWrite
-	s.writeUnlock(here)
+	if s.writing {
+		s.mu.Unlock()
+		return nil
+	}
+	s.writing = true
+	if !s.writesHereLocked(ctx, c, len(frames)) {
+		s.mu.Unlock()
+		go s.flush()
+		return nil
+	}
+	if s.writeUnlock() {
+		go s.flush() // a caller does not write for others
+	}
 	return nil
+}
+
+// writesHereLocked reports whether a caller, as the writer, writes its request of so
+// many bytes, or another goroutine does. A caller writes nothing but its own request: it may be
+// answered while it writes on for others, and then all events and answers would
+// wait until it can leave. If its context may end, it must be able to leave a Write
+// that blocks: alone on a socket, whose peer has taken all before, a small one does
+// not.
+func (s *Session) writesHereLocked(ctx context.Context, c *call, size int) bool {
+	switch {
+	case c.internal(): // Dial's: there is nobody else yet
+		return true
+	case s.ring.Len() > 1 || len(s.out) > size:
+		return false
+	}
+	return ctx.Done() == nil || s.socket && size <= smallWrite
 }
 
 // onSocket reports whether the system buffers what is written to a connection.
@@ -688,10 +732,7 @@ func (s *Session) restoreChildLocked(path string, floor int64) {
 func (s *Session) sendOwnLocked(c *call) {
 	c.state.Store(abandoned)
 	s.enqueueLocked(c, c.req, 1, false)
-	if !s.writing {
-		s.writing = true
-		go s.flush()
-	}
+	s.wakeLocked()
 }
 
 func (s *Session) enqueueLocked(c *call, frames []byte, n int32, counted bool) {
@@ -713,23 +754,11 @@ func (s *Session) appendLocked(frames []byte) {
 	s.queued += int64(len(frames))
 }
 
-// writeUnlock makes somebody write what is queued: the writer at work, this
-// goroutine, or, where it must be able to leave a Write that blocks, another.
-func (s *Session) writeUnlock(here bool) {
-	if s.writing {
-		s.mu.Unlock()
-		return
-	}
-	s.writing = true
-	waiting := s.ring.Len()
-	full := len(s.out) >= fullWrite
-	s.mu.Unlock()
-	if !here {
+// wakeLocked makes another goroutine write what is queued, unless somebody does already.
+func (s *Session) wakeLocked() {
+	if !s.writing {
+		s.writing = true
 		go s.flush()
-		return
-	}
-	if s.writeRound(waiting > 1 && !full) {
-		go s.flush() // a caller does not write for others without end
 	}
 }
 
@@ -737,20 +766,23 @@ func (s *Session) writeUnlock(here bool) {
 // would let a server rest that could work.
 const fullWrite = 8 << 10
 
-// flushAll writes until nothing is queued.
+// flushAll writes until nothing is queued, as the writer. With several calls under
+// way it first lets others queue their requests: that is what fills a write.
 func (s *Session) flushAll() {
-	for s.writeRound(true) {
+	for more := true; more; {
+		s.mu.Lock()
+		if s.ring.Len() > 1 && len(s.out) < fullWrite {
+			s.mu.Unlock()
+			runtime.Gosched()
+			s.mu.Lock()
+		}
+		more = s.writeUnlock()
 	}
 }
 
-// writeRound writes what is queued, as the writer, and reports whether it is
-// still the writer because more has come. With others waiting for replies it
-// first lets them queue their next requests: that is what fills a write.
-func (s *Session) writeRound(others bool) bool {
-	if others {
-		runtime.Gosched()
-	}
-	s.mu.Lock()
+// writeUnlock writes what is queued, as the writer, and reports whether it is still
+// the writer because more has come. It gives the lock up.
+func (s *Session) writeUnlock() bool {
 	buf := s.out
 	if s.end != nil || len(buf) == 0 {
 		s.leaveLocked()
@@ -878,10 +910,9 @@ func (s *Session) tick() {
 	}
 	s.timer.Reset(next)
 	if ping {
-		s.writeUnlock(false)
-	} else {
-		s.mu.Unlock()
+		s.wakeLocked()
 	}
+	s.mu.Unlock()
 	if quiet {
 		s.w.trim()
 	}
@@ -1596,7 +1627,8 @@ func (s *Session) closeSession() error {
 	c := s.newCall("close", "")
 	c.frame(wire.OpCloseSession, nil)
 	s.enqueueLocked(c, c.req, 1, false)
-	s.writeUnlock(false)
+	s.wakeLocked()
+	s.mu.Unlock()
 	late := time.AfterFunc(s.timeout*2/3, func() {
 		s.fail(connError(errors.New("the server did not answer to Close")), true)
 	})

@@ -393,15 +393,22 @@ func (s *Session) GetACL(ctx context.Context, path string) (ACL, Stat, error) {
 }
 
 func decodeACL(c *call, d *wire.Decoder) {
-	var r wire.GetACLResponse
-	r.Decode(d)
-	c.stat = r.Stat
 	var acl ACL
-	for _, a := range r.ACL {
-		acl = append(acl, Access{Permission(a.Perms), a.Scheme, a.ID})
+	if n := d.Count(minAccess); n > 0 {
+		acl = make(ACL, n)
+		for i := range acl {
+			acl[i] = Access{Permission(d.Int32()), d.String(), d.String()}
+		}
 	}
+	c.stat.Decode(d)
 	c.value = acl
 }
+
+// What an element of a list takes on the wire at least.
+const (
+	minAccess   = 12
+	minIdentity = 8
+)
 
 // SetACL changes a znode's ACL if its Aversion is the given one (ErrVersion)
 // and returns its new Stat. An empty ACL is ErrInvalidACL and not sent; the
@@ -579,21 +586,24 @@ func (s *Session) WhoAmI(ctx context.Context) ([]AuthInfo, error) {
 	}
 	c.path = ""
 	c.frame(wire.OpWhoAmI, nil)
-	c.decode = func(c *call, d *wire.Decoder) {
-		var r wire.WhoAmIResponse
-		r.Decode(d)
-		var infos []AuthInfo
-		for _, x := range r.Infos {
-			infos = append(infos, AuthInfo{x.AuthScheme, x.User})
-		}
-		c.value = infos
-	}
+	c.decode = decodeIdentities
 	if err := s.do(ctx, c); err != nil {
 		return nil, err
 	}
 	infos := c.value.([]AuthInfo)
 	c.recycle()
 	return infos, nil
+}
+
+func decodeIdentities(c *call, d *wire.Decoder) {
+	var infos []AuthInfo
+	if n := d.Count(minIdentity); n > 0 {
+		infos = make([]AuthInfo, n)
+		for i := range infos {
+			infos[i] = AuthInfo{d.String(), d.String()}
+		}
+	}
+	c.value = infos
 }
 
 // configPath is where servers keep the ensemble's configuration. It is never
@@ -680,6 +690,8 @@ type Op interface {
 	add(c *call) error
 	// decode reads the body of a reply without error.
 	decode(b *batch, i int, d *wire.Decoder)
+	// code returns the type of its request in a Batch.
+	code() wire.Op
 	// result returns the type of its result in a multi or multiRead; a create2
 	// may be answered as a create.
 	result() wire.Op
@@ -831,22 +843,15 @@ func checkOp(o Op) error {
 	return o.check()
 }
 
-// decodeMulti reads the reply to a multi or multiRead, whose results have the
-// reply's own types: a server may answer a create2 as a create.
+// decodeMulti reads the reply to a multi or multiRead.
 func (s *Session) decodeMulti(c *call, d *wire.Decoder) {
-	var r wire.MultiResponse
-	r.Decode(d)
-	if d.Err() != nil {
-		return
-	}
-	if !matchResults(d, r.Results, c.multi.ops) {
-		return
-	}
-	res := make([]Result, len(r.Results))
+	res := make([]Result, len(c.multi.ops))
 	failed := false
-	for i, x := range r.Results {
+	if !eachResult(d, c.multi.ops, func(i int, x *wire.MultiResult) {
 		failed = failed || x.Op == wire.OpError
 		res[i] = s.result(x)
+	}) {
+		return
 	}
 	if failed && c.code == wire.OpMulti {
 		for i := range res {
@@ -858,14 +863,18 @@ func (s *Session) decodeMulti(c *call, d *wire.Decoder) {
 	c.multi.res = res
 }
 
-// matchResults checks that results are of the types that the operations have.
-func matchResults(d *wire.Decoder, results []wire.MultiResult, ops []Op) bool {
-	if len(results) != len(ops) {
-		d.Fail(strconv.Itoa(len(results)) + " results for " + strconv.Itoa(len(ops)) + " operations")
-		return false
-	}
-	for i, x := range results {
-		got, want := x.Op, ops[i].result()
+// eachResult reads the results of operations, one by one, so that a reply takes no
+// more memory than was asked for. They have the reply's own types: a server may
+// answer a create2 as a create.
+func eachResult(d *wire.Decoder, ops []Op, f func(i int, x *wire.MultiResult)) bool {
+	var x wire.MultiResult
+	n := 0
+	for ; x.Next(d); n++ {
+		if n == len(ops) {
+			d.Fail("more results than the " + strconv.Itoa(n) + " operations")
+			return false
+		}
+		got, want := x.Op, ops[n].result()
 		if got == wire.OpCreate {
 			got = wire.OpCreate2
 		}
@@ -873,11 +882,15 @@ func matchResults(d *wire.Decoder, results []wire.MultiResult, ops []Op) bool {
 			d.Fail("a result of " + x.Op.String() + " for a " + want.String())
 			return false
 		}
+		f(n, &x)
 	}
-	return true
+	if d.Err() == nil && n < len(ops) {
+		d.Fail(strconv.Itoa(n) + " results for " + strconv.Itoa(len(ops)) + " operations")
+	}
+	return d.Err() == nil
 }
 
-func (s *Session) result(x wire.MultiResult) Result {
+func (s *Session) result(x *wire.MultiResult) Result {
 	r := Result{Stat: Stat(x.Stat), Children: x.Children}
 	if x.Path != "" {
 		r.Path = stripChroot(s.conf.Chroot, x.Path)
@@ -1029,6 +1042,11 @@ func (s *Session) encodeBatch(c *call) error {
 		if n := len(c.req) - at - 4; err == nil && n > s.conf.MaxRequest {
 			err = tooLarge(n, s.conf.MaxRequest)
 		}
+		if err == nil && len(c.req)-at > s.conf.MaxRequest-maxRestore { // rarely
+			if watch, _ := o.watched(); watch != nil {
+				err = s.restorable(s.opPath(o))
+			}
+		}
 		if err != nil {
 			name, path := describe(o)
 			return notSent(name, path, err)
@@ -1114,7 +1132,7 @@ func (s *Session) awaitBatch(ctx context.Context, c *call, sent int, err error) 
 			s.w.picked()
 			return b.unsent(sent, err)
 		}
-		if !c.state.CompareAndSwap(k, k|abandoned) {
+		if !s.giveUpBatch(c, k) {
 			continue
 		}
 		res := make([]Result, len(b.ops)) // the reader may be writing into its own
@@ -1146,7 +1164,7 @@ func (s *Session) batchReply(p *pending, h wire.ReplyHeader, d *wire.Decoder) er
 	c, b := p.c, p.c.batch
 	i, code := b.taken, Code(h.Err)
 	var ended error
-	if code.ends() || code == ErrUnimplemented && !polite(c.opcode(i)) {
+	if code.ends() || code == ErrUnimplemented && !polite(b.ops[i].code()) {
 		ended = connError(code)
 		s.fail(ended, true)
 	}
@@ -1176,18 +1194,6 @@ func (s *Session) batchReply(p *pending, h wire.ReplyHeader, d *wire.Decoder) er
 	return ended
 }
 
-// opcode returns that of a Batch's request i.
-func (c *call) opcode(i int) wire.Op {
-	frames := c.req
-	for range i {
-		frames = frames[4+wire.FrameLen(frames):]
-	}
-	d := wire.NewDecoder(frames[4:])
-	var h wire.RequestHeader
-	h.Decode(&d)
-	return h.Op
-}
-
 // settleBatch makes the replies taken so far count as answered: one compare-and-swap
 // for all of them decides between them and a caller that gives the Batch up.
 // It is called before anything else is taken from the wire, and before the
@@ -1203,14 +1209,29 @@ func (s *Session) settleBatch() {
 	from := b.settled
 	b.settled = b.taken
 	s.replies.Add(int64(b.taken - from))
-	if !c.state.CompareAndSwap(uint32(from), uint32(b.taken)) {
-		return // given up
+	if !c.arming {
+		c.state.CompareAndSwap(uint32(from), uint32(b.taken))
+		return
 	}
-	if c.arming {
+	// Whoever gives the Batch up does it under the same lock: what it finds answered
+	// is armed.
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	if c.state.CompareAndSwap(uint32(from), uint32(b.taken)) {
 		for i := from; i < b.taken; i++ {
-			s.batchArm(b, i)
+			s.batchArmLocked(b, i)
 		}
 	}
+}
+
+// giveUpBatch makes the caller leave a Batch of which k operations are answered, and
+// reports whether it does: not if more were answered meanwhile.
+func (s *Session) giveUpBatch(c *call, k uint32) bool {
+	if c.arming {
+		s.w.mu.Lock()
+		defer s.w.mu.Unlock()
+	}
+	return c.state.CompareAndSwap(k, k|abandoned)
 }
 
 // result completes result i, whose reply has the code.
@@ -1231,8 +1252,8 @@ func (b *batch) result(i int, code Code, ended bool) {
 	}
 }
 
-// batchArm arms the watch of operation i, if it has one and was answered so.
-func (s *Session) batchArm(b *batch, i int) {
+// batchArmLocked arms the watch of operation i, if it has one and was answered so.
+func (s *Session) batchArmLocked(b *batch, i int) {
 	watch, kind := b.ops[i].watched()
 	if watch == nil {
 		return
@@ -1243,7 +1264,7 @@ func (s *Session) batchArm(b *batch, i int) {
 		}
 		kind = ExistsWatch
 	}
-	s.w.arm(s.opPath(b.ops[i]), kind, false, watch)
+	s.w.armLocked(s.opPath(b.ops[i]), kind, false, watch)
 }
 
 // failBatch ends a run of a Batch's frames with the connection; last: it is the
@@ -1261,15 +1282,11 @@ func (s *Session) failBatch(p pending, end error, sent int64, last bool) {
 		return // given up by its caller
 	}
 	// p.off is the place of the run's first frame; some may be answered.
-	i, at, off := 0, 0, p.off
-	for ; i < int(p.first); i++ {
-		at += 4 + wire.FrameLen(c.req[at:])
-	}
-	for answered := int(k &^ abandoned); i < answered; i++ {
-		n := 4 + wire.FrameLen(c.req[at:])
-		at, off = at+n, off+int64(n)
-	}
+	f, off := &b.failed, p.off
+	f.skip(c.req, int(p.first))
+	off += int64(f.skip(c.req, int(k&^abandoned)))
 	for range p.n {
+		i := f.op
 		name, path := b.ops[i].describe()
 		e := &OpError{Op: name, Path: path, Err: end, outcome: NotSent}
 		if off < sent {
@@ -1279,13 +1296,27 @@ func (s *Session) failBatch(p pending, end error, sent int64, last bool) {
 			e.Err, e.ended, c.err = c.err, true, nil
 		}
 		b.res[i] = Result{Err: e}
-		n := 4 + wire.FrameLen(c.req[at:])
-		at, off = at+n, off+int64(n)
-		i++
+		off += int64(f.skip(c.req, i+1))
 	}
 	if last {
 		s.w.answer(c)
 	}
+}
+
+// cursor is a place among a Batch's frames.
+type cursor struct {
+	op int // whose frame is next
+	at int // where it begins
+}
+
+// skip moves on to an operation's frame and returns how many bytes that was. It
+// never moves back.
+func (f *cursor) skip(frames []byte, op int) (bytes int) {
+	from := f.at
+	for ; f.op < op; f.op++ {
+		f.at += 4 + wire.FrameLen(frames[f.at:])
+	}
+	return f.at - from
 }
 
 const arenaBlock = 64 << 10
@@ -1314,6 +1345,7 @@ func appendMultiOp(dst []byte, op wire.Op, body interface{ Append([]byte) []byte
 }
 
 func (o CreateOp) describe() (string, string)         { return "create", o.Path }
+func (o CreateOp) code() wire.Op                      { op, _ := o.Mode.op(o.WantStat); return op }
 func (o CreateOp) result() wire.Op                    { return wire.OpCreate2 }
 func (o CreateOp) watched() (chan<- Event, WatchKind) { return nil, 0 }
 
@@ -1334,7 +1366,7 @@ func (o CreateOp) add(c *call) error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	op, _ := o.Mode.op(o.WantStat)
+	op := o.code()
 	at := c.begin(op)
 	full := serverPath(c.batch.chroot, o.Path, o.sequential())
 	c.req = appendCreate(c.req, op, full, o)
@@ -1345,7 +1377,7 @@ func (o CreateOp) add(c *call) error {
 func (o CreateOp) decode(b *batch, i int, d *wire.Decoder) {
 	r := &b.res[i]
 	r.Path = d.String()
-	if op, _ := o.Mode.op(o.WantStat); op != wire.OpCreate {
+	if o.code() != wire.OpCreate {
 		r.Stat.decode(d)
 	}
 }
@@ -1358,6 +1390,7 @@ func (o CreateOp) appendMulti(dst []byte, full string) []byte {
 }
 
 func (o SetOp) describe() (string, string)         { return "set", o.Path }
+func (o SetOp) code() wire.Op                      { return wire.OpSetData }
 func (o SetOp) result() wire.Op                    { return wire.OpSetData }
 func (o SetOp) watched() (chan<- Event, WatchKind) { return nil, 0 }
 func (o SetOp) check() error                       { return checkPath(o.Path, false) }
@@ -1383,6 +1416,7 @@ func (o SetOp) appendMulti(dst []byte, full string) []byte {
 }
 
 func (o DeleteOp) describe() (string, string)         { return "delete", o.Path }
+func (o DeleteOp) code() wire.Op                      { return wire.OpDelete }
 func (o DeleteOp) result() wire.Op                    { return wire.OpDelete }
 func (o DeleteOp) watched() (chan<- Event, WatchKind) { return nil, 0 }
 func (o DeleteOp) check() error                       { return checkPath(o.Path, false) }
@@ -1407,6 +1441,7 @@ func (o DeleteOp) appendMulti(dst []byte, full string) []byte {
 }
 
 func (o CheckOp) describe() (string, string)         { return "check", o.Path }
+func (o CheckOp) code() wire.Op                      { return wire.OpMulti }
 func (o CheckOp) result() wire.Op                    { return wire.OpCheck }
 func (o CheckOp) watched() (chan<- Event, WatchKind) { return nil, 0 }
 func (o CheckOp) check() error                       { return checkPath(o.Path, false) }
@@ -1423,11 +1458,11 @@ func (o CheckOp) add(c *call) error {
 }
 
 func (o CheckOp) decode(b *batch, i int, d *wire.Decoder) {
-	var r wire.MultiResponse
-	r.Decode(d)
-	if d.Err() == nil && matchResults(d, r.Results, b.ops[i:i+1]) && r.Results[0].Err != 0 {
-		b.res[i].Err = Code(r.Results[0].Err)
-	}
+	eachResult(d, b.ops[i:i+1], func(_ int, x *wire.MultiResult) {
+		if x.Err != 0 {
+			b.res[i].Err = Code(x.Err)
+		}
+	})
 }
 
 func (o CheckOp) appendMulti(dst []byte, full string) []byte {
@@ -1445,6 +1480,7 @@ func (c *call) addRead(op wire.Op, path string, watch chan<- Event) error {
 }
 
 func (o GetOp) describe() (string, string)         { return "get", o.Path }
+func (o GetOp) code() wire.Op                      { return wire.OpGetData }
 func (o GetOp) result() wire.Op                    { return wire.OpGetData }
 func (o GetOp) watched() (chan<- Event, WatchKind) { return o.Watch, DataWatch }
 func (o GetOp) check() error                       { return checkPath(o.Path, false) }
@@ -1464,6 +1500,7 @@ func (o GetOp) appendMultiRead(dst []byte, full string) []byte {
 }
 
 func (o ChildrenOp) describe() (string, string)         { return "children", o.Path }
+func (o ChildrenOp) code() wire.Op                      { return wire.OpGetChildren2 }
 func (o ChildrenOp) result() wire.Op                    { return wire.OpGetChildren }
 func (o ChildrenOp) watched() (chan<- Event, WatchKind) { return o.Watch, ChildWatch }
 func (o ChildrenOp) check() error                       { return checkPath(o.Path, false) }
@@ -1480,6 +1517,7 @@ func (o ChildrenOp) appendMultiRead(dst []byte, full string) []byte {
 }
 
 func (o ExistsOp) describe() (string, string)         { return "exists", o.Path }
+func (o ExistsOp) code() wire.Op                      { return wire.OpExists }
 func (o ExistsOp) result() wire.Op                    { return wire.OpExists }
 func (o ExistsOp) watched() (chan<- Event, WatchKind) { return o.Watch, DataWatch }
 
@@ -1490,6 +1528,7 @@ func (o ExistsOp) add(c *call) error { return c.addRead(wire.OpExists, o.Path, o
 func (o ExistsOp) decode(b *batch, i int, d *wire.Decoder) { b.res[i].Stat.decode(d) }
 
 func (o SyncOp) describe() (string, string)         { return "sync", o.Path }
+func (o SyncOp) code() wire.Op                      { return wire.OpSync }
 func (o SyncOp) result() wire.Op                    { return wire.OpSync }
 func (o SyncOp) watched() (chan<- Event, WatchKind) { return nil, 0 }
 func (o SyncOp) check() error                       { return badArgument("a SyncOp outside a Batch") }
