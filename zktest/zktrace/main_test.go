@@ -140,7 +140,7 @@ func TestCuts(t *testing.T) {
 	out := c.interrupt()
 	assert.Assert(t, strings.Contains(out, "cut by a limit of what comes from the client"), out)
 
-	c = start(t, server.Addr(), "-cut-every", "300ms", "-reset")
+	c = start(t, server.Addr(), "-cut-every", "1s", "-reset")
 	s, err = zk.Dial(t.Context(), zk.Config{Addrs: []string{c.addr}})
 	for ; err != nil; s, err = zk.Dial(t.Context(), zk.Config{Addrs: []string{c.addr}}) {
 		assert.Assert(t, !errors.Is(err, context.DeadlineExceeded))
