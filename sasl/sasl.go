@@ -5,6 +5,7 @@ package sasl
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 )
@@ -15,7 +16,9 @@ type Mechanism interface {
 	// Start begins an exchange with the server at host, which is the host as
 	// configured, without its port. It returns the first token to send; a
 	// mechanism without an initial response returns an empty one. It is called
-	// before there is a connection, and what it waits for must obey ctx.
+	// before there is a connection, and what it waits for must obey ctx. Where an
+	// error does not match ErrCredential or another Error that is final, as
+	// Refused says, the server is only passed over for now.
 	Start(ctx context.Context, host string) (Exchange, []byte, error)
 }
 
@@ -37,8 +40,18 @@ const (
 	ErrMalformed   Error = iota + 1 // the server's token cannot be read
 	ErrUnsupported                  // the server asks for what the mechanism does not have, or has no SASL
 	ErrUnproved                     // the server did not prove itself
-	ErrCredential                   // user or password cannot be used
+	ErrCredential                   // user, password or key cannot be used, or a third party, such as a KDC, refuses them
+	ErrUnavailable                  // what the mechanism needs cannot be had at the moment: no KDC answers
 )
+
+// Refused reports whether an error of a Mechanism or an Exchange will come again
+// with the same credentials and the same server: it matches an Error other than
+// ErrUnavailable. Any other error, one of the network, of DNS or of a context
+// included, is of the moment: a client tries the next server, or this one later.
+func Refused(err error) bool {
+	var kind Error
+	return errors.As(err, &kind) && !errors.Is(err, ErrUnavailable)
+}
 
 func (e Error) Error() string {
 	switch e {
@@ -50,6 +63,8 @@ func (e Error) Error() string {
 		return "the server did not prove itself"
 	case ErrCredential:
 		return "unusable credential"
+	case ErrUnavailable:
+		return "not available at the moment"
 	}
 	return "sasl error " + strconv.Itoa(int(e))
 }
