@@ -106,6 +106,7 @@ fmt:
 vet:
 	$(say) 'go vet'
 	go vet ./...
+	GOARCH=386 CGO_ENABLED=0 go vet ./...
 
 # The linter is built from the version that tools/go.mod pins, once.
 $(STATICCHECK): tools/go.mod tools/go.sum

@@ -21,11 +21,10 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"strings"
 
 	"github.com/jcmturner/gokrb5/v8/client"
-	"github.com/jcmturner/gokrb5/v8/messages"
-	"github.com/jcmturner/gokrb5/v8/types"
 
 	"github.com/seed-9f8420c6/zk/sasl"
 )
@@ -39,12 +38,17 @@ var _ sasl.Mechanism = Mechanism{}
 // principals are Service/host. It is safe for concurrent use, and prints no
 // secrets.
 //
-// Its errors match those of package sasl; one about a ticket that cannot be had
-// matches sasl.ErrCredential and wraps gokrb5's. Keys must be of an AES
-// encryption type (17 to 20).
+// Its errors match those of package sasl. A ticket that a KDC refuses, because of
+// the client's principal, its key or the server's principal, is
+// sasl.ErrCredential, and so is a client that has no key for it. One that cannot be
+// had for another reason is sasl.ErrUnavailable: no KDC answers, or what answers
+// is no ticket, the clocks differ too much, the KDC is busy. Both wrap gokrb5's
+// error. Keys must be of an AES encryption type (17 to 20).
 type Mechanism struct {
-	Client  *client.Client // whose tickets are used
-	Service string         // empty: DefaultService
+	// Client has the tickets that are used.
+	Client *client.Client
+	// Service is the first part of the servers' principals; empty: DefaultService.
+	Service string
 
 	// Host names the server in its principal, given its host as configured, which
 	// may be an IP address. Nil: the canonical name, found in DNS as far as
@@ -76,7 +80,10 @@ func (m Mechanism) Start(ctx context.Context, host string) (sasl.Exchange, []byt
 	if m.Client == nil {
 		return nil, nil, failure(sasl.ErrCredential, "no Client")
 	}
-	name, err := m.principal(ctx, host)
+	if ok, err := m.Client.IsConfigured(); !ok {
+		return nil, nil, fmt.Errorf("%w: %w", sasl.ErrCredential, err)
+	}
+	name, err := m.principal(ctx, host, "")
 	if err != nil {
 		return nil, nil, err
 	}
@@ -91,8 +98,10 @@ func (m Mechanism) Start(ctx context.Context, host string) (sasl.Exchange, []byt
 	return x, token, nil
 }
 
-// principal returns the server's principal without its realm.
-func (m Mechanism) principal(ctx context.Context, host string) (string, error) {
+// principal returns the principal, without its realm, of the server at host, which
+// is an IP address or a name with this one among its addresses. Without ip it is
+// the first of them.
+func (m Mechanism) principal(ctx context.Context, host, ip string) (string, error) {
 	service := m.Service
 	if service == "" {
 		service = DefaultService
@@ -100,8 +109,9 @@ func (m Mechanism) principal(ctx context.Context, host string) (string, error) {
 	if m.Host == nil {
 		lib := m.Client.Config.LibDefaults
 		if lib.DNSCanonicalizeHostname {
-			host = canonical(ctx, host, lib.RDNS)
+			host = canonical(ctx, host, ip, lib.RDNS)
 		}
+		host = strings.TrimSuffix(host, ".")
 	} else {
 		var err error
 		if host, err = m.Host(ctx, host); err != nil {
@@ -112,57 +122,27 @@ func (m Mechanism) principal(ctx context.Context, host string) (string, error) {
 }
 
 // canonical returns the name of a host that DNS gives it, and with reverse the
-// name of its first address. It falls back to what it has.
-func canonical(ctx context.Context, host string, reverse bool) string {
-	name, addr := host, host
-	if net.ParseIP(host) == nil {
+// name of its address. It falls back to what it has.
+func canonical(ctx context.Context, host, ip string, reverse bool) string {
+	name := host
+	if addr, err := netip.ParseAddr(host); err == nil {
+		ip = addr.WithZone("").String()
+	} else {
 		if cname, err := net.DefaultResolver.LookupCNAME(ctx, host); err == nil {
 			name = cname
 		}
-		addr = ""
-		if reverse {
+		if ip == "" && reverse {
 			if addrs, err := net.DefaultResolver.LookupHost(ctx, host); err == nil {
-				addr = addrs[0]
+				ip = addrs[0]
 			}
 		}
 	}
-	if reverse && addr != "" {
-		if names, err := net.DefaultResolver.LookupAddr(ctx, addr); err == nil && len(names) > 0 {
+	if addr, err := netip.ParseAddr(ip); err == nil && reverse {
+		if names, err := net.DefaultResolver.LookupAddr(ctx, addr.WithZone("").String()); err == nil && len(names) > 0 {
 			name = names[0]
 		}
 	}
 	return strings.ToLower(strings.TrimSuffix(name, "."))
-}
-
-// ticket is one for a server, and the key in it.
-type ticket struct {
-	messages.Ticket
-	key types.EncryptionKey
-}
-
-// ticket gets one. gokrb5 knows no contexts.
-func (m Mechanism) ticket(ctx context.Context, principal string) (*ticket, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	type result struct {
-		t   *ticket
-		err error
-	}
-	got := make(chan result, 1)
-	go func() {
-		t, key, err := m.Client.GetServiceTicket(principal)
-		got <- result{&ticket{t, key}, err}
-	}()
-	select {
-	case r := <-got:
-		if r.err != nil {
-			return nil, fmt.Errorf("%w: ticket for %s: %w", sasl.ErrCredential, principal, r.err)
-		}
-		return r.t, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
 }
 
 func failure(kind sasl.Error, format string, args ...any) error {
