@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strconv"
 )
 
@@ -14,12 +15,29 @@ import (
 // another and must not change.
 type Mechanism interface {
 	// Start begins an exchange with the server at host, which is the host as
-	// configured, without its port. It returns the first token to send; a
+	// configured, without its port: a name or an IP address. A name may have
+	// several addresses, with a server of its own at each: the one that is
+	// connected to next is Addr(ctx). It returns the first token to send; a
 	// mechanism without an initial response returns an empty one. It is called
-	// before there is a connection, and what it waits for must obey ctx. Where an
-	// error does not match ErrCredential or another Error that is final, as
-	// Refused says, the server is only passed over for now.
+	// before there is a connection, and what it waits for must obey ctx. An error
+	// is the end of this server's turn; Refused says whether it is final.
 	Start(ctx context.Context, host string) (Exchange, []byte, error)
+}
+
+type addrKey struct{}
+
+// WithAddr returns a context for [Mechanism.Start] that says which address of the
+// host is connected to. It is for those who call Start.
+func WithAddr(ctx context.Context, addr netip.Addr) context.Context {
+	return context.WithValue(ctx, addrKey{}, addr)
+}
+
+// Addr returns the address of the server that [Mechanism.Start] begins an exchange
+// with. It is not valid where the caller does not know it, as when connections are
+// made by somebody else's function.
+func Addr(ctx context.Context) netip.Addr {
+	addr, _ := ctx.Value(addrKey{}).(netip.Addr)
+	return addr
 }
 
 // Exchange is one authentication under way.

@@ -19,6 +19,6 @@ func Begin(t messages.Ticket, key types.EncryptionKey, realm string, client type
 }
 
 // Principal returns whom Mechanism.Start asks a ticket for.
-func (m Mechanism) Principal(ctx context.Context, host, ip string) (string, error) {
-	return m.principal(ctx, host, ip)
+func (m Mechanism) Principal(ctx context.Context, host string) (string, error) {
+	return m.principal(ctx, host)
 }

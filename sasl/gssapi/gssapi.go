@@ -51,9 +51,12 @@ type Mechanism struct {
 	Service string
 
 	// Host names the server in its principal, given its host as configured, which
-	// may be an IP address. Nil: the canonical name, found in DNS as far as
-	// krb5.conf says so by dns_canonicalize_hostname and rdns, both true by
-	// default; a name that cannot be resolved is taken as it is.
+	// may be an IP address; sasl.Addr(ctx) is the one that is connected to. Nil: the
+	// canonical name, found in DNS as far as krb5.conf says so by
+	// dns_canonicalize_hostname and rdns, both true by default. With rdns it is the
+	// name of the address that is connected to, so a name may stand for several
+	// servers, each with its own principal. A name that cannot be resolved is taken
+	// as it is.
 	Host func(ctx context.Context, host string) (string, error)
 }
 
@@ -83,7 +86,7 @@ func (m Mechanism) Start(ctx context.Context, host string) (sasl.Exchange, []byt
 	if ok, err := m.Client.IsConfigured(); !ok {
 		return nil, nil, fmt.Errorf("%w: %w", sasl.ErrCredential, err)
 	}
-	name, err := m.principal(ctx, host, "")
+	name, err := m.principal(ctx, host)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -98,10 +101,8 @@ func (m Mechanism) Start(ctx context.Context, host string) (sasl.Exchange, []byt
 	return x, token, nil
 }
 
-// principal returns the principal, without its realm, of the server at host, which
-// is an IP address or a name with this one among its addresses. Without ip it is
-// the first of them.
-func (m Mechanism) principal(ctx context.Context, host, ip string) (string, error) {
+// principal returns the server's principal without its realm.
+func (m Mechanism) principal(ctx context.Context, host string) (string, error) {
 	service := m.Service
 	if service == "" {
 		service = DefaultService
@@ -109,7 +110,7 @@ func (m Mechanism) principal(ctx context.Context, host, ip string) (string, erro
 	if m.Host == nil {
 		lib := m.Client.Config.LibDefaults
 		if lib.DNSCanonicalizeHostname {
-			host = canonical(ctx, host, ip, lib.RDNS)
+			host = canonical(ctx, host, lib.RDNS)
 		}
 		host = strings.TrimSuffix(host, ".")
 	} else {
@@ -122,23 +123,24 @@ func (m Mechanism) principal(ctx context.Context, host, ip string) (string, erro
 }
 
 // canonical returns the name of a host that DNS gives it, and with reverse the
-// name of its address. It falls back to what it has.
-func canonical(ctx context.Context, host, ip string, reverse bool) string {
+// name of its address: the one that is connected to, or else the first. It falls
+// back to what it has.
+func canonical(ctx context.Context, host string, reverse bool) string {
 	name := host
-	if addr, err := netip.ParseAddr(host); err == nil {
-		ip = addr.WithZone("").String()
-	} else {
+	addr, err := netip.ParseAddr(host)
+	if err != nil {
+		addr = sasl.Addr(ctx)
 		if cname, err := net.DefaultResolver.LookupCNAME(ctx, host); err == nil {
 			name = cname
 		}
-		if ip == "" && reverse {
-			if addrs, err := net.DefaultResolver.LookupHost(ctx, host); err == nil {
-				ip = addrs[0]
+		if reverse && !addr.IsValid() {
+			if addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host); err == nil {
+				addr = addrs[0]
 			}
 		}
 	}
-	if addr, err := netip.ParseAddr(ip); err == nil && reverse {
-		if names, err := net.DefaultResolver.LookupAddr(ctx, addr.WithZone("").String()); err == nil && len(names) > 0 {
+	if reverse && addr.IsValid() {
+		if names, err := net.DefaultResolver.LookupAddr(ctx, addr.Unmap().WithZone("").String()); err == nil && len(names) > 0 {
 			name = names[0]
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -476,14 +477,14 @@ func TestPrincipal(t *testing.T) {
 		krb5 := config.New()
 		krb5.LibDefaults.DNSCanonicalizeHostname, krb5.LibDefaults.RDNS = test.canonicalize, test.rdns
 		m := gssapi.Mechanism{Client: client.NewWithPassword("alice", realm, "secret", krb5)}
-		got, err := m.Principal(t.Context(), test.host, "")
+		got, err := m.Principal(t.Context(), test.host)
 		assert.NilError(t, err)
 		assert.Check(t, got == test.want, "%+v: %s", test, got)
 	}
 
 	m := gssapi.Mechanism{Client: client.NewWithPassword("alice", realm, "secret", config.New()), Service: "zk"}
 	m.Host = func(_ context.Context, host string) (string, error) { return "as." + host, nil }
-	got, err := m.Principal(t.Context(), "zk.test", "")
+	got, err := m.Principal(t.Context(), "zk.test")
 	assert.NilError(t, err)
 	assert.Equal(t, got, "zk/as.zk.test")
 	broken := errors.New("no such host")
@@ -513,9 +514,20 @@ func TestPrincipalOfAddress(t *testing.T) {
 		krb5 := config.New()
 		krb5.LibDefaults.DNSCanonicalizeHostname, krb5.LibDefaults.RDNS = test.canonicalize, test.rdns
 		m := gssapi.Mechanism{Client: client.NewWithPassword("alice", realm, "secret", krb5)}
-		got, err := m.Principal(t.Context(), test.host, test.ip)
+		ctx := t.Context()
+		if test.ip != "" {
+			ctx = sasl.WithAddr(ctx, netip.MustParseAddr(test.ip))
+		}
+		got, err := m.Principal(ctx, test.host)
 		assert.NilError(t, err)
 		assert.Check(t, got == test.want, "%+v: %s", test, got)
+		m.Host = func(ctx context.Context, host string) (string, error) {
+			return host + "/" + sasl.Addr(ctx).String(), nil
+		}
+		got, err = m.Principal(ctx, test.host)
+		assert.NilError(t, err)
+		assert.Equal(t, got, "zookeeper/"+test.host+"/"+sasl.Addr(ctx).String())
+		assert.Equal(t, sasl.Addr(ctx).IsValid(), test.ip != "")
 	}
 }
 
