@@ -4,7 +4,7 @@
 //	server := fourletter.Client{Addr: "zk1:2181"}
 //	info, err := server.Srvr(ctx)
 //	if err == nil {
-//		fmt.Println(info.Version, info.Mode, info.Nodes)
+//		fmt.Printf("%q %q %d\n", info.Version, info.Mode, info.Nodes)
 //	}
 //
 // A Client holds no connection: each command makes one, which the server ends
@@ -14,6 +14,9 @@
 //
 // What servers from 3.4 to 3.9 answer is read into structs. Fields that a
 // release does not tell are zero, and lines that are not known are left out.
+// Strings are what the server sent: quote them (%q) for a terminal or a log.
+// Errors do so. Servers print the id of a session as hexadecimal digits without
+// a sign; in Go that is fmt.Sprintf("0x%x", uint64(id)).
 package fourletter
 
 import (
@@ -30,10 +33,14 @@ import (
 
 // Client asks one server. It may be copied, and used by several goroutines.
 type Client struct {
-	Addr        string                                                            // host:port
-	TLS         *tls.Config                                                       // nil: plain TCP; ServerName defaults to Addr's host
-	DialContext func(ctx context.Context, network, addr string) (net.Conn, error) // nil: a net.Dialer's. TLS is laid over what it returns
-	MaxAnswer   int                                                               // largest answer to accept, in bytes; zero: DefaultMaxAnswer
+	// Addr is the server, host:port.
+	Addr string
+	// TLS is nil for plain TCP. Its ServerName defaults to Addr's host, without a zone.
+	TLS *tls.Config
+	// DialContext makes connections, and TLS is laid over what it returns; nil: a net.Dialer's.
+	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
+	// MaxAnswer is the largest answer to accept, in bytes; zero: DefaultMaxAnswer.
+	MaxAnswer int
 }
 
 const (
@@ -100,6 +107,9 @@ func (c Client) send(ctx context.Context, word string) (string, error) {
 	if err != nil && ctx.Err() != nil {
 		return "", ctx.Err()
 	}
+	if deadline, _ := ctx.Deadline(); err != nil && !time.Now().Before(deadline) {
+		return "", context.DeadlineExceeded // the network's own timer was first
+	}
 	if err != nil {
 		return "", err
 	}
@@ -129,7 +139,8 @@ func (c Client) exchange(ctx context.Context, word string) (string, error) {
 	if c.TLS != nil {
 		conf := c.TLS.Clone()
 		if conf.ServerName == "" {
-			conf.ServerName, _, _ = net.SplitHostPort(c.Addr)
+			host, _, _ := net.SplitHostPort(c.Addr)
+			conf.ServerName, _, _ = strings.Cut(host, "%") // a zone of IPv6 is in no certificate
 		}
 		secure := tls.Client(conn, conf)
 		if err := secure.HandshakeContext(ctx); err != nil {

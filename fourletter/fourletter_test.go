@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"gotest.tools/v3/assert"
@@ -91,12 +92,12 @@ func TestRecorded(t *testing.T) {
 		conns  int
 	}{
 		"3.4.14-standalone": {Server{
-			Version: "3.4.14", Revision: "4c25d480e66aadd371de8bd2fd8da255ac140bcf", Built: "03/06/2019 16:18 GMT",
+			Version: "3.4.14", Revision: "4c25d480e66aadd371de8bd2fd8da255ac140bcf", Built: "03/06/2019 16:18 GMT", BuiltAt: time.Date(2019, 3, 6, 16, 18, 0, 0, time.UTC),
 			AvgLatency: 2 * time.Millisecond, MaxLatency: 6 * time.Millisecond,
 			Received: 8, Sent: 7, Connections: 2, Zxid: 2, Mode: "standalone", Nodes: 5,
 		}, 2},
 		"3.4.14-leader": {Server{
-			Version: "3.4.14", Revision: "4c25d480e66aadd371de8bd2fd8da255ac140bcf", Built: "03/06/2019 16:18 GMT",
+			Version: "3.4.14", Revision: "4c25d480e66aadd371de8bd2fd8da255ac140bcf", Built: "03/06/2019 16:18 GMT", BuiltAt: time.Date(2019, 3, 6, 16, 18, 0, 0, time.UTC),
 			Received: 3, Sent: 2, Connections: 1, Zxid: 0x100000002, Mode: "leader", Nodes: 5,
 			LastProposal: 76, MinProposal: 36, MaxProposal: 76,
 		}, 1},
@@ -107,12 +108,12 @@ func TestRecorded(t *testing.T) {
 		"3.4.14-follower": {Server{Version: "3.4.14"}, 2},
 		"3.9.5-leader":    {Server{Version: "3.9.5"}, 1},
 		"3.9.5-standalone": {Server{
-			Version: "3.9.5", Revision: "293c895a8d966a3ecb92872be4a1daf87d725da2", Built: "2026-02-11 20:18 UTC",
+			Version: "3.9.5", Revision: "293c895a8d966a3ecb92872be4a1daf87d725da2", Built: "2026-02-11 20:18 UTC", BuiltAt: time.Date(2026, 2, 11, 20, 18, 0, 0, time.UTC),
 			AvgLatency: 2800 * time.Microsecond, MaxLatency: 8 * time.Millisecond,
 			Received: 13, Sent: 12, Connections: 2, Zxid: 2, Mode: "standalone", Nodes: 6,
 		}, 2},
 		"3.9.5-follower": {Server{
-			Version: "3.9.5", Revision: "293c895a8d966a3ecb92872be4a1daf87d725da2", Built: "2026-02-11 20:18 UTC",
+			Version: "3.9.5", Revision: "293c895a8d966a3ecb92872be4a1daf87d725da2", Built: "2026-02-11 20:18 UTC", BuiltAt: time.Date(2026, 2, 11, 20, 18, 0, 0, time.UTC),
 			MinLatency: time.Millisecond, AvgLatency: 5200 * time.Microsecond, MaxLatency: 11 * time.Millisecond,
 			Received: 9, Sent: 8, Connections: 2, Zxid: 0x100000002, Mode: "follower", Nodes: 6,
 		}, 2},
@@ -156,7 +157,7 @@ func TestFields(t *testing.T) {
 	assert.NilError(t, err)
 	assert.DeepEqual(t, conns, []Conn{{
 		Addr: "127.0.0.1:41784", Received: 5, Sent: 5, Session: id, LastOp: "EXIS", Established: time.UnixMilli(1795533407125), Timeout: 30 * time.Second,
-		LastCxid: 4, LastZxid: 0x100000002, LastLatency: 3 * time.Millisecond, AvgLatency: 5 * time.Millisecond, MaxLatency: 11 * time.Millisecond,
+		LastCxid: 4, LastZxid: 0x100000002, LastResponse: 1843630 * time.Millisecond, LastLatency: 3 * time.Millisecond, AvgLatency: 5 * time.Millisecond, MaxLatency: 11 * time.Millisecond,
 	}, {Addr: "127.0.0.1:41822", Received: 1}})
 	metrics, err := c.Mntr(ctx)
 	assert.NilError(t, err)
@@ -280,53 +281,89 @@ func TestBounds(t *testing.T) {
 	_, err = c.Envi(t.Context())
 	assert.ErrorIs(t, err, ErrTooLarge)
 
-	silent := serving(t, func(conn net.Conn) { io.Copy(io.Discard, conn) })
-	for _, secure := range []*tls.Config{nil, {}} {
-		silent.TLS = secure
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-		_, err = silent.Srvr(ctx)
-		assert.ErrorIs(t, err, context.DeadlineExceeded)
-		cancel()
-		_, err = silent.Srvr(ctx)
-		assert.ErrorIs(t, err, context.DeadlineExceeded)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		silent := Client{Addr: "a.test:1", DialContext: func(context.Context, string, string) (net.Conn, error) {
+			ours, theirs := net.Pipe()
+			go io.Copy(io.Discard, theirs)
+			return ours, nil
+		}}
+		for _, secure := range []*tls.Config{nil, {}} {
+			silent.TLS = secure
+			began := time.Now()
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+			_, err = silent.Srvr(ctx)
+			assert.ErrorIs(t, err, context.DeadlineExceeded)
+			assert.Equal(t, time.Since(began), 20*time.Millisecond)
+			cancel()
+			_, err = silent.Srvr(ctx)
+			assert.ErrorIs(t, err, context.DeadlineExceeded)
+			_, err = silent.Srvr(context.Background())
+			assert.ErrorIs(t, err, context.DeadlineExceeded)
+			assert.Equal(t, time.Since(began), 20*time.Millisecond+DefaultTimeout)
+		}
+	})
+}
+
+// overdue is a context whose deadline has passed, and whose own timer has not
+// noticed it yet.
+type overdue struct{ context.Context }
+
+func (overdue) Deadline() (time.Time, bool) { return time.Now().Add(-time.Nanosecond), true }
+
+// The network's timer may be ahead of the context's: it is the context's end all the same.
+func TestDeadlineOfNetwork(t *testing.T) {
+	c := Client{Addr: "a.test:1", DialContext: func(context.Context, string, string) (net.Conn, error) {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: os.ErrDeadlineExceeded}
+	}}
+	_, err := c.Srvr(overdue{t.Context()})
+	assert.ErrorIs(t, err, context.DeadlineExceeded)
+	_, err = c.Srvr(t.Context()) // in time, it is the network's
+	assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	assert.Assert(t, !errors.Is(err, context.DeadlineExceeded), "%v", err)
 }
 
 // Without a deadline a command takes no longer than it says. This one dials into
 // nothing, which costs no time.
 func TestDefaultTimeout(t *testing.T) {
-	var left time.Duration
-	c := Client{Addr: "a.test:1", DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-		assert.Equal(t, network+" "+addr, "tcp a.test:1")
-		deadline, ok := ctx.Deadline()
-		assert.Assert(t, ok)
-		left = time.Until(deadline)
-		return nil, io.ErrUnexpectedEOF
-	}}
-	assert.ErrorIs(t, c.Ruok(context.Background()), io.ErrUnexpectedEOF)
-	assert.Assert(t, left > DefaultTimeout-time.Minute && left <= DefaultTimeout)
+	synctest.Test(t, func(t *testing.T) {
+		c := Client{Addr: "a.test:1", DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			assert.Equal(t, network+" "+addr, "tcp a.test:1")
+			deadline, ok := ctx.Deadline()
+			assert.Assert(t, ok)
+			assert.Equal(t, time.Until(deadline), DefaultTimeout)
+			return nil, io.ErrUnexpectedEOF
+		}}
+		assert.ErrorIs(t, c.Ruok(context.Background()), io.ErrUnexpectedEOF)
+	})
 }
 
 // AwaitReadWrite finds the server that is not cut off, and waits for one.
-func TestAwaitReadWrite(t *testing.T) {
-	e := zktest.NewEnsemble(t, 3)
+func TestAwaitReadWrite(t *testing.T) { synctest.Test(t, testAwaitReadWrite) }
+
+func testAwaitReadWrite(t *testing.T) {
+	e := zktest.NewEnsemble(t, 3, zktest.Options{InMemory: true})
 	ctx := t.Context()
 	addrs := e.Addrs()
 	for i := range 3 {
 		e.Member(i).SetReadOnly(i != 1)
 	}
-	readOnly, err := Client{Addr: addrs[0]}.Isro(ctx)
+	in := Client{DialContext: e.DialContext}
+	asked := in
+	asked.Addr = addrs[0]
+	readOnly, err := asked.Isro(ctx)
 	assert.NilError(t, err)
 	assert.Assert(t, readOnly)
-	got, err := Client{}.AwaitReadWrite(ctx, addrs)
+	got, err := in.AwaitReadWrite(ctx, addrs)
 	assert.NilError(t, err)
 	assert.Equal(t, got, addrs[1])
 
 	e.Member(1).Stop()
 	short, cancel := context.WithTimeout(ctx, 250*time.Millisecond)
 	defer cancel()
-	_, err = Client{}.AwaitReadWrite(short, addrs)
+	began := time.Now()
+	_, err = in.AwaitReadWrite(short, addrs)
 	assert.ErrorIs(t, err, context.DeadlineExceeded)
+	assert.Equal(t, time.Since(began), 250*time.Millisecond)
 	for _, addr := range addrs {
 		assert.ErrorContains(t, err, addr)
 	}
@@ -339,12 +376,14 @@ func TestAwaitReadWrite(t *testing.T) {
 				e.Member(2).SetReadOnly(false)
 			}
 		}
-		return new(net.Dialer).DialContext(ctx, network, addr)
+		return e.DialContext(ctx, network, addr)
 	}}
+	began = time.Now()
 	got, err = c.AwaitReadWrite(ctx, addrs)
 	assert.NilError(t, err)
 	assert.Equal(t, got, addrs[2])
 	assert.Equal(t, rounds, 3)
+	assert.Equal(t, time.Since(began), firstPause+2*firstPause)
 	_, err = c.AwaitReadWrite(ctx, nil)
 	assert.ErrorContains(t, err, "no servers")
 }

@@ -3,6 +3,7 @@ package fourletter
 import (
 	"fmt"
 	"math"
+	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -11,8 +12,11 @@ import (
 // Server is what srvr tells.
 type Server struct {
 	Version  string // "3.9.5"
-	Revision string // of its source
+	Revision string // of its source; "-1" where its builders did not know it
 	Built    string // when, as the server puts it
+
+	// BuiltAt is the same; zero where Built is not in one of the forms of ZooKeeper's own builds.
+	BuiltAt time.Time
 
 	MinLatency, AvgLatency, MaxLatency time.Duration // of requests, in whole milliseconds but for the average since 3.6
 
@@ -35,7 +39,7 @@ type Stat struct {
 // Conn is a client's connection. Of the one that asks, and from stat, there is
 // no more than Received and Sent.
 type Conn struct {
-	Addr           string // of the client
+	Addr           string // of the client, host:port
 	Queued         int64  // requests that wait
 	Received, Sent int64  // packets
 
@@ -45,6 +49,11 @@ type Conn struct {
 	Timeout     time.Duration // of the session
 	LastCxid    int64         // the client's number of the last request
 	LastZxid    int64
+
+	// LastResponse is when the last request was answered, since a moment that only the server
+	// knows: the clock of its machine's uptime, as a rule. It compares connections of one server,
+	// and two answers of it; it is no time of day.
+	LastResponse time.Duration
 
 	LastLatency, MinLatency, AvgLatency, MaxLatency time.Duration
 }
@@ -140,13 +149,31 @@ func (s *scanner) three(name, text string) [3]string {
 	return [3]string(parts)
 }
 
-// version splits "3.6.4--d652…, built on 12/18/2022 18:10 GMT".
+// version splits "3.6.4--d652…, built on 12/18/2022 18:10 GMT". A build without a
+// qualifier may have two dashes before its revision, and an unknown revision is -1.
 func version(text string) (version, revision, built string) {
 	text, built, _ = strings.Cut(text, ", built on ")
-	if i := strings.LastIndexByte(text, '-'); i >= 0 {
+	if version, ok := strings.CutSuffix(text, "--1"); ok {
+		return strings.TrimRight(version, "-"), "-1", built
+	}
+	i := strings.LastIndexByte(text, '-')
+	if i >= 0 && strings.Trim(text[i+1:], "0123456789abcdefABCDEF") == "" {
 		return strings.TrimRight(text[:i], "-"), text[i+1:], built
 	}
-	return text, "", built
+	return text, "", built // or only a qualifier, as of 3.5.3-beta
+}
+
+// builtAt reads the forms of ZooKeeper's builds since 3.2. Other zones' names
+// mean one thing here and another there.
+func builtAt(text string) time.Time {
+	for _, form := range []string{"01/02/2006 15:04", "2006-01-02 15:04"} {
+		for _, zone := range []string{" GMT", " UTC"} {
+			if at, err := time.Parse(form+zone, text); err == nil {
+				return at.UTC()
+			}
+		}
+	}
+	return time.Time{}
 }
 
 func parseSrvr(text string) (Server, error) {
@@ -158,6 +185,7 @@ func parseSrvr(text string) (Server, error) {
 		switch name {
 		case "Zookeeper version":
 			sv.Version, sv.Revision, sv.Built = version(value)
+			sv.BuiltAt = builtAt(sv.Built)
 		case "Latency min/avg/max":
 			x := s.three(name, value)
 			sv.MinLatency, sv.AvgLatency, sv.MaxLatency = s.millis(name, x[0]), s.millis(name, x[1]), s.millis(name, x[2])
@@ -232,7 +260,7 @@ func (s *scanner) conn(line string) Conn {
 		s.fail("connection", line)
 		return Conn{}
 	}
-	c := Conn{Addr: strings.TrimPrefix(head[:at], "/")}
+	c := Conn{Addr: clientAddr(head[:at])}
 	for field := range strings.SplitSeq(fields, ",") {
 		name, value, _ := strings.Cut(field, "=")
 		switch name {
@@ -254,6 +282,8 @@ func (s *scanner) conn(line string) Conn {
 			c.LastCxid = s.hex(name, value)
 		case "lzxid":
 			c.LastZxid = s.hex(name, value)
+		case "lresp":
+			c.LastResponse = s.millis(name, value)
 		case "llat":
 			c.LastLatency = s.millis(name, value)
 		case "minlat":
@@ -265,6 +295,16 @@ func (s *scanner) conn(line string) Conn {
 		}
 	}
 	return c
+}
+
+// clientAddr makes host:port of what Java prints: with a slash, and a name before
+// it if it knows one; and up to Java 13 an IPv6 address without brackets.
+func clientAddr(text string) string {
+	addr := text[strings.LastIndexByte(text, '/')+1:]
+	if i := strings.LastIndexByte(addr, ':'); i >= 0 && addr[0] != '[' && strings.IndexByte(addr, ':') < i {
+		return net.JoinHostPort(addr[:i], addr[i+1:])
+	}
+	return addr
 }
 
 func parseMntr(text string) (Metrics, error) {

@@ -13,7 +13,9 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -45,7 +47,7 @@ func TestRealServers(t *testing.T) {
 }
 
 func one(t *testing.T, release apache.Release, server *apache.Server, mode string, alone bool) {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	if alone {
 		mode = "standalone"
@@ -74,6 +76,7 @@ func one(t *testing.T, release apache.Release, server *apache.Server, mode strin
 	assert.NilError(t, err)
 	assert.Equal(t, info.Version, string(release))
 	assert.Equal(t, len(info.Revision), 40)
+	assert.Assert(t, info.BuiltAt.Year() >= 2019 && info.BuiltAt.Before(time.Now()), "%+v", info)
 	assert.Assert(t, info.Built != "" && info.Mode == mode && info.Received > 0 && info.Sent > 0 && info.Connections == 2 && info.MaxLatency >= info.MinLatency, "%+v", info)
 	assert.Assert(t, info.Zxid >= s.Zxid(), "%#x, %#x", info.Zxid, s.Zxid())
 	assert.Equal(t, info.LastProposal != 0, mode == "leader", "%+v", info)
@@ -84,7 +87,14 @@ func one(t *testing.T, release apache.Release, server *apache.Server, mode strin
 	assert.Assert(t, len(conns) == 2 && mine >= 0, "%+v", conns)
 	x := conns[mine]
 	assert.Assert(t, x.Timeout == 30*time.Second && x.LastOp != "" && x.LastZxid > 0 && x.Received > 4 && x.Sent > 4, "%+v", x)
-	assert.Assert(t, time.Since(x.Established).Abs() < time.Minute, "%+v", x)
+	assert.Assert(t, time.Since(x.Established).Abs() < 5*time.Minute, "%+v", x)
+	_, _, err = s.Exists(ctx, "/none", nil) // a later answer is later on the server's clock too
+	assert.NilError(t, err)
+	conns, err = c.Cons(ctx)
+	assert.NilError(t, err)
+	for _, y := range conns {
+		assert.Assert(t, y.Session != s.ID() || y.LastResponse >= x.LastResponse && x.LastResponse > 0, "%+v, %+v", x, y)
+	}
 	st, err := c.Stat(ctx)
 	assert.NilError(t, err)
 	assert.Assert(t, st.Nodes == info.Nodes && st.Mode == mode, "%+v", st)
@@ -183,7 +193,7 @@ func TestRealRefusals(t *testing.T) {
 			}
 			c := fourletter.Client{Addr: e.Addrs()[0]}
 			_, err := c.Srvr(ctx)
-			for end := time.Now().Add(time.Minute); !errors.Is(err, fourletter.ErrNotServing); _, err = c.Srvr(ctx) { // it has not noticed yet that it is alone
+			for end := time.Now().Add(5 * time.Minute); !errors.Is(err, fourletter.ErrNotServing); _, err = c.Srvr(ctx) { // it has not noticed yet that it is alone
 				assert.Assert(t, time.Now().Before(end), "%v", err)
 				time.Sleep(10 * time.Millisecond)
 			}
@@ -191,6 +201,34 @@ func TestRealRefusals(t *testing.T) {
 			assert.ErrorIs(t, err, fourletter.ErrNotServing)
 			assert.NilError(t, c.Ruok(ctx))
 		})
+	}
+}
+
+// Whitelists as people write them.
+func TestRealWhitelists(t *testing.T) {
+	t.Parallel()
+	apache.Need(t)
+	text, err := os.ReadFile("testdata/reported/whitelist.tsv")
+	assert.NilError(t, err)
+	for _, release := range apache.Tested() {
+		for line := range strings.Lines(string(text)) {
+			row := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
+			if strings.HasPrefix(line, "#") {
+				continue
+			}
+			list, err := strconv.Unquote(row[0])
+			assert.NilError(t, err)
+			e := apache.New(t, apache.Config{Release: release, Settings: map[string]string{"4lw.commands.whitelist": list}})
+			c := fourletter.Client{Addr: e.Addrs()[0]}
+			for i, words := range row[1:] {
+				for word := range strings.FieldsSeq(words) {
+					_, err := c.Send(t.Context(), word)
+					assert.Equal(t, err == nil, i == 0, "%s %q, %s: %v", release, list, word, err)
+					assert.Assert(t, i == 0 || errors.Is(err, fourletter.ErrNotWhitelisted), "%v", err)
+				}
+			}
+			assert.NilError(t, e.Close())
+		}
 	}
 }
 

@@ -24,6 +24,11 @@ const digestURI = "zookeeper/zk-sasl-md5"
 //
 // MD5 is weak against whoever listens: use TLS beside it. Servers in FIPS mode,
 // which is on by default since 3.9, do not have it.
+//
+// Real servers up to 3.8.6 let in a user whom they do not know if it has the
+// password of the user that they looked up last, and take it for who it says;
+// 3.9.5 refuses it. Up to then an ACL that names a user who is not in the server's
+// JAAS file keeps out none of those who are.
 func DigestMD5(user, password string) Mechanism {
 	return &digestMD5{user: user, password: func() string { return password }, uri: digestURI, nonce: randomNonce}
 }

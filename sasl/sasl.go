@@ -5,7 +5,9 @@ package sasl
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/netip"
 	"strconv"
 )
 
@@ -13,10 +15,29 @@ import (
 // another and must not change.
 type Mechanism interface {
 	// Start begins an exchange with the server at host, which is the host as
-	// configured, without its port. It returns the first token to send; a
+	// configured, without its port: a name or an IP address. A name may have
+	// several addresses, with a server of its own at each: the one that is
+	// connected to next is Addr(ctx). It returns the first token to send; a
 	// mechanism without an initial response returns an empty one. It is called
-	// before there is a connection, and what it waits for must obey ctx.
+	// before there is a connection, and what it waits for must obey ctx. An error
+	// is the end of this server's turn; Refused says whether it is final.
 	Start(ctx context.Context, host string) (Exchange, []byte, error)
+}
+
+type addrKey struct{}
+
+// WithAddr returns a context for [Mechanism.Start] that says which address of the
+// host is connected to. It is for those who call Start.
+func WithAddr(ctx context.Context, addr netip.Addr) context.Context {
+	return context.WithValue(ctx, addrKey{}, addr)
+}
+
+// Addr returns the address of the server that [Mechanism.Start] begins an exchange
+// with. It is not valid where the caller does not know it, as when connections are
+// made by somebody else's function.
+func Addr(ctx context.Context) netip.Addr {
+	addr, _ := ctx.Value(addrKey{}).(netip.Addr)
+	return addr
 }
 
 // Exchange is one authentication under way.
@@ -37,8 +58,18 @@ const (
 	ErrMalformed   Error = iota + 1 // the server's token cannot be read
 	ErrUnsupported                  // the server asks for what the mechanism does not have, or has no SASL
 	ErrUnproved                     // the server did not prove itself
-	ErrCredential                   // user or password cannot be used
+	ErrCredential                   // user, password or key cannot be used, or a third party, such as a KDC, refuses them
+	ErrUnavailable                  // what the mechanism needs cannot be had at the moment: no KDC answers
 )
+
+// Refused reports whether an error of a Mechanism or an Exchange will come again
+// with the same credentials and the same server: it matches an Error other than
+// ErrUnavailable. Any other error, one of the network, of DNS or of a context
+// included, is of the moment: a client tries the next server, or this one later.
+func Refused(err error) bool {
+	var kind Error
+	return errors.As(err, &kind) && !errors.Is(err, ErrUnavailable)
+}
 
 func (e Error) Error() string {
 	switch e {
@@ -50,6 +81,8 @@ func (e Error) Error() string {
 		return "the server did not prove itself"
 	case ErrCredential:
 		return "unusable credential"
+	case ErrUnavailable:
+		return "not available at the moment"
 	}
 	return "sasl error " + strconv.Itoa(int(e))
 }

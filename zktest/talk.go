@@ -3,6 +3,7 @@ package zktest
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -225,10 +226,22 @@ func describe(f *Frame, d *wire.Decoder) {
 		describeWatches(f, d)
 	case wire.OpAuth:
 		d.Int32()
-		f.note("scheme " + d.String()) // and no word of the credential
+		f.note("scheme " + plainWord(d.String())) // and no word of the credential
 	case wire.OpMulti, wire.OpMultiRead:
 		describeMulti(f, d)
 	}
+}
+
+// plainWord quotes what a peer has chosen, unless it is nothing but letters, digits
+// and the like.
+func plainWord(s string) string {
+	odd := func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_' && r != '.'
+	}
+	if s == "" || strings.ContainsFunc(s, odd) {
+		return strconv.Quote(s)
+	}
+	return s
 }
 
 func (f *Frame) version(v int32) {

@@ -39,7 +39,7 @@ func run(ctx context.Context, conf zk.Config) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("/color is %s\n", data)
+	fmt.Printf("/color is %q\n", data)
 
 	if _, err := s.Set(ctx, "/color", []byte("blue"), stat.Version); err != nil {
 		return err
@@ -49,6 +49,6 @@ func run(ctx context.Context, conf zk.Config) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%s %s: it is %s\n", event.Path, event.Type, data)
+	fmt.Printf("%q %s: it is %q\n", event.Path, event.Type, data)
 	return nil
 }

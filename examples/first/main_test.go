@@ -3,6 +3,6 @@ package main
 func Example() {
 	main()
 	// Output:
-	// /color is red
-	// /color changed: it is blue
+	// /color is "red"
+	// "/color" changed: it is "blue"
 }

@@ -145,7 +145,7 @@ func run(ctx context.Context, out io.Writer, o options) (err error) {
 		return err
 	}
 	fmt.Fprintf(out, "nodes: the last change of each was seen, and none was seen twice\n")
-	fmt.Fprintf(out, "ephemeral: there all the time, of session 0x%x\n", a.session)
+	fmt.Fprintf(out, "ephemeral: there all the time, of session 0x%x\n", uint64(a.session))
 	fmt.Fprintf(out, "ok: %d processes, 1 session, %d changes seen, 0 lost, 0 duplicate\n", a.processes, a.seen)
 	return nil
 }
@@ -262,7 +262,7 @@ func (a *audience) hear(ctx context.Context, line string) error {
 			}
 		}
 		if session != a.session {
-			return fmt.Errorf("process %d has session 0x%x, and the first had 0x%x", number, session, a.session)
+			return fmt.Errorf("process %d has session 0x%x, and the first had 0x%x", number, uint64(session), uint64(a.session))
 		}
 		if number == a.o.Processes {
 			time.AfterFunc(a.o.Each, func() { close(a.finish) })
@@ -284,7 +284,7 @@ func (a *audience) observe(ctx context.Context, session int64) error {
 	}
 	found, stat, err := a.s.Exists(ctx, hereNode(a.o.Root), a.gone)
 	if err == nil && (!found || stat.EphemeralOwner != session) {
-		err = fmt.Errorf("the service's ephemeral node is not one of session 0x%x", session)
+		err = fmt.Errorf("the service's ephemeral node is not one of session 0x%x", uint64(session))
 	}
 	return err
 }

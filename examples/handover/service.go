@@ -87,7 +87,7 @@ func (p *process) first(ctx context.Context) error {
 		return err
 	}
 	p.unread = nodes(p.Root)
-	p.say(s, "pid %d begins session 0x%x", os.Getpid(), s.ID())
+	p.say(s, "pid %d begins session 0x%x", os.Getpid(), uint64(s.ID()))
 	return p.run(ctx, s)
 }
 

@@ -52,7 +52,7 @@ func (l *ledger) event(ev zk.Event) {
 	l.events++
 	n := l.nodes[ev.Path]
 	if n == nil || !n.armed || ev.Type != zk.Changed {
-		l.duplicates = append(l.duplicates, fmt.Sprintf("%s: %v, which no watch was armed for", ev.Path, ev.Type))
+		l.duplicates = append(l.duplicates, fmt.Sprintf("%q: %v, which no watch was armed for", ev.Path, ev.Type))
 	}
 	if n != nil {
 		n.armed, n.fired = false, true
@@ -129,7 +129,7 @@ func (o *outcome) check() error {
 	case o.last.Czxid != o.born.Czxid:
 		say("the ephemeral node was created again: in transaction 0x%x, and 0x%x before", o.last.Czxid, o.born.Czxid)
 	case o.last.EphemeralOwner != o.born.EphemeralOwner:
-		say("the ephemeral node is session 0x%x's, and was 0x%x's", o.last.EphemeralOwner, o.born.EphemeralOwner)
+		say("the ephemeral node is session 0x%x's, and was 0x%x's", uint64(o.last.EphemeralOwner), uint64(o.born.EphemeralOwner))
 	}
 	for _, ev := range o.stirred {
 		say("the ephemeral node was %v meanwhile", ev.Type)

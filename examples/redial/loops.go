@@ -178,7 +178,7 @@ func (w *watcher) stand(ctx context.Context, s *zk.Session) error {
 	// after all. Its owner tells whether it is ours or that of an older session.
 	found, stat, err := s.Exists(ctx, w.ephemeral, nil)
 	if err == nil && found && stat.EphemeralOwner != s.ID() {
-		err = fmt.Errorf("%s belongs to session 0x%x", w.ephemeral, stat.EphemeralOwner)
+		err = fmt.Errorf("%s belongs to session 0x%x", w.ephemeral, uint64(stat.EphemeralOwner))
 	}
 	return err
 }

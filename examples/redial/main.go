@@ -160,7 +160,7 @@ func run(ctx context.Context, out io.Writer, addrs string, duration time.Duratio
 	}
 	fmt.Fprintf(out, "watches: each saw the last change of its node\n")
 	fmt.Fprintf(out, "ephemeral: there all the time, since transaction 0x%x\n", end.born.Czxid)
-	fmt.Fprintf(out, "counter: %s, as acknowledged; %d unknown outcomes were resolved by reading\n", end.stored, c.resolved.Load())
+	fmt.Fprintf(out, "counter: %q, as acknowledged; %d unknown outcomes were resolved by reading\n", end.stored, c.resolved.Load())
 	fmt.Fprintf(out, "ok: %d redials, %d events, %d lost, %d duplicate\n", end.redials, end.events, len(end.lost), len(end.duplicates))
 	return nil
 }

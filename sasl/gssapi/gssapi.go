@@ -21,11 +21,10 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"strings"
 
 	"github.com/jcmturner/gokrb5/v8/client"
-	"github.com/jcmturner/gokrb5/v8/messages"
-	"github.com/jcmturner/gokrb5/v8/types"
 
 	"github.com/seed-9f8420c6/zk/sasl"
 )
@@ -39,17 +38,25 @@ var _ sasl.Mechanism = Mechanism{}
 // principals are Service/host. It is safe for concurrent use, and prints no
 // secrets.
 //
-// Its errors match those of package sasl; one about a ticket that cannot be had
-// matches sasl.ErrCredential and wraps gokrb5's. Keys must be of an AES
-// encryption type (17 to 20).
+// Its errors match those of package sasl. A ticket that a KDC refuses, because of
+// the client's principal, its key or the server's principal, is
+// sasl.ErrCredential, and so is a client that has no key for it. One that cannot be
+// had for another reason is sasl.ErrUnavailable: no KDC answers, or what answers
+// is no ticket, the clocks differ too much, the KDC is busy. Both wrap gokrb5's
+// error. Keys must be of an AES encryption type (17 to 20).
 type Mechanism struct {
-	Client  *client.Client // whose tickets are used
-	Service string         // empty: DefaultService
+	// Client has the tickets that are used.
+	Client *client.Client
+	// Service is the first part of the servers' principals; empty: DefaultService.
+	Service string
 
 	// Host names the server in its principal, given its host as configured, which
-	// may be an IP address. Nil: the canonical name, found in DNS as far as
-	// krb5.conf says so by dns_canonicalize_hostname and rdns, both true by
-	// default; a name that cannot be resolved is taken as it is.
+	// may be an IP address; sasl.Addr(ctx) is the one that is connected to. Nil: the
+	// canonical name, found in DNS as far as krb5.conf says so by
+	// dns_canonicalize_hostname and rdns, both true by default. With rdns it is the
+	// name of the address that is connected to, so a name may stand for several
+	// servers, each with its own principal. A name that cannot be resolved is taken
+	// as it is.
 	Host func(ctx context.Context, host string) (string, error)
 }
 
@@ -75,6 +82,9 @@ func (m Mechanism) LogValue() slog.Value { return slog.StringValue(m.String()) }
 func (m Mechanism) Start(ctx context.Context, host string) (sasl.Exchange, []byte, error) {
 	if m.Client == nil {
 		return nil, nil, failure(sasl.ErrCredential, "no Client")
+	}
+	if ok, err := m.Client.IsConfigured(); !ok {
+		return nil, nil, fmt.Errorf("%w: %w", sasl.ErrCredential, err)
 	}
 	name, err := m.principal(ctx, host)
 	if err != nil {
@@ -102,6 +112,7 @@ func (m Mechanism) principal(ctx context.Context, host string) (string, error) {
 		if lib.DNSCanonicalizeHostname {
 			host = canonical(ctx, host, lib.RDNS)
 		}
+		host = strings.TrimSuffix(host, ".")
 	} else {
 		var err error
 		if host, err = m.Host(ctx, host); err != nil {
@@ -112,57 +123,28 @@ func (m Mechanism) principal(ctx context.Context, host string) (string, error) {
 }
 
 // canonical returns the name of a host that DNS gives it, and with reverse the
-// name of its first address. It falls back to what it has.
+// name of its address: the one that is connected to, or else the first. It falls
+// back to what it has.
 func canonical(ctx context.Context, host string, reverse bool) string {
-	name, addr := host, host
-	if net.ParseIP(host) == nil {
+	name := host
+	addr, err := netip.ParseAddr(host)
+	if err != nil {
+		addr = sasl.Addr(ctx)
 		if cname, err := net.DefaultResolver.LookupCNAME(ctx, host); err == nil {
 			name = cname
 		}
-		addr = ""
-		if reverse {
-			if addrs, err := net.DefaultResolver.LookupHost(ctx, host); err == nil {
+		if reverse && !addr.IsValid() {
+			if addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host); err == nil {
 				addr = addrs[0]
 			}
 		}
 	}
-	if reverse && addr != "" {
-		if names, err := net.DefaultResolver.LookupAddr(ctx, addr); err == nil && len(names) > 0 {
+	if reverse && addr.IsValid() {
+		if names, err := net.DefaultResolver.LookupAddr(ctx, addr.Unmap().WithZone("").String()); err == nil && len(names) > 0 {
 			name = names[0]
 		}
 	}
 	return strings.ToLower(strings.TrimSuffix(name, "."))
-}
-
-// ticket is one for a server, and the key in it.
-type ticket struct {
-	messages.Ticket
-	key types.EncryptionKey
-}
-
-// ticket gets one. gokrb5 knows no contexts.
-func (m Mechanism) ticket(ctx context.Context, principal string) (*ticket, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	type result struct {
-		t   *ticket
-		err error
-	}
-	got := make(chan result, 1)
-	go func() {
-		t, key, err := m.Client.GetServiceTicket(principal)
-		got <- result{&ticket{t, key}, err}
-	}()
-	select {
-	case r := <-got:
-		if r.err != nil {
-			return nil, fmt.Errorf("%w: ticket for %s: %w", sasl.ErrCredential, principal, r.err)
-		}
-		return r.t, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
 }
 
 func failure(kind sasl.Error, format string, args ...any) error {

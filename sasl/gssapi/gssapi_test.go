@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -437,6 +438,14 @@ func resolve(pc net.PacketConn) {
 			if q.Type == dnsmessage.TypeA {
 				add(name, a)
 			}
+		case name == "three.zk.test.": // has three addresses, each with a name of its own
+			for i := range 3 {
+				if q.Type == dnsmessage.TypeA {
+					add(name, &dnsmessage.AResource{A: [4]byte{127, 0, 0, byte(2 + i)}})
+				}
+			}
+		case strings.HasSuffix(name, ".0.0.127.in-addr.arpa."):
+			add(name, &dnsmessage.PTRResource{PTR: dnsmessage.MustNewName("zk" + string(name[0]-1) + ".zk.test.")})
 		case name == "1.2.0.192.in-addr.arpa.":
 			add(name, &dnsmessage.PTRResource{PTR: dnsmessage.MustNewName("Canonical.zk.test.")})
 		default:
@@ -482,6 +491,44 @@ func TestPrincipal(t *testing.T) {
 	m.Host = func(context.Context, string) (string, error) { return "", broken }
 	_, _, err = m.Start(t.Context(), "zk.test")
 	assert.ErrorIs(t, err, broken)
+}
+
+// One name has several addresses, and each server a principal of its own.
+func TestPrincipalOfAddress(t *testing.T) {
+	for _, test := range []struct {
+		canonicalize, rdns bool
+		host, ip, want     string
+	}{
+		{true, true, "three.zk.test", "127.0.0.2", "zookeeper/zk1.zk.test"},
+		{true, true, "three.zk.test", "127.0.0.3", "zookeeper/zk2.zk.test"},
+		{true, true, "three.zk.test.", "127.0.0.4", "zookeeper/zk3.zk.test"},
+		{true, true, "three.zk.test", "::ffff:127.0.0.4", "zookeeper/zk3.zk.test"},
+		{true, true, "127.0.0.3", "127.0.0.3", "zookeeper/zk2.zk.test"},
+		{true, true, "127.0.0.3", "", "zookeeper/zk2.zk.test"},
+		{true, true, "three.zk.test", "192.0.2.9", "zookeeper/three.zk.test"}, // an address without a name
+		{true, true, "three.zk.test", "fe80::1%lo", "zookeeper/three.zk.test"},
+		{true, false, "three.zk.test", "127.0.0.3", "zookeeper/three.zk.test"},
+		{false, true, "three.zk.test", "127.0.0.3", "zookeeper/three.zk.test"},
+		{false, false, "three.zk.test.", "127.0.0.3", "zookeeper/three.zk.test"},
+	} {
+		krb5 := config.New()
+		krb5.LibDefaults.DNSCanonicalizeHostname, krb5.LibDefaults.RDNS = test.canonicalize, test.rdns
+		m := gssapi.Mechanism{Client: client.NewWithPassword("alice", realm, "secret", krb5)}
+		ctx := t.Context()
+		if test.ip != "" {
+			ctx = sasl.WithAddr(ctx, netip.MustParseAddr(test.ip))
+		}
+		got, err := m.Principal(ctx, test.host)
+		assert.NilError(t, err)
+		assert.Check(t, got == test.want, "%+v: %s", test, got)
+		m.Host = func(ctx context.Context, host string) (string, error) {
+			return host + "/" + sasl.Addr(ctx).String(), nil
+		}
+		got, err = m.Principal(ctx, test.host)
+		assert.NilError(t, err)
+		assert.Equal(t, got, "zookeeper/"+test.host+"/"+sasl.Addr(ctx).String())
+		assert.Equal(t, sasl.Addr(ctx).IsValid(), test.ip != "")
+	}
 }
 
 // Whatever a server says, there is no panic, and no end before its proof.

@@ -106,13 +106,34 @@ func Find(r Release) (Installed, error) {
 	if missing != nil {
 		return Installed{}, fmt.Errorf("ZooKeeper %s cannot run: %s", r, strings.Join(missing, "; "))
 	}
-	in.Jars, err = filepath.Glob(filepath.Join(dir, "*.jar"))
+	in.Jars, err = jarsIn(dir)
 	return in, err
+}
+
+func jarsIn(dir string) ([]string, error) {
+	if strings.ContainsRune(dir, os.PathListSeparator) {
+		return nil, fmt.Errorf("the folder of the jars, %q, has a %q in its name, which no class path takes; set ZK_APACHE_CACHE to another one",
+			dir, os.PathListSeparator)
+	}
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var jars []string
+	for _, file := range list {
+		if strings.HasSuffix(file.Name(), ".jar") {
+			jars = append(jars, filepath.Join(dir, file.Name()))
+		}
+	}
+	return jars, nil
 }
 
 func findJava() (string, error) {
 	if home := os.Getenv("JAVA_HOME"); home != "" {
-		java := filepath.Join(home, "bin", "java")
+		java, err := filepath.Abs(filepath.Join(home, "bin", "java")) // servers run in folders of their own
+		if err != nil {
+			return "", err
+		}
 		if path, err := exec.LookPath(java); err == nil {
 			return path, nil
 		}
@@ -136,7 +157,7 @@ func findMaven() (string, error) {
 // jarDir returns the folder of the release's jars, whether it is there or not.
 func jarDir(r Release) (string, error) {
 	if dir := os.Getenv("ZK_APACHE_CACHE"); dir != "" {
-		return filepath.Join(dir, string(r)), nil
+		return filepath.Abs(filepath.Join(dir, string(r)))
 	}
 	dir, err := os.UserCacheDir()
 	if err != nil {

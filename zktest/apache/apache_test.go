@@ -104,6 +104,7 @@ func TestStartRefuses(t *testing.T) {
 
 // A stand-in for Maven: it writes the server's jar into the output directory.
 const fakeMaven = `echo run >>"$ZK_APACHE_CACHE/runs"
+case " $* " in *" -C "*) ;; *) echo lax checksums; exit 1;; esac
 for a; do case $a in -Dzk=*) zk=${a#-Dzk=};; -DoutputDirectory=*) : >"${a#-DoutputDirectory=}/zookeeper-$zk.jar";; esac; done`
 
 func TestInstall(t *testing.T) {

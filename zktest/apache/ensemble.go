@@ -24,14 +24,26 @@ import (
 
 // Config says what to start. Its zero value is one server of the newest release.
 type Config struct {
-	Release    Release           // empty: V3_9
-	Members    int               // servers; zero: 1, which stands alone. Three or more form an ensemble
-	Settings   map[string]string // lines of zoo.cfg ("tickTime", "initLimit", "autopurge.purgeInterval"), over the ones that are set anyway
-	Properties map[string]string // Java system properties ("zookeeper.enforceQuota"), likewise
-	TLS        *TLS              // a second port of each server, see Server.SecureAddr; nil: none. Since 3.5
-	HeapMB     int               // heap of each server in MiB; zero: 128
-	Dir        string            // for data and logs, kept after Close; empty: a temporary one
-	Log        io.Writer         // gets every server's log as it is written; nil: none, but see Server.Logs
+	// Release is what the servers run; empty: V3_9.
+	Release Release
+	// Members is the number of servers; zero: 1, which stands alone. Three or more form an ensemble.
+	Members int
+	// Settings are lines of zoo.cfg ("tickTime", "initLimit", "autopurge.purgeInterval"), over the
+	// ones that are set anyway. Start refuses those that it needs for itself, such as "dataDir" and
+	// "clientPort", and those that it cannot honour. A relative "dataLogDir" is below the folder of
+	// each server, next to its DataDir; an absolute one is for one server only.
+	Settings map[string]string
+	// Properties are Java system properties ("zookeeper.enforceQuota"), likewise.
+	Properties map[string]string
+	// TLS adds a second port to each server, see Server.SecureAddr; nil: none. Since 3.5.
+	TLS *TLS
+	// HeapMB is the heap of each server in MiB; zero: 128.
+	HeapMB int
+	// Dir holds data and logs, and is kept after Close; empty: a temporary folder. Its name must be
+	// UTF-8.
+	Dir string
+	// Log gets every server's log as it is written; nil: none, but see Server.Logs.
+	Log io.Writer
 }
 
 // TLS is what servers need for a port with TLS. Certificates and keys are in
@@ -81,14 +93,11 @@ func Start(ctx context.Context, conf Config) (*Ensemble, error) {
 	if conf.Members == 0 {
 		conf.Members = 1
 	}
-	if conf.Members < 0 || conf.Members == 2 {
-		return nil, fmt.Errorf("an ensemble of %d: it takes 1, or 3 or more, members", conf.Members)
-	}
 	if conf.HeapMB == 0 {
 		conf.HeapMB = 128
 	}
-	if conf.TLS != nil && conf.Release == V3_4 {
-		return nil, fmt.Errorf("ZooKeeper %s has no TLS", conf.Release)
+	if err := conf.check(); err != nil {
+		return nil, err
 	}
 	in, err := Find(conf.Release)
 	if err != nil {
@@ -112,6 +121,10 @@ func start(ctx context.Context, conf Config, in Installed) (e *Ensemble, err err
 		if e.dir, err = os.MkdirTemp("", "zk-apache-"); err != nil {
 			return nil, err
 		}
+	}
+	// Servers run in folders of their own, where a relative name would be another one.
+	if e.dir, err = filepath.Abs(e.dir); err != nil {
+		return nil, err
 	}
 	e.close = sync.OnceValue(e.shut)
 	go forker(e.forks)
@@ -287,16 +300,16 @@ func (s *Server) writeConfig(all []*Server) error {
 	}
 	conf := s.e.conf
 	cfg := map[string]string{
-		"dataDir":                filepath.Join(s.dir, "data"),
-		"tickTime":               strconv.FormatInt(tick.Milliseconds(), 10),
-		"initLimit":              "20", // ticks
-		"syncLimit":              "6",
-		"minSessionTimeout":      "500", // ms
-		"maxSessionTimeout":      "60000",
-		"maxClientCnxns":         "0", // no limit
-		"admin.enableServer":     "false",
-		"reconfigEnabled":        "true",
-		"4lw.commands.whitelist": "*",
+		"dataDir":           filepath.Join(s.dir, "data"),
+		"tickTime":          strconv.FormatInt(tick.Milliseconds(), 10),
+		"initLimit":         "20", // ticks
+		"syncLimit":         "6",
+		"minSessionTimeout": "500", // ms
+		"maxSessionTimeout": "60000",
+		"maxClientCnxns":    "0", // no limit
+		keyAdmin:            "false",
+		"reconfigEnabled":   "true",
+		keyWhitelist:        conf.whitelist(),
 	}
 	// Up to 3.4 the client's port has lines of its own. Later releases take it from the
 	// server lines, where reconfiguration needs it.
@@ -314,8 +327,8 @@ func (s *Server) writeConfig(all []*Server) error {
 			fmt.Fprintln(&lines, m.Line())
 		}
 		if !old {
-			cfg["dynamicConfigFile"] = s.configFile() + ".dynamic"
-			if err := os.WriteFile(cfg["dynamicConfigFile"], []byte(lines.String()), 0o644); err != nil {
+			cfg[keyDynamic] = s.configFile() + ".dynamic"
+			if err := os.WriteFile(cfg[keyDynamic], []byte(lines.String()), 0o644); err != nil {
 				return err
 			}
 		}
@@ -326,14 +339,36 @@ func (s *Server) writeConfig(all []*Server) error {
 		}
 	}
 	maps.Copy(cfg, conf.Settings)
-	var text strings.Builder
-	for _, k := range slices.Sorted(maps.Keys(cfg)) {
-		fmt.Fprintf(&text, "%s=%s\n", k, cfg[k])
-	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cfg = cfg
 	if err := os.WriteFile(filepath.Join(s.dir, "data", "myid"), []byte(strconv.Itoa(s.id)+"\n"), 0o644); err != nil {
 		return err
 	}
-	return os.WriteFile(s.configFile(), []byte(text.String()), 0o644)
+	return s.writeStatic()
+}
+
+// writeStatic writes zoo.cfg from s.cfg.
+func (s *Server) writeStatic() error {
+	var text []byte
+	for _, k := range slices.Sorted(maps.Keys(s.cfg)) {
+		text = appendProperty(text, k, s.cfg[k])
+	}
+	return os.WriteFile(s.configFile(), text, 0o644)
+}
+
+// rewriteStatic writes zoo.cfg again, with the members as they were reconfigured
+// last. A server that takes part in a reconfiguration, the one at its first start
+// included, writes its zoo.cfg without escapes, and would not find its data again.
+func (s *Server) rewriteStatic() error {
+	if _, ok := s.cfg[keyDynamic]; !ok {
+		return nil
+	}
+	var err error
+	if s.cfg[keyDynamic], err = s.dynamicFile(); err != nil {
+		return err
+	}
+	return s.writeStatic()
 }
 
 // writeTLS writes the files of the port with TLS, and adds its settings.
@@ -369,11 +404,11 @@ func (s *Server) javaArgs() []string {
 		"zookeeper.preAllocSize":                             "64", // KiB, of each transaction log
 		"zookeeper.extendedTypesEnabled":                     "true",
 		"zookeeper.enforceQuota":                             "true",
-		"zookeeper.admin.enableServer":                       "false",
-		"zookeeper.4lw.commands.whitelist":                   "*",
+		"zookeeper." + keyAdmin:                              "false",
+		"zookeeper." + keyWhitelist:                          "*",
 		"znode.container.checkIntervalMs":                    "500",  // of TTL and container nodes
 		"zookeeper.jmx.log4j.disable":                        "true", // 3.4 insists on log4j otherwise
-		"readonlymode.enabled":                               "true",
+		keyReadOnly:                                          "true",
 		"java.awt.headless":                                  "true",
 		"org.slf4j.simpleLogger.showDateTime":                "true",
 		"org.slf4j.simpleLogger.dateTimeFormat":              "HH:mm:ss.SSS",

@@ -27,8 +27,9 @@ func POM() (string, error) {
 
 // Install fetches the release's jars with Maven into the folder where [Find]
 // looks for them, and reports whether it did: they are not fetched again
-// while the pom stays the same. The folder appears when it is complete, so
-// Install may be interrupted, and run twice at a time.
+// while the pom stays the same. A jar whose checksum is wrong is an error. The
+// folder appears when it is complete, so Install may be interrupted, and run
+// twice at a time.
 func Install(ctx context.Context, pom string, r Release) (fetched bool, err error) {
 	dir, err := jarDir(r)
 	if err != nil {
@@ -69,7 +70,8 @@ func Install(ctx context.Context, pom string, r Release) (fetched bool, err erro
 		return false, err
 	}
 	defer os.RemoveAll(tmp)
-	cmd := exec.CommandContext(ctx, mvn, "-B", "-q", "-Dstyle.color=never", "-f", pom,
+	// By itself Maven only warns of a jar whose checksum is wrong, and -q hides that.
+	cmd := exec.CommandContext(ctx, mvn, "-B", "-q", "-C", "-Dstyle.color=never", "-f", pom,
 		"-Dzk="+string(r), "dependency:copy-dependencies", "-DoutputDirectory="+tmp)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return false, fmt.Errorf("fetch the jars of ZooKeeper %s: %v failed: %w\n%s", r, cmd.Args, err, out)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -28,8 +29,9 @@ type Server struct {
 	log   io.Writer // gets the log besides its file; nil: none
 
 	mu     sync.Mutex
-	proc   *process // the last run; nil: none yet
-	closed bool     // by Ensemble.Close
+	cfg    map[string]string // of zoo.cfg
+	proc   *process          // the last run; nil: none yet
+	closed bool              // by Ensemble.Close
 }
 
 // process is one run of a Server.
@@ -76,14 +78,27 @@ func (s *Server) Line() string {
 // DynamicConfig returns the file with the members of the ensemble that the
 // server would start from: its own, as it was written last by reconfiguration.
 func (s *Server) DynamicConfig() (string, error) {
+	file, err := s.dynamicFile()
+	if err != nil {
+		return "", err
+	}
+	text, err := os.ReadFile(file)
+	return string(text), err
+}
+
+// dynamicFile returns the file that zoo.cfg names, which reconfiguration makes a
+// new one of: zoo.cfg.dynamic.100000000. Only its end is taken from zoo.cfg, where
+// the server does not escape what is before it.
+func (s *Server) dynamicFile() (string, error) {
 	static, err := os.ReadFile(s.configFile())
 	if err != nil {
 		return "", err
 	}
+	const base = ".dynamic"
 	for line := range strings.Lines(string(static)) {
-		if file, ok := strings.CutPrefix(strings.TrimSpace(line), "dynamicConfigFile="); ok {
-			text, err := os.ReadFile(file)
-			return string(text), err
+		name, ok := strings.CutPrefix(strings.TrimSpace(line), keyDynamic+"=")
+		if at := strings.LastIndex(name, base); ok && at >= 0 {
+			return s.configFile() + name[at:], nil
 		}
 	}
 	return "", errors.New("the server has no dynamic configuration")
@@ -94,6 +109,19 @@ func (s *Server) ID() int { return s.id }
 
 // DataDir returns the folder that holds version-2, with snapshots and transaction logs.
 func (s *Server) DataDir() string { return filepath.Join(s.dir, "data") }
+
+// TxnLogDir returns the folder that holds version-2 with the transaction logs:
+// DataDir, or another one by the setting dataLogDir.
+func (s *Server) TxnLogDir() string {
+	dir, ok := s.e.conf.Settings[keyTxnLogDir]
+	switch {
+	case !ok:
+		return s.DataDir()
+	case filepath.IsAbs(dir):
+		return dir
+	}
+	return s.dir + string(filepath.Separator) + dir // the server's working directory; not cleaned, for it may lead through links
+}
 
 func (s *Server) configFile() string { return filepath.Join(s.dir, "zoo.cfg") }
 func (s *Server) logFile() string    { return filepath.Join(s.dir, "log") }
@@ -135,6 +163,11 @@ func (s *Server) startLocked() error {
 	if s.proc != nil && !s.proc.ended() {
 		return nil
 	}
+	if s.proc != nil {
+		if err := s.rewriteStatic(); err != nil {
+			return err
+		}
+	}
 	log, err := os.OpenFile(s.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
@@ -146,6 +179,7 @@ func (s *Server) startLocked() error {
 	}
 	cmd := exec.Command(s.e.in.Java, s.javaArgs()...)
 	cmd.Dir = s.dir
+	cmd.Env = javaEnv()
 	cmd.SysProcAttr = dieWithParent()
 	cmd.Stdout = log
 	if s.log != nil {
@@ -268,13 +302,10 @@ func (s *Server) waitServing(ctx context.Context) error {
 	for {
 		// A server that is starting or ending may accept a connection and never answer it.
 		polled, cancel := context.WithTimeout(ctx, pollTimeout)
-		mode := s.mode(polled)
+		serves := s.serves(polled)
 		cancel()
-		switch mode {
-		case "leader", "follower", "standalone", "observer":
-			if s.e.conf.TLS == nil || s.accepts(ctx, s.SecureAddr()) {
-				return nil
-			}
+		if serves && (s.e.conf.TLS == nil || s.accepts(ctx, s.SecureAddr())) {
+			return nil
 		}
 		if log := s.logFrom(p.logFrom); strings.Contains(log, "Address already in use") {
 			return fmt.Errorf("server %d: %w:\n%s", s.id, errPortTaken, lastLines(log, 20))
@@ -287,6 +318,19 @@ func (s *Server) waitServing(ctx context.Context) error {
 			return fmt.Errorf("server %d does not serve: %w; its log ends:\n%s", s.id, ctx.Err(), lastLines(s.Logs(), 20))
 		}
 	}
+}
+
+// serves reports whether the server serves reads and writes.
+func (s *Server) serves(ctx context.Context) bool {
+	if !s.e.conf.answers("srvr") {
+		text, err := s.command(ctx, "isro")
+		return err == nil && strings.TrimSpace(text) == "rw"
+	}
+	switch s.mode(ctx) {
+	case "leader", "follower", "standalone", "observer":
+		return true
+	}
+	return false
 }
 
 // accepts reports whether the server listens on an address. It opens the port
@@ -365,18 +409,14 @@ func lastLines(text string, n int) string {
 // own TxnLogToolkit prints them: a line for each transaction, with session,
 // cxid (the client's xid), zxid, type, path, data and version. Data is printed
 // as it is, line ends and all, so text without any is the best to look for;
-// [Server.Txns] parses it all. TxnLog may be called while the server runs, and then may lack the newest
-// transactions. The toolkit of 3.5 fails at a node with null data.
+// [Server.Txns] parses it all. TxnLog may be called while the server runs, and
+// then may lack the newest transactions. It fails where the server has no folder
+// for its log yet. The toolkit of 3.5 fails at a node with null data.
 func (s *Server) TxnLog(ctx context.Context) (string, error) {
-	logs, err := filepath.Glob(filepath.Join(s.DataDir(), "version-2", "log.*"))
+	logs, err := s.txnLogFiles()
 	if err != nil {
 		return "", err
 	}
-	zxid := func(name string) uint64 {
-		n, _ := strconv.ParseUint(strings.TrimPrefix(filepath.Ext(name), "."), 16, 64)
-		return n
-	}
-	slices.SortFunc(logs, func(a, b string) int { return cmp.Compare(zxid(a), zxid(b)) })
 	var all bytes.Buffer
 	for _, log := range logs {
 		cmd := exec.CommandContext(ctx, s.e.in.Java, "-Xmx64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
@@ -384,6 +424,7 @@ func (s *Server) TxnLog(ctx context.Context) (string, error) {
 			"-Duser.language=en", "-Duser.country=US", "-Duser.timezone=UTC", "-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8",
 			"-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", s.e.in.classPath(),
 			"org.apache.zookeeper.server.persistence.TxnLogToolkit", "-d", log)
+		cmd.Dir, cmd.Env = s.dir, javaEnv()
 		var stderr bytes.Buffer
 		from := all.Len()
 		cmd.Stdout, cmd.Stderr = &all, &stderr
@@ -394,3 +435,24 @@ func (s *Server) TxnLog(ctx context.Context) (string, error) {
 	}
 	return all.String(), nil
 }
+
+// txnLogFiles returns the files of the transaction log, oldest first.
+func (s *Server) txnLogFiles() ([]string, error) {
+	dir := filepath.Join(s.TxnLogDir(), "version-2")
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("the transaction log of server %d: %w", s.id, err)
+	}
+	first := map[string]uint64{} // zxid, by file
+	for _, file := range list {
+		digits, ok := strings.CutPrefix(file.Name(), "log.")
+		if zxid, err := strconv.ParseUint(digits, 16, 64); ok && err == nil {
+			first[filepath.Join(dir, file.Name())] = zxid
+		}
+	}
+	return slices.SortedFunc(maps.Keys(first), func(a, b string) int { return cmp.Compare(first[a], first[b]) }), nil
+}
+
+// javaEnv is the environment of Java, in which names of files are UTF-8 whatever
+// the user's own locale is.
+func javaEnv() []string { return append(os.Environ(), "LC_ALL=C.UTF-8") }

@@ -28,7 +28,7 @@ func TestParseTxnLog(t *testing.T) {
 		ops := map[wire.Op]int{}
 		for i, x := range txns {
 			ops[x.Op]++
-			assert.Equal(t, x.Zxid, int64(0x100000001+i))
+			assert.Equal(t, x.Zxid, 0x100000001+int64(i))
 			assert.Equal(t, x.Time.IsZero() || x.Session == 0 && x.Op != apache.OpDeleteContainer, false)
 		}
 		assert.DeepEqual(t, ops, map[wire.Op]int{
@@ -163,12 +163,10 @@ func TestParseTxnLogRefuses(t *testing.T) {
 	_, err := apache.ParseTxnLog(txnLogOf("multi setData:\x00\x00\x00\x02/a\x00\x00\x00\ufffd" + long + "\x00\x00\x00\x01" + inner))
 	assert.ErrorContains(t, err, "more than one way")
 
-	// Many blurred lengths do not take for ever.
+	// Many blurred lengths do not take for ever: what is bounded is the number of tries.
 	op := ";delete:\x00\x00\x00\ufffd/" + strings.Repeat(";delete:\x00\x00\x00\ufffd/", 300)
-	began := time.Now()
-	_, err = apache.ParseTxnLog(txnLogOf("multi " + op[1:]))
-	assert.Assert(t, err != nil)
-	assert.Assert(t, time.Since(began) < 10*time.Second)
+	_, err = apache.ParseTxnLog(txnLogOf("multi " + op[1:] + ";" + strings.Repeat("x", 300)))
+	assert.ErrorContains(t, err, "too many ways")
 }
 
 func FuzzParseTxnLog(f *testing.F) {

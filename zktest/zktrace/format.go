@@ -6,6 +6,8 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf16"
 
 	"github.com/seed-9f8420c6/zk/wire"
 	"github.com/seed-9f8420c6/zk/zktest"
@@ -45,7 +47,7 @@ func textLine(coloured bool) func(zktest.Frame) string {
 		case "event":
 			arrow, c = "<-", yellow
 		case "end":
-			return fmt.Sprintf("%s %s %s\n", paint(dim, f.Time.Format("15:04:05.000000")), paint(dim, fmt.Sprintf("%3d", f.Conn)), paint(red, "x  "+f.Note))
+			return fmt.Sprintf("%s %s %s\n", paint(dim, f.Time.Format("15:04:05.000000")), paint(dim, fmt.Sprintf("%3d", f.Conn)), paint(red, "x  "+printable(f.Note)))
 		}
 		words := []string{paint(dim, f.Time.Format("15:04:05.000000")), paint(dim, fmt.Sprintf("%3d", f.Conn)), paint(c, arrow), paint(c, name(f))}
 		add := func(c colour, format string, args ...any) {
@@ -74,7 +76,7 @@ func textLine(coloured bool) func(zktest.Frame) string {
 			add(dim, "%v", f.Latency.Round(time.Microsecond))
 		}
 		if f.Note != "" {
-			add(dim, "(%s)", f.Note)
+			add(dim, "(%s)", printable(f.Note))
 		}
 		return strings.Join(words, " ") + "\n"
 	}
@@ -125,7 +127,23 @@ func jsonLine(f zktest.Frame) string {
 	if err != nil {
 		panic(err) // there is nothing in it that could fail
 	}
-	return string(line) + "\n"
+	return printable(string(line)) + "\n"
+}
+
+// printable escapes what a terminal might obey, which peers can have put into
+// paths and notes. JSON does that for some only; what comes out is the same JSON.
+func printable(s string) string {
+	var b strings.Builder
+	for _, r := range s { // bytes that are not UTF-8 become U+FFFD
+		if unicode.IsPrint(r) {
+			b.WriteRune(r)
+			continue
+		}
+		for _, u := range utf16.AppendRune(nil, r) {
+			fmt.Fprintf(&b, `\u%04x`, u)
+		}
+	}
+	return b.String()
 }
 
 func kind(f zktest.Frame) string {

@@ -12,9 +12,12 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"gotest.tools/v3/assert"
 
@@ -120,7 +123,7 @@ func TestJSON(t *testing.T) {
 	assert.Equal(t, *get.Xid, *reply.Xid)
 	assert.Equal(t, reply.Zxid, "0x100000002")
 	assert.Assert(t, reply.LatencyUS >= 20_000)
-	assert.Equal(t, reply.Session, fmt.Sprintf("%#x", id))
+	assert.Equal(t, reply.Session, fmt.Sprintf("%#x", uint64(id)))
 	assert.Equal(t, seen["event "].Event, "changed")
 	assert.Equal(t, seen["reply delete"].Error, "NoNode")
 	assert.Equal(t, seen["reply delete"].Err, wire.ErrNoNode)
@@ -140,7 +143,7 @@ func TestCuts(t *testing.T) {
 	out := c.interrupt()
 	assert.Assert(t, strings.Contains(out, "cut by a limit of what comes from the client"), out)
 
-	c = start(t, server.Addr(), "-cut-every", "300ms", "-reset")
+	c = start(t, server.Addr(), "-cut-every", "1s", "-reset")
 	s, err = zk.Dial(t.Context(), zk.Config{Addrs: []string{c.addr}})
 	for ; err != nil; s, err = zk.Dial(t.Context(), zk.Config{Addrs: []string{c.addr}}) {
 		assert.Assert(t, !errors.Is(err, context.DeadlineExceeded))
@@ -192,4 +195,65 @@ func TestColours(t *testing.T) {
 	}
 	assert.Equal(t, errorName(-99), "error")
 	assert.Equal(t, eventName(9), "type 9")
+}
+
+// What a peer has chosen cannot speak to the terminal: neither as text nor as JSON,
+// which leaves DEL and the controls above it as they are.
+func TestHostileStrings(t *testing.T) {
+	const evil = "\x1b[2J\r\x00\u009b31m\x7f\u202e, version 7) x"
+	server := zktest.NewServer(t)
+	for _, flags := range [][]string{nil, {"-json"}} {
+		c := start(t, server.Addr(), flags...)
+		_, err := zk.Dial(t.Context(), zk.Config{Addrs: []string{c.addr}, Auth: []zk.Auth{{Scheme: evil, Credential: []byte("x")}}})
+		assert.Assert(t, err != nil)
+		s, err := zk.Dial(t.Context(), zk.Config{Addrs: []string{c.addr}})
+		assert.NilError(t, err)
+		_, err = s.Create(t.Context(), "/a\u3000b", nil, zk.Persistent, zk.ACLOpen)
+		assert.Assert(t, err == nil || errors.Is(err, zk.ErrExists), "%v", err)
+		assert.NilError(t, s.Close())
+		out := c.interrupt()
+		for _, r := range out {
+			assert.Assert(t, r == '\n' || unicode.IsPrint(r), "%q in %s", r, out)
+		}
+		quoted := `(scheme "\x1b[2J\r\x00\u009b31m\x7f\u202e, version 7) x")`
+		if flags != nil {
+			quoted = strings.ReplaceAll(strings.ReplaceAll(strings.Trim(quoted, "()"), `\`, `\\`), `"`, `\"`)
+			assert.Assert(t, strings.Contains(out, `"path":"/a\u3000b"`), out)
+		}
+		assert.Assert(t, strings.Contains(out, quoted), "no %s in\n%s", quoted, out)
+	}
+	for _, note := range []string{evil, "\xff\x9b", "\U000e0001"} {
+		for _, dir := range []zktest.Direction{zktest.FromClient, zktest.ToClient, zktest.Hangup} {
+			f := zktest.Frame{Dir: dir, Op: wire.OpGetData, Path: evil, Note: note}
+			for _, line := range []string{textLine(false)(f), jsonLine(f)} {
+				text, ok := strings.CutSuffix(line, "\n")
+				assert.Assert(t, ok && !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) && utf8.ValidString(text), "%q", line)
+			}
+			var o object
+			assert.NilError(t, json.Unmarshal([]byte(jsonLine(f)), &o))
+			assert.Equal(t, o.Path, evil)
+			assert.Equal(t, o.Note, strings.ToValidUTF8(strings.ReplaceAll(note, "\xff\x9b", "\ufffd\ufffd"), ""))
+		}
+	}
+}
+
+// Ids of sessions are as in the server's logs.
+func TestSessionIDs(t *testing.T) {
+	text, err := os.ReadFile("testdata/session-ids.tsv")
+	assert.NilError(t, err)
+	n := 0
+	for line := range strings.Lines(string(text)) {
+		row := strings.Split(line, "\t")
+		id, err := strconv.ParseInt(row[0], 10, 64)
+		if err != nil {
+			continue // a comment
+		}
+		n++
+		f := zktest.Frame{Dir: zktest.ToClient, Op: zktest.OpConnect, Session: id}
+		assert.Assert(t, strings.Contains(textLine(false)(f), " session "+row[1]), textLine(false)(f))
+		var o object
+		assert.NilError(t, json.Unmarshal([]byte(jsonLine(f)), &o))
+		assert.Equal(t, o.Session, row[1])
+	}
+	assert.Equal(t, n, 5)
 }

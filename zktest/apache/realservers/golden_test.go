@@ -239,7 +239,7 @@ func script(t *testing.T, rec *recording, release apache.Release) {
 	floor := moved.LastZxidSeen
 	c = connect(t, rec, addr, moved)
 	if c.SessionID != moved.SessionID {
-		t.Fatalf("session %#x became %#x", moved.SessionID, c.SessionID)
+		t.Fatalf("session %#x became %#x", uint64(moved.SessionID), uint64(c.SessionID))
 	}
 	c.ok(wire.OpAuth, wire.AuthRequest{Scheme: "digest", Auth: []byte("user:password")})
 	c.ok(wire.OpSetWatches, wire.SetWatchesRequest{

@@ -155,7 +155,7 @@ func testTxns(t *testing.T, release apache.Release) {
 		assert.DeepEqual(t, got, want)
 		for j, x := range txns {
 			if n, ok := xid[j]; ok && (x.Cxid != n || x.Session != c.SessionID) {
-				t.Errorf("%s: session %#x, cxid %d, want %#x, %d", got[j], x.Session, x.Cxid, c.SessionID, n)
+				t.Errorf("%s: session %#x, cxid %d, want %#x, %d", got[j], uint64(x.Session), x.Cxid, uint64(c.SessionID), n)
 			}
 			if x.Time.Before(began) || x.Time.After(time.Now()) {
 				t.Errorf("%s: at %v", got[j], x.Time)
