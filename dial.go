@@ -1,6 +1,7 @@
 package zk
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -8,8 +9,8 @@ import (
 	"io"
 	"log/slog"
 	"math"
-	"math/rand/v2"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/pkg/errors"
 
+	"github.com/seed-9f8420c6/zk/internal/hosts"
 	"github.com/seed-9f8420c6/zk/internal/limits"
 	"github.com/seed-9f8420c6/zk/sasl"
 	"github.com/seed-9f8420c6/zk/wire"
@@ -79,6 +81,9 @@ func Digest(user, password string) Auth {
 	return Auth{Scheme: "digest", Credential: []byte(user + ":" + password)}
 }
 
+// sessionID prints a session id as servers do.
+func sessionID(id int64) string { return fmt.Sprintf("0x%x", uint64(id)) }
+
 // Trace has hooks for the steps of a Session's life, as net/http/httptrace has
 // for a request's. A hook may be nil. Hooks must not block or call the Session.
 type Trace struct {
@@ -111,6 +116,10 @@ func (a Auth) clone() Auth {
 	return Auth{Scheme: a.Scheme, Credential: append([]byte(nil), a.Credential...)}
 }
 
+func (a Auth) equal(b Auth) bool {
+	return a.Scheme == b.Scheme && bytes.Equal(a.Credential, b.Credential)
+}
+
 func (s *State) noteZxid() { s.given = s.Zxid + 1 }
 
 // givenUp reports whether the application has set a Zxid to zero.
@@ -140,7 +149,7 @@ func (c *Config) UnmarshalJSON([]byte) error {
 
 // String prints no password.
 func (s State) String() string {
-	return fmt.Sprintf("{ID:0x%x Zxid:0x%x Watches:%d}", s.ID, s.Zxid, s.Watches.Len())
+	return fmt.Sprintf("{ID:%s Zxid:0x%x Watches:%d}", sessionID(s.ID), s.Zxid, s.Watches.Len())
 }
 
 // Format prints no password, whatever the verb.
@@ -211,20 +220,11 @@ func ParseConfig(connect string) (Config, error) {
 }
 
 func parseAddr(addr string) (string, error) {
-	host, port, err := net.SplitHostPort(addr)
+	a, err := hosts.Parse(addr)
 	if err != nil {
-		host, port, err = net.SplitHostPort(addr + ":2181")
+		return "", badArgument("%v", err)
 	}
-	if err != nil {
-		return "", badArgument("address %q: %v", addr, err)
-	}
-	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
-		return "", badArgument("address %q: bad port %q", addr, port)
-	}
-	if host == "" || strings.ContainsAny(host, " /,@") {
-		return "", badArgument("address %q: bad host %q", addr, host)
-	}
-	return net.JoinHostPort(host, port), nil
+	return a, nil
 }
 
 // LookupSRV returns the addresses of an ensemble that has DNS SRV records, such
@@ -296,49 +296,7 @@ func LookupSRV(ctx context.Context, resolver *net.Resolver, name string) ([]stri
 // It does nothing by itself. Who moves sets Config.Addrs to what it returns,
 // dials, and gives the next Dial the whole list again.
 func Rebalance(old, next []string, current string, rand float64) []string {
-	old, next = distinct(old), distinct(next)
-	var kept, fresh []string
-	for _, addr := range next {
-		if slices.Contains(old, addr) {
-			kept = append(kept, addr)
-		} else {
-			fresh = append(fresh, addr)
-		}
-	}
-	s, k, n := float64(len(old)), float64(len(kept)), float64(len(fresh))
-	stays := slices.Contains(next, canonical(current))
-	switch {
-	case k+n > s && stays && rand >= 1-s/(k+n):
-		return nil
-	case k+n > s:
-		return fresh
-	case stays:
-		return nil
-	case len(fresh) == 0:
-		return kept
-	case rand < k*(s-k-n)/((k+n)*(s-k)):
-		return kept
-	}
-	return fresh
-}
-
-// distinct returns addresses in their usual form, each once.
-func distinct(addrs []string) []string {
-	var list []string
-	for _, a := range addrs {
-		if a = canonical(a); !slices.Contains(list, a) {
-			list = append(list, a)
-		}
-	}
-	return list
-}
-
-// canonical returns an address with its port.
-func canonical(addr string) string {
-	if a, err := parseAddr(addr); err == nil {
-		return a
-	}
-	return addr
+	return hosts.Rebalance(old, next, current, rand)
 }
 
 func parseChroot(path string) (string, error) {
@@ -406,7 +364,7 @@ func Dial(ctx context.Context, conf Config) (*Session, error) {
 
 // dial is Dial, on behalf of those who wait for a Redial or Renew if that is set.
 func dial(ctx context.Context, conf Config, shared *dialing) (*Session, error) {
-	d := dialer{conf: conf.clone(), w: conf.Watches}
+	d := dialer{conf: conf.clone(), w: conf.Watches, shared: shared}
 	if err := d.conf.check(); err != nil {
 		return nil, err
 	}
@@ -427,24 +385,46 @@ func dial(ctx context.Context, conf Config, shared *dialing) (*Session, error) {
 			return next, err
 		}
 	}
-	if err := d.claim(ctx); err != nil {
-		return nil, err
-	}
-	if shared != nil {
-		d.conf.Auth = shared.from.Config().Auth // all that were accepted before the fence
-	}
-	s, err := d.connect(ctx)
-	if err == nil && shared != nil && !shared.commit() {
-		s.giveUp(ctx.Err())
-		<-s.done
-		err = errors.WithStack(&noServer{reasons: []error{ctx.Err()}})
-	}
+	s, err := d.run(ctx)
 	if err != nil {
 		d.unclaim()
 		return nil, d.explain(err)
 	}
 	d.publish(s)
 	return s, nil
+}
+
+// run claims the identity and connects.
+func (d *dialer) run(ctx context.Context) (*Session, error) {
+	d.deadline = ctx.Deadline
+	if d.shared != nil {
+		d.deadline = d.shared.deadline
+	}
+	if err := d.inspect(); err != nil {
+		return nil, err
+	}
+	d.tour = hosts.NewTour(d.conf.Addrs, d.conf.DialContext == nil)
+	d.began = time.Now()
+	var first *door
+	if d.conf.SASL != nil && d.old != nil && d.old.Err() == nil {
+		// A session that lives is not cut off for a KDC that is away.
+		if first = d.nextDoor(ctx); first == nil {
+			return nil, d.failure()
+		}
+	}
+	if err := d.fence(ctx); err != nil {
+		return nil, err
+	}
+	if d.shared != nil {
+		d.conf.Auth = d.shared.from.Config().Auth // all that were accepted before the fence
+	}
+	s, err := d.connect(ctx, first)
+	if err == nil && d.shared != nil && !d.shared.commit() {
+		s.giveUp(ctx.Err())
+		<-s.done
+		err = errors.WithStack(&noServer{reasons: []error{ctx.Err()}})
+	}
+	return s, err
 }
 
 // turn is held by the Dial at work on this identity.
@@ -459,13 +439,20 @@ func (w *Watches) turn() chan struct{} {
 
 // dialer is one Dial under way.
 type dialer struct {
-	conf Config // complete; ID and Password are those to ask for
-	w    *Watches
+	conf   Config // complete; ID and Password are those to ask for
+	w      *Watches
+	shared *dialing // the Redial or Renew that it is for; nil: none
+	old    *Session // that had the identity; nil: none in this process
 
-	old  *Session // that had the identity; nil: none in this process
-	last string   // the address of the connection that was just lost; it is tried last
+	deadline func() (time.Time, bool) // when nobody waits for the Dial any more
+	began    time.Time                // when the first server's turn did
+	heard    time.Time                // send time of the last handshake that a server accepted
+	tour     *hosts.Tour
+	reasons  []error // why no server tried so far gave a session
 
-	givenUp     bool // Zxid was set to zero; what it was, and the floor
+	// givenUp: Zxid was set to zero. What it was, and the floor, come back if the
+	// Dial fails.
+	givenUp     bool
 	zxid, floor int64
 }
 
@@ -476,7 +463,7 @@ func (d *dialer) explain(err error) error {
 		return err
 	}
 	if at := d.old.lastHeard().Add(d.old.timeout); !time.Now().Before(at) {
-		return &noted{err, fmt.Sprintf("session 0x%x has probably expired, %v ago", d.old.id, time.Since(at).Round(time.Millisecond))}
+		return &noted{err, fmt.Sprintf("session %s has probably expired, %v ago", sessionID(d.old.id), time.Since(at).Round(time.Millisecond))}
 	}
 	return err
 }
@@ -492,42 +479,43 @@ func (d *dialer) unclaim() {
 	d.w.place.floor, d.w.place.settled = d.floor, false
 }
 
-// claim checks that the State may be dialed, takes what the live Watches know
-// better than an old snapshot, and fences the Session that had the identity.
-func (d *dialer) claim(ctx context.Context) error {
+// inspect checks that the State may be dialed, and takes what the live Watches know
+// better than an old snapshot.
+func (d *dialer) inspect() error {
 	w, conf := d.w, &d.conf
 	w.mu.Lock()
-	old := w.who.owner
+	defer w.mu.Unlock()
 	w.queue.Sync()
 	switch {
 	case w.unbound != nil:
-		w.mu.Unlock()
 		return ErrUnbound
 	case conf.ID != 0 && w.who.owner != nil && conf.ID != w.who.id:
-		w.mu.Unlock()
 		return ErrMoved
 	case conf.ID != 0 && conf.ID == w.who.id && w.who.ended:
-		w.mu.Unlock()
 		return ErrExpired
 	}
 	if err := w.checkChrootLocked(conf.Chroot); err != nil {
-		w.mu.Unlock()
 		return err
 	}
 	if conf.ID != 0 && conf.ID == w.who.id {
 		conf.Password = w.who.password
 	}
-	w.mu.Unlock()
 	if conf.ID != 0 && len(conf.Password) == 0 {
-		return badArgument("session 0x%x without its password", conf.ID)
+		return badArgument("session %s without its password", sessionID(conf.ID))
 	}
-	d.old = old
+	d.old = w.who.owner
+	return nil
+}
+
+// fence ends the Session that had the identity, and takes its place in history.
+func (d *dialer) fence(ctx context.Context) error {
+	w, conf, old := d.w, &d.conf, d.old
 	if old != nil {
 		if err := old.fence(ctx); err != nil {
 			return &noServer{reasons: []error{err}}
 		}
 		if errors.Is(old.Err(), ErrConnection) {
-			d.last = old.addr
+			d.tour.Avoid(old.target)
 		}
 	}
 	w.mu.Lock()
@@ -590,118 +578,193 @@ func (d *dialer) publish(s *Session) {
 	}
 }
 
-// connect tries the addresses until one gives a session.
-func (d *dialer) connect(ctx context.Context) (*Session, error) {
-	deadline, ok := ctx.Deadline()
-	if !ok {
-		deadline = time.Now().Add(d.conf.Timeout)
+// connect tries one server after another until one gives a session; first has its
+// turn already, if it is set.
+func (d *dialer) connect(ctx context.Context, first *door) (*Session, error) {
+	if first != nil { // its turn begins anew
+		first.until = d.turnEnds(1 + d.tour.Left())
 	}
-	var reasons []error
-	addrs := append([]string(nil), d.conf.Addrs...)
-	rand.Shuffle(len(addrs), func(i, j int) { addrs[i], addrs[j] = addrs[j], addrs[i] })
-	// A server that fell silent would take its share of the little time that is
-	// left before the session expires.
-	if i := slices.Index(addrs, d.last); i >= 0 {
-		addrs = append(slices.Delete(addrs, i, i+1), d.last)
-	}
-	for i, addr := range addrs {
-		share := time.Until(deadline) / time.Duration(len(addrs)-i)
-		s, errs := d.connectAddr(ctx, addr, time.Now().Add(share))
-		if s != nil {
-			return s, nil
-		}
-		for _, err := range errs {
-			if errors.Is(err, ErrExpired) || errors.Is(err, ErrAuth) {
-				return nil, errors.WithStack(err)
+	for o := first; ; o = nil {
+		if o == nil {
+			if o = d.nextDoor(ctx); o == nil {
+				return nil, d.failure()
 			}
-			d.logFailure(addr, err)
-			reasons = append(reasons, &addrError{addr, err})
 		}
-		if err := late(ctx, ctx, nil); err != nil {
-			return nil, errors.WithStack(&noServer{reasons: append(reasons, err)})
-		}
-	}
-	return nil, errors.WithStack(&noServer{reasons: reasons})
-}
-
-func (d *dialer) logFailure(addr string, err error) {
-	if d.conf.Logger != nil {
-		d.conf.Logger.Warn("zk: no session", "addr", addr, "err", err)
-	}
-}
-
-// connectAddr tries one address: all its IPs, unless the application dials.
-func (d *dialer) connectAddr(ctx context.Context, addr string, deadline time.Time) (*Session, []error) {
-	targets := []string{addr}
-	host, port, _ := net.SplitHostPort(addr)
-	if d.conf.DialContext == nil && net.ParseIP(host) == nil {
-		lctx, cancel := context.WithDeadline(ctx, deadline)
-		ips, err := net.DefaultResolver.LookupIPAddr(lctx, host) // unlike LookupHost it leaves at once when cancelled
-		cancel()
-		if err != nil {
-			return nil, []error{err}
-		}
-		rand.Shuffle(len(ips), func(i, j int) { ips[i], ips[j] = ips[j], ips[i] })
-		targets = targets[:0]
-		for _, ip := range ips {
-			targets = append(targets, net.JoinHostPort(ip.String(), port))
-		}
-	}
-	var errs []error
-	for i, target := range targets {
-		share := time.Until(deadline) / time.Duration(len(targets)-i)
-		actx, cancel := context.WithTimeout(ctx, share)
-		s, err := d.attempt(ctx, actx, addr, target)
-		cancel()
+		s, err := d.attempt(ctx, o)
 		if err == nil {
 			return s, nil
 		}
-		errs = append(errs, err)
-		if ctx.Err() != nil || errors.Is(err, ErrExpired) || errors.Is(err, ErrAuth) {
-			return nil, []error{err}
+		if errors.Is(err, ErrExpired) || errors.Is(err, ErrAuth) && !isRefusal(err) {
+			return nil, errors.WithStack(err)
+		}
+		d.failed(o.name(), err)
+		if d.over(ctx) {
+			return nil, d.failure()
 		}
 	}
-	return nil, errs
 }
 
-// attempt makes a Session of one server, or nothing. Connecting and the
-// handshake are bound by actx, which ends with the address's share of the time;
-// what follows only by ctx and the session's own liveness.
-func (d *dialer) attempt(ctx, actx context.Context, addr, target string) (*Session, error) {
-	proof, err := d.startSASL(actx, addr)
-	if err != nil {
-		return nil, late(ctx, actx, err)
+// failed notes why a server gave no session.
+func (d *dialer) failed(addr string, err error) {
+	if d.conf.Logger != nil {
+		d.conf.Logger.Warn("zk: no session", "addr", addr, "err", err)
 	}
+	d.reasons = append(d.reasons, &addrError{addr, err})
+}
+
+// over reports whether the context has ended, and notes it as a reason.
+func (d *dialer) over(ctx context.Context) bool {
+	err := contextCause(ctx, ctx, nil)
+	if err != nil {
+		d.reasons = append(d.reasons, err)
+	}
+	return err != nil
+}
+
+// failure is why no server gave a session. Where all of them refused who we are, or
+// could not show who they are, trying again changes nothing.
+func (d *dialer) failure() error {
+	if len(d.reasons) > 0 && !slices.ContainsFunc(d.reasons, func(err error) bool { return !isRefusal(err) }) {
+		return errors.WithStack(&allRefused{d.reasons})
+	}
+	return errors.WithStack(&noServer{reasons: d.reasons})
+}
+
+// door is a server to try now.
+type door struct {
+	hosts.Stop
+	until time.Time // the end of its turn: connecting and the handshake
+	proof *proof    // of SASL; nil: none
+}
+
+// name is how errors and hooks name it: with the IP, where a name was resolved.
+func (o *door) name() string {
+	if o.Target == "" || o.Target == o.Addr {
+		return o.Addr
+	}
+	return o.Addr + " (" + o.Target + ")"
+}
+
+// nextDoor returns the next server: it resolves names, and begins SASL, which may
+// take longer than a server waits or a session lives. nil: there is none, or the
+// context has ended; the reasons say why.
+func (d *dialer) nextDoor(ctx context.Context) *door {
+	for !d.over(ctx) {
+		stop, ok := d.tour.Next()
+		if !ok {
+			return nil
+		}
+		o := &door{Stop: stop, until: d.turnEnds(1 + d.tour.Left())}
+		turn, cancel := context.WithDeadline(ctx, o.until)
+		err := d.open(turn, o)
+		if err != nil {
+			err = contextCause(ctx, turn, err)
+		}
+		cancel()
+		switch {
+		case err != nil:
+			d.failed(o.name(), err)
+		case o.Target != "":
+			return o
+		}
+	}
+	return nil
+}
+
+// open resolves the name of a stop, or begins SASL.
+func (d *dialer) open(ctx context.Context, o *door) (err error) {
+	host, _, _ := net.SplitHostPort(o.Addr)
+	if o.Target == "" {
+		ips, err := net.DefaultResolver.LookupIPAddr(ctx, host) // unlike LookupHost it leaves at once when cancelled
+		if err != nil {
+			return err
+		}
+		list := make([]string, len(ips))
+		for i, ip := range ips {
+			list[i] = ip.String()
+		}
+		d.tour.Resolved(o.Addr, list)
+		return nil
+	}
+	o.proof, err = d.startSASL(ctx, host, o.Stop)
+	return err
+}
+
+// turnEnds returns when the turn of the next of n servers ends: each has an equal
+// share of the time that is left. That is the time of the context; while a session
+// moves that may live, it is no more than is left of the session.
+func (d *dialer) turnEnds(n int) time.Time {
+	now := time.Now()
+	end := d.began.Add(max(d.conf.Timeout, d.granted()))
+	if at, ok := d.deadline(); ok {
+		end = at
+	}
+	if d.granted() > 0 {
+		heard := d.old.lastHeard()
+		if d.heard.After(heard) {
+			heard = d.heard
+		}
+		life := heard.Add(d.old.timeout)
+		if !life.After(now) { // only a server knows whether it has expired
+			life = now.Add(max(d.conf.Timeout, d.old.timeout))
+		}
+		if life.Before(end) {
+			end = life
+		}
+	}
+	return now.Add(end.Sub(now) / time.Duration(n))
+}
+
+// granted returns the timeout of the session that moves; 0: none does, or it is
+// another process's.
+func (d *dialer) granted() time.Duration {
+	if d.old == nil || d.conf.ID == 0 || d.conf.ID != d.old.id {
+		return 0
+	}
+	return d.old.timeout
+}
+
+// attempt makes a Session of one server, or nothing. Connecting and the handshake
+// are bound by the door's turn; what follows only by ctx and the session's own
+// liveness.
+func (d *dialer) attempt(ctx context.Context, o *door) (made *Session, err error) {
+	actx, cancel := context.WithDeadline(ctx, o.until)
+	defer cancel()
 	if t := d.conf.Trace; t != nil && t.DialStart != nil {
-		t.DialStart(addr)
+		t.DialStart(o.Target)
 	}
-	conn, err := d.open(actx, addr, target)
+	conn, err := d.dialConn(actx, o)
 	if err != nil {
-		err = late(ctx, actx, err)
-	}
-	if t := d.conf.Trace; t != nil && t.DialDone != nil {
-		t.DialDone(addr, err)
-	}
-	if err != nil {
-		return nil, err
+		err = contextCause(ctx, actx, err)
 	}
 	s := newSession(d.conf, d.w, conn)
-	s.addr, s.quiet = addr, proof != nil
-	stop := context.AfterFunc(actx, func() { conn.Close() })
-	err = s.handshake(&d.conf)
-	if !stop() && !errors.Is(err, ErrExpired) {
-		err = late(ctx, actx, err)
-	}
-	if t := d.conf.Trace; t != nil && t.Handshake != nil {
-		t.Handshake(addr, s.id, s.timeout, err)
+	s.addr, s.target, s.pingsOff = o.Addr, o.Target, o.proof != nil
+	defer func() { // also when a hook panics
+		if made == nil && conn != nil {
+			s.hangUp()
+		}
+	}()
+	if t := d.conf.Trace; t != nil && t.DialDone != nil {
+		t.DialDone(o.Target, err)
 	}
 	if err != nil {
-		conn.Close()
 		return nil, err
 	}
+	stop := context.AfterFunc(actx, s.hangUp)
+	err = s.handshake(&d.conf)
+	if !stop() && !errors.Is(err, ErrExpired) {
+		err = contextCause(ctx, actx, err)
+	}
+	if t := d.conf.Trace; t != nil && t.Handshake != nil {
+		t.Handshake(o.Target, s.id, s.timeout, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	d.heard = s.began
 	s.run()
 	stop = context.AfterFunc(ctx, func() { s.giveUp(ctx.Err()) })
-	err = s.restore(ctx, proof)
+	err = s.restore(ctx, o.proof)
 	if !stop() {
 		err = ctx.Err()
 	}
@@ -711,14 +774,14 @@ func (d *dialer) attempt(ctx, actx context.Context, addr, target string) (*Sessi
 		return nil, err
 	}
 	if log := d.conf.Logger; log != nil {
-		log.Info("zk: session", "addr", addr, "id", fmt.Sprintf("0x%x", s.id), "moved", d.conf.ID != 0,
+		log.Info("zk: session", "addr", o.Target, "id", sessionID(s.id), "moved", d.conf.ID != 0,
 			"timeout", s.timeout, "readOnly", s.readOnly, "watches", d.w.Len())
 	}
 	return s, nil
 }
 
-// late says why an attempt failed: because its context ended, if it did.
-func late(ctx, actx context.Context, err error) error {
+// contextCause says why an attempt failed: because its context ended, if it did.
+func contextCause(ctx, actx context.Context, err error) error {
 	deadline, ok := ctx.Deadline()
 	switch {
 	case ctx.Err() != nil:
@@ -731,19 +794,25 @@ func late(ctx, actx context.Context, err error) error {
 	return err
 }
 
-// open connects and lays TLS over the connection.
-func (d *dialer) open(ctx context.Context, addr, target string) (net.Conn, error) {
+// dialConn connects and lays TLS over the connection.
+func (d *dialer) dialConn(ctx context.Context, o *door) (net.Conn, error) {
 	dial := d.conf.DialContext
 	if dial == nil {
 		dial = new(net.Dialer).DialContext
 	}
-	conn, err := dial(ctx, "tcp", target)
-	if err != nil || d.conf.TLS == nil {
-		return conn, err
+	conn, err := dial(ctx, "tcp", o.Target)
+	if err == nil && conn == nil {
+		err = errors.New("Config.DialContext returned neither a connection nor an error")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if d.conf.TLS == nil {
+		return conn, nil
 	}
 	tc := d.conf.TLS.Clone()
 	if tc.ServerName == "" {
-		tc.ServerName, _, _ = net.SplitHostPort(addr)
+		tc.ServerName = hosts.TLSName(o.Addr)
 	}
 	tconn := tls.Client(conn, tc)
 	if err := tconn.HandshakeContext(ctx); err != nil {
@@ -753,8 +822,18 @@ func (d *dialer) open(ctx context.Context, addr, target string) (net.Conn, error
 	return tconn, nil
 }
 
+// hangUp closes the connection, also below TLS, which would first wait until the
+// peer takes a farewell.
+func (s *Session) hangUp() {
+	if t, ok := s.conn.(*tls.Conn); ok {
+		t.NetConn().Close()
+		return
+	}
+	s.conn.Close()
+}
+
 const (
-	minConnectResponse = 36
+	minConnectResponse = 20       // with an empty password, as some say that a session has expired
 	maxConnectResponse = 64 << 10 // no server comes near it; newer ones may append fields
 	passwordSize       = 16
 )
@@ -864,9 +943,9 @@ func (s *Session) sendClose() {
 	c := s.newCall("close", "")
 	c.frame(wire.OpCloseSession, nil)
 	putXid(c.req, 1)
-	late := time.AfterFunc(closeGrace, func() { s.conn.Close() })
+	timer := time.AfterFunc(closeGrace, s.hangUp)
 	s.conn.Write(c.req)
-	late.Stop()
+	timer.Stop()
 	c.recycle()
 }
 
@@ -878,7 +957,7 @@ const closeGrace = 100 * time.Millisecond
 func (s *Session) giveUp(err error) {
 	s.mu.Lock()
 	if s.conf.ID == 0 && s.end == nil && !s.writing {
-		late := time.AfterFunc(closeGrace, func() { s.conn.Close() })
+		timer := time.AfterFunc(closeGrace, s.hangUp)
 		c := s.newCall("close", "")
 		c.state.Store(abandoned)
 		c.frame(wire.OpCloseSession, nil)
@@ -887,7 +966,7 @@ func (s *Session) giveUp(err error) {
 		if s.writeUnlock() {
 			go s.flush()
 		}
-		late.Stop()
+		timer.Stop()
 	} else {
 		s.mu.Unlock()
 	}
@@ -993,16 +1072,23 @@ type proof struct {
 	token []byte
 }
 
-// startSASL begins an exchange with the server at addr. It comes before the
-// connection, for it may take longer than a server waits or a session lives.
-func (d *dialer) startSASL(ctx context.Context, addr string) (*proof, error) {
+// startSASL begins an exchange with the server at a stop.
+func (d *dialer) startSASL(ctx context.Context, host string, stop hosts.Stop) (*proof, error) {
 	if d.conf.SASL == nil {
 		return nil, nil
 	}
-	host, _, _ := net.SplitHostPort(addr)
+	ip, _, _ := net.SplitHostPort(stop.Target)
+	if addr, err := netip.ParseAddr(ip); err == nil {
+		ctx = sasl.WithAddr(ctx, addr)
+	}
 	ex, token, err := d.conf.SASL.Start(ctx, host)
-	if err != nil {
-		return nil, &detailed{kind: ErrAuth, detail: "SASL", cause: err}
+	switch {
+	case sasl.Refused(err):
+		return nil, saslRefused(err)
+	case err != nil:
+		return nil, errors.WithMessage(err, "SASL")
+	case ex == nil:
+		return nil, errors.New("Config.SASL started neither an exchange nor an error")
 	}
 	return &proof{ex, token}, nil
 }
@@ -1031,16 +1117,21 @@ func (s *Session) authenticate(ctx context.Context, proof *proof) error {
 		<-c.done
 		s.w.picked()
 		if c.err != nil {
-			return c.err
+			err := c.err
+			c.recycle()
+			if errors.Is(err, ErrAuth) {
+				return saslRefused(err)
+			}
+			return err
 		}
 		token, done, err = ex.Next(c.data)
 		c.recycle()
 	}
 	if err != nil {
-		return &detailed{kind: ErrAuth, detail: "SASL", cause: err}
+		return saslRefused(err)
 	}
 	s.mu.Lock()
-	s.quiet = false
+	s.pingsOff = false
 	s.mu.Unlock()
 	return nil
 }
@@ -1070,6 +1161,6 @@ func (s *Session) traceEnd(end error) {
 		t.End(s.addr, end)
 	}
 	if log := s.conf.Logger; log != nil {
-		log.Info("zk: session left", "addr", s.addr, "id", fmt.Sprintf("0x%x", s.id), "why", end)
+		log.Info("zk: session left", "addr", s.addr, "id", sessionID(s.id), "why", end)
 	}
 }

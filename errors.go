@@ -1,7 +1,9 @@
 package zk
 
 import (
+	"crypto/tls"
 	"fmt"
+	"net"
 	"strconv"
 	"strings"
 
@@ -302,3 +304,37 @@ func (e *noServer) Error() string {
 
 func (e *noServer) Unwrap() []error      { return e.reasons }
 func (e *noServer) Is(target error) bool { return target == ErrNoServer }
+
+// allRefused lists why no server is worth another try: each refused who we are, or
+// did not show who it is.
+type allRefused struct{ reasons []error }
+
+func (e *allRefused) Error() string {
+	return "zk: refused" + strings.TrimPrefix((&noServer{e.reasons}).Error(), ErrNoServer.Error())
+}
+
+func (e *allRefused) Unwrap() []error { return e.reasons }
+
+// refusal is the end of an attempt for reasons of identity, which may be this
+// server's alone.
+type refusal struct{ detailed }
+
+// saslRefused is an exchange of SASL that ended with a refusal, of whichever side.
+func saslRefused(err error) error {
+	return &refusal{detailed{kind: ErrAuth, detail: "SASL", cause: err}}
+}
+
+// isRefusal reports whether an attempt ended by a refusal of SASL or TLS.
+func isRefusal(err error) bool {
+	var r *refusal
+	var cert *tls.CertificateVerificationError
+	var op *net.OpError
+	switch {
+	case errors.As(err, &r), errors.As(err, &cert):
+		return true
+	case errors.As(err, &op) && op.Op == "remote error": // an alert, whose type crypto/tls keeps to itself
+		text := op.Err.Error()
+		return strings.Contains(text, "certificate") || strings.Contains(text, "access denied")
+	}
+	return false
+}

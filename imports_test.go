@@ -23,7 +23,7 @@ const module = "github.com/seed-9f8420c6/zk"
 // here are not allowed; "." is the root.
 var rooms = map[string][]string{
 	".": {
-		"wire", "sasl", "internal/fifo", "internal/limits", "internal/order", "internal/watches",
+		"wire", "sasl", "internal/fifo", "internal/hosts", "internal/limits", "internal/order", "internal/watches",
 		"github.com/pkg/errors",
 	},
 	"wire":       {},
@@ -33,6 +33,7 @@ var rooms = map[string][]string{
 	"examples":   {".", "zktest", "fourletter"},
 
 	"internal/fifo":    {},
+	"internal/hosts":   {},
 	"internal/limits":  {},
 	"internal/order":   {"internal/fifo"},
 	"internal/watches": {"wire"},

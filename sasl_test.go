@@ -133,8 +133,7 @@ func TestSASL(t *testing.T) {
 	})
 }
 
-// A refusal is ErrAuth, at once: no other address is tried. The session that was
-// to move is not lost by it.
+// A refusal by all servers is ErrAuth. The session that was to move is not lost by it.
 func TestSASLRefused(t *testing.T) {
 	withSASL(t, zktest.Options{}, nil, func(t *testing.T, e *env) {
 		conf, l := saslConfig(e, "bob", "secret")
@@ -472,7 +471,8 @@ func TestSASLHoldsPings(t *testing.T) {
 }
 
 // What a mechanism needs to start is done before there is a connection, in the
-// time for connecting; its error is ErrAuth, and no address is tried.
+// time for connecting. Its error is ErrAuth if it is a refusal, else the reason of
+// that server.
 func TestSASLStart(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		conf := r.config()
@@ -497,8 +497,14 @@ func TestSASLStart(t *testing.T) {
 		broken := errors.New("no ticket")
 		conf.SASL = slowSASL{err: broken}
 		_, err = zk.Dial(bg, conf)
-		assert.ErrorIs(t, err, zk.ErrAuth)
+		assert.ErrorIs(t, err, zk.ErrNoServer)
 		assert.ErrorIs(t, err, broken)
+		assert.Assert(t, !errors.Is(err, zk.ErrAuth), "%v", err)
+		conf.SASL = slowSASL{err: fmt.Errorf("%w: unknown principal", sasl.ErrCredential)}
+		_, err = zk.Dial(bg, conf)
+		assert.ErrorIs(t, err, zk.ErrAuth)
+		assert.ErrorIs(t, err, sasl.ErrCredential)
+		assert.Assert(t, !errors.Is(err, zk.ErrNoServer), "%v", err)
 		assert.Equal(t, r.connections(), 0)
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"math"
 	"net"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,6 +37,7 @@ type Session struct {
 	password []byte
 	timeout  time.Duration
 	addr     string
+	target   string // where it is connected to: the address, or one of its IPs
 	readOnly bool
 	began    time.Time // when the ConnectRequest was sent
 
@@ -68,7 +70,7 @@ type Session struct {
 	lock     interlock
 
 	// liveness
-	quiet     bool // SASL is under way: no pings
+	pingsOff  bool // SASL is under way
 	timer     *time.Timer
 	wroteAt   time.Time // begin of the last write, or ping queued
 	writeAt   time.Time // begin of the write at work, and its size
@@ -852,7 +854,7 @@ func (s *Session) fail(err error, hangUp bool) {
 	s.failLocked(err)
 	s.mu.Unlock()
 	if hangUp {
-		s.conn.Close()
+		s.hangUp()
 	}
 }
 
@@ -874,7 +876,7 @@ func (s *Session) tick() {
 	s.mu.Lock()
 	if s.end != nil {
 		s.mu.Unlock()
-		s.conn.Close()
+		s.hangUp()
 		return
 	}
 	if n := s.received.Load(); n != s.seenBytes {
@@ -891,7 +893,7 @@ func (s *Session) tick() {
 		s.out, s.spare = nil, nil
 		s.ring.Release()
 	}
-	ping := !s.quiet && now.Sub(s.wroteAt) >= s.timeout/3
+	ping := !s.pingsOff && now.Sub(s.wroteAt) >= s.timeout/3
 	if ping {
 		s.pings++
 		if s.pingsOut == 0 {
@@ -905,7 +907,7 @@ func (s *Session) tick() {
 		s.appendLocked(frame[:])
 	}
 	next := min(s.timeout/6, due)
-	if !s.quiet {
+	if !s.pingsOff {
 		next = min(next, s.wroteAt.Add(s.timeout/3).Sub(now))
 	}
 	s.timer.Reset(next)
@@ -1340,7 +1342,9 @@ func (s *Session) authReply(h wire.ReplyHeader) error {
 		c.err = &OpError{Op: c.op, Err: code, outcome: Answered, ended: true}
 	} else if c.auth != nil {
 		s.mu.Lock()
-		s.conf.Auth = append(s.conf.Auth, *c.auth)
+		if !slices.ContainsFunc(s.conf.Auth, c.auth.equal) { // a loop may add it on each connection
+			s.conf.Auth = append(s.conf.Auth, *c.auth)
+		}
 		s.mu.Unlock()
 	}
 	s.w.answer(c)
@@ -1414,7 +1418,7 @@ func (s *Session) failPending(p pending, end error, sent int64, last bool) {
 
 // String names the session and the server. It prints no secrets.
 func (s *Session) String() string {
-	return fmt.Sprintf("zk.Session{0x%x %s}", s.ID(), s.Addr())
+	return fmt.Sprintf("zk.Session{%s %s}", sessionID(s.ID()), s.Addr())
 }
 
 // Format prints what String does, whatever the verb.
@@ -1706,9 +1710,39 @@ type dialing struct {
 	cancel context.CancelFunc
 	s      *Session
 	err    error
+	panics any // what a function of the application panicked with
 
-	waiters   int  // under from.mu
-	committed bool // likewise: the Session that was dialed goes to whoever waits
+	// Under from.mu:
+	waiters   map[*waiter]struct{}
+	committed bool // the Session that was dialed goes to whoever waits
+}
+
+// waiter is a caller of Redial or Renew.
+type waiter struct {
+	deadline time.Time // zero: none
+}
+
+// result is what those who wait get.
+func (d *dialing) result() (*Session, error) {
+	if d.panics != nil {
+		panic(d.panics)
+	}
+	return d.s, d.err
+}
+
+// deadline returns when the last of those who wait leaves; false: nobody knows.
+func (d *dialing) deadline() (last time.Time, ok bool) {
+	d.from.mu.Lock()
+	defer d.from.mu.Unlock()
+	for w := range d.waiters {
+		if w.deadline.IsZero() {
+			return time.Time{}, false
+		}
+		if w.deadline.After(last) {
+			last = w.deadline
+		}
+	}
+	return last, len(d.waiters) > 0
 }
 
 // commit reports whether somebody still waits for the Session that was dialed.
@@ -1716,7 +1750,7 @@ type dialing struct {
 func (d *dialing) commit() bool {
 	d.from.mu.Lock()
 	defer d.from.mu.Unlock()
-	d.committed = d.waiters > 0
+	d.committed = len(d.waiters) > 0
 	return d.committed
 }
 
@@ -1756,15 +1790,42 @@ func (s *Session) succeed(ctx context.Context, renew bool) (*Session, error) {
 	}
 	d := s.dials[which]
 	if d == nil {
-		dctx, cancel := context.WithCancel(context.Background())
-		d = &dialing{from: s, renew: renew, done: make(chan struct{}), cancel: cancel}
-		s.dials[which] = d
-		go func() {
-			conf := s.Config()
-			if renew {
-				conf = conf.Renew()
-			}
-			d.s, d.err = dial(dctx, conf, d)
+		d = s.startDialLocked(which)
+	}
+	me := new(waiter)
+	me.deadline, _ = ctx.Deadline()
+	d.waiters[me] = struct{}{}
+	s.mu.Unlock()
+	select {
+	case <-d.done:
+		return d.result()
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	if d.committed {
+		s.mu.Unlock()
+		<-d.done
+		return d.result()
+	}
+	delete(d.waiters, me)
+	if len(d.waiters) == 0 {
+		d.cancel()
+		if s.dials[which] == d {
+			s.dials[which] = nil
+		}
+	}
+	s.mu.Unlock()
+	return nil, &noServer{reasons: []error{ctx.Err()}}
+}
+
+// startDialLocked begins a shared Dial.
+func (s *Session) startDialLocked(which int) *dialing {
+	ctx, cancel := context.WithCancel(context.Background())
+	d := &dialing{from: s, renew: which == 1, done: make(chan struct{}), cancel: cancel, waiters: make(map[*waiter]struct{})}
+	s.dials[which] = d
+	go func() {
+		defer func() {
+			d.panics = recover() // for those who wait: it is their function that panicked
 			cancel()
 			s.mu.Lock()
 			if s.dials[which] == d {
@@ -1773,29 +1834,13 @@ func (s *Session) succeed(ctx context.Context, renew bool) (*Session, error) {
 			s.mu.Unlock()
 			close(d.done)
 		}()
-	}
-	d.waiters++
-	s.mu.Unlock()
-	select {
-	case <-d.done:
-		return d.s, d.err
-	case <-ctx.Done():
-	}
-	s.mu.Lock()
-	if d.committed {
-		s.mu.Unlock()
-		<-d.done
-		return d.s, d.err
-	}
-	d.waiters--
-	if d.waiters == 0 {
-		d.cancel()
-		if s.dials[which] == d {
-			s.dials[which] = nil
+		conf := s.Config()
+		if d.renew {
+			conf = conf.Renew()
 		}
-	}
-	s.mu.Unlock()
-	return nil, &noServer{reasons: []error{ctx.Err()}}
+		d.s, d.err = dial(ctx, conf, d)
+	}()
+	return d
 }
 
 // successor returns the Session dialed after s, if there is one, to who wants
