@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,6 +21,7 @@ import (
 	"github.com/jcmturner/gokrb5/v8/client"
 	"github.com/jcmturner/gokrb5/v8/config"
 	"github.com/jcmturner/gokrb5/v8/keytab"
+	"github.com/jcmturner/gokrb5/v8/messages"
 	"gotest.tools/v3/assert"
 
 	"github.com/seed-9f8420c6/zk"
@@ -37,6 +39,7 @@ var enctypes = []string{"aes256-cts-hmac-sha1-96", "aes128-cts-hmac-sha1-96", "a
 type kdc struct {
 	t    *testing.T
 	dir  string
+	addr string
 	env  []string
 	stop func() // ends the process; may be called twice
 }
@@ -50,6 +53,7 @@ func newKDC(t *testing.T, enctype string) *kdc {
 	}
 	k := &kdc{t: t, dir: t.TempDir()}
 	addr := freeAddr(t)
+	k.addr = addr
 	k.write("krb5.conf", `
 [libdefaults]
 default_realm = ZK.TEST
@@ -315,4 +319,46 @@ func TestKerberosElsewhere(t *testing.T) {
 		assert.ErrorIs(t, err, zk.ErrAuth)
 		assert.Assert(t, errors.Is(err, kind), "%v", err)
 	}
+}
+
+// Three servers behind one name: the ticket is for the one whose address is
+// connected to, and a KDC that does not know one of them refuses that one only.
+func TestKerberosAddresses(t *testing.T) {
+	k := newKDC(t, enctypes[0])
+	for _, name := range []string{"zk1", "zk2"} {
+		k.admin("addprinc -randkey zookeeper/" + name + ".zk.test")
+	}
+	cl := k.byKeytab()
+	cl.Config.LibDefaults.DNSCanonicalizeHostname, cl.Config.LibDefaults.RDNS = true, true
+	for i := range 60 {
+		n := i%2 + 1
+		ctx := sasl.WithAddr(t.Context(), netip.AddrFrom4([4]byte{127, 0, 0, byte(1 + n)}))
+		_, token, err := gssapi.Mechanism{Client: cl}.Start(ctx, "three.zk.test")
+		assert.NilError(t, err)
+		_, body, ok := bytes.Cut(token, append(bytes.Clone(oid), 1, 0))
+		assert.Assert(t, ok)
+		var req messages.APReq
+		assert.NilError(t, req.Unmarshal(body))
+		assert.Equal(t, req.Ticket.SName.PrincipalNameString(), fmt.Sprintf("zookeeper/zk%d.zk.test", n))
+	}
+	_, _, err := gssapi.Mechanism{Client: cl}.Start(sasl.WithAddr(t.Context(), netip.AddrFrom4([4]byte{127, 0, 0, 4})), "three.zk.test")
+	assert.ErrorIs(t, err, sasl.ErrCredential)
+	assert.ErrorContains(t, err, `"zookeeper/zk3.zk.test"`)
+
+	// A KDC that is away for a moment.
+	k.stop()
+	fresh := k.byPassword("secret")
+	_, _, err = mechanism(fresh).Start(t.Context(), "server.zk.test")
+	assert.Assert(t, errors.Is(err, sasl.ErrUnavailable) && !sasl.Refused(err), "%v", err)
+	k.start(k.addr)
+	_, _, err = mechanism(fresh).Start(t.Context(), "server.zk.test")
+	assert.NilError(t, err)
+	_, _, err = mechanism(k.byPassword("wrong")).Start(t.Context(), "server.zk.test")
+	assert.Assert(t, errors.Is(err, sasl.ErrCredential) && sasl.Refused(err), "%v", err)
+	k.admin("modprinc +requires_preauth alice")
+	_, _, err = mechanism(k.byPassword("wrong")).Start(t.Context(), "server.zk.test")
+	assert.Assert(t, errors.Is(err, sasl.ErrCredential) && sasl.Refused(err), "%v", err)
+	k.admin("delprinc -force alice")
+	_, _, err = mechanism(k.byPassword("secret")).Start(t.Context(), "server.zk.test")
+	assert.Assert(t, errors.Is(err, sasl.ErrCredential) && sasl.Refused(err), "%v", err)
 }

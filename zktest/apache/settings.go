@@ -78,6 +78,8 @@ func (conf *Config) checkSetting(k, v string) error {
 		return fmt.Errorf("no server takes the folder %q as it is", v)
 	case k == keyTxnLogDir && filepath.IsAbs(v) && conf.Members > 1:
 		return errors.New("all members would write to one folder; a relative one is below the folder of each")
+	case k == "serverCnxnFactory" && conf.TLS != nil && !strings.Contains(v, "Netty"):
+		return errors.New("only Netty has a port with TLS")
 	case k == keyAdmin && strings.EqualFold(trimJava(v), "true"):
 		return errNoAdmin
 	}

@@ -58,6 +58,7 @@ func TestRefusesSettings(t *testing.T) {
 		{three(set("weight.1", "2")), "Config.Members"},
 		{three(set("secureClientPort", "2281")), "Config.TLS"},
 		{Config{TLS: &TLS{}, Settings: map[string]string{"secureClientPort": "2281"}}, "Config.TLS"},
+		{Config{TLS: &TLS{}, Settings: map[string]string{"serverCnxnFactory": "org.apache.zookeeper.server.NIOServerCnxnFactory"}}, "Netty"},
 		{set("dataDir ", "/x"), "blanks"},
 		{set("\tdataLogDir", "/x"), "blanks"},
 		{set("", "x"), "blanks"},

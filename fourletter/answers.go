@@ -1,0 +1,86 @@
+package fourletter
+
+import "time"
+
+// Server is what srvr tells.
+type Server struct {
+	Version  string // "3.9.5"
+	Revision string // of its source; "-1" where its builders did not know it
+	Built    string // when, as the server puts it
+
+	// BuiltAt is the same; zero where Built is not in one of the forms of ZooKeeper's own builds.
+	BuiltAt time.Time
+
+	MinLatency, AvgLatency, MaxLatency time.Duration // of requests, in whole milliseconds but for the average since 3.6
+
+	Received, Sent int64 // packets, since the start or Srst
+	Connections    int64
+	Outstanding    int64  // requests under way
+	Zxid           int64  // the last transaction it knows
+	Mode           string // "leader", "follower", "observer", "standalone", "read-only"
+	Nodes          int64  // znodes
+
+	LastProposal, MinProposal, MaxProposal int64 // sizes in bytes, of a leader; -1: there was none
+}
+
+// Stat is what stat tells.
+type Stat struct {
+	Server
+	Conns []Conn // with less than Cons tells
+}
+
+// Conn is a client's connection. Of the one that asks, and from stat, there is
+// no more than Received and Sent.
+type Conn struct {
+	Addr           string // of the client, host:port
+	Queued         int64  // requests that wait
+	Received, Sent int64  // packets
+
+	Session     int64
+	LastOp      string        // "PING", "GETD", …
+	Established time.Time     // on the server's clock
+	Timeout     time.Duration // of the session
+	LastCxid    int64         // the client's number of the last request
+	LastZxid    int64
+
+	// LastResponse is when the last request was answered, since a moment that only the server
+	// knows: the clock of its machine's uptime, as a rule. It compares connections of one server,
+	// and two answers of it; it is no time of day.
+	LastResponse time.Duration
+
+	LastLatency, MinLatency, AvgLatency, MaxLatency time.Duration
+}
+
+// Metrics is what mntr tells.
+type Metrics struct {
+	Version string             // "3.9.5"
+	State   string             // "leader", "follower", "standalone", …
+	Values  map[string]float64 // each number by its name: "zk_znode_count"
+	Text    map[string]string  // and what is none: "zk_version"
+}
+
+// Conf is what conf tells. Values has every setting as the server puts it.
+type Conf struct {
+	ServerID                             int64
+	ClientPort, SecureClientPort         int // -1 or 0: none
+	DataDir, DataLogDir                  string
+	TickTime                             time.Duration
+	MinSessionTimeout, MaxSessionTimeout time.Duration
+	MaxClientCnxns                       int      // per client; 0: no limit
+	InitLimit, SyncLimit                 int      // ticks
+	Members                              []string // "server.1=host:2888:3888:participant;host:2181"; since 3.5
+	ConfigVersion                        int64    // of Members
+	Values                               map[string]string
+}
+
+// Dump is what dump tells.
+type Dump struct {
+	Sessions   []int64            // those the server tracks; of a follower, those it serves
+	Ephemerals map[int64][]string // paths, by session
+}
+
+// Watches is what wchs tells.
+type Watches struct{ Connections, Paths, Total int64 }
+
+// Dirs is what dirs tells: the sizes of snapshots and transaction logs in bytes.
+type Dirs struct{ Data, Log int64 }
