@@ -1078,8 +1078,10 @@ func (d *dialer) startSASL(ctx context.Context, host string, stop hosts.Stop) (*
 		return nil, nil
 	}
 	ip, _, _ := net.SplitHostPort(stop.Target)
-	if addr, err := netip.ParseAddr(ip); err == nil {
-		ctx = sasl.WithAddr(ctx, addr)
+	addr, _ := netip.ParseAddr(ip) // not valid where the application dials a name
+	ctx = sasl.WithServer(ctx, host, addr)
+	if stop.Several {
+		host = ip
 	}
 	ex, token, err := d.conf.SASL.Start(ctx, host)
 	switch {

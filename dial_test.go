@@ -239,6 +239,7 @@ type fakeDNS struct {
 	names map[string][]string
 	srv   map[string][]net.SRV
 	count map[string]int
+	muted map[string]bool // names whose questions get no answer
 }
 
 // useDNS makes the resolver of this process ask a fake server until the test ends.
@@ -258,6 +259,15 @@ func (d *fakeDNS) answer(name string, ips ...string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.names[name] = ips
+}
+
+func (d *fakeDNS) mute(name string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.muted == nil {
+		d.muted = make(map[string]bool)
+	}
+	d.muted[name] = true
 }
 
 func (d *fakeDNS) asked(name string) int {
@@ -292,7 +302,11 @@ func (d *fakeDNS) serve(conn net.Conn) {
 		d.count[name]++
 		ips, known := d.names[name]
 		srv, service := d.srv[name]
+		muted := d.muted[name]
 		d.mu.Unlock()
+		if muted {
+			continue
+		}
 		reply := append([]byte{}, query[0], query[1], 0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0)
 		if !known && !service {
 			reply[3] |= 3 // no such name

@@ -14,30 +14,43 @@ import (
 // Mechanism begins one exchange per connection. It is used by one Dial after
 // another and must not change.
 type Mechanism interface {
-	// Start begins an exchange with the server at host, which is the host as
-	// configured, without its port: a name or an IP address. A name may have
-	// several addresses, with a server of its own at each: the one that is
-	// connected to next is Addr(ctx). It returns the first token to send; a
+	// Start begins an exchange with the server at host: the host as configured,
+	// without its port, or, of a name that has several IP addresses, with perhaps a
+	// server of its own at each, the address that is connected to next. Name(ctx) is
+	// the name as configured in both cases. Start returns the first token to send; a
 	// mechanism without an initial response returns an empty one. It is called
 	// before there is a connection, and what it waits for must obey ctx. An error
 	// is the end of this server's turn; Refused says whether it is final.
 	Start(ctx context.Context, host string) (Exchange, []byte, error)
 }
 
-type addrKey struct{}
+type serverKey struct{}
 
-// WithAddr returns a context for [Mechanism.Start] that says which address of the
-// host is connected to. It is for those who call Start.
-func WithAddr(ctx context.Context, addr netip.Addr) context.Context {
-	return context.WithValue(ctx, addrKey{}, addr)
+type server struct {
+	name string
+	addr netip.Addr
+}
+
+// WithServer returns a context for [Mechanism.Start] that has the server's host as
+// configured, and the address that is connected to, if the caller knows it. It is for
+// those who call Start.
+func WithServer(ctx context.Context, name string, addr netip.Addr) context.Context {
+	return context.WithValue(ctx, serverKey{}, server{name, addr})
+}
+
+// Name returns the host as configured of the server that [Mechanism.Start] begins an
+// exchange with, or "".
+func Name(ctx context.Context) string {
+	s, _ := ctx.Value(serverKey{}).(server)
+	return s.name
 }
 
 // Addr returns the address of the server that [Mechanism.Start] begins an exchange
 // with. It is not valid where the caller does not know it, as when connections are
 // made by somebody else's function.
 func Addr(ctx context.Context) netip.Addr {
-	addr, _ := ctx.Value(addrKey{}).(netip.Addr)
-	return addr
+	s, _ := ctx.Value(serverKey{}).(server)
+	return s.addr
 }
 
 // Exchange is one authentication under way.

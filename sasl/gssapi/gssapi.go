@@ -107,6 +107,9 @@ func (m Mechanism) principal(ctx context.Context, host string) (string, error) {
 	if service == "" {
 		service = DefaultService
 	}
+	if name := sasl.Name(ctx); name != "" {
+		host = name
+	}
 	if m.Host == nil {
 		lib := m.Client.Config.LibDefaults
 		if lib.DNSCanonicalizeHostname {

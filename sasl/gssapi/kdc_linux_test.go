@@ -332,7 +332,7 @@ func TestKerberosAddresses(t *testing.T) {
 	cl.Config.LibDefaults.DNSCanonicalizeHostname, cl.Config.LibDefaults.RDNS = true, true
 	for i := range 60 {
 		n := i%2 + 1
-		ctx := sasl.WithAddr(t.Context(), netip.AddrFrom4([4]byte{127, 0, 0, byte(1 + n)}))
+		ctx := sasl.WithServer(t.Context(), "three.zk.test", netip.AddrFrom4([4]byte{127, 0, 0, byte(1 + n)}))
 		_, token, err := gssapi.Mechanism{Client: cl}.Start(ctx, "three.zk.test")
 		assert.NilError(t, err)
 		_, body, ok := bytes.Cut(token, append(bytes.Clone(oid), 1, 0))
@@ -341,7 +341,7 @@ func TestKerberosAddresses(t *testing.T) {
 		assert.NilError(t, req.Unmarshal(body))
 		assert.Equal(t, req.Ticket.SName.PrincipalNameString(), fmt.Sprintf("zookeeper/zk%d.zk.test", n))
 	}
-	_, _, err := gssapi.Mechanism{Client: cl}.Start(sasl.WithAddr(t.Context(), netip.AddrFrom4([4]byte{127, 0, 0, 4})), "three.zk.test")
+	_, _, err := gssapi.Mechanism{Client: cl}.Start(sasl.WithServer(t.Context(), "three.zk.test", netip.AddrFrom4([4]byte{127, 0, 0, 4})), "three.zk.test")
 	assert.ErrorIs(t, err, sasl.ErrCredential)
 	assert.ErrorContains(t, err, `"zookeeper/zk3.zk.test"`)
 
