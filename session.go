@@ -628,6 +628,9 @@ func (s *Session) removeLocked(c *call) error {
 // watchAnswered notes that an AddWatch or a RemoveWatch is under way no more:
 // first in the table, then for the calls that look at it.
 func (s *Session) watchAnswered(c *call, code Code, zxid int64) {
+	if c.rewatch != nil && code != 0 { // the next connection restores all
+		s.fail(connError(errors.WithMessagef(code, "%s of %s", c.op, c.path)), true)
+	}
 	switch c.code {
 	case wire.OpAddWatch:
 		if code == 0 {
@@ -724,7 +727,9 @@ func (s *Session) restoreChildLocked(path string, floor int64) {
 		return
 	}
 	c := s.newCall("setwatches", path)
-	c.frame(wire.OpSetWatches, wire.SetWatchesRequest{RelativeZxid: floor, Child: []string{path}})
+	c.frame(wire.OpSetWatches, wire.SetWatchesRequest{
+		RelativeZxid: floor, Data: []string{}, Exist: []string{}, Child: []string{path}, // null would be refused
+	})
 	c.rewatch = new(rewatch)
 	s.sendOwnLocked(c)
 }

@@ -1,0 +1,561 @@
+package zk_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gotest.tools/v3/assert"
+
+	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/internal/limits"
+	"github.com/seed-9f8420c6/zk/wire"
+	"github.com/seed-9f8420c6/zk/zktest"
+)
+
+// This file is about what a hostile reading of the client has found.
+
+// A channel that is closed while its event waits is found closed by whoever looks
+// next: also by an event that has to queue Gaps first, or by List.
+func TestClosedWhileGapsAreOwed(t *testing.T) {
+	if raceEnabled {
+		t.Skip("to close a channel that is being sent to is a race: see make unraced")
+	}
+	for i := range 300 {
+		bubble(t, func(t *testing.T, r *rig) {
+			s, l := r.open(r.config())
+			waits, other := make(chan zk.Event), make(chan zk.Event, 9)
+			for _, path := range []string{"/a", "/b", "/c"} {
+				arm(t, s, l, zk.PersistentWatch, path, waits)
+				arm(t, s, l, zk.PersistentWatch, path, other)
+			}
+			arm(t, s, l, zk.DataWatch, "/a", waits)
+			advance(t, s, l, 10)
+			l.send(happened(zk.Changed, "/b", -1))
+			synctest.Wait()
+			d := r.begin(s.Detach())
+			l = r.accept()
+			l.greet()
+			q := l.want(wire.OpSetWatches2, "")
+			w := s.Config().Watches
+			var wg sync.WaitGroup
+			wg.Go(func() { close(waits) })
+			wg.Go(func() { w.List() })
+			wg.Go(func() { l.send(happened(zk.Deleted, "/a", -1), answer(q.Xid, 11, nil)) })
+			wg.Wait()
+			next := d.session()
+			synctest.Wait()
+			for _, x := range w.List() {
+				assert.Assert(t, x.Path != "" && x.Kind == zk.PersistentWatch, "%d: %+v", i, x)
+			}
+			assert.Equal(t, w.Len(), 3) // those of the other channel
+			assert.Equal(t, told(taken(other)[1:]...), "gap /a, gap /b, gap /c, deleted /a")
+			next.Detach()
+		})
+	}
+}
+
+// A consumer that takes an event and then calls finds all that it made room for when
+// the call returns, in every channel.
+func TestRoomIsUsedBeforeTheAnswer(t *testing.T) {
+	opts := simOptions(zktest.V39)
+	opts.InMemory = true
+	e := private(t, 1, opts)
+	s, other := e.session(), e.session()
+	for _, path := range []string{"/a", "/b"} {
+		e.create(other, path, "")
+	}
+	a, b := make(chan zk.Event, 1), make(chan zk.Event, 9)
+	assert.NilError(t, s.AddWatch(e.ctx, "/a", zk.WatchPersistent, a))
+	assert.NilError(t, s.AddWatch(e.ctx, "/b", zk.WatchPersistent, b))
+	for round := range 500 {
+		e.set(other, "/a", "1")
+		e.set(other, "/a", "2")
+		e.set(other, "/b", "1")
+		for s.Stats().Queued != 2 { // a is full with the first
+			runtime.Gosched()
+		}
+		<-a
+		e.set(s, "/b", "2")
+		assert.Equal(t, len(b), 2, "round %d", round)
+		<-a
+		<-b
+		<-b
+	}
+}
+
+// A Batch that is given up leaves armed what it reports as answered, and nothing else,
+// from the moment that it returns.
+func TestBatchGivenUpWhileItArms(t *testing.T) {
+	const n = 600
+	ops := make([]zk.Op, n)
+	channels := make([]chan zk.Event, n)
+	for i := range ops {
+		channels[i] = make(chan zk.Event, 1)
+		ops[i] = zk.GetOp{Path: fmt.Sprintf("/n%d", i), Watch: channels[i]}
+	}
+	for range 60 {
+		bubble(t, func(t *testing.T, r *rig) {
+			s, l := r.open(r.config())
+			ctx, cancel := context.WithCancel(bg)
+			var res []zk.Result
+			call := start(t, func() (err error) {
+				res, err = s.Batch(ctx, ops...)
+				for i := n - 1; i >= 0; i-- {
+					err := s.RemoveWatch(bg, ops[i].(zk.GetOp).Path, channels[i])
+					if armed := err == nil; armed != (res[i].Err == nil) {
+						t.Errorf("operation %d: %v, RemoveWatch: %v", i, res[i].Err, err)
+						break
+					}
+				}
+				return nil
+			})
+			var out [][]byte
+			for range n {
+				out = append(out, fitting(l.next(), 1))
+			}
+			before := s.Stats().Replies
+			go func() {
+				for s.Stats().Replies == before { // they are being armed when it changes
+				}
+				cancel()
+			}()
+			l.send(out[:n-1]...)
+			call.wait()
+			l.send(out[n-1])
+			synctest.Wait()
+			assert.Equal(t, s.Watches().Len(), 0)
+			s.Detach()
+		})
+	}
+}
+
+// partWrites is a connection that takes the first frame of a write at once, and the
+// rest after a while.
+type partWrites struct {
+	net.Conn
+	pause time.Duration
+}
+
+func (c partWrites) Write(b []byte) (int, error) {
+	first := 4 + wire.FrameLen(b)
+	if first >= len(b) {
+		return c.Conn.Write(b)
+	}
+	n, err := c.Conn.Write(b[:first])
+	if err != nil {
+		return n, err
+	}
+	time.Sleep(c.pause)
+	m, err := c.Conn.Write(b[first:])
+	return n + m, err
+}
+
+// A caller that was answered is not kept writing for others, whatever their number:
+// who waits behind its answer, with a context or for an event, is not held up.
+func TestNoCallerWritesForOthers(t *testing.T) {
+	for range 40 {
+		bubble(t, func(t *testing.T, r *rig) {
+			r.lay = func(c net.Conn) net.Conn { return partWrites{c, 3 * time.Second} }
+			s, l := r.open(r.config())
+			ch := make(chan zk.Event, 1)
+			arm(t, s, l, zk.DataWatch, "/watched", ch)
+			slow := start(t, func() error { return s.Sync(bg, "/slow") }) // keeps others from writing alone
+			q := l.want(wire.OpSync, "/slow")
+			began := time.Now()
+			var plain []*under
+			for range 3 {
+				plain = append(plain, start(t, func() error { return s.Sync(bg, "/plain") }))
+			}
+			first := l.next()
+			l.send(answer(q.Xid, 1, nil), answer(first.Xid, 1, nil), happened(zk.Changed, "/watched", -1))
+			<-ch
+			slow.ok()
+			assert.Equal(t, time.Since(began), time.Duration(0))
+			for range len(plain) - 1 {
+				l.send(answer(l.next().Xid, 1, nil))
+			}
+			for _, u := range plain {
+				u.ok()
+			}
+			s.Detach()
+		})
+	}
+}
+
+// A watch whose path no frame could restore is not armed.
+func TestWatchThatCannotBeRestored(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		conf := r.config()
+		conf.MaxRequest = 200
+		s, l := r.open(conf)
+		path := "/" + strings.Repeat("x", 169)
+		ch := make(chan zk.Event, 1)
+		for kind, call := range watchCalls {
+			err := call(s, path, ch)
+			checkOutcome(t, err, zk.NotSent, zk.ErrTooLarge)
+			assert.Assert(t, !errors.Is(err, zk.ErrConnection), "%v", kind)
+		}
+		for _, op := range []zk.Op{zk.GetOp{Path: path, Watch: ch}, zk.ExistsOp{Path: path, Watch: ch}, zk.ChildrenOp{Path: path, Watch: ch}} {
+			_, err := s.Batch(bg, op)
+			checkOutcome(t, err, zk.NotSent, zk.ErrTooLarge)
+		}
+		l.quiet()
+		get := start(t, func() error { return errOf2(s.Get(bg, path, nil)) })
+		l.send(fitting(l.want(wire.OpGetData, path), 1))
+		get.ok()
+		path = path[:160] // the longest
+		for _, kind := range kinds {
+			arm(t, s, l, kind, path, ch)
+		}
+		d := r.begin(s.Detach())
+		l = r.accept()
+		l.greet()
+		for restored := 0; restored < len(kinds); {
+			q := l.next()
+			assert.Assert(t, 8+len(q.body) <= 200)
+			w := q.watches(t)
+			restored += len(w.Data) + len(w.Exist) + len(w.Child) + len(w.Persistent) + len(w.Recursive)
+			l.send(answer(q.Xid, 1, nil))
+		}
+		d.session().Detach()
+	})
+}
+
+// A Multi, a GetACL and a WhoAmI take little more memory than their reply has bytes,
+// whatever is in it.
+func TestRepliesTakeNoMoreThanTheirSize(t *testing.T) {
+	const size = 8 << 20
+	fill := func(element []byte, before int) []byte {
+		n := size / len(element)
+		b := make([]byte, 0, size+200)
+		if before > 0 {
+			b = wire.AppendInt32(b, int32(n))
+		}
+		for range n {
+			b = append(b, element...)
+		}
+		return b
+	}
+	stat := wire.Stat{}.Append(nil)
+	for _, c := range []struct {
+		name string
+		body []byte
+		want error
+		call func(s *zk.Session) error
+	}{
+		{"multi", wire.AppendMultiEnd(fill(wire.MultiResult{Op: wire.OpDelete}.Append(nil), 0)), zk.ErrProtocol,
+			func(s *zk.Session) error { return errOf(s.Multi(bg, zk.DeleteOp{Path: "/a"})) }},
+		{"check in a batch", wire.AppendMultiEnd(fill(wire.MultiResult{Op: wire.OpCheck}.Append(nil), 0)), zk.ErrProtocol,
+			func(s *zk.Session) error { return errOf(s.Batch(bg, zk.CheckOp{Path: "/a"})) }},
+		{"multiread", wire.AppendMultiEnd(fill(wire.MultiResult{Op: wire.OpError, Err: -101}.Append(nil), 0)), zk.ErrProtocol,
+			func(s *zk.Session) error { return errOf(s.MultiRead(bg, zk.GetOp{Path: "/a"})) }},
+		{"getacl", append(fill(make([]byte, 12), 1), stat...), nil,
+			func(s *zk.Session) error { return errOf2(s.GetACL(bg, "/a")) }},
+		{"whoami", fill(make([]byte, 8), 1), nil, func(s *zk.Session) error { return errOf(s.WhoAmI(bg)) }},
+		{"children", append(fill(make([]byte, 4), 1), stat...), nil,
+			func(s *zk.Session) error { return errOf2(s.Children(bg, "/a", nil)) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, r *rig) {
+				s, l := r.open(r.config())
+				call := start(t, func() error { return c.call(s) })
+				frame := framed(wire.ReplyHeader{Xid: l.next().Xid, Zxid: 1}, raw(c.body))
+				var before, after runtime.MemStats
+				runtime.ReadMemStats(&before)
+				l.send(frame)
+				err := call.wait()
+				runtime.ReadMemStats(&after)
+				if c.want == nil {
+					assert.NilError(t, err)
+				} else {
+					assert.ErrorIs(t, err, c.want)
+				}
+				// The pipe's copies and the reader's buffer are four times the frame.
+				took := float64(after.TotalAlloc-before.TotalAlloc) / float64(len(c.body))
+				t.Logf("%.1f times the reply", took)
+				assert.Assert(t, took < 10)
+				s.Detach()
+			})
+		})
+	}
+}
+
+type raw []byte
+
+func (r raw) Append(dst []byte) []byte { return append(dst, r...) }
+
+// Who arms one-shot watches again and again without receiving is refused, before
+// memory runs out: nothing is sent, and the session lives.
+func TestOneShotsThatNobodyReceives(t *testing.T) {
+	defer shrink(&limits.OneShotQueue, 10)()
+	bubble(t, func(t *testing.T, r *rig) {
+		s, l := r.open(r.config())
+		ch := make(chan zk.Event)
+		armed := 0
+		for {
+			get := start(t, func() error { return errOf2(s.Get(bg, "/a", ch)) })
+			synctest.Wait()
+			if get.returned() {
+				checkOutcome(t, get.wait(), zk.NotSent, zk.ErrSlowConsumer)
+				assert.Assert(t, !errors.Is(get.wait(), zk.ErrConnection))
+				break
+			}
+			armed++
+			assert.Assert(t, armed < 100)
+			l.send(fitting(l.want(wire.OpGetData, "/a"), 1), happened(zk.Changed, "/a", -1))
+			get.ok()
+		}
+		assert.Equal(t, armed, 12) // the first was armed when nothing was undelivered
+		l.quiet()
+		_, err := s.Batch(bg, zk.GetOp{Path: "/a"}, zk.ExistsOp{Path: "/b", Watch: ch})
+		checkOutcome(t, err, zk.NotSent, zk.ErrSlowConsumer)
+		get := start(t, func() error { return errOf2(s.Get(bg, "/a", nil)) }) // without a watch
+		l.send(fitting(l.want(wire.OpGetData, "/a"), 1))
+		get.ok()
+		for range armed {
+			<-ch
+		}
+		// Very many that were armed all at once may fire all at once, and each that is
+		// received is armed again.
+		many := make(chan zk.Event)
+		for i := range 100 {
+			arm(t, s, l, zk.DataWatch, fmt.Sprint("/", i), many)
+		}
+		for i := range 100 {
+			l.send(happened(zk.Changed, fmt.Sprint("/", i), -1))
+		}
+		for range 100 {
+			arm(t, s, l, zk.DataWatch, (<-many).Path, many)
+		}
+		s.Detach()
+	})
+}
+
+// Undelivered events of a State are checked as what a server sends is.
+func TestStateWithOddEvents(t *testing.T) {
+	const armed = `{"path":"/a","kind":%d,"channel":1,"type":%d,"event":%q}`
+	for _, c := range []struct {
+		kind, typ int
+		event     string
+		ok        bool
+	}{
+		{1, 3, "/a", true}, {1, 2, "/a", true}, {2, 1, "/a", true}, {3, 4, "/a", true}, {4, 4, "/a", true}, {4, 8, "/a", true},
+		{5, 3, "/a", true}, {5, 3, "/a/b/c", true}, {5, 8, "/a", true},
+		{1, 4, "/a", false}, {1, 8, "/a", false}, {3, 3, "/a", false}, {5, 4, "/a", false}, {4, 99, "/a", false}, {4, 0, "/a", false},
+		{4, -1, "/a", false}, {1, 3, "/b", false}, {4, 3, "/a/b", false}, {5, 3, "/ab", false}, {5, 3, "/a//b", false}, {5, 3, "", false},
+		{5, 3, "/a/\x00", false}, {5, 8, "/a/b", false}, {9, 3, "/a", false},
+	} {
+		text := `{"floor":1,"events":[` + fmt.Sprintf(armed, c.kind, c.typ, c.event) + `]}`
+		var w zk.Watches
+		err := json.Unmarshal([]byte(text), &w)
+		assert.Equal(t, err == nil, c.ok, "%s: %v", text, err)
+		if !c.ok {
+			assert.Equal(t, w.Undelivered(), 0)
+		}
+	}
+}
+
+// A server may say by any answer with a timeout of zero that a session has expired.
+func TestShortHandshake(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		r    wire.ConnectResponse
+		want error
+	}{
+		{"expired, 14 bytes", wire.ConnectResponse{Password: make([]byte, 14)}, zk.ErrExpired},
+		{"expired, no password", wire.ConnectResponse{Password: []byte{}}, zk.ErrExpired},
+		{"expired, read-only flag", wire.ConnectResponse{Password: make([]byte, 3), HasReadOnly: true}, zk.ErrExpired},
+		{"granted, no password", wire.ConnectResponse{Timeout: 9000, SessionID: rigID, Password: []byte{}}, zk.ErrProtocol},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, r *rig) {
+				conf := r.config()
+				conf.ID, conf.Password = rigID, rigPassword
+				d := r.begin(conf)
+				l := r.accept()
+				l.connect()
+				l.send(framed(c.r))
+				assert.ErrorIs(t, d.wait(), c.want)
+			})
+		})
+	}
+}
+
+// Closed channels are reported once each, whatever is queued for them.
+func TestClosedChannelIsReportedOnce(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		log := new(lockedBuffer)
+		conf := r.config()
+		conf.Logger = slog.New(slog.NewTextHandler(log, nil))
+		s, l := r.open(conf)
+		gone, full := make(chan zk.Event), make(chan zk.Event)
+		close(gone)
+		arm(t, s, l, zk.PersistentWatch, "/full", full)
+		arm(t, s, l, zk.RecursiveWatch, "/", gone)
+		arm(t, s, l, zk.PersistentWatch, "/a", gone)
+		l.send(happened(zk.Changed, "/full", -1)) // nothing passes it
+		for range 5 {
+			l.send(happened(zk.Changed, "/a", -1))
+		}
+		synctest.Wait()
+		assert.Equal(t, s.Stats().Queued, 1+6)
+		<-full
+		synctest.Wait()
+		assert.Equal(t, s.Stats().Queued, 0)
+		assert.Equal(t, s.Watches().Len(), 1)
+		l.send(happened(zk.Changed, "/full", -1))
+		<-full
+		s.Detach()
+		assert.Equal(t, strings.Count(log.String(), "closed channel"), 1)
+	})
+}
+
+// kindsCase is a list of watches on one path, each with a channel of its own.
+type kindsCase struct {
+	path    string
+	kinds   []zk.WatchKind // in the order in which they are armed
+	removed int            // which of them is removed; -1: none
+	chans   []chan zk.Event
+}
+
+func (c *kindsCase) String() string {
+	var names []string
+	for i, k := range c.kinds {
+		name := k.String()
+		if i == c.removed {
+			name += " (removed)"
+		}
+		names = append(names, name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// has reports whether a kind is armed, after the removal.
+func (c *kindsCase) has(kind zk.WatchKind) bool {
+	for i, k := range c.kinds {
+		if k == kind && i != c.removed {
+			return true
+		}
+	}
+	return false
+}
+
+// want returns what a watch gets when a child is created and the data is changed;
+// may: what else it may get.
+func (c *kindsCase) want(kind zk.WatchKind, bothModes bool) (want []string, may string) {
+	switch kind {
+	case zk.DataWatch:
+		return []string{"changed " + c.path}, ""
+	case zk.ChildWatch:
+		return []string{"child " + c.path}, ""
+	case zk.RecursiveWatch:
+		return []string{"created " + c.path + "/c", "changed " + c.path}, ""
+	}
+	if c.has(zk.RecursiveWatch) && !bothModes {
+		return []string{"changed " + c.path}, "child " + c.path
+	}
+	return []string{"child " + c.path, "changed " + c.path}, ""
+}
+
+// kindsCases returns all orders of two and of three kinds, with each persistent one of
+// them removed or none.
+func kindsCases(root string) (cases []*kindsCase) {
+	all := []zk.WatchKind{zk.DataWatch, zk.ChildWatch, zk.PersistentWatch, zk.RecursiveWatch}
+	var extend func(list []zk.WatchKind)
+	extend = func(list []zk.WatchKind) {
+		for removed := -1; removed < len(list) && len(list) > 1; removed++ {
+			if removed < 0 || list[removed] >= zk.PersistentWatch {
+				cases = append(cases, &kindsCase{path: fmt.Sprintf("%s/%d", root, len(cases)), kinds: list, removed: removed})
+			}
+		}
+		for _, k := range all {
+			if len(list) < 3 && !slices.Contains(list, k) {
+				extend(append(slices.Clone(list), k))
+			}
+		}
+	}
+	extend(nil)
+	return cases
+}
+
+// However many kinds of watches one path has, in whatever order they were armed,
+// whether one of them was removed, and wherever the session has moved: each gets its
+// events. Servers before 3.9 keep one mode per path, the last that they were told.
+func TestEveryKindBesideEveryOther(t *testing.T) {
+	since(t, zktest.V36, func(t *testing.T, e *env) {
+		for _, redial := range []string{"never", "before the removal", "after the removal"} {
+			s, other := e.session(), e.session()
+			top := e.create(other, fmt.Sprintf("%s/%s", e.root, strings.ReplaceAll(redial, " ", "-")), "")
+			cases := kindsCases(top)
+			assert.Assert(t, len(cases) > 80, len(cases))
+			for _, c := range cases {
+				e.create(other, c.path, "")
+			}
+			assert.NilError(t, s.Sync(e.ctx, top))
+			for _, c := range cases {
+				for _, k := range c.kinds {
+					ch := make(chan zk.Event, 9)
+					c.chans = append(c.chans, ch)
+					assert.NilError(t, watchCalls[k](s, c.path, ch))
+				}
+			}
+			if redial == "before the removal" {
+				s = e.move(s)
+			}
+			for _, c := range cases {
+				if c.removed >= 0 {
+					assert.NilError(t, s.RemoveWatch(e.ctx, c.path, c.chans[c.removed]))
+				}
+			}
+			if redial == "after the removal" {
+				s = e.move(s)
+			}
+			assert.NilError(t, s.Sync(e.ctx, top)) // all that was asked before has been done
+			for _, c := range cases {
+				e.create(other, c.path+"/c", "")
+				e.set(other, c.path, "x")
+			}
+			assert.NilError(t, s.Sync(e.ctx, top))
+			for _, c := range cases {
+				c.check(t, redial, e.knows(zktest.V39))
+			}
+			assert.NilError(t, s.Close())
+		}
+	})
+}
+
+func (c *kindsCase) check(t *testing.T, redial string, bothModes bool) {
+	t.Helper()
+	for i, k := range c.kinds {
+		var got []string
+		gaps := 0
+		want, may := c.want(k, bothModes)
+		for _, ev := range taken(c.chans[i]) {
+			switch text := told(ev); {
+			case ev.Type == zk.Gap:
+				gaps++
+			case text != may:
+				got = append(got, text)
+			}
+		}
+		if i == c.removed {
+			want = nil
+		}
+		assert.Check(t, slices.Equal(got, want), "%v, redialed %s: the %v watch got %q, want %q", c, redial, k, got, want)
+		deaf := k == zk.PersistentWatch && c.removed >= 0 && c.kinds[c.removed] == zk.RecursiveWatch
+		if deaf && redial != "after the removal" {
+			assert.Check(t, gaps > 0, "%v: no Gap", c)
+		}
+	}
+}
