@@ -38,42 +38,77 @@ const (
 
 // Config says where to dial, how, and as whom. It may be copied; Dial never
 // changes it.
+//
+// It prints no secret, whatever the verb of fmt or the handler of log/slog. Two
+// things no method can prevent: fmt prints an unexported field of a struct byte by
+// byte, and the JSON of a State, also where slog's JSONHandler makes it of a struct
+// with a State in it, has the password.
 type Config struct {
-	Addrs       []string       // host:port of servers of one ensemble; empty: DefaultAddr. The port may be left out: 2181
-	Chroot      string         // prefix of every path; empty: none. Nobody creates it: while it does not exist, nothing is found
-	Timeout     time.Duration  // session timeout to ask for, from 1 ms to 2³¹-1 ms; zero: DefaultTimeout. Never overwritten by what is granted, which is within the server's own bounds
-	Auth        []Auth         // credentials, replayed on every Dial before watches are restored
-	SASL        sasl.Mechanism // nil: none
-	TLS         *tls.Config    // nil: plain TCP; ServerName defaults to the configured host of each address
-	ReadOnly    bool           // accept a server that is cut off from its quorum
+	// Addrs are the servers of one ensemble, as host:port; empty: DefaultAddr. Without
+	// a port it is 2181. Two spellings of one address count once.
+	Addrs []string
+	// Chroot is the prefix of every path; empty: none. The client does not create it:
+	// until it exists, calls fail with ErrNoNode.
+	Chroot string
+	// Timeout is the session timeout to ask for, from 1 ms to 2³¹-1 ms; zero:
+	// DefaultTimeout. The server may grant another, within bounds of its own; it is
+	// never written here.
+	Timeout time.Duration
+	// Auth are the credentials. Every Dial sends them, before watches are restored.
+	Auth []Auth
+	// SASL authenticates each connection, before Auth; nil: none.
+	SASL sasl.Mechanism
+	// TLS is laid over the connection; nil: plain TCP. Its ServerName defaults to the
+	// configured host of each address.
+	TLS *tls.Config
+	// ReadOnly accepts a server that is cut off from its quorum.
+	ReadOnly bool
+	// DialContext connects. Nil: names are resolved on every Dial, and each IP is
+	// tried. Set: it gets host:port unresolved, once per address; TLS is laid over
+	// what it returns, and Close of that must unblock Write.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
-	// DialContext nil: names are resolved on every Dial and each IP is tried.
-	// Set: it gets host:port unresolved, once per address. TLS is laid over what
-	// it returns. Close of that connection must unblock Write.
-	MaxRequest  int          // largest frame to send, in bytes; zero: DefaultMaxRequest
-	MaxReply    int          // largest frame to accept, in bytes; zero: DefaultMaxReply
-	MaxInFlight int          // calls waiting for replies at a time; zero: no limit. A Batch counts its operations, a Multi 1; pings, auth and close none
-	Logger      *slog.Logger // nil: silent
-	Trace       *Trace       // nil: none
-	State                    // zero: a new session. From Session.Config: that session moves here
+	// MaxRequest is the largest frame to send, in bytes; zero: DefaultMaxRequest.
+	MaxRequest int
+	// MaxReply is the largest frame to accept, in bytes; zero: DefaultMaxReply. What
+	// is decoded takes at most about five times as much.
+	MaxReply int
+	// MaxInFlight is how many calls wait for replies at a time; zero: no limit. A Batch
+	// counts its operations and a Multi 1. Pings, auth, close and what the client sends
+	// for its own sake count none.
+	MaxInFlight int
+	// Logger hears of each Dial and of each Session's end; nil: silent. Its handler
+	// runs in the client's goroutines, as Trace's hooks do: it must not block or call
+	// the Session.
+	Logger *slog.Logger
+	// Trace has hooks; nil: none.
+	Trace *Trace
+	// State is the session to move; zero: a new session. [Session.Config] has it.
+	State
 }
 
 // State is what moves from connection to connection. It marshals to JSON, the
 // password included, so that another process can take the session over: guard
 // it. The receiver brings Addrs, Auth, TLS and Chroot itself.
 type State struct {
-	ID       int64    // session id; zero starts a new session
-	Password []byte   // proves ownership of ID; never printed
-	Zxid     int64    // last transaction seen: no server that is behind it is accepted; zero gives that up (restored backup) and restores watches with floor 0
-	Watches  *Watches // armed watches, the floor they are restored from, and events received but not yet delivered
+	// ID is the session's; zero starts a new session.
+	ID int64
+	// Password proves the ownership of ID. It is never printed.
+	Password []byte
+	// Zxid is the last transaction seen: no server that is behind it is accepted. Zero
+	// gives that up, as for a restored backup, and restores watches with floor 0.
+	Zxid int64
+	// Watches are the armed watches, the floor they are restored from, and the events
+	// that are received and not delivered.
+	Watches *Watches
 
-	given int64 // Zxid + 1 as Session.Config gave it: tells a Zxid set to zero from one that was
+	given int64 // Zxid + 1 as Session.Config gave it: distinguishes a Zxid set to zero from one that was
 }
 
 // Auth is a credential, as in addauth.
 type Auth struct {
-	Scheme     string
-	Credential []byte // never printed
+	Scheme string
+	// Credential is never printed.
+	Credential []byte
 }
 
 // Digest returns the credential of the scheme digest.
@@ -85,12 +120,18 @@ func Digest(user, password string) Auth {
 func sessionID(id int64) string { return fmt.Sprintf("0x%x", uint64(id)) }
 
 // Trace has hooks for the steps of a Session's life, as net/http/httptrace has
-// for a request's. A hook may be nil. Hooks must not block or call the Session.
+// for a request's. A hook may be nil. Hooks must not block or call the Session. What
+// one panics with during a Redial or Renew comes to those who wait for that. addr is
+// the address that is connected to: an IP and port where a name was resolved.
 type Trace struct {
-	DialStart func(addr string)                                             // before connecting to an address
-	DialDone  func(addr string, err error)                                  // TCP and TLS are up, or why not
-	Handshake func(addr string, id int64, timeout time.Duration, err error) // the server's answer: session and granted timeout, or why not
-	End       func(addr string, err error)                                  // the Session is over
+	// DialStart: before connecting.
+	DialStart func(addr string)
+	// DialDone: TCP and TLS are up, or why not.
+	DialDone func(addr string, err error)
+	// Handshake: the server's answer is in: session and granted timeout, or why not.
+	Handshake func(addr string, id int64, timeout time.Duration, err error)
+	// End: the Session is over.
+	End func(addr string, err error)
 }
 
 // Renew returns the config for a new session, after ErrExpired: same servers,
@@ -160,25 +201,53 @@ func (s State) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
 // stateJSON is State without its methods.
 type stateJSON struct {
-	ID       int64
+	ID       jsonInt
 	Password []byte
-	Zxid     int64
+	Zxid     jsonInt
 	Watches  *Watches
+}
+
+// jsonInt is a 64-bit number in JSON. It is written as text, for many programs read
+// JSON numbers as doubles, which do not hold it. Numbers are read as well: earlier
+// versions wrote them.
+type jsonInt int64
+
+func (n jsonInt) MarshalText() ([]byte, error) {
+	return fmt.Appendf(nil, "0x%x", uint64(n)), nil
+}
+
+func (n *jsonInt) UnmarshalJSON(b []byte) error {
+	text := strings.Trim(string(b), `"`)
+	if hex, ok := strings.CutPrefix(text, "0x"); ok {
+		u, err := strconv.ParseUint(hex, 16, 64)
+		*n = jsonInt(u)
+		return err
+	}
+	i, err := strconv.ParseInt(text, 10, 64)
+	*n = jsonInt(i)
+	return err
 }
 
 // MarshalJSON writes all of the State, the password included. The Zxid is taken
 // before the watches, so that it is never newer than what they have seen.
 func (s State) MarshalJSON() ([]byte, error) {
-	return json.Marshal(stateJSON{s.ID, s.Password, s.Zxid, s.Watches})
+	return json.Marshal(stateJSON{jsonInt(s.ID), s.Password, jsonInt(s.Zxid), s.Watches})
 }
 
-// UnmarshalJSON reads what MarshalJSON wrote; Watches.Rebind comes next.
+// UnmarshalJSON reads what MarshalJSON wrote, and refuses what no Session can have
+// had; Watches.Rebind comes next. After an error the State is as it was.
 func (s *State) UnmarshalJSON(b []byte) error {
 	var j stateJSON
 	if err := json.Unmarshal(b, &j); err != nil {
 		return err
 	}
-	*s = State{ID: j.ID, Password: j.Password, Zxid: j.Zxid, Watches: j.Watches}
+	switch {
+	case j.Zxid < 0:
+		return badArgument("unmarshal a State: zxid %d", int64(j.Zxid))
+	case j.ID != 0 && len(j.Password) == 0:
+		return badArgument("unmarshal a State: session %s without its password", sessionID(int64(j.ID)))
+	}
+	*s = State{ID: int64(j.ID), Password: j.Password, Zxid: int64(j.Zxid), Watches: j.Watches}
 	return nil
 }
 
@@ -346,18 +415,24 @@ func (c *Config) check() error {
 	return nil
 }
 
-// Dial connects to one of the servers, in random order, each once, and the one
-// whose connection was just lost as the last. It returns a Session bound to that
-// connection. Without State it begins a new session.
-// With a State from Session.Config it moves that session here: the Session that
-// had it ends first, with ErrMoved, then credentials and watches are restored,
-// and events that were missed are delivered, some perhaps before Dial returns.
+// Dial connects to one of the servers and returns a Session bound to that
+// connection. It tries them in random order, each once; the one whose connection was
+// just lost comes last. Without State it begins a new session. With a State from
+// Session.Config it moves that session here: the Session that had it ends first, with
+// ErrMoved, then credentials and watches are restored, and events that were missed
+// are delivered, some perhaps before Dial returns.
 //
-// It obeys ctx in every step; without a deadline it takes at most
-// Config.Timeout for connecting, shared among the addresses left. A Dial that
-// fails leaves the State as it was and nothing behind. Errors match ErrNoServer
-// (which unwraps to each address's reason), ErrExpired, ErrAuth, ErrMoved for a
-// State that was renewed away, ErrUnbound, or what is wrong with the Config.
+// It obeys ctx in every step; without a deadline it takes at most Config.Timeout for
+// connecting, or the granted timeout of a session that moves, if that is longer. The
+// servers that are left share the time equally; while a session moves they share no
+// more than is left of the session. A Dial that fails leaves the State as it was and
+// nothing behind.
+//
+// Errors match ErrNoServer, which unwraps to each server's reason; ErrExpired;
+// ErrAuth; ErrMoved for a State that was renewed away; ErrUnbound; or what is wrong
+// with the Config. Where all servers refused SASL, or their certificates or the
+// client's were refused, the error unwraps to each reason and is no ErrNoServer: to
+// try again changes nothing.
 func Dial(ctx context.Context, conf Config) (*Session, error) {
 	return dial(ctx, conf, nil)
 }

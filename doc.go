@@ -1,10 +1,10 @@
 // Package zk is a synchronous client for Apache ZooKeeper.
 //
 // A [Session] is bound to one connection. [Dial] makes it, its methods send a
-// request and wait for the answer, and when the connection is lost every call
-// says so. Nothing reconnects or repeats a call behind the application's back:
-// it dials again, and the session moves, with its ephemeral znodes, its watches
-// and the events that were not delivered yet.
+// request and wait for the answer, and when the connection is lost, every call
+// reports it. Nothing reconnects or repeats a call behind the application's
+// back. The application dials again, and the session moves, with its ephemeral
+// znodes, its watches and the events that were not delivered yet.
 //
 //	s, err := zk.Dial(ctx, zk.Config{Addrs: addrs})
 //	if err != nil {
@@ -16,15 +16,17 @@
 //	s, err = zk.Dial(ctx, s.Config()) // the same session, the same watches, no event missing
 //
 // Events come through channels that the application makes and never has to
-// close. A capacity of 1 is enough for a watch that fires once. Events keep one
-// order over all channels of a session, so one channel that is full delays all
-// later events of the session; it delays no answers, and nothing is dropped.
+// close. A capacity of 1 is enough for a one-shot watch. Events are delivered
+// in one order across all channels of a session. A full channel therefore
+// delays all later events of the session. It never delays answers, and no
+// event is dropped.
 //
 // # Two loops
 //
 // There is no event for connected, disconnected or expired. [Session.Done] and
-// [Session.Err] tell that a connection is over, and what to do then stands in
-// one of two loops. With one owner, it is the loop that dials:
+// [Session.Err] report that a connection is over. What to do next belongs in
+// one of two loops. If one goroutine owns the session, it is the loop that
+// dials:
 //
 //	for ctx.Err() == nil {
 //		s, err := zk.Dial(ctx, conf)
@@ -33,6 +35,7 @@
 //			conf = conf.Renew()
 //			continue
 //		case errors.Is(err, zk.ErrNoServer): // nobody reachable: the same config, a little later
+//			slog.Warn("retrying", "err", err) // it names each server with its reason
 //			backoff(ctx)
 //			continue
 //		case err != nil: // a bad config, refused credentials: trying again changes nothing
@@ -46,8 +49,8 @@
 //		conf = s.Detach() // dead or alive: same session, same watches, for the next connection
 //	}
 //
-// Many goroutines that share a session go on with its successor, and decide
-// about an operation by its outcome:
+// Goroutines that share a session continue with its successor. Each decides
+// about its operation by the outcome:
 //
 //	for {
 //		_, err := s.Set(ctx, path, data, version)
@@ -74,9 +77,9 @@
 // retrying would loop for ever. [Hopeless] recognises them. The other calls that
 // such an answer took along are merely lost.
 //
-// To look is a [Session.Sync] and then a read, for the next server may be behind
-// what the last one did. All that ask for the successor of a Session get the
-// same one, made by one Dial:
+// look calls [Session.Sync] and then reads, because the next server may lag
+// behind the last one. All goroutines that ask for the successor of a Session
+// get the same one, made by one Dial:
 //
 //	next, err := s.Redial(ctx)
 //	if errors.Is(err, zk.ErrExpired) {
@@ -102,8 +105,8 @@
 //	ErrConnection   this connection is over; the session may live   Dial, Redial
 //	ErrMoved        another Session has taken over                  Redial gives it
 //	ErrExpired      the server has forgotten the session            Renew
-//	ErrNoServer     no address gave a session: the reason of each   later again
-//	ErrAuth         credentials refused; the session lives          others
+//	ErrNoServer     no address gave a session: the reason of each   retry later
+//	ErrAuth         credentials refused; the session lives          use other credentials
 //	ErrClosed       after Close or Detach
 //	ErrBadPath, ErrTooLarge, ErrBadArguments: not sent, and never will be
 //
@@ -113,32 +116,35 @@
 // ErrConnection too: [ErrUnimplemented], where the server does not know the
 // operation; ErrAuth, after a refused [Session.AddAuth] or without the SASL that
 // the server requires; ErrTooLarge, of a reply above Config.MaxReply, which is
-// lost. To redial and repeat the same changes nothing about these three; it does
-// after [ErrSessionMoved] and [ErrSessionExpired]. Other calls end as with any
-// lost connection, and their errors match its reason too: whose answer it was,
-// the outcome tells.
+// lost. Redialing and repeating the call does not help with these three. It
+// does help after [ErrSessionMoved] and [ErrSessionExpired]. Other calls in
+// flight fail as with any lost connection. Their errors match the same reason,
+// but their outcome is not Answered.
 //
 // # Contexts
 //
 // A context ends the wait of a call, never the session. What was sent by then
 // is [ErrLost] and may still be done; what was not is [ErrNotSent]. Both match
-// the context's error as well. Dial obeys its context in every step. Without a
-// deadline it takes at most Config.Timeout to connect, and tries every address
-// once, in random order, but the one whose connection was just lost last.
+// the context's error as well. Dial obeys its context in every step. It tries
+// every server once, in random order. The server whose connection was just
+// lost comes last. Each has an equal share of the time: of the context's,
+// without a deadline of Config.Timeout, and while a session moves no more than
+// is left of the session.
 //
 // # Credentials
 //
-// Those of Config.Auth are given on every connection, ahead of the watches.
-// Config.SASL goes first: it belongs to the connection too, and its exchange
-// must end within two thirds of the session timeout, for there are no pings
-// before. A server that refuses either makes Dial fail with [ErrAuth], and so
-// does one that cannot prove itself by SASL. ZooKeeper 3.4 refuses SASL by
-// hanging up, which looks like any lost connection.
+// Those of Config.Auth are sent on every connection, before the watches.
+// Config.SASL comes first. It belongs to the connection too, and its exchange
+// must end within two thirds of the session timeout, because no pings are sent
+// before. Dial fails with [ErrAuth] when a server refuses a credential of
+// Config.Auth, or when all servers refuse SASL or cannot prove themselves by
+// it. ZooKeeper 3.4 refuses SASL by hanging up, which looks like any lost
+// connection.
 //
 // # Watches
 //
 // [Session.Get], [Session.Exists] and [Session.Children] arm a channel for one
-// event. The event tells that something changed, not what it is now: read
+// event. The event reports that something changed, not what it is now. Read
 // again, which arms the channel again.
 //
 //	Get        an existing znode   Changed or Deleted
@@ -146,19 +152,21 @@
 //	Exists     a missing znode     Created
 //	Children   an existing znode   Child or Deleted
 //
-// A call that returns an error has armed nothing. That a znode is missing is no
-// error of Exists. A channel that is armed several times for what one change
-// brings gets one event for it. [Session.RemoveWatch] disarms a channel, and so
-// does closing it, which is noticed at its next event.
+// A call that returns an error has armed nothing. For Exists a missing znode
+// is not an error. A channel that is armed in several ways gets one event per
+// change. Use [Session.RemoveWatch] to disarm it. Do not close a channel that
+// may be armed: an event that is just being sent makes that a data race. A
+// channel that is found closed all the same loses its watches, and the Logger
+// hears of it once.
 //
 // # Order
 //
 // One goroutine reads what the server sends, and waits for nothing but the
 // network. It keeps three promises:
 //
-//   - An event is not sent before every call that was answered ahead of it is
-//     running again, or has left by its context.
-//   - A call does not return before every event ahead of its answer is in its
+//   - An event is not delivered until every call that was answered before it
+//     is running again, or has left by its context.
+//   - A call does not return until every event before its answer is in its
 //     channel, or queued because that channel is full or an earlier event is
 //     queued.
 //   - Events are one sequence over all channels and connections of a session,
@@ -171,12 +179,13 @@
 //	s.Set(ctx, "/color", []byte("blue"), zk.AnyVersion)
 //	fmt.Println(len(changed)) // 1
 //
-// Not promised: that no other goroutine runs between a call's return and its
-// caller's next statement. Nor that a read after a redial shows the change that
-// an event told of before: the next server may be a little behind. It tells
-// again when it has caught up, or [Session.Sync] waits for it. What an answer
-// has shown is different: no server that is behind State.Zxid is accepted, so
-// that no read shows an older state than an answer before it did.
+// Two things are not promised. Another goroutine may run between a call's
+// return and its caller's next statement. And a read after a redial may not
+// show the change that an event reported before: the next server may be a
+// little behind. It sends the event again when it has caught up, or
+// [Session.Sync] waits for it. For answers there is a promise: no server that
+// is behind State.Zxid is accepted, so no read shows an older state than an
+// answer before it did.
 //
 // # Many operations at once
 //
@@ -193,55 +202,59 @@
 //
 // # What a redial brings
 //
-// Dial first ends the Session that had the session so far, whoever dialed it:
-// calls in flight are lost, later ones not sent, with [ErrMoved], and its Close
-// does nothing. It returns when the server has the credentials and watches.
+// Dial first ends the Session that held this session before, whoever had
+// dialed it. Its calls in flight are lost and later ones not sent, with
+// [ErrMoved], and its Close does nothing. It returns when the server has the
+// credentials and watches.
 // Changes in between come as one event per watch: a znode that was deleted and
 // created again as Changed, one that was created and deleted as nothing. A Dial
 // that fails loses nothing; dial the same config again.
 //
 // # Persistent watches
 //
-// [Session.AddWatch] arms a channel that stays armed. Servers do not report to
-// it what changed while it moved, so the channel gets a [Gap] before any later
-// event when something may have: read again.
+// [Session.AddWatch] arms a channel that stays armed. Servers do not report
+// what changed while it moved. If something may have changed, the channel gets
+// a [Gap] before any later event: read again.
 //
 //	if ev.Type == zk.Gap {
 //		names, _, err = s.Children(ctx, "/jobs", nil)
 //	}
 //
 // More than 65,536 undelivered events of persistent watches end the Session
-// with [ErrSlowConsumer]; the redial brings a Gap for what comes after them.
+// with [ErrSlowConsumer]. The redial brings a Gap for what comes after them.
+// One-shot watches are refused with the same error, and nothing is sent, while
+// as many of their events are undelivered beyond those that were armed at
+// once.
 //
 // # Expiry
 //
-// A server ends a session that it has not heard of for [Session.Timeout], and
-// then deletes its ephemeral znodes. Nobody is told before the next Dial. Until
-// [Session.ExpiresAt] no server has done so; who must not go on as the owner of
-// an ephemeral stops then:
+// A server expires a session that it has not heard from for [Session.Timeout],
+// and deletes its ephemeral znodes. The client learns of it only at the next
+// Dial. No server expires the session before [Session.ExpiresAt]. Code that
+// must not act as the owner of an ephemeral any longer should stop by then:
 //
 //	lease, cancel := context.WithDeadline(ctx, s.ExpiresAt())
 //
 // [Config.Renew] and [Session.Renew] make a new session for the old watches.
-// They miss no change either. Persistent ones always get a Gap.
+// The watches miss no change by it. Persistent ones always get a Gap.
 //
 // # Close and Detach
 //
 // [Session.Close] ends the session on the server: when it returns nil, the
-// ephemeral znodes are gone. After a loss it cannot, and says when the session
-// expires by itself. [Session.Detach] leaves only the connection and returns
-// the Config to go on with. Events that were not delivered stay in it; those
-// that are in a channel already are the application's.
+// ephemeral znodes are gone. After a loss it cannot do that, and reports when
+// the session expires by itself. [Session.Detach] leaves only the connection
+// and returns the Config to continue with. Events that were not delivered stay
+// in it. Those that are in a channel already are the application's.
 //
-// No goroutine, timer or connection of a Session outlives Done, and none a Dial
-// that fails. Only a question to DNS, or of Kerberos to its KDC, that a context
-// gave up ends by itself, a little later.
+// No goroutine, timer or connection of a Session outlives Done, or a failed
+// Dial. One exception: a DNS or Kerberos lookup that was abandoned by its
+// context finishes in the background.
 //
 // # Another process
 //
 // The State of a Config marshals to JSON, with its password, so guard it.
-// Another process goes on with it, after [Watches.Rebind] has given the watches
-// channels of its own.
+// Another process continues with it, after [Watches.Rebind] has given the
+// watches channels of its own.
 //
 //	saved, err := json.Marshal(s.Detach().State)
 //
@@ -252,5 +265,7 @@
 //		s, err = zk.Dial(ctx, conf)
 //	}
 //
-// Nothing else prints a password or credential, whatever the verb or logger.
+// Nothing else prints a password or credential, whatever the verb or logger,
+// with one exception that no method can prevent: fmt prints an unexported
+// field of a struct byte by byte.
 package zk

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -24,6 +25,7 @@ func oneOwner(ctx context.Context, conf zk.Config, events chan zk.Event, work fu
 			conf = conf.Renew()
 			continue
 		case errors.Is(err, zk.ErrNoServer): // nobody reachable: the same config, a little later
+			slog.Warn("retrying", "err", err) // it names each server with its reason
 			backoff(ctx)
 			continue
 		case err != nil: // a bad config, refused credentials: trying again changes nothing

@@ -6,9 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
+	"os"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -558,4 +561,74 @@ func (c *kindsCase) check(t *testing.T, redial string, bothModes bool) {
 			assert.Check(t, gaps > 0, "%v: no Gap", c)
 		}
 	}
+}
+
+// A State comes through programs that read JSON numbers as doubles, and one that was
+// written with numbers can still be read. One that cannot be right is refused.
+func TestStateThroughDoubles(t *testing.T) {
+	want := zk.State{ID: 72057750672244739, Password: []byte("0123456789abcdef"), Zxid: 133143986181}
+	old, err := os.ReadFile("testdata/inputs/state.json")
+	assert.NilError(t, err)
+	var s zk.State
+	assert.NilError(t, json.Unmarshal(old, &s))
+	assert.DeepEqual(t, []any{s.ID, s.Zxid, s.Password}, []any{want.ID, want.Zxid, want.Password})
+
+	for _, id := range []int64{want.ID, 1, -1, math.MaxInt64, math.MinInt64, -4035225261828997117} {
+		want.ID, want.Zxid = id, math.MaxInt64-1
+		text, err := json.Marshal(want)
+		assert.NilError(t, err)
+		var loose map[string]any // its numbers are doubles
+		assert.NilError(t, json.Unmarshal(text, &loose))
+		text, err = json.Marshal(loose)
+		assert.NilError(t, err)
+		assert.NilError(t, json.Unmarshal(text, &s))
+		assert.DeepEqual(t, []any{s.ID, s.Zxid, s.Password}, []any{want.ID, want.Zxid, want.Password})
+	}
+	var w zk.Watches
+	assert.NilError(t, json.Unmarshal([]byte(`{"floor":"0x1f00000005","armed":[{"path":"/a","kind":1,"channel":1}]}`), &w))
+	text, err := json.Marshal(&w)
+	assert.NilError(t, err)
+	assert.Assert(t, strings.Contains(string(text), `"0x1f00000005"`), "%s", text)
+
+	for _, bad := range []string{
+		`{"ID":7.205775067224474e+16,"Password":"MDEyMzQ1Njc4OWFiY2RlZg=="}`, `{"ID":1}`, `{"ID":"0x1"}`, `{"ID":"x","Password":"MA=="}`,
+		`{"ID":"0x11111111111111111","Password":"MA=="}`, `{"ID":9223372036854775808,"Password":"MA=="}`, `{"ID":"","Password":"MA=="}`,
+		`{"ID":true,"Password":"MA=="}`, `{"ID":1,"Password":"MA==","Zxid":-1}`, `{"ID":1,"Password":"MA==","Watches":{"floor":-1}}`,
+		`{"ID":1,"Password":"MA==","Zxid":"0xffffffffffffffff"}`, `{"ID":1,"Password":7}`, `[]`,
+	} {
+		s = want
+		assert.Assert(t, json.Unmarshal([]byte(bad), &s) != nil, bad)
+		assert.Equal(t, s.ID, want.ID)
+	}
+}
+
+// Session ids are printed as servers print them.
+func TestSessionIDsAsServersPrintThem(t *testing.T) {
+	rows, err := os.ReadFile("testdata/inputs/session-ids.tsv")
+	assert.NilError(t, err)
+	n := 0
+	for line := range strings.Lines(string(rows)) {
+		cells := strings.Split(strings.TrimSpace(line), "\t")
+		if strings.HasPrefix(line, "#") || len(cells) < 2 {
+			continue
+		}
+		n++
+		id, err := strconv.ParseInt(cells[0], 10, 64)
+		assert.NilError(t, err)
+		bubble(t, func(t *testing.T, r *rig) {
+			log := new(lockedBuffer)
+			conf := r.config()
+			conf.ID, conf.Password = id, rigPassword
+			conf.Logger = slog.New(slog.NewTextHandler(log, nil))
+			s, _ := r.open(conf)
+			for _, text := range []string{s.String(), s.Config().String(), s.Config().State.String()} {
+				assert.Assert(t, strings.Contains(text, cells[1]), text)
+			}
+			s.Detach()
+			for line := range strings.Lines(log.String()) {
+				assert.Assert(t, strings.Contains(line, "id="+cells[1]+" "), line)
+			}
+		})
+	}
+	assert.Equal(t, n, 5)
 }

@@ -188,3 +188,21 @@ func TestConfigIsPrinted(t *testing.T) {
 	}
 	assert.Assert(t, strings.Contains(fmt.Sprint(zk.Digest("user", "secret")), "digest"))
 }
+
+// What the documentation of Config says that no method can prevent is just that.
+func TestSecretsThatCannotBeHidden(t *testing.T) {
+	conf := zk.Config{Auth: []zk.Auth{zk.Digest("user", "Hush")}, State: zk.State{ID: 1, Password: []byte("0123456789abcdef")}}
+	inside := struct{ conf zk.Config }{conf}
+	printed := fmt.Sprintf("%+v", inside)
+	assert.Assert(t, strings.Contains(printed, "48 49 50 51"), printed)
+	hidden := secrets{conf.Password, []byte("Hush")}
+	hidden.absent(t, "an exported field", fmt.Sprintf("%+v", struct{ Conf zk.Config }{conf}))
+	hidden.absent(t, "an unexported pointer", fmt.Sprintf("%+v", struct{ conf *zk.Config }{&conf}))
+
+	var out strings.Builder
+	log := slog.New(slog.NewJSONHandler(&out, nil))
+	log.Info("x", "state", conf.State, "config", conf)
+	hidden.absent(t, "slog's JSONHandler", out.String())
+	log.Info("x", "inside", struct{ State zk.State }{conf.State})
+	assert.Assert(t, strings.Contains(out.String(), base64.StdEncoding.EncodeToString(conf.Password)), out.String())
+}

@@ -22,12 +22,12 @@ import (
 
 // Session is one connection to one server, and the session that lives on it.
 // All methods are safe for concurrent use. A context ends the wait of a call,
-// never the session; what was asked may still be done.
+// never the session; the request may still be executed.
 //
 // A Session owns one goroutine, the reader, and a timer for pings. While a
-// channel is full a second goroutine waits for it; while a caller that can be
-// cancelled, or many callers at once, are sending, another one writes. None of
-// them outlives Done.
+// channel is full a second goroutine waits for it. When a caller's context can be
+// cancelled, or many callers send at once, another goroutine does the writing. None
+// of them outlives Done.
 type Session struct {
 	conf     Config // as dialed; Auth grows with AddAuth, under mu
 	w        *Watches
@@ -1546,7 +1546,8 @@ func (s *Session) lastHeard() time.Time {
 // ExpiresAt returns a time before which no server expires the session: the send
 // time of the last answered request plus three quarters of the granted timeout,
 // since a follower may relay a sign of life a quarter late. It has a monotonic
-// reading.
+// reading. That clock stands still while the machine sleeps (on Linux and others), so
+// for as long as it slept the time returned is too late.
 func (s *Session) ExpiresAt() time.Time {
 	if !s.usable() {
 		return time.Time{}
@@ -1556,7 +1557,7 @@ func (s *Session) ExpiresAt() time.Time {
 
 // Stats are counts since the Session was dialed, and the present state of its queues.
 type Stats struct {
-	Requests      int64 // frames queued for the server, but pings
+	Requests      int64 // frames queued for the server, except pings
 	Replies       int64 // to them
 	Events        int64 // notifications that a channel was armed for
 	Ignored       int64 // notifications that none was armed for

@@ -85,10 +85,12 @@ func (k WatchKind) String() string {
 // Watch is one entry of Watches.List: a channel armed at a path in one way, or
 // one whose event has not been delivered yet.
 type Watch struct {
-	Path    string
-	Kind    WatchKind
-	Channel int  // same number, same channel, within one List
-	Fired   bool // its event is still undelivered
+	Path string
+	Kind WatchKind
+	// Channel is a number: within one List, the same for the same channel.
+	Channel int
+	// Fired: its event is still undelivered.
+	Fired bool
 }
 
 // Watches holds what a session is watching: the armed watches, the zxid floor
@@ -640,7 +642,7 @@ func (w *Watches) Rebind(f func(Watch) chan<- Event) error {
 			w.requeueLocked(e, ch)
 		}
 	}
-	w.place.floor, w.place.gap = u.Floor, u.Gap
+	w.place.floor, w.place.gap = int64(u.Floor), u.Gap
 	w.unbound = nil
 	return nil
 }
@@ -654,7 +656,7 @@ func (w *Watches) idleLocked() bool {
 func (w *Watches) requeueLocked(e eventJSON, ch chan<- Event) {
 	it := item{
 		Ch:    ch,
-		Event: Event{Type: e.Type, Path: w.appPath(e.Event, e.Raw), Zxid: e.Zxid},
+		Event: Event{Type: e.Type, Path: w.appPath(e.Event, e.Raw), Zxid: int64(e.Zxid)},
 		Note:  note{at: e.Path, kind: e.Kind, raw: e.Raw},
 	}
 	w.load.count(&it, 1)
@@ -671,7 +673,7 @@ func (w *Watches) requeueLocked(e eventJSON, ch chan<- Event) {
 // watchesJSON is Watches without channels. Paths are as the server knows them.
 type watchesJSON struct {
 	Chroot string      `json:"chroot,omitempty"`
-	Floor  int64       `json:"floor"`
+	Floor  jsonInt     `json:"floor"`
 	Gap    bool        `json:"gap,omitempty"`
 	Armed  []armedJSON `json:"armed,omitempty"`
 	Events []eventJSON `json:"events,omitempty"`
@@ -688,7 +690,7 @@ type eventJSON struct {
 	armedJSON
 	Type  EventType `json:"type"`
 	Event string    `json:"event"` // the event's path
-	Zxid  int64     `json:"zxid,omitempty"`
+	Zxid  jsonInt   `json:"zxid,omitempty"`
 }
 
 func (j *watchesJSON) appPath(a armedJSON) string {
@@ -749,7 +751,7 @@ func (s *snapshot) json() *watchesJSON {
 	if s.unbound != nil {
 		return s.unbound
 	}
-	j := &watchesJSON{Chroot: s.chroot, Floor: s.floor, Gap: s.gap}
+	j := &watchesJSON{Chroot: s.chroot, Floor: jsonInt(s.floor), Gap: s.gap}
 	numbers := make(map[chan<- Event]int)
 	number := func(ch chan<- Event) int {
 		n, ok := numbers[ch]
@@ -768,7 +770,7 @@ func (s *snapshot) json() *watchesJSON {
 			path = joinChroot(s.chroot, path)
 		}
 		a := armedJSON{it.Note.at, it.Note.kind, number(it.Ch), it.Note.raw}
-		j.Events = append(j.Events, eventJSON{a, it.Event.Type, path, it.Event.Zxid})
+		j.Events = append(j.Events, eventJSON{a, it.Event.Type, path, jsonInt(it.Event.Zxid)})
 	}
 	return j
 }
@@ -793,6 +795,9 @@ func (w *Watches) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, j); err != nil {
 		return err
 	}
+	if j.Floor < 0 {
+		return badArgument("unmarshal watches: floor %d", int64(j.Floor))
+	}
 	for _, a := range j.Armed {
 		if err := a.check(); err != nil {
 			return err
@@ -808,7 +813,7 @@ func (w *Watches) UnmarshalJSON(b []byte) error {
 	if !w.idleLocked() {
 		return &detailed{kind: ErrUnbound, detail: "these watches are in use"}
 	}
-	w.who.chroot, w.place.floor, w.place.gap = j.Chroot, j.Floor, j.Gap
+	w.who.chroot, w.place.floor, w.place.gap = j.Chroot, int64(j.Floor), j.Gap
 	w.unbound = nil
 	if len(j.Armed)+len(j.Events) > 0 {
 		w.unbound = j
@@ -836,7 +841,7 @@ func (e eventJSON) check() error {
 	case e.Event != e.Path && !below:
 		return badArgument("unmarshal watches: event at %q of a watch at %q", e.Event, e.Path)
 	case e.Zxid < 0:
-		return badArgument("unmarshal watches: zxid %d", e.Zxid)
+		return badArgument("unmarshal watches: zxid %d", int64(e.Zxid))
 	}
 	return checkPath(e.Event, false)
 }

@@ -359,13 +359,12 @@ func (s *Session) doNothing(ctx context.Context, c *call) error {
 	return nil
 }
 
-// Sync waits until this server has caught up with what the leader had committed,
-// so that a read behind it sees what any other session was told before. It
-// catches up with everything, whatever the path, which need not exist. It is
-// no write: a leader that has just lost its quorum may still answer it. And a
-// leader answers its own clients at once (CommitProcessor): it may be a moment
-// behind what its followers have told of. A write waits for that, even one that
-// fails, such as a Delete of a znode that is not there.
+// Sync waits until this server has caught up with what the leader had committed, so
+// that a later read sees whatever any session had been told before. It covers all
+// paths; path need not exist. Sync is not a write: a leader that has just lost its
+// quorum may still answer it, and a leader may be a moment behind what its followers
+// have reported (CommitProcessor). If that matters, write instead: even a failing
+// write waits, such as a Delete of a znode that does not exist.
 func (s *Session) Sync(ctx context.Context, path string) error {
 	c, full, err := s.start("sync", path, false)
 	if err != nil {
@@ -467,12 +466,12 @@ const (
 )
 
 // AddWatch arms a channel that stays armed; the path need not exist. After an
-// error it is not armed. A server does not tell what changed while such a watch
+// error it is not armed. A server does not report what changed while such a watch
 // moved to another connection: then the channel gets a Gap before any later
-// event. Nor does it know what was told before: after a move to a server that
-// lags, a change may be told twice. Servers since 3.6.0 know it, an older one
-// does as CreateStat says. Before 3.9.0 a WatchRecursive takes the Child events
-// of a Children watch or a WatchPersistent on the very same path.
+// event. Nor does it remember what it reported before: after a move to a server that
+// lags, a change may be reported twice. Servers since 3.6.0 support it; an older one
+// does as CreateStat says. Before 3.9.0 a WatchPersistent gets no Child events while a
+// WatchRecursive is armed on the very same path, and a Gap when that is removed.
 func (s *Session) AddWatch(ctx context.Context, path string, mode WatchMode, watch chan<- Event) error {
 	c, full, err := s.start("addwatch", path, false)
 	if err != nil {

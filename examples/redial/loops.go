@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"strconv"
 	"sync/atomic"
@@ -25,6 +26,7 @@ func own(ctx context.Context, conf zk.Config, work func(context.Context, *zk.Ses
 			conf = conf.Renew()
 			continue
 		case errors.Is(err, zk.ErrNoServer): // nobody reachable: the same config, a little later
+			slog.Warn("retrying", "err", err) // it names each server with its reason
 			backoff(ctx)
 			continue
 		case err != nil: // a bad config, refused credentials: the next time would be no better
@@ -66,6 +68,7 @@ func successor(ctx context.Context, s *zk.Session) (*zk.Session, error) {
 		case err == nil:
 			return next, nil
 		case errors.Is(err, zk.ErrNoServer) && ctx.Err() == nil:
+			slog.Warn("retrying", "err", err)
 			backoff(ctx)
 		default:
 			return nil, err
