@@ -267,19 +267,28 @@ func (a Auth) LogValue() slog.Value { return slog.StringValue(a.String()) }
 
 // ParseConfig reads a connect string as other clients take it:
 // "h1:2181,h2:2181/chroot". A port that is missing is 2181; an IPv6 address
-// stands in brackets. Errors match ErrBadPath for the chroot, else ErrBadArguments.
+// stands in brackets. White space around an address is skipped, and so is a comma
+// after the last one, which templates write. The chroot stands once, at the end, and
+// has no comma: a list with one behind each address is refused. Errors match
+// ErrBadPath for the chroot, else ErrBadArguments.
 func ParseConfig(connect string) (Config, error) {
 	var c Config
-	hosts, chroot := connect, ""
+	addrs, chroot := connect, ""
 	if i := strings.IndexByte(connect, '/'); i >= 0 {
-		hosts, chroot = connect[:i], connect[i:]
+		addrs, chroot = connect[:i], connect[i:]
+	}
+	if strings.Contains(chroot, ",") {
+		return Config{}, badPath(fmt.Sprintf("chroot %q: it comes once, behind the last address", chroot))
 	}
 	var err error
 	if c.Chroot, err = parseChroot(chroot); err != nil {
 		return Config{}, err
 	}
-	for _, h := range strings.Split(hosts, ",") {
-		addr, err := parseAddr(strings.TrimSpace(h))
+	if list, ok := strings.CutSuffix(strings.TrimSpace(addrs), ","); ok {
+		addrs = list
+	}
+	for a := range strings.SplitSeq(addrs, ",") {
+		addr, err := parseAddr(strings.TrimSpace(a))
 		if err != nil {
 			return Config{}, err
 		}

@@ -50,7 +50,7 @@ func TestParseConfig(t *testing.T) {
 		assert.Assert(t, c.Timeout == 0 && c.Auth == nil && c.ID == 0 && c.Watches == nil, connect)
 	}
 	for connect, want := range map[string]error{
-		"": zk.ErrBadArguments, ",": zk.ErrBadArguments, "h1,": zk.ErrBadArguments, "h1,,h2": zk.ErrBadArguments, "/chroot": zk.ErrBadArguments,
+		"": zk.ErrBadArguments, ",": zk.ErrBadArguments, "h1,,": zk.ErrBadArguments, "h1,,h2": zk.ErrBadArguments, "/chroot": zk.ErrBadArguments,
 		"h1:": zk.ErrBadArguments, ":2181": zk.ErrBadArguments, "h1:0": zk.ErrBadArguments, "h1:65536": zk.ErrBadArguments, "h1:-1": zk.ErrBadArguments,
 		"h1:port": zk.ErrBadArguments, "h1:1:2": zk.ErrBadArguments, "::1": zk.ErrBadArguments, "h 1": zk.ErrBadArguments, "zk://h1": zk.ErrBadArguments,
 		"h1/a/": zk.ErrBadPath, "h1//a": zk.ErrBadPath, "h1/a//b": zk.ErrBadPath, "h1/../a": zk.ErrBadPath, "h1/a\x00": zk.ErrBadPath,

@@ -99,6 +99,9 @@ type reason string
 
 func (r reason) Error() string { return "zk: " + string(r) }
 
+// Is makes ErrExpired match the Code that says the same.
+func (r reason) Is(target error) bool { return r == ErrExpired && target == ErrSessionExpired }
+
 // What a failed call or Dial can be besides a Code; test with errors.Is. The
 // package documentation says what an application does about each.
 const (
@@ -123,11 +126,40 @@ const (
 // such an answer took along are merely lost, and are not hopeless.
 func Hopeless(err error) bool {
 	var e *OpError
-	answered := errors.As(err, &e) && e.Outcome() == Answered
-	return answered && (errors.Is(err, ErrUnimplemented) || errors.Is(err, ErrAuth)) || errors.Is(err, ErrTooLarge)
+	if !errors.As(err, &e) {
+		return errors.Is(err, ErrTooLarge)
+	}
+	switch {
+	case e.Outcome() == Answered:
+		return errors.Is(err, ErrUnimplemented) || errors.Is(err, ErrAuth)
+	case e.Outcome() == Lost:
+		return e.ended && errors.Is(err, ErrTooLarge)
+	}
+	return errors.Is(err, ErrTooLarge) && !errors.Is(err, ErrConnection)
 }
 
-// Outcome says how far a failed call came.
+// SizeError says how large a frame is, and which limit that is above. It matches
+// ErrTooLarge.
+type SizeError struct {
+	// Size is that of the frame, in bytes, without its length prefix.
+	Size int
+	// Limit is Config.MaxRequest or, for a Reply, Config.MaxReply.
+	Limit int
+	Reply bool
+}
+
+func (e *SizeError) Error() string {
+	limit := "MaxRequest"
+	if e.Reply {
+		limit = "MaxReply"
+	}
+	return fmt.Sprintf("%v: %d bytes, Config.%s is %d", ErrTooLarge, e.Size, limit, e.Limit)
+}
+
+// Is matches ErrTooLarge.
+func (e *SizeError) Is(target error) bool { return target == ErrTooLarge }
+
+// Outcome says how far a failed call got.
 type Outcome uint8
 
 const (
@@ -135,8 +167,8 @@ const (
 	Answered Outcome = iota + 1
 	// NotSent: not one byte of the request left. It was not executed.
 	NotSent
-	// Lost: the request left, at least in part or into a queue that was being
-	// written, and no answer was taken. It may or may not have been executed.
+	// Lost: at least part of the request may have been sent, and no answer was
+	// received. It may or may not have been executed.
 	Lost
 )
 

@@ -632,3 +632,182 @@ func TestSessionIDsAsServersPrintThem(t *testing.T) {
 	}
 	assert.Equal(t, n, 5)
 }
+
+// A read-only server refuses a write at once, before its answers to reads that it was
+// sent earlier. The write is refused in its turn, the reads are answered, and the
+// Session lives. Any other reply out of order ends it, here as elsewhere.
+func TestReadOnlyRefusesEarly(t *testing.T) {
+	open := func(t *testing.T, r *rig, readOnly bool) (*zk.Session, *line) {
+		conf := r.config()
+		conf.ReadOnly = true
+		d := r.begin(conf)
+		l := r.accept()
+		q := l.connect()
+		l.send(framed(wire.ConnectResponse{Timeout: q.Timeout, SessionID: rigID, Password: rigPassword, ReadOnly: readOnly, HasReadOnly: true}))
+		return d.session(), l
+	}
+	bubble(t, func(t *testing.T, r *rig) {
+		s, l := open(t, r, true)
+		get := start(t, func() error { return errOf2(s.Get(bg, "/a", nil)) })
+		first := l.want(wire.OpGetData, "/a")
+		set := start(t, func() error { return errOf(s.Set(bg, "/a", nil, -1)) })
+		second := l.want(wire.OpSetData, "/a")
+		var res []zk.Result
+		batch := start(t, func() (err error) {
+			res, err = s.Batch(bg, zk.GetOp{Path: "/1"}, zk.SetOp{Path: "/2"}, zk.SetOp{Path: "/3"}, zk.GetOp{Path: "/4"})
+			return err
+		})
+		var more []asked
+		for range 4 {
+			more = append(more, l.next())
+		}
+		zxid := s.Zxid()
+		l.send(refusal(more[2].Xid, 0, zk.ErrNotReadOnly), refusal(second.Xid, 0, zk.ErrNotReadOnly), refusal(more[1].Xid, 0, zk.ErrNotReadOnly))
+		synctest.Wait()
+		assert.Assert(t, !set.returned() && !get.returned())
+		assert.Equal(t, s.Zxid(), zxid)
+		l.send(fitting(first, 7))
+		get.ok()
+		set.refused(zk.ErrNotReadOnly)
+		l.send(fitting(more[0], 7), fitting(more[3], 7))
+		batch.refused(zk.ErrNotReadOnly)
+		for i, r := range res {
+			assert.Equal(t, errors.Is(r.Err, zk.ErrNotReadOnly), i == 1 || i == 2, "%d: %v", i, r.Err)
+		}
+		assert.NilError(t, s.Err())
+		s.Detach()
+	})
+	for name, c := range map[string]struct {
+		readOnly bool
+		xid      int32
+		code     zk.Code
+	}{
+		"not read-only":    {false, 2, zk.ErrNotReadOnly},
+		"another code":     {true, 2, zk.ErrNoNode},
+		"nobody's":         {true, 3, zk.ErrNotReadOnly},
+		"of long ago":      {true, 0, zk.ErrNotReadOnly},
+		"of the far end":   {true, math.MaxInt32, zk.ErrNotReadOnly},
+		"the same again":   {true, 2, zk.ErrNotReadOnly},
+		"answered besides": {true, 2, zk.ErrNotReadOnly},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, r *rig) {
+				s, l := open(t, r, c.readOnly)
+				get := start(t, func() error { return errOf2(s.Get(bg, "/a", nil)) })
+				first := l.want(wire.OpGetData, "/a")
+				set := start(t, func() error { return errOf(s.Set(bg, "/a", nil, -1)) })
+				second := l.want(wire.OpSetData, "/a")
+				switch name {
+				case "the same again":
+					l.send(refusal(2, 0, c.code))
+				case "answered besides":
+					l.send(refusal(2, 0, c.code), fitting(first, 7))
+					get.ok()
+					set.refused(zk.ErrNotReadOnly)
+					l.send(fitting(second, 7))
+				}
+				if c.xid > 0 {
+					l.trySend(refusal(c.xid, 0, c.code))
+				} else {
+					l.send(fitting(first, 7), refusal(1, 0, c.code))
+				}
+				<-s.Done()
+				assert.ErrorIs(t, s.Err(), zk.ErrProtocol)
+				set.wait()
+				get.wait()
+			})
+		})
+	}
+}
+
+// A frame above MaxReply ends the connection as soon as its length is known, and
+// the call that waits is told its size and the limit.
+func TestOversizeReplyEndsAtOnce(t *testing.T) {
+	for cut := 4; cut <= 24; cut += 4 {
+		bubble(t, func(t *testing.T, r *rig) {
+			conf := r.config()
+			conf.MaxReply = 1000
+			s, l := r.open(conf)
+			get := start(t, func() error { return errOf2(s.Get(bg, "/a", nil)) })
+			q := l.want(wire.OpGetData, "/a")
+			frame := framed(wire.ReplyHeader{Xid: q.Xid, Zxid: 1}, raw(make([]byte, 5000)))
+			l.send(frame[:cut])
+			began := time.Now()
+			get.lost(zk.ErrTooLarge)
+			assert.Equal(t, time.Since(began), time.Duration(0))
+			var size *zk.SizeError
+			assert.Assert(t, errors.As(get.err, &size) && *size == zk.SizeError{Size: 5016, Limit: 1000, Reply: true}, "%v", get.err)
+			assert.Assert(t, zk.Hopeless(get.err))
+			assert.ErrorIs(t, s.Err(), zk.ErrConnection)
+			assert.ErrorContains(t, s.Err(), "5016")
+		})
+	}
+}
+
+// A Multi with a create works on a server that cannot read a create with a Stat.
+func TestMultiCreatesBefore35(t *testing.T) {
+	server := zktest.NewServer(t, zktest.Options{Version: zktest.V34})
+	s, err := zk.Dial(t.Context(), zk.Config{Addrs: server.Addrs()})
+	assert.NilError(t, err)
+	defer s.Close()
+	for i := range 3 {
+		sent := s.Stats().Requests
+		res, err := s.Multi(t.Context(), zk.CreateOp{Path: fmt.Sprint("/n", i), ACL: zk.ACLOpen}, zk.CheckOp{Path: "/"})
+		assert.NilError(t, err)
+		assert.Equal(t, res[0].Path, fmt.Sprint("/n", i))
+		assert.Equal(t, s.Stats().Requests-sent, int64(1+max(0, 1-i))) // it learns by the first
+	}
+	_, err = s.Multi(t.Context(), zk.CreateOp{Path: "/n0", ACL: zk.ACLOpen})
+	assert.ErrorIs(t, err, zk.ErrExists)
+	_, err = s.Multi(t.Context(), zk.CreateOp{Path: "/c", Mode: zk.Container, ACL: zk.ACLOpen})
+	assert.ErrorIs(t, err, zk.ErrMarshalling)
+}
+
+// Connect strings of templates and people.
+func TestConnectStrings(t *testing.T) {
+	rows, err := os.ReadFile("testdata/inputs/connect-strings.tsv")
+	assert.NilError(t, err)
+	decided := map[string]string{ // what the rows leave open, and more
+		"zk1:2181,zk2:2181,":         "zk1:2181 zk2:2181",
+		"zk1:2181/app,zk2:2181/app":  "error",
+		"zk1:2181,zk2:2181 , /app/a": "zk1:2181 zk2:2181",
+		"zk1:2181,,zk2:2181":         "error",
+		",zk1:2181":                  "error",
+		"zk1:2181,,":                 "error",
+		"/app":                       "error",
+		" , ,":                       "error",
+	}
+	n := 0
+	check := func(text, addrs, chroot string) {
+		t.Helper()
+		n++
+		conf, err := zk.ParseConfig(text)
+		if addrs == "error" {
+			assert.Assert(t, errors.Is(err, zk.ErrBadArguments) || errors.Is(err, zk.ErrBadPath), "%q: %v, %v", text, conf, err)
+			return
+		}
+		assert.NilError(t, err, "%q", text)
+		assert.Equal(t, strings.Join(conf.Addrs, " "), addrs, "%q", text)
+		assert.Equal(t, conf.Chroot, chroot, "%q", text)
+	}
+	for line := range strings.Lines(string(rows)) {
+		cells := append(strings.Split(strings.TrimRight(line, "\n"), "\t"), "", "", "")
+		text, err := strconv.Unquote(cells[0])
+		if err != nil {
+			continue
+		}
+		if want, ok := decided[text]; ok {
+			cells[1] = want
+			delete(decided, text)
+		}
+		check(text, cells[1], cells[2])
+	}
+	for text, want := range decided {
+		chroot := ""
+		if strings.HasSuffix(text, "/app/a") {
+			chroot = "/app/a"
+		}
+		check(text, want, chroot)
+	}
+	assert.Equal(t, n, 26)
+}

@@ -83,7 +83,7 @@ var operations = []operation{
 		path := e.create(s, e.root+"/multi", "")
 		return errOf(s.Multi(e.ctx, zk.CheckOp{Path: path}, zk.SetOp{Path: path}, zk.DeleteOp{Path: path, Version: 1}))
 	}},
-	{name: "`Multi` with a `CreateOp`", since: "3.5.0", op: "multi", refusal: zk.ErrMarshalling, run: func(e *env, s *zk.Session) error {
+	{name: "`Multi` with a `CreateOp`", since: "3.4", run: func(e *env, s *zk.Session) error {
 		return errOf(s.Multi(e.ctx, zk.CreateOp{Path: e.root + "/multi", ACL: zk.ACLOpen}))
 	}},
 	{name: "`RemoveWatch` of a watch that fires once", method: "RemoveWatch", since: "3.4", run: func(e *env, s *zk.Session) error {

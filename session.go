@@ -84,13 +84,14 @@ type Session struct {
 	requests  int64
 	pings     int64
 
-	probe    atomic.Int64 // place of the oldest mark; MaxInt64: none
-	frameAt  atomic.Int64 // when the reader began to wait for the rest of a frame, in ns since began; 0: it does not
-	frameLen atomic.Int64
-	received atomic.Int64
-	replies  atomic.Int64
-	events   atomic.Int64
-	ignored  atomic.Int64
+	probe        atomic.Int64 // place of the oldest mark; MaxInt64: none
+	frameAt      atomic.Int64 // when the reader began to wait for the rest of a frame, in ns since began; 0: it does not
+	frameLen     atomic.Int64
+	received     atomic.Int64
+	replies      atomic.Int64
+	plainCreates atomic.Bool // the server cannot read a create2 in a Multi
+	events       atomic.Int64
+	ignored      atomic.Int64
 
 	reader reader
 }
@@ -392,9 +393,7 @@ func (s *Session) restorable(path string) error {
 
 const requestHeaderSize = 8
 
-func tooLarge(n, limit int) error {
-	return &detailed{kind: ErrTooLarge, detail: fmt.Sprintf("%d bytes, the limit is %d", n, limit)}
-}
+func tooLarge(n, limit int) error { return &SizeError{Size: n, Limit: limit} }
 
 // acquire takes one of MaxInFlight slots; waiters are served in order.
 func (s *Session) acquire(ctx context.Context) error {
@@ -957,6 +956,8 @@ type reader struct {
 	batch *call // a Batch with replies that do not count as answered yet
 
 	refused bool // a SetWatches was answered with an error
+	// early has the xids of writes that a read-only server refused before their turn.
+	early map[int32]bool
 }
 
 const (
@@ -1007,10 +1008,7 @@ func (s *Session) readFrames() error {
 				return protocolError("a frame of %d bytes", size)
 			}
 			if size > s.conf.MaxReply {
-				if w-r < 4+replyHeaderSize {
-					break
-				}
-				return s.oversized(buf[r+4:r+4+replyHeaderSize], size)
+				return s.oversized(buf[r+4:w], size)
 			}
 			if w-r < 4+size {
 				break
@@ -1079,18 +1077,18 @@ func (s *Session) nothingPending() bool {
 	return s.reader.cur.n == 0 && s.reader.ring.Drained()
 }
 
-// oversized ends the connection for a frame above MaxReply. If it is the reply
-// to the oldest call, that call is told the size.
+// oversized ends the connection for a frame above MaxReply, of which the head has
+// come as far as it has. The oldest call is told the size, unless the head says that
+// the frame is no reply to it.
 func (s *Session) oversized(head []byte, size int) error {
-	d := wire.NewDecoder(head)
-	var h wire.ReplyHeader
-	h.Decode(&d)
-	err := tooLarge(size, s.conf.MaxReply)
-	end := protocolError("a reply of %d bytes, MaxReply is %d", size, s.conf.MaxReply)
+	err := &SizeError{Size: size, Limit: s.conf.MaxReply, Reply: true}
+	// The other calls are not told that their reply was too large: theirs may not be.
+	end := protocolError("a reply of %d bytes, Config.MaxReply is %d", size, s.conf.MaxReply)
 	s.fail(end, true)
 	p := s.oldest()
+	d := wire.NewDecoder(head)
 	switch {
-	case p == nil || h.Xid != p.xid:
+	case p == nil || len(head) >= 4 && d.Int32() != p.xid:
 	case p.c.batch != nil:
 		p.c.err = err // for failBatch
 	case p.c.state.CompareAndSwap(0, 1):
@@ -1140,7 +1138,10 @@ func (s *Session) frame(b []byte) error {
 	var h wire.ReplyHeader
 	h.Decode(d)
 	if h.Xid > 0 {
-		return s.reply(h, d)
+		if err := s.reply(h, d); err != nil {
+			return err
+		}
+		return s.answerEarly()
 	}
 	s.settleBatch()
 	switch {
@@ -1188,6 +1189,43 @@ func (s *Session) hearLocked(sent time.Time) {
 	}
 }
 
+// refusedEarly notes that a read-only server has refused a write, which it does at
+// once, before its answers to reads that it was sent earlier. The call hears of it in
+// its turn. It reports whether the xid is of a request that waits, and was not
+// answered yet.
+func (s *Session) refusedEarly(oldest *pending, xid int32) bool {
+	s.mu.Lock()
+	last := s.xid
+	s.mu.Unlock()
+	ahead := func(x int32) int32 { return (x - oldest.xid) & math.MaxInt32 } // xids go from 1 to MaxInt32 and on from 1
+	r := &s.reader
+	if xid <= 0 || ahead(xid) > ahead(last) || r.early[xid] {
+		return false
+	}
+	if r.early == nil {
+		r.early = make(map[int32]bool)
+	}
+	r.early[xid] = true
+	return true
+}
+
+// answerEarly answers the oldest calls whose refusals have come before.
+func (s *Session) answerEarly() error {
+	r := &s.reader
+	for len(r.early) > 0 {
+		p := s.oldest()
+		if p == nil || !r.early[p.xid] {
+			return nil
+		}
+		delete(r.early, p.xid)
+		var none wire.Decoder
+		if err := s.reply(wire.ReplyHeader{Xid: p.xid, Err: int32(ErrNotReadOnly)}, &none); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // reply matches a reply with the oldest call; its place on the wire is where
 // the zxid advances, the watch is armed and the call is answered.
 func (s *Session) reply(h wire.ReplyHeader, d *wire.Decoder) error {
@@ -1196,6 +1234,9 @@ func (s *Session) reply(h wire.ReplyHeader, d *wire.Decoder) error {
 		return protocolError("a reply with xid %d, and no request waits for one", h.Xid)
 	}
 	if h.Xid != p.xid {
+		if s.readOnly && Code(h.Err) == ErrNotReadOnly && s.refusedEarly(p, h.Xid) {
+			return nil
+		}
 		return protocolError("a reply with xid %d where %d was due", h.Xid, p.xid)
 	}
 	if p.off >= s.probe.Load() {

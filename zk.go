@@ -701,7 +701,8 @@ type Op interface {
 // WriteOp is an operation of Multi.
 type WriteOp interface {
 	Op
-	appendMulti(dst []byte, full string) []byte
+	// appendMulti appends it to a Multi; plain: a create without a Stat.
+	appendMulti(dst []byte, full string, plain bool) []byte
 }
 
 // ReadOp is an operation of MultiRead.
@@ -711,10 +712,10 @@ type ReadOp interface {
 }
 
 // CreateOp is Create. In a Batch its Result has a Path, and a Stat with WantStat
-// or where the mode's request returns one (Container and TTL). In a Multi it has both; but
-// servers before 3.7.2, and 3.8.0 and 3.8.1, leave the Stat out for the other
-// modes. A Multi with a CreateOp needs a server since 3.5.0; an older one
-// answers ErrMarshalling.
+// or where the mode's request returns one (Container and TTL). In a Multi it has both.
+// But servers before 3.7.2, and 3.8.0 and 3.8.1, leave the Stat out there for the other
+// modes, and so does one before 3.5.0, to which the Multi is sent a second time: it
+// cannot read the first, and has done nothing.
 type CreateOp struct {
 	Path string
 	Data []byte
@@ -789,26 +790,16 @@ func (s *Session) Multi(ctx context.Context, ops ...WriteOp) ([]Result, error) {
 	if len(ops) == 0 {
 		return nil, nil
 	}
-	c := s.newCall("multi", "")
-	c.multi = new(multi)
-	at := c.begin(wire.OpMulti)
-	for _, o := range ops {
-		if err := checkOp(o); err != nil {
-			c.recycle()
-			_, path := describe(o)
-			return nil, notSent("multi", path, err)
+	res, err := s.multi(ctx, ops, s.plainCreates.Load())
+	if errors.Is(err, ErrMarshalling) && !s.plainCreates.Load() && slices.ContainsFunc(ops, hasPlainCreate) {
+		// A server before 3.5 cannot read a create2, and has done nothing.
+		if res, err = s.multi(ctx, ops, true); err == nil {
+			s.plainCreates.Store(true)
 		}
-		c.req = o.appendMulti(c.req, s.opPath(o))
-		c.multi.ops = append(c.multi.ops, o)
 	}
-	c.req = endMulti.Append(c.req)
-	wire.EndFrame(c.req, at)
-	c.decode = s.decodeMulti
-	if err := s.do(ctx, c); err != nil {
+	if err != nil {
 		return nil, err
 	}
-	res := c.multi.res
-	c.recycle()
 	failed := -1
 	for i := range res {
 		switch err := res[i].Err; {
@@ -861,6 +852,34 @@ func (s *Session) decodeMulti(c *call, d *wire.Decoder) {
 	}
 	c.multi.res = res
 }
+
+// multi sends the operations; plain: creates without a Stat.
+func (s *Session) multi(ctx context.Context, ops []WriteOp, plain bool) ([]Result, error) {
+	c := s.newCall("multi", "")
+	c.multi = new(multi)
+	at := c.begin(wire.OpMulti)
+	for _, o := range ops {
+		if err := checkOp(o); err != nil {
+			c.recycle()
+			_, path := describe(o)
+			return nil, notSent("multi", path, err)
+		}
+		c.req = o.appendMulti(c.req, s.opPath(o), plain)
+		c.multi.ops = append(c.multi.ops, o)
+	}
+	c.req = endMulti.Append(c.req)
+	wire.EndFrame(c.req, at)
+	c.decode = s.decodeMulti
+	if err := s.do(ctx, c); err != nil {
+		return nil, err
+	}
+	res := c.multi.res
+	c.recycle()
+	return res, nil
+}
+
+// hasPlainCreate reports whether an operation can be sent as a create without a Stat.
+func hasPlainCreate(o WriteOp) bool { return o.code() == wire.OpCreate || o.code() == wire.OpCreate2 }
 
 // eachResult reads the results of operations, one by one, so that a reply takes no
 // more memory than was asked for. They have the reply's own types: a server may
@@ -1383,8 +1402,8 @@ func (o CreateOp) decode(b *batch, i int, d *wire.Decoder) {
 
 func (s *Stat) decode(d *wire.Decoder) { (*wire.Stat)(s).Decode(d) }
 
-func (o CreateOp) appendMulti(dst []byte, full string) []byte {
-	op, _ := o.Mode.op(true)
+func (o CreateOp) appendMulti(dst []byte, full string, plain bool) []byte {
+	op, _ := o.Mode.op(!plain)
 	return appendCreate(wire.MultiHeader{Op: op, Err: -1}.Append(dst), op, full, o)
 }
 
@@ -1410,7 +1429,7 @@ func (o SetOp) add(c *call) error {
 
 func (o SetOp) decode(b *batch, i int, d *wire.Decoder) { b.res[i].Stat.decode(d) }
 
-func (o SetOp) appendMulti(dst []byte, full string) []byte {
+func (o SetOp) appendMulti(dst []byte, full string, _ bool) []byte {
 	return appendMultiOp(dst, wire.OpSetData, o.request(full))
 }
 
@@ -1435,7 +1454,7 @@ func (o DeleteOp) add(c *call) error {
 	return nil
 }
 
-func (o DeleteOp) appendMulti(dst []byte, full string) []byte {
+func (o DeleteOp) appendMulti(dst []byte, full string, _ bool) []byte {
 	return appendMultiOp(dst, wire.OpDelete, o.request(full))
 }
 
@@ -1451,7 +1470,7 @@ func (o CheckOp) add(c *call) error {
 		return err
 	}
 	at := c.begin(wire.OpMulti)
-	c.req = endMulti.Append(o.appendMulti(c.req, joinChroot(c.batch.chroot, o.Path)))
+	c.req = endMulti.Append(o.appendMulti(c.req, joinChroot(c.batch.chroot, o.Path), false))
 	wire.EndFrame(c.req, at)
 	return nil
 }
@@ -1464,7 +1483,7 @@ func (o CheckOp) decode(b *batch, i int, d *wire.Decoder) {
 	})
 }
 
-func (o CheckOp) appendMulti(dst []byte, full string) []byte {
+func (o CheckOp) appendMulti(dst []byte, full string, _ bool) []byte {
 	return appendMultiOp(dst, wire.OpCheck, wire.PathVersionRequest{Path: full, Version: o.Version})
 }
 
