@@ -16,6 +16,7 @@ import (
 	"github.com/jcmturner/gokrb5/v8/asn1tools"
 	"github.com/jcmturner/gokrb5/v8/client"
 	"github.com/jcmturner/gokrb5/v8/config"
+	"github.com/jcmturner/gokrb5/v8/credentials"
 	"github.com/jcmturner/gokrb5/v8/crypto"
 	"github.com/jcmturner/gokrb5/v8/iana/asnAppTag"
 	"github.com/jcmturner/gokrb5/v8/iana/errorcode"
@@ -283,4 +284,59 @@ func TestOtherErrors(t *testing.T) {
 	assert.Assert(t, !sasl.Refused(err))
 	assert.Assert(t, !sasl.Refused(nil))
 	assert.Assert(t, sasl.Refused(fmt.Errorf("x: %w", sasl.ErrUnproved)))
+}
+
+// ccache is a credential cache with alice's login, which ended at end.
+func ccache(t *testing.T, end time.Time) *credentials.CCache {
+	t.Helper()
+	keys := keytab.New()
+	assert.NilError(t, keys.AddEntry("krbtgt/"+realm, realm, "kdc", end, 1, aes))
+	alice, krbtgt := types.NewPrincipalName(nametype.KRB_NT_PRINCIPAL, "alice"), types.NewPrincipalName(nametype.KRB_NT_SRV_INST, "krbtgt/"+realm)
+	tkt, key, err := messages.NewTicket(alice, realm, krbtgt, realm, types.NewKrbFlags(), keys, aes, 1, end.Add(-time.Hour), end.Add(-time.Hour), end, end)
+	assert.NilError(t, err)
+	raw, err := tkt.Marshal()
+	assert.NilError(t, err)
+	var b []byte
+	number := func(n int) { b = binary.BigEndian.AppendUint32(b, uint32(n)) }
+	data := func(s string) { number(len(s)); b = append(b, s...) }
+	principal := func(p types.PrincipalName) {
+		number(int(p.NameType))
+		number(len(p.NameString))
+		data(realm)
+		for _, s := range p.NameString {
+			data(s)
+		}
+	}
+	b = append(b, 5, 4, 0, 0) // version 4, without a header
+	principal(alice)
+	principal(alice)
+	principal(krbtgt)
+	b = binary.BigEndian.AppendUint16(b, uint16(key.KeyType))
+	data(string(key.KeyValue))
+	for _, at := range []time.Time{end.Add(-time.Hour), end.Add(-time.Hour), end, end} {
+		number(int(at.Unix()))
+	}
+	b = append(b, 0)
+	for range 3 { // flags, addresses, data of authorization
+		number(0)
+	}
+	data(string(raw))
+	data("")
+	c := new(credentials.CCache)
+	assert.NilError(t, c.Unmarshal(b))
+	return c
+}
+
+// A credential cache is used as long as its login lasts. Then the application has
+// to bring another one, and to wait does not help.
+func TestCredentialCache(t *testing.T) {
+	k := newFakeKDC(t)
+	k.ticket = refuseTicket(errorcode.KDC_ERR_SVC_UNAVAILABLE)
+	for end, kind := range map[time.Time]sasl.Error{time.Now().Add(time.Hour): sasl.ErrUnavailable, time.Now().Add(-time.Minute): sasl.ErrCredential} {
+		cl, err := client.NewFromCCache(ccache(t, end), k.config())
+		assert.NilError(t, err)
+		_, _, err = gssapi.Mechanism{Client: cl}.Start(t.Context(), "server.zk.test")
+		assert.Assert(t, errors.Is(err, kind), "%v: %v", end, err)
+		assert.Equal(t, k.logins, 0)
+	}
 }

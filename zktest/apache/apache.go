@@ -111,10 +111,6 @@ func Find(r Release) (Installed, error) {
 }
 
 func jarsIn(dir string) ([]string, error) {
-	if strings.ContainsRune(dir, os.PathListSeparator) {
-		return nil, fmt.Errorf("the folder of the jars, %q, has a %q in its name, which no class path takes; set ZK_APACHE_CACHE to another one",
-			dir, os.PathListSeparator)
-	}
 	list, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
@@ -156,12 +152,24 @@ func findMaven() (string, error) {
 
 // jarDir returns the folder of the release's jars, whether it is there or not.
 func jarDir(r Release) (string, error) {
-	if dir := os.Getenv("ZK_APACHE_CACHE"); dir != "" {
-		return filepath.Abs(filepath.Join(dir, string(r)))
+	cache := os.Getenv("ZK_APACHE_CACHE")
+	if cache == "" {
+		dir, err := os.UserCacheDir()
+		if err != nil {
+			return "", fmt.Errorf("no folder for the jars of ZooKeeper: %v; set ZK_APACHE_CACHE to one", err)
+		}
+		cache = filepath.Join(dir, "zk-apache")
 	}
-	dir, err := os.UserCacheDir()
+	dir, err := filepath.Abs(filepath.Join(cache, string(r)))
 	if err != nil {
-		return "", fmt.Errorf("no folder for the jars of ZooKeeper: %v; set ZK_APACHE_CACHE to one", err)
+		return "", err
 	}
-	return filepath.Join(dir, "zk-apache", string(r)), nil
+	if err := javaString(dir); err != nil {
+		return "", fmt.Errorf("the folder of the jars, %q: %w; set ZK_APACHE_CACHE to another one", dir, err)
+	}
+	if strings.ContainsRune(dir, os.PathListSeparator) {
+		return "", fmt.Errorf("the folder of the jars, %q, has a %q in its name, which no class path takes; set ZK_APACHE_CACHE to another one",
+			dir, os.PathListSeparator)
+	}
+	return dir, nil
 }

@@ -151,6 +151,16 @@ func TestInstall(t *testing.T) {
 		t.Errorf("Install = %v, %v after %d runs of Maven", fetched, err, runs())
 	}
 
+	t.Setenv("ZK_APACHE_CACHE", filepath.Join(cache, "list"+string(os.PathListSeparator)))
+	_, err = apache.Install(ctx, pom, apache.V3_8)
+	wantError(t, err, []string{"class path"})
+	if filepath.Separator == '/' {
+		t.Setenv("ZK_APACHE_CACHE", filepath.Join(cache, `back\slash`))
+		_, err = apache.Install(ctx, pom, apache.V3_8)
+		wantError(t, err, []string{"backslash"})
+	}
+	t.Setenv("ZK_APACHE_CACHE", cache)
+
 	_, err = apache.Install(ctx, pom, "1.0")
 	wantError(t, err, []string{"1.0", "not pinned"})
 	_, err = apache.Install(ctx, filepath.Join(t.TempDir(), "none"), apache.V3_8)

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 )
 
 // POM returns the path of this module's testdata/pom.xml, which pins the jars
@@ -61,6 +62,9 @@ func Install(ctx context.Context, pom string, r Release) (fetched bool, err erro
 	if err != nil {
 		return false, err
 	}
+	if filepath.Separator != '\\' && strings.Contains(dir, `\`) {
+		return false, fmt.Errorf("the folder of the jars, %q, has a backslash in its name, which Maven takes for a slash; set ZK_APACHE_CACHE to another one", dir)
+	}
 
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return false, err
@@ -73,6 +77,7 @@ func Install(ctx context.Context, pom string, r Release) (fetched bool, err erro
 	// By itself Maven only warns of a jar whose checksum is wrong, and -q hides that.
 	cmd := exec.CommandContext(ctx, mvn, "-B", "-q", "-C", "-Dstyle.color=never", "-f", pom,
 		"-Dzk="+string(r), "dependency:copy-dependencies", "-DoutputDirectory="+tmp)
+	cmd.Env = javaEnv()
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return false, fmt.Errorf("fetch the jars of ZooKeeper %s: %v failed: %w\n%s", r, cmd.Args, err, out)
 	}

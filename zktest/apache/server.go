@@ -103,7 +103,8 @@ func (s *Server) dynamicFile() (string, error) {
 // ID returns the server's number in the ensemble, its myid, counted from 1.
 func (s *Server) ID() int { return s.id }
 
-// DataDir returns the folder that holds version-2, with snapshots and transaction logs.
+// DataDir returns the folder that holds version-2, with snapshots, and with the
+// transaction logs unless the setting dataLogDir says otherwise.
 func (s *Server) DataDir() string { return filepath.Join(s.dir, "data") }
 
 func (s *Server) configFile() string { return filepath.Join(s.dir, "zoo.cfg") }

@@ -52,6 +52,9 @@ func TestChecksums(t *testing.T) {
 		assert.NilError(t, os.WriteFile(file, []byte(text.String()+"</dependencies></project>\n"), 0o644))
 		return file
 	}
+	t.Setenv("LC_ALL", "POSIX") // in which Java has no name for the folder
+	home = filepath.Join(home, `ü日 [x] #%$`)
+	assert.NilError(t, os.Mkdir(home, 0o755))
 	t.Setenv("ZK_APACHE_CACHE", home)
 	_, err := apache.Install(t.Context(), pom("zookeeper", "other"), release)
 	assert.ErrorContains(t, err, "hecksum")
