@@ -696,9 +696,12 @@ func (d *dialer) failed(addr string, err error) {
 	d.reasons = append(d.reasons, &addrError{addr, err})
 }
 
-// over reports whether the context has ended, and notes it as a reason.
+// over reports whether the time is over, and notes it as a reason.
 func (d *dialer) over(ctx context.Context) bool {
 	err := contextCause(ctx, ctx, nil)
+	if at, ok := d.deadline(); err == nil && ok && !time.Now().Before(at) { // who waits for it has gone
+		err = context.DeadlineExceeded
+	}
 	if err != nil {
 		d.reasons = append(d.reasons, err)
 	}
@@ -845,7 +848,7 @@ func (d *dialer) attempt(ctx context.Context, o *door) (made *Session, err error
 	if err != nil {
 		return nil, err
 	}
-	d.heard = s.began
+	d.heard = s.live.Heard()
 	s.run()
 	stop = context.AfterFunc(ctx, func() { s.giveUp(ctx.Err()) })
 	err = s.restore(ctx, o.proof)
@@ -936,7 +939,7 @@ func (s *Session) handshake(conf *Config) error {
 		Password: password, ReadOnly: conf.ReadOnly, HasReadOnly: true,
 	}.Append(frame)
 	wire.EndFrame(frame, 0)
-	s.began = time.Now()
+	s.live.Begin(time.Now())
 	if _, err := s.conn.Write(frame); err != nil {
 		return connError(err)
 	}
@@ -974,7 +977,7 @@ func (s *Session) readConnectResponse() ([]byte, error) {
 	if n <= 0 || n > maxConnectResponse {
 		return nil, protocolError("a handshake of %d bytes", n)
 	}
-	s.received.Add(4)
+	s.live.Received(4)
 	var body []byte
 	for len(body) < n { // no more room than has arrived, but for one step
 		at := len(body)
@@ -983,7 +986,7 @@ func (s *Session) readConnectResponse() ([]byte, error) {
 			return nil, connError(errors.WithMessage(err, "handshake cut short"))
 		}
 	}
-	s.received.Add(int64(n))
+	s.live.Received(n)
 	return body, nil
 }
 

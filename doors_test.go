@@ -100,7 +100,8 @@ func (c *deafAfter) Read(b []byte) (int, error) {
 // A session of 1 s survives one silent server of three, in whatever way it is silent
 // and whatever the caller's deadline and the timeout asked for are.
 func TestSilentServer(t *testing.T) {
-	ca := newAuthority(t)
+	ca, now := newAuthority(t), time.Now() // in a bubble it is another time
+	cert := ca.issue("zk.test")
 	for _, how := range silences {
 		for _, c := range []struct {
 			name     string
@@ -125,13 +126,13 @@ func TestSilentServer(t *testing.T) {
 							return how.dial(ctx, real)
 						}
 						if how.tls {
-							return overTLS(real, ca)
+							return overTLS(real, cert)
 						}
 						return real()
 					}
 					conf := zk.Config{Addrs: e.addrs(), Timeout: c.asked, DialContext: dial, Auth: []zk.Auth{zk.Digest("u", "p")}}
 					if how.tls {
-						conf.TLS = &tls.Config{RootCAs: ca.pool(), ServerName: "zk.test"}
+						conf.TLS = &tls.Config{RootCAs: ca.pool(), ServerName: "zk.test", Time: func() time.Time { return now }}
 					}
 					first := e.dial(conf)
 					s := first
@@ -168,13 +169,13 @@ func TestSilentServer(t *testing.T) {
 }
 
 // overTLS lays a TLS server between a client and a plain connection.
-func overTLS(dial func() (net.Conn, error), ca *authority) (net.Conn, error) {
+func overTLS(dial func() (net.Conn, error), cert tls.Certificate) (net.Conn, error) {
 	inner, err := dial()
 	if err != nil {
 		return nil, err
 	}
 	client, server := zktest.Pipe()
-	outer := tls.Server(server, &tls.Config{Certificates: []tls.Certificate{ca.issue("zk.test")}})
+	outer := tls.Server(server, &tls.Config{Certificates: []tls.Certificate{cert}})
 	go func() {
 		defer outer.Close()
 		defer inner.Close()
@@ -551,20 +552,23 @@ func (c *stuckWrites) Close() error {
 
 // A peer that takes no farewell does not hold up who leaves a TLS connection.
 func TestTLSGivenUpAtOnce(t *testing.T) {
+	ca, now := newAuthority(t), time.Now()
+	cert := ca.issue("zk.test")
 	synctest.Test(t, func(t *testing.T) {
 		opts := simOptions(zktest.V39)
 		opts.InMemory = true
 		e := private(t, 1, opts)
-		ca := newAuthority(t)
 		stuck := make(chan struct{})
 		dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
-			conn, err := overTLS(func() (net.Conn, error) { return e.sim.DialContext(ctx, network, addr) }, ca)
+			conn, err := overTLS(func() (net.Conn, error) { return e.sim.DialContext(ctx, network, addr) }, cert)
 			if err != nil {
 				return nil, err
 			}
 			return &stuckWrites{Conn: conn, stuck: stuck, gone: make(chan struct{})}, nil
 		}
-		s := e.dial(zk.Config{Addrs: e.addrs(), DialContext: dial, TLS: &tls.Config{RootCAs: ca.pool(), ServerName: "zk.test"}})
+		s := e.dial(zk.Config{Addrs: e.addrs(), DialContext: dial, TLS: &tls.Config{
+			RootCAs: ca.pool(), ServerName: "zk.test", Time: func() time.Time { return now },
+		}})
 		close(stuck)
 		began := time.Now()
 		s.Detach()

@@ -23,7 +23,8 @@ const module = "github.com/seed-9f8420c6/zk"
 // here are not allowed; "." is the root.
 var rooms = map[string][]string{
 	".": {
-		"wire", "sasl", "internal/fifo", "internal/hosts", "internal/limits", "internal/order", "internal/watches",
+		"wire", "sasl", "internal/fifo", "internal/frames", "internal/hosts", "internal/limits", "internal/liveness",
+		"internal/order", "internal/watches", "internal/zpath",
 		"github.com/pkg/errors",
 	},
 	"wire":       {},
@@ -32,11 +33,14 @@ var rooms = map[string][]string{
 	"zktest":     {"wire"}, // never zk: client and server share no bug above wire
 	"examples":   {".", "zktest", "fourletter"},
 
-	"internal/fifo":    {},
-	"internal/hosts":   {},
-	"internal/limits":  {},
-	"internal/order":   {"internal/fifo"},
-	"internal/watches": {"wire"},
+	"internal/fifo":     {},
+	"internal/frames":   {"wire"},
+	"internal/liveness": {"internal/fifo"},
+	"internal/zpath":    {},
+	"internal/hosts":    {},
+	"internal/limits":   {},
+	"internal/order":    {"internal/fifo"},
+	"internal/watches":  {"wire"},
 }
 
 // rootFiles are the only files of the client itself.

@@ -16,7 +16,10 @@ import (
 	"github.com/pkg/errors"
 
 	"github.com/seed-9f8420c6/zk/internal/fifo"
+	"github.com/seed-9f8420c6/zk/internal/frames"
+	"github.com/seed-9f8420c6/zk/internal/liveness"
 	"github.com/seed-9f8420c6/zk/internal/watches"
+	"github.com/seed-9f8420c6/zk/internal/zpath"
 	"github.com/seed-9f8420c6/zk/wire"
 )
 
@@ -39,7 +42,6 @@ type Session struct {
 	addr     string
 	target   string // where it is connected to: the address, or one of its IPs
 	readOnly bool
-	began    time.Time // when the ConnectRequest was sent
 
 	done  chan struct{}
 	dying chan struct{} // closed when end is set: nothing more is sent
@@ -69,25 +71,12 @@ type Session struct {
 	lastZxid int64             // at the end
 	lock     interlock
 
-	// liveness
-	pingsOff  bool // SASL is under way
-	timer     *time.Timer
-	wroteAt   time.Time // begin of the last write, or ping queued
-	writeAt   time.Time // begin of the write at work, and its size
-	writeSize int
-	seenAt    time.Time // when the tick last found new bytes
-	seenBytes int64
-	heard     time.Time        // send time of the last answered request
-	marks     fifo.Queue[mark] // writes that no answer tells of yet, oldest first
-	pingAt    time.Time        // send time of the oldest unanswered ping
-	pingsOut  int
-	requests  int64
-	pings     int64
+	pingsOff bool // SASL is under way
+	timer    *time.Timer
+	live     liveness.Monitor // but for what the reader says without the lock
+	requests int64
+	pings    int64
 
-	probe        atomic.Int64 // place of the oldest mark; MaxInt64: none
-	frameAt      atomic.Int64 // when the reader began to wait for the rest of a frame, in ns since began; 0: it does not
-	frameLen     atomic.Int64
-	received     atomic.Int64
 	replies      atomic.Int64
 	plainCreates atomic.Bool // the server cannot read a create2 in a Multi
 	events       atomic.Int64
@@ -289,17 +278,13 @@ func newSession(conf Config, w *Watches, conn net.Conn) *Session {
 	}
 	s.flush = s.flushAll
 	s.reader.ring = fifo.NewReader(&s.ring)
-	s.probe.Store(math.MaxInt64)
 	return s
 }
 
 // run begins the life of a session whose ConnectResponse is accepted.
 func (s *Session) run() {
-	now := time.Now()
 	s.mu.Lock()
-	s.wroteAt, s.seenAt, s.heard = now, now, s.began
-	s.seenBytes = s.received.Load()
-	s.timer = time.AfterFunc(s.timeout/6, s.tick)
+	s.timer = time.AfterFunc(s.live.Start(s.timeout, time.Now()), s.tick)
 	s.mu.Unlock()
 	s.w.start()
 	go s.read()
@@ -503,7 +488,7 @@ func (c *call) eachArm(frames []byte, f func(frame []byte, path string, kind Wat
 		n := 4 + wire.FrameLen(frames)
 		if watch, kind := b.ops[i].watched(); watch != nil {
 			_, path := b.ops[i].describe()
-			if !f(frames[:n], joinChroot(b.chroot, path), kind) {
+			if !f(frames[:n], zpath.Join(b.chroot, path), kind) {
 				return
 			}
 		}
@@ -796,21 +781,11 @@ func (s *Session) writeUnlock() bool {
 		return false
 	}
 	s.out, s.spare = s.spare[:0], nil
-	now := time.Now()
-	s.wroteAt, s.writeAt, s.writeSize = now, now, len(buf)
-	switch n := s.marks.Len(); {
-	case n == 0:
-		s.probe.Store(s.sent)
-		s.marks.Push(mark{s.sent, now})
-	case n < maxMarks:
-		s.marks.Push(mark{s.sent, now})
-	default: // the frames of the newest are then heard at the one before
-		*s.marks.Last() = mark{s.sent, now}
-	}
+	s.live.WriteBegins(s.sent, len(buf), time.Now())
 	s.mu.Unlock()
 	n, err := s.conn.Write(buf)
 	s.mu.Lock()
-	s.writeSize = 0
+	s.live.WriteEnds()
 	if err != nil {
 		if _, ok := s.conn.(*tls.Conn); ok {
 			// What the failing record held may have left.
@@ -883,13 +858,10 @@ func (s *Session) tick() {
 		s.hangUp()
 		return
 	}
-	if n := s.received.Load(); n != s.seenBytes {
-		s.seenBytes, s.seenAt = n, now
-	}
-	due, err := s.deadlineLocked(now)
+	ping, next, err := s.live.Look(now, s.pingsOff)
 	if err != nil {
 		s.mu.Unlock()
-		s.fail(connError(err), true)
+		s.fail(connError(errors.WithMessage(err, s.addr)), true)
 		return
 	}
 	quiet := len(s.out) == 0 && !s.writing && s.ring.Len() == 0
@@ -897,22 +869,12 @@ func (s *Session) tick() {
 		s.out, s.spare = nil, nil
 		s.ring.Release()
 	}
-	ping := !s.pingsOff && now.Sub(s.wroteAt) >= s.timeout/3
 	if ping {
 		s.pings++
-		if s.pingsOut == 0 {
-			s.pingAt = now
-		}
-		s.pingsOut++
-		s.wroteAt = now
 		var frame [12]byte
 		wire.RequestHeader{Xid: wire.XidPing, Op: wire.OpPing}.Append(wire.BeginFrame(frame[:0]))
 		wire.EndFrame(frame[:], 0)
 		s.appendLocked(frame[:])
-	}
-	next := min(s.timeout/6, due)
-	if !s.pingsOff {
-		next = min(next, s.wroteAt.Add(s.timeout/3).Sub(now))
 	}
 	s.timer.Reset(next)
 	if ping {
@@ -922,30 +884,6 @@ func (s *Session) tick() {
 	if quiet {
 		s.w.trim()
 	}
-}
-
-// minRate is how fast a frame must come, once begun, beyond the time of one timeout.
-const minRate = 16 << 10 // bytes per second
-
-// deadlineLocked returns how long the connection may go on as it is, or why it
-// is dead: silent, or stuck in a frame or a write.
-func (s *Session) deadlineLocked(now time.Time) (time.Duration, error) {
-	due := s.seenAt.Add(s.timeout * 2 / 3).Sub(now)
-	if due <= 0 {
-		return 0, errors.Errorf("no byte from %s for two thirds of the timeout of %v", s.addr, s.timeout)
-	}
-	slow := func(begun time.Time, size int) time.Duration {
-		left := begun.Add(s.timeout + time.Duration(size)*time.Second/minRate).Sub(now)
-		due = min(due, left)
-		return left
-	}
-	if at, size := s.frameAt.Load(), int(s.frameLen.Load()); at != 0 && slow(s.began.Add(time.Duration(at)), size) <= 0 {
-		return 0, errors.Errorf("a frame of %d bytes from %s comes too slowly", size, s.addr)
-	}
-	if s.writeSize > 0 && slow(s.writeAt, s.writeSize) <= 0 {
-		return 0, errors.Errorf("%s does not take a write of %d bytes", s.addr, s.writeSize)
-	}
-	return due, nil
 }
 
 // reader is what only the reader goroutine touches.
@@ -960,13 +898,6 @@ type reader struct {
 	early map[int32]bool
 }
 
-const (
-	smallBuffer = 1 << 10
-	largeBuffer = 64 << 10
-)
-
-var largeBuffers = sync.Pool{New: func() any { return new([largeBuffer]byte) }}
-
 // read takes frames in wire order until the connection or the session ends. It
 // waits for nothing but the network.
 func (s *Session) read() {
@@ -980,94 +911,59 @@ func (s *Session) read() {
 	s.finish()
 }
 
-// readFrames returns the error that ends the connection. It reads into a small
-// buffer, into a pooled large one under load, and into one of its own for a
-// frame that is larger still, which grows with what has arrived.
+// readFrames takes all frames, and returns the error that ends the connection.
 func (s *Session) readFrames() error {
-	small := make([]byte, smallBuffer)
-	buf, large := small, (*[largeBuffer]byte)(nil)
-	defer func() {
-		if large != nil {
-			largeBuffers.Put(large)
-		}
-	}()
-	r, w := 0, 0  // buf[r:w] is read and not yet taken
-	late := false // frameAt is set
+	in := frames.NewReader(s.conn, s.conf.MaxReply)
+	defer in.Release()
+	waits := false // for the rest of a frame
 	for {
-		n, err := s.conn.Read(buf[w:])
-		full := n == len(buf)-w
-		w += n
-		s.received.Add(int64(n))
+		n, end := in.Fill()
+		s.live.Received(n)
 		s.w.queue.Chunk()
-		if n >= largeBuffer/2 {
+		if in.Busy() {
 			runtime.Gosched() // let the callers that this chunk woke queue up for one write
 		}
-		for w-r >= 4 {
-			size := wire.FrameLen(buf[r:])
-			if size < replyHeaderSize {
-				return protocolError("a frame of %d bytes", size)
+		for {
+			b, err := in.Next()
+			if err != nil {
+				return s.misframed(err)
 			}
-			if size > s.conf.MaxReply {
-				return s.oversized(buf[r+4:w], size)
-			}
-			if w-r < 4+size {
+			if b == nil {
 				break
 			}
-			if err := s.frame(buf[r+4 : r+4+size]); err != nil {
+			if err := s.frame(b); err != nil {
 				return err
 			}
-			r += 4 + size
-			if late {
-				late = false
-				s.frameAt.Store(0)
+			if waits {
+				waits = false
+				s.live.FrameCame()
 			}
 		}
 		s.settleBatch()
 		s.reportLost()
-		if err != nil {
-			if err == io.EOF && w > r {
-				return errors.Wrap(io.ErrUnexpectedEOF, "in the middle of a frame")
-			}
-			return err
-		}
-		if r > 0 {
-			w = copy(buf, buf[r:w])
-			r = 0
-		}
-		need := 0 // size of the frame that is cut off, as far as known
-		if w > 0 {
-			if !late {
-				late = true
-				s.frameAt.Store(int64(max(1, time.Since(s.began))))
-			}
-			need = 4
-			if w >= 4 {
-				need += wire.FrameLen(buf)
-			}
-			s.frameLen.Store(int64(need))
-		}
 		switch {
-		case len(buf) < largeBuffer && (full || need > len(buf)):
-			large = largeBuffers.Get().(*[largeBuffer]byte)
-			copy(large[:], buf[:w])
-			buf = large[:]
-		case w == len(buf):
-			grown := make([]byte, min(need, 2*len(buf)))
-			copy(grown, buf[:w])
-			buf = grown
-		case w == 0 && len(buf) > smallBuffer && (len(buf) > largeBuffer || n < smallBuffer && s.nothingPending()):
-			buf = small
-		default:
-			continue
+		case end == io.EOF && in.Cut():
+			return errors.Wrap(io.ErrUnexpectedEOF, "in the middle of a frame")
+		case end != nil:
+			return end
 		}
-		if large != nil && &buf[0] != &large[0] {
-			largeBuffers.Put(large)
-			large = nil
+		if cut := in.Settle(s.nothingPending); cut > 0 {
+			waits = true
+			s.live.FrameWaits(cut, time.Now())
 		}
 	}
 }
 
 const replyHeaderSize = 16
+
+// misframed is what a frame of a wrong size means.
+func (s *Session) misframed(err error) error {
+	var large *frames.TooLarge
+	if errors.As(err, &large) {
+		return s.oversized(large.Head, large.Size)
+	}
+	return protocolError("%v", err)
+}
 
 // nothingPending reports whether no call waits for its reply. Only the reader
 // calls it.
@@ -1149,44 +1045,13 @@ func (s *Session) frame(b []byte) error {
 		return s.notification(h, d)
 	case h.Xid == wire.XidPing:
 		s.mu.Lock()
-		if s.pingsOut > 0 {
-			s.pingsOut--
-			s.hearLocked(s.pingAt)
-		}
+		s.live.Pong()
 		s.mu.Unlock()
 		return nil
 	case h.Xid == wire.XidAuth:
 		return s.authReply(h)
 	}
 	return protocolError("a reply with xid %d", h.Xid)
-}
-
-// mark is a write: frames at and behind its place left no earlier than its time.
-type mark struct {
-	off int64
-	at  time.Time
-}
-
-const maxMarks = 16
-
-// hearMarks notes that a frame at a place was answered.
-func (s *Session) hearMarks(off int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for s.marks.Len() > 0 && s.marks.Head().off <= off {
-		s.hearLocked(s.marks.Pop().at)
-	}
-	next := int64(math.MaxInt64)
-	if s.marks.Len() > 0 {
-		next = s.marks.Head().off
-	}
-	s.probe.Store(next)
-}
-
-func (s *Session) hearLocked(sent time.Time) {
-	if sent.After(s.heard) {
-		s.heard = sent
-	}
 }
 
 // refusedEarly notes that a read-only server has refused a write, which it does at
@@ -1239,8 +1104,10 @@ func (s *Session) reply(h wire.ReplyHeader, d *wire.Decoder) error {
 		}
 		return protocolError("a reply with xid %d where %d was due", h.Xid, p.xid)
 	}
-	if p.off >= s.probe.Load() {
-		s.hearMarks(p.off)
+	if s.live.Tells(p.off) {
+		s.mu.Lock()
+		s.live.Answered(p.off)
+		s.mu.Unlock()
 	}
 	if p.c.batch != nil {
 		return s.batchReply(p, h, d)
@@ -1581,7 +1448,7 @@ func (s *Session) ReadOnly() bool { return s.usable() && s.readOnly }
 func (s *Session) lastHeard() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.heard
+	return s.live.Heard()
 }
 
 // ExpiresAt returns a time before which no server expires the session: the send
@@ -1616,7 +1483,7 @@ func (s *Session) Stats() Stats {
 		return Stats{}
 	}
 	st := Stats{
-		Replies: s.replies.Load(), Events: s.events.Load(), Ignored: s.ignored.Load(), BytesReceived: s.received.Load(),
+		Replies: s.replies.Load(), Events: s.events.Load(), Ignored: s.ignored.Load(), BytesReceived: s.live.Bytes(),
 		Armed: s.w.Len(), Queued: s.w.Undelivered(),
 	}
 	s.mu.Lock()

@@ -13,6 +13,7 @@ import (
 	"github.com/seed-9f8420c6/zk/internal/limits"
 	"github.com/seed-9f8420c6/zk/internal/order"
 	"github.com/seed-9f8420c6/zk/internal/watches"
+	"github.com/seed-9f8420c6/zk/internal/zpath"
 )
 
 // Event reports that something changed, not what it is now: read again.
@@ -313,7 +314,7 @@ func (w *Watches) appPath(path string, raw bool) string {
 	if raw {
 		return path
 	}
-	return stripChroot(w.who.chroot, path)
+	return zpath.Strip(w.who.chroot, path)
 }
 
 // overflowsLocked reports whether there is no room for so many events of persistent
@@ -697,7 +698,7 @@ func (j *watchesJSON) appPath(a armedJSON) string {
 	if a.Raw {
 		return a.Path
 	}
-	return stripChroot(j.Chroot, a.Path)
+	return zpath.Strip(j.Chroot, a.Path)
 }
 
 func (j *watchesJSON) list() []Watch {
@@ -767,7 +768,7 @@ func (s *snapshot) json() *watchesJSON {
 	for _, it := range s.events {
 		path := it.Event.Path
 		if !it.Note.raw {
-			path = joinChroot(s.chroot, path)
+			path = zpath.Join(s.chroot, path)
 		}
 		a := armedJSON{it.Note.at, it.Note.kind, number(it.Ch), it.Note.raw}
 		j.Events = append(j.Events, eventJSON{a, it.Event.Type, path, jsonInt(it.Event.Zxid)})

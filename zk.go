@@ -7,10 +7,10 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"github.com/pkg/errors"
 
+	"github.com/seed-9f8420c6/zk/internal/zpath"
 	"github.com/seed-9f8420c6/zk/wire"
 )
 
@@ -129,23 +129,14 @@ func (s *Session) start(op, path string, sequential bool) (c *call, full string,
 	if err := checkPath(path, sequential); err != nil {
 		return nil, "", notSent(op, path, err)
 	}
-	return s.newCall(op, path), serverPath(s.conf.Chroot, path, sequential), nil
+	return s.newCall(op, path), zpath.Server(s.conf.Chroot, path, sequential), nil
 }
 
-// serverPath returns any path as the server knows it. A sequential create below
-// the root appends to the slash, which a chroot does not end in.
-func serverPath(chroot, path string, sequential bool) string {
-	if sequential && path == "/" {
-		return chroot + "/"
-	}
-	return joinChroot(chroot, path)
-}
-
-// opPath is serverPath for an operation.
+// opPath is an operation's path as the server knows it.
 func (s *Session) opPath(o Op) string {
 	_, path := o.describe()
 	create, ok := o.(interface{ sequential() bool })
-	return serverPath(s.conf.Chroot, path, ok && create.sequential())
+	return zpath.Server(s.conf.Chroot, path, ok && create.sequential())
 }
 
 // arms makes the call arm a channel at its reply; nil does nothing.
@@ -197,7 +188,7 @@ func (s *Session) create(ctx context.Context, name, path string, data []byte, mo
 	if err := s.do(ctx, c); err != nil {
 		return "", Stat{}, err
 	}
-	made, st := stripChroot(s.conf.Chroot, c.str), Stat(c.stat)
+	made, st := zpath.Strip(s.conf.Chroot, c.str), Stat(c.stat)
 	c.recycle()
 	return made, st, nil
 }
@@ -548,7 +539,7 @@ func (s *Session) Ephemerals(ctx context.Context, prefix string) ([]string, erro
 	for _, p := range c.names {
 		// The server compares strings: /app is a prefix of /apple too.
 		if p == s.conf.Chroot || strings.HasPrefix(p, s.conf.Chroot+"/") {
-			paths = append(paths, stripChroot(s.conf.Chroot, p))
+			paths = append(paths, zpath.Strip(s.conf.Chroot, p))
 		}
 	}
 	c.recycle()
@@ -911,7 +902,7 @@ func eachResult(d *wire.Decoder, ops []Op, f func(i int, x *wire.MultiResult)) b
 func (s *Session) result(x *wire.MultiResult) Result {
 	r := Result{Stat: Stat(x.Stat), Children: x.Children}
 	if x.Path != "" {
-		r.Path = stripChroot(s.conf.Chroot, x.Path)
+		r.Path = zpath.Strip(s.conf.Chroot, x.Path)
 	}
 	if x.Data != nil {
 		r.Data = append([]byte{}, x.Data...)
@@ -1259,7 +1250,7 @@ func (b *batch) result(i int, code Code, ended bool) {
 		return
 	}
 	if r.Path != "" {
-		r.Path = stripChroot(b.chroot, r.Path)
+		r.Path = zpath.Strip(b.chroot, r.Path)
 	}
 	if inner, ok := r.Err.(Code); ok { // of a CheckOp, whose multi is answered without an error
 		code = inner
@@ -1386,7 +1377,7 @@ func (o CreateOp) add(c *call) error {
 	}
 	op := o.code()
 	at := c.begin(op)
-	full := serverPath(c.batch.chroot, o.Path, o.sequential())
+	full := zpath.Server(c.batch.chroot, o.Path, o.sequential())
 	c.req = appendCreate(c.req, op, full, o)
 	wire.EndFrame(c.req, at)
 	return nil
@@ -1422,7 +1413,7 @@ func (o SetOp) add(c *call) error {
 		return err
 	}
 	at := c.begin(wire.OpSetData)
-	c.req = o.request(joinChroot(c.batch.chroot, o.Path)).Append(c.req)
+	c.req = o.request(zpath.Join(c.batch.chroot, o.Path)).Append(c.req)
 	wire.EndFrame(c.req, at)
 	return nil
 }
@@ -1449,7 +1440,7 @@ func (o DeleteOp) add(c *call) error {
 		return err
 	}
 	at := c.begin(wire.OpDelete)
-	c.req = o.request(joinChroot(c.batch.chroot, o.Path)).Append(c.req)
+	c.req = o.request(zpath.Join(c.batch.chroot, o.Path)).Append(c.req)
 	wire.EndFrame(c.req, at)
 	return nil
 }
@@ -1470,7 +1461,7 @@ func (o CheckOp) add(c *call) error {
 		return err
 	}
 	at := c.begin(wire.OpMulti)
-	c.req = endMulti.Append(o.appendMulti(c.req, joinChroot(c.batch.chroot, o.Path), false))
+	c.req = endMulti.Append(o.appendMulti(c.req, zpath.Join(c.batch.chroot, o.Path), false))
 	wire.EndFrame(c.req, at)
 	return nil
 }
@@ -1493,7 +1484,7 @@ func (c *call) addRead(op wire.Op, path string, watch chan<- Event) error {
 		return err
 	}
 	c.arming = c.arming || watch != nil
-	c.pathWatch(op, joinChroot(c.batch.chroot, path), watch != nil)
+	c.pathWatch(op, zpath.Join(c.batch.chroot, path), watch != nil)
 	return nil
 }
 
@@ -1556,91 +1547,15 @@ func (o SyncOp) add(c *call) error {
 	if err := checkPath(o.Path, false); err != nil {
 		return err
 	}
-	c.frame(wire.OpSync, wire.PathRequest{Path: joinChroot(c.batch.chroot, o.Path)})
+	c.frame(wire.OpSync, wire.PathRequest{Path: zpath.Join(c.batch.chroot, o.Path)})
 	return nil
 }
 
-// joinChroot puts the chroot before a path, which is not that of a sequential
-// create: see serverPath.
-func joinChroot(chroot, path string) string {
-	switch {
-	case chroot == "":
-		return path
-	case path == "/":
-		return chroot
-	}
-	return chroot + path
-}
-
-// stripChroot returns the path as the application knows it. One that is not
-// below the chroot is left as it is.
-func stripChroot(chroot, path string) string {
-	if chroot == "" || !strings.HasPrefix(path, chroot) {
-		return path
-	}
-	switch rest := path[len(chroot):]; {
-	case rest == "":
-		return "/"
-	case rest[0] == '/':
-		return rest
-	}
-	return path
-}
-
-// checkPath applies the rules of the server's PathUtils, so that a bad path is
-// refused before a byte is written. A sequential create may end in a slash.
+// checkPath refuses a path by the rules of the server, before a byte is written. A
+// sequential create may end in a slash.
 func checkPath(path string, sequential bool) error {
-	switch {
-	case path == "":
-		return badPath("it is empty")
-	case path[0] != '/':
-		return badPath("it does not start with /")
-	case path == "/" && !sequential:
-		return nil
-	}
-	start := 1 // of the name under way
-	for i := 1; i < len(path); i++ {
-		c := path[i]
-		switch {
-		case plainBytes[c]:
-			continue
-		case c == '/':
-			if i == start {
-				return badPath("an empty name at byte " + strconv.Itoa(i))
-			}
-			if isRelative(path[start:i]) {
-				return badPath("a relative name at byte " + strconv.Itoa(start))
-			}
-			start = i + 1
-			continue
-		case c < utf8.RuneSelf:
-			return badPath("a control character at byte " + strconv.Itoa(i))
-		}
-		r, n := utf8.DecodeRuneInString(path[i:])
-		switch {
-		case r == utf8.RuneError && n == 1:
-			return badPath("invalid UTF-8 at byte " + strconv.Itoa(i))
-		case r <= 0x9f, r >= 0xd800 && r <= 0xf8ff, r >= 0xfff0:
-			return badPath("an illegal character at byte " + strconv.Itoa(i))
-		}
-		i += n - 1
-	}
-	switch { // a counter is appended to the last name of a sequential create
-	case sequential:
-	case start == len(path):
-		return badPath("it ends with /")
-	case isRelative(path[start:]):
-		return badPath("a relative name at byte " + strconv.Itoa(start))
+	if problem := zpath.Check(path, sequential); problem != "" {
+		return badPath(problem)
 	}
 	return nil
 }
-
-func isRelative(name string) bool { return name == "." || name == ".." }
-
-// plainBytes are those of a path that are right wherever they stand.
-var plainBytes = func() (plain [256]bool) {
-	for c := ' '; c < 0x7f; c++ {
-		plain[c] = c != '/'
-	}
-	return plain
-}()

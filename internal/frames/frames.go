@@ -1,0 +1,130 @@
+// Package frames cuts what a server sends into frames. It bounds the memory that a
+// frame may take by what has arrived of it.
+package frames
+
+import (
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/seed-9f8420c6/zk/wire"
+)
+
+const (
+	smallBuffer = 1 << 10
+	largeBuffer = 64 << 10
+	minFrame    = 16 // a reply's header
+)
+
+var largeBuffers = sync.Pool{New: func() any { return new([largeBuffer]byte) }}
+
+// TooLarge is a frame above the limit. Head is what has come of it.
+type TooLarge struct {
+	Size int
+	Head []byte
+}
+
+func (e *TooLarge) Error() string { return fmt.Sprintf("a frame of %d bytes", e.Size) }
+
+// TooSmall is a frame with no room for a header, or with a negative length.
+type TooSmall int
+
+func (e TooSmall) Error() string { return fmt.Sprintf("a frame of %d bytes", int(e)) }
+
+// Reader reads frames. It uses a small buffer, a pooled large one under load, and one
+// of its own for a frame that is larger still, which grows with what has arrived. Only
+// one goroutine uses it.
+type Reader struct {
+	src   io.Reader
+	limit int // largest frame
+	buf   []byte
+	small []byte
+	large *[largeBuffer]byte
+	r, w  int  // buf[r:w] is read and not taken
+	full  bool // the last read filled the buffer
+	last  int  // bytes of the last read
+}
+
+// NewReader returns a Reader of frames of at most limit bytes.
+func NewReader(src io.Reader, limit int) *Reader {
+	small := make([]byte, smallBuffer)
+	return &Reader{src: src, limit: limit, buf: small, small: small}
+}
+
+// Fill reads once, and returns how many bytes came.
+func (f *Reader) Fill() (int, error) {
+	n, err := f.src.Read(f.buf[f.w:])
+	f.full = n == len(f.buf)-f.w
+	f.w += n
+	f.last = n
+	return n, err
+}
+
+// Busy reports whether the last read brought so much that more is under way.
+func (f *Reader) Busy() bool { return f.last >= largeBuffer/2 }
+
+// Next returns the next frame without its length, which is valid until Settle; nil:
+// none is complete.
+func (f *Reader) Next() ([]byte, error) {
+	if f.w-f.r < 4 {
+		return nil, nil
+	}
+	size := wire.FrameLen(f.buf[f.r:])
+	switch {
+	case size < minFrame:
+		return nil, TooSmall(size)
+	case size > f.limit:
+		return nil, &TooLarge{size, f.buf[f.r+4 : f.w]}
+	case f.w-f.r < 4+size:
+		return nil, nil
+	}
+	frame := f.buf[f.r+4 : f.r+4+size]
+	f.r += 4 + size
+	return frame, nil
+}
+
+// Settle makes room for the next Fill, when no frame is complete. It returns the size
+// of the frame that is cut off, with its length and as far as known; 0: none is. With
+// idle it may fall back to the small buffer.
+func (f *Reader) Settle(idle func() bool) (cut int) {
+	if f.r > 0 {
+		f.w = copy(f.buf, f.buf[f.r:f.w])
+		f.r = 0
+	}
+	if f.w > 0 {
+		cut = 4
+		if f.w >= 4 {
+			cut += wire.FrameLen(f.buf)
+		}
+	}
+	switch {
+	case len(f.buf) < largeBuffer && (f.full || cut > len(f.buf)):
+		f.large = largeBuffers.Get().(*[largeBuffer]byte)
+		copy(f.large[:], f.buf[:f.w])
+		f.buf = f.large[:]
+	case f.w == len(f.buf):
+		grown := make([]byte, min(cut, 2*len(f.buf)))
+		copy(grown, f.buf[:f.w])
+		f.buf = grown
+	case f.w == 0 && len(f.buf) > smallBuffer && (len(f.buf) > largeBuffer || f.last < smallBuffer && idle()):
+		f.buf = f.small
+	default:
+		return cut
+	}
+	if f.large != nil && &f.buf[0] != &f.large[0] {
+		f.Release()
+	}
+	return cut
+}
+
+// Cut reports whether a frame is cut off.
+func (f *Reader) Cut() bool { return f.w > f.r }
+
+// Release gives the pooled buffer back. The Reader is not used any more, or has
+// another buffer.
+func (f *Reader) Release() {
+	if f.large != nil {
+		largeBuffers.Put(f.large)
+		f.large = nil
+	}
+}
