@@ -348,7 +348,7 @@ func (s *Session) admit(ctx context.Context, c *call) error {
 	if len(c.req)-4 > s.conf.MaxRequest {
 		return tooLarge(len(c.req)-4, s.conf.MaxRequest)
 	}
-	if c.arming && c.batch == nil {
+	if c.arming && len(c.at) > s.conf.MaxRequest-maxRestore { // rarely
 		if err := s.restorable(c.at); err != nil {
 			return err
 		}
@@ -1034,7 +1034,7 @@ func (s *Session) frame(b []byte) error {
 	var h wire.ReplyHeader
 	h.Decode(d)
 	if h.Xid > 0 {
-		if err := s.reply(h, d); err != nil {
+		if err := s.reply(h, d); err != nil || len(s.reader.early) == 0 {
 			return err
 		}
 		return s.answerEarly()

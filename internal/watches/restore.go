@@ -59,21 +59,21 @@ func (r *Restorer[C]) Next(dst []byte, limit int) (out []byte, more bool) {
 	for list := Data; list <= lists; list++ {
 		mark, count := len(dst), int32(0)
 		dst = wire.AppendInt32(dst, 0)
-		for r.list() == list && !full {
-			s := r.slot(list)
-			if s == nil {
-				r.nextPass()
-				break
-			}
-			if size := 4 + len(s.path); size <= left || !some {
+		if r.list() == list {
+			for s := r.slot(list); s != nil; s = r.slot(list) {
+				size := 4 + len(s.path)
+				if full = size > left && some; full {
+					break
+				}
 				dst = wire.AppendString(dst, s.path)
 				left -= size
 				count++
 				some = true
-				r.rearms = r.rearms || !list.OneShot()
 				r.at++
-			} else {
-				full = true
+			}
+			r.rearms = r.rearms || count > 0 && !list.OneShot()
+			if !full {
+				r.nextPass()
 			}
 		}
 		wire.AppendInt32(dst[:mark], count)
@@ -101,20 +101,17 @@ func (r *Restorer[C]) nextPass() {
 
 // slot returns the next slot to restore in a list, or nil after the last.
 func (r *Restorer[C]) slot(kind Kind) *slot[C] {
-	t := r.table
-	if t.count[kind] == 0 {
+	slots := r.table.slots
+	if r.table.count[kind] == 0 {
 		return nil
 	}
-	for ; r.at < len(t.slots); r.at++ {
-		s := &t.slots[r.at]
-		if s.kind != kind {
-			continue
+	for i := r.at; i < len(slots); i++ {
+		if slots[i].kind == kind && (kind != Child || (r.pass == lateChildren) == r.late(slots[i].path)) {
+			r.at = i
+			return &slots[i]
 		}
-		if kind == Child && (r.pass == lateChildren) != r.late(s.path) {
-			continue
-		}
-		return s
 	}
+	r.at = len(slots)
 	return nil
 }
 
