@@ -406,7 +406,7 @@ func TestI27_NotSentNeverHappened(t *testing.T) {
 
 // setXid makes the next request's xid the one after this.
 func setXid(s *zk.Session, xid int32) {
-	*(*int32)(reflect.ValueOf(s).Elem().FieldByName("xid").Addr().UnsafePointer()) = xid
+	*(*int32)(reflect.ValueOf(s).Elem().FieldByName("line").Elem().FieldByName("xid").Addr().UnsafePointer()) = xid
 }
 
 // TestI28_XidsCount: requests are numbered one by one, across all callers and

@@ -1,6 +1,11 @@
 package zk
 
-import "net"
+import (
+	"net"
+	"reflect"
+)
 
 // Conn returns the connection of a Session, as DialContext made it.
-func (s *Session) Conn() net.Conn { return s.conn }
+func (s *Session) Conn() net.Conn {
+	return *(*net.Conn)(reflect.ValueOf(s.line).Elem().FieldByName("conn").Addr().UnsafePointer())
+}
