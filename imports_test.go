@@ -37,6 +37,7 @@ var rooms = map[string][]string{
 	"internal/frames":   {"wire"},
 	"internal/liveness": {"internal/fifo"},
 	"internal/zpath":    {},
+	"internal/pipeline": {"wire", "internal/fifo", "internal/frames", "internal/liveness", "github.com/pkg/errors"},
 	"internal/hosts":    {},
 	"internal/limits":   {},
 	"internal/order":    {"internal/fifo"},

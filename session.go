@@ -605,54 +605,40 @@ func (e *engine) Rest() {
 	}
 }
 
-// Reply reads a reply; its place on the wire is where the zxid advances. It is read
-// also when nobody waits: one that makes no sense ends the connection.
-func (e *engine) Reply(p *pipeline.Call, i int, h wire.ReplyHeader, d *wire.Decoder) (ended, err error) {
-	c, code := p.Owner.(*call), Code(h.Err)
-	k := c.kind
-	if c.batch != nil {
-		k = c.batch.ops[i].kind()
+// ends returns why an answer ends the connection, or nil.
+func (s *Session) ends(k *kind, code Code) error {
+	if code != 0 && (code.ends() || code == ErrUnimplemented && !k.mayStayOpen) {
+		return s.stacked(connError(code))
 	}
-	if code.ends() || code == ErrUnimplemented && !k.mayStayOpen {
-		ended = e.session().stacked(connError(code))
-	}
-	if code == 0 {
-		if c.batch != nil {
-			c.batch.ops[i].decode(c.batch, i, d)
-		} else if k.decode != nil {
-			k.decode(c, d)
-		}
-		if err := d.Err(); err != nil {
-			return nil, &detailed{kind: ErrProtocol, detail: "reply to " + c.op, cause: err}
-		}
-	}
-	if c.batch != nil {
-		c.batch.result(i, code, ended != nil)
-	}
-	if h.Zxid > 0 {
-		e.w.advance(h.Zxid)
-	}
-	return ended, nil
+	return nil
 }
 
-// Settle arms the watch of an answered call, or makes its error.
-func (e *engine) Settle(p *pipeline.Call, h wire.ReplyHeader, ended error) (won bool, end error) {
+func badReply(op string, err error) error {
+	return &detailed{kind: ErrProtocol, detail: "reply to " + op, cause: err}
+}
+
+// Answer takes the reply to a call. Its place on the wire is where the zxid advances,
+// the watch is armed and the call is answered. It is read also when nobody waits: one
+// that makes no sense ends the connection.
+func (e *engine) Answer(p *pipeline.Call, h wire.ReplyHeader, d *wire.Decoder) (won bool, end, err error) {
 	s, c, code := e.session(), p.Owner.(*call), Code(h.Err)
-	won, end = c.Answer(), ended
-	if c.restore != nil && code != 0 {
-		s.refusedWatches = true // then the floor stays, whatever the others are answered
-	}
-	switch {
-	case !won:
-	case code != 0 && c.kind.excuses(c, code):
-		s.armCall(c)
-	case code != 0:
-		c.err = &OpError{Op: c.op, Path: c.path, Err: code, outcome: Answered, ended: ended != nil || c.kind.last}
-	default:
-		s.armCall(c)
-		if c.restore != nil {
-			s.w.restored(h.Zxid, c.restore.rearms, c.restore.last && !s.refusedWatches)
+	if code == 0 && c.kind.decode != nil {
+		c.kind.decode(c, d)
+		if err := d.Err(); err != nil {
+			return false, nil, badReply(c.op, err)
 		}
+	}
+	if h.Zxid > 0 {
+		s.w.advance(h.Zxid)
+	}
+	if end = s.ends(c.kind, code); end != nil {
+		s.line.Fail(end, true)
+	}
+	if won = c.Call.Answer(); won {
+		s.settle(c, code, end != nil)
+	}
+	if c.restore != nil {
+		s.restored(c, code, won, h.Zxid)
 	}
 	if won && c.kind.last { // nothing more comes of this connection
 		end = ErrClosed
@@ -663,7 +649,45 @@ func (e *engine) Settle(p *pipeline.Call, h wire.ReplyHeader, ended error) (won 
 		}
 	}
 	s.watchAnswered(c, code, h.Zxid)
-	return won, end
+	return won, end, nil
+}
+
+// settle arms the watch of an answered call, or makes its error.
+func (s *Session) settle(c *call, code Code, ended bool) {
+	if code == 0 || c.kind.excuses(c, code) {
+		s.armCall(c)
+		return
+	}
+	c.err = &OpError{Op: c.op, Path: c.path, Err: code, outcome: Answered, ended: ended || c.kind.last}
+}
+
+// restored takes the answer to a SetWatches of a Dial.
+func (s *Session) restored(c *call, code Code, won bool, zxid int64) {
+	switch {
+	case code != 0:
+		s.refusedWatches = true // then the floor stays, whatever the others are answered
+	case won:
+		s.w.restored(zxid, c.restore.rearms, c.restore.last && !s.refusedWatches)
+	}
+}
+
+// Reply reads the reply to an operation of a Batch.
+func (e *engine) Reply(p *pipeline.Call, i int, h wire.ReplyHeader, d *wire.Decoder) (ended, err error) {
+	s, c, code := e.session(), p.Owner.(*call), Code(h.Err)
+	b := c.batch
+	if code == 0 {
+		b.ops[i].decode(b, i, d)
+		if err := d.Err(); err != nil {
+			return nil, badReply(c.op, err)
+		}
+	} else {
+		ended = s.ends(b.ops[i].kind(), code)
+	}
+	b.result(i, code, ended != nil)
+	if h.Zxid > 0 {
+		s.w.advance(h.Zxid)
+	}
+	return ended, nil
 }
 
 // armCall arms the watch of a call that was answered as it must be.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/pkg/errors"
 
+	"github.com/seed-9f8420c6/zk/internal/pipeline"
 	"github.com/seed-9f8420c6/zk/internal/zpath"
 	"github.com/seed-9f8420c6/zk/wire"
 )
@@ -1079,6 +1080,7 @@ type batch struct {
 	chroot string
 	arena  []byte
 	frames []byte // kept for the next Batch
+	line   pipeline.Batch
 }
 
 func (s *Session) newBatch(ops []Op) *call {
@@ -1087,7 +1089,7 @@ func (s *Session) newBatch(ops []Op) *call {
 	b.res = make([]Result, len(ops))
 	b.chroot = s.conf.Chroot
 	c.batch, c.Frames = b, b.frames
-	c.Many(len(ops))
+	c.Many(&b.line, len(ops))
 	return c
 }
 

@@ -16,7 +16,7 @@ type Call struct {
 	// Owner is what the Call is part of.
 	Owner any
 
-	batch *batch
+	batch *Batch
 	off   int64 // of an auth packet: its place on the wire
 	// oversized is the size of its reply, where that was above the limit.
 	oversized int
@@ -25,8 +25,8 @@ type Call struct {
 	done  chan struct{} // cap 1
 }
 
-// batch is what a Call of many frames has.
-type batch struct {
+// Batch is what a Call of many frames has, besides.
+type Batch struct {
 	n       int    // frames
 	first   int    // of the next submit
 	taken   int    // replies that the reader has taken
@@ -53,11 +53,14 @@ func (c *Call) Reset() {
 		c.Frames = nil
 	}
 	c.Own, c.batch, c.off, c.oversized = false, nil, 0, 0
-	c.state.Store(0)
+	c.state = atomic.Uint32{} // nobody else looks at it
 }
 
-// Many makes it a batch of n frames.
-func (c *Call) Many(n int) { c.batch = &batch{n: n} }
+// Many makes it a batch of n frames, with a Batch of its owner's.
+func (c *Call) Many(b *Batch, n int) {
+	*b = Batch{n: n}
+	c.batch = b
+}
 
 // From makes the frames that are sent next those from the first on.
 func (c *Call) From(first int) { c.batch.first = first }

@@ -30,12 +30,12 @@ type Handler interface {
 	// Rest: all that was read is taken, and the reader waits for more.
 	Rest()
 
-	// Reply reads the reply to a frame of a Call, the first being 0. ended is why the
+	// Answer takes the reply to a single frame. won: somebody waits for it. end is why
+	// the connection ends with it; err, what is wrong with the reply.
+	Answer(c *Call, h wire.ReplyHeader, d *wire.Decoder) (won bool, end, err error)
+	// Reply reads the reply to a frame of a batch, the first being 0. ended is why the
 	// answer ends the connection; err, what is wrong with the reply.
 	Reply(c *Call, i int, h wire.ReplyHeader, d *wire.Decoder) (ended, err error)
-	// Settle takes the answer to a single frame. It reports whether somebody waits
-	// for it, and may end the connection.
-	Settle(c *Call, h wire.ReplyHeader, ended error) (won bool, end error)
 	// SettleMany makes frames of a batch count as answered, if Call.Advance says so.
 	SettleMany(c *Call, from, to int)
 	// Left: all frames of a run, from the first on, were answered and have left the

@@ -107,17 +107,15 @@ func (p *Conn) oldest() *pending {
 	if r.cur.n > 0 {
 		return &r.cur
 	}
-	next, ok := r.ring.Next()
-	if !ok {
-		p.mu.Lock()
-		some := r.ring.Refresh()
-		p.mu.Unlock()
-		if !some {
-			return nil
-		}
-		next, _ = r.ring.Next()
+	if r.ring.Next(&r.cur) {
+		return &r.cur
 	}
-	r.cur = next
+	p.mu.Lock()
+	some := r.ring.Refresh()
+	p.mu.Unlock()
+	if !some || !r.ring.Next(&r.cur) {
+		return nil
+	}
 	return &r.cur
 }
 
@@ -180,19 +178,15 @@ func (p *Conn) reply(h wire.ReplyHeader, d *wire.Decoder) error {
 	if c.batch != nil {
 		return p.replyMany(r, h, d)
 	}
-	ended, err := p.h.Reply(c, 0, h, d)
+	won, end, err := p.h.Answer(c, h, d)
 	if err != nil {
 		return err
 	}
 	r.n = 0
-	if !c.Own {
+	if p.slots != nil && !c.Own {
 		p.Release(1)
 	}
 	p.replies.Add(1)
-	if ended != nil {
-		p.Fail(ended, true)
-	}
-	won, end := p.h.Settle(c, h, ended)
 	p.popOldest()
 	if won {
 		p.h.Hand(c)
