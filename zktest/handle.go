@@ -502,8 +502,8 @@ func (c *conn) exists(r *request) int32 {
 }
 
 func (c *conn) appendChildren(n *node) {
-	c.out = wire.AppendInt32(c.out, int32(len(n.children)))
-	for name := range n.children {
+	c.out = wire.AppendInt32(c.out, int32(n.children.len()))
+	for name := range n.children.all() {
 		c.out = wire.AppendString(c.out, name)
 	}
 }

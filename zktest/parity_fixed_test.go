@@ -171,6 +171,28 @@ func fixedSteps(version Version, members int) []step {
 	add(0, wire.OpCreate, "null", jute(nil, "x", openList, 0))
 	add(0, wire.OpCreate, "null list", jute("/n", "x", nil, 0))
 
+	// The order of children, of which some have the same hash.
+	kids := func() {
+		for _, op := range []wire.Op{wire.OpGetChildren, wire.OpGetChildren2, wire.OpGetChildren} {
+			add(0, op, "/kids", wire.PathWatchRequest{Path: "/kids"})
+		}
+		add(0, wire.OpMultiRead, "/kids", juteMulti(get(wire.OpGetChildren, "/kids"), get(wire.OpGetChildren, "/kids")))
+	}
+	add(1, wire.OpCreate, "/kids", wire.CreateRequest{Path: "/kids", ACL: world})
+	for i := range 60 {
+		add(1, wire.OpCreate, "", wire.CreateRequest{Path: "/kids/" + kidName(i), ACL: world})
+		if i < 15 || i%12 == 0 {
+			kids()
+		}
+	}
+	for i := range 60 {
+		add(1, wire.OpDelete, "", wire.PathVersionRequest{Path: "/kids/" + kidName((i*7+11)%60), Version: -1})
+		if i%9 == 0 {
+			add(1, wire.OpCreate, "", wire.CreateRequest{Path: "/kids/" + kidName((i*7+11)%60), ACL: world})
+			kids()
+		}
+	}
+
 	for _, scheme := range []any{"digest", "ip", "nope", "x509", "", nil} {
 		for _, auth := range []any{nil, ""} {
 			add(2, wire.OpAuth, fmt.Sprintf("%v %v", scheme, auth), jute(0, scheme, auth))
@@ -178,6 +200,18 @@ func fixedSteps(version Version, members int) []step {
 		}
 	}
 	return list
+}
+
+// kidName returns the i-th name of a child. The first ten have one hash.
+func kidName(i int) string {
+	if i >= 10 {
+		return fmt.Sprint("s-", i*i)
+	}
+	var name string
+	for bit := range 4 {
+		name += []string{"Aa", "BB"}[i>>bit&1]
+	}
+	return name
 }
 
 // ensembles starts one of each kind that have the same member as leader, and

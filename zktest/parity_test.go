@@ -563,12 +563,18 @@ func data(b []byte) string {
 	return fmt.Sprintf("%q", b)
 }
 
+// names shows a set that has no order.
 func names(list []string) string {
+	list = slices.Clone(list)
+	slices.Sort(list)
+	return inOrder(list)
+}
+
+// inOrder shows a list whose order is part of the answer.
+func inOrder(list []string) string {
 	if list == nil {
 		return "null"
 	}
-	list = slices.Clone(list)
-	slices.Sort(list)
 	return fmt.Sprintf("%q", list)
 }
 
@@ -601,11 +607,11 @@ func (p *peer) describe(op wire.Op, d *wire.Decoder) string {
 	case wire.OpGetChildren, wire.OpGetEphemerals:
 		var r wire.ChildrenResponse
 		r.Decode(d)
-		return names(r.Children)
+		return inOrder(r.Children)
 	case wire.OpGetChildren2:
 		var r wire.Children2Response
 		r.Decode(d)
-		return names(r.Children) + p.stat(r.Stat)
+		return inOrder(r.Children) + p.stat(r.Stat)
 	case wire.OpAllChildrenNumber:
 		var r wire.CountResponse
 		r.Decode(d)
@@ -627,7 +633,7 @@ func (p *peer) describe(op wire.Op, d *wire.Decoder) string {
 		r.Decode(d)
 		var b strings.Builder
 		for _, x := range r.Results {
-			fmt.Fprintf(&b, "(%v %d %q %s %s %s)", x.Op, x.Err, x.Path, data(x.Data), names(x.Children), p.stat(x.Stat))
+			fmt.Fprintf(&b, "(%v %d %q %s %s %s)", x.Op, x.Err, x.Path, data(x.Data), inOrder(x.Children), p.stat(x.Stat))
 		}
 		return b.String()
 	}

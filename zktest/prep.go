@@ -37,7 +37,7 @@ func (p *prep) lookup(path string) (record, bool) {
 	}
 	return record{
 		acl: n.acl, version: n.version, aversion: n.aversion, creates: n.creates,
-		children: len(n.children), size: len(n.data), kind: n.kind,
+		children: n.children.len(), size: len(n.data), kind: n.kind,
 	}, true
 }
 
@@ -395,7 +395,7 @@ func (e *Ensemble) reap() {
 // expectReap arms the timer if a node that has changed will have to go.
 func (e *Ensemble) expectReap(path string) {
 	n := e.head.nodes[path]
-	if n == nil || len(n.children) > 0 {
+	if n == nil || n.children.len() > 0 {
 		return
 	}
 	switch {

@@ -227,7 +227,7 @@ func (t *tree) measure(path string, count, bytes *int64) {
 	}
 	*count++
 	*bytes += int64(len(n.data))
-	for name := range n.children {
+	for name := range n.children.all() {
 		t.measure(path+"/"+name, count, bytes)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"math"
 	"net"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -174,6 +175,36 @@ func TestTree(t *testing.T) {
 }
 
 // Old releases wrap a sequence number; new ones get stuck at the last one, but for the operations of a multi.
+// Children have one order, until there are other ones: that of a real server.
+func TestOrderOfChildren(t *testing.T) {
+	c := dial(t, NewServer(t).Ensemble, 0)
+	c.create("/kids", nil, 0)
+	for i := range 14 {
+		c.create("/kids/"+kidName(i), nil, 0)
+	}
+	lists := func() [][]string {
+		var r1 wire.ChildrenResponse
+		var r2 wire.Children2Response
+		var m wire.MultiResponse
+		c.must(wire.OpGetChildren, wire.PathWatchRequest{Path: "/kids"}, &r1)
+		c.must(wire.OpGetChildren2, wire.PathWatchRequest{Path: "/kids"}, &r2)
+		c.must(wire.OpMultiRead, juteMulti(wire.MultiOp{Op: wire.OpGetChildren, Request: jute("/kids", false)}), &m)
+		return [][]string{r1.Children, r2.Children, m.Results[0].Children}
+	}
+	var want []string
+	for i := range 10 {
+		want = append(want, kidName(i))
+	}
+	want = append(want, "s-169", "s-100", "s-144", "s-121")
+	for range 5 {
+		assert.DeepEqual(t, lists(), [][]string{want, want, want})
+	}
+	c.del("/kids/s-100")
+	c.del("/kids/" + want[3])
+	want = append(slices.Delete(want, 3, 4)[:10], "s-144", "s-121")
+	assert.DeepEqual(t, lists(), [][]string{want, want, want})
+}
+
 func TestSequenceWraps(t *testing.T) {
 	for version := V34; version <= V39; version++ {
 		e := NewServer(t, Options{Version: version})

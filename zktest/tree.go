@@ -36,7 +36,7 @@ const (
 type node struct {
 	data                []byte
 	acl                 *acl
-	children            map[string]struct{}
+	children            *nameSet
 	czxid, mzxid, pzxid int64
 	ctime, mtime        int64
 	version, aversion   int32
@@ -48,13 +48,21 @@ type node struct {
 func (n *node) stat() wire.Stat {
 	s := wire.Stat{
 		Czxid: n.czxid, Mzxid: n.mzxid, Ctime: n.ctime, Mtime: n.mtime,
-		Version: n.version, Cversion: 2*n.creates - int32(len(n.children)), Aversion: n.aversion,
-		DataLength: int32(len(n.data)), NumChildren: int32(len(n.children)), Pzxid: n.pzxid,
+		Version: n.version, Cversion: 2*n.creates - int32(n.children.len()), Aversion: n.aversion,
+		DataLength: int32(len(n.data)), NumChildren: int32(n.children.len()), Pzxid: n.pzxid,
 	}
 	if n.kind == ephemeral {
 		s.EphemeralOwner = n.owner
 	}
 	return s
+}
+
+// adopt adds a child that the node does not have.
+func (n *node) adopt(name string) {
+	if n.children == nil {
+		n.children = &nameSet{}
+	}
+	n.children.add(name)
 }
 
 // deadline returns when a TTL node without children goes.
@@ -79,11 +87,11 @@ func newTree(version Version, config []byte) *tree {
 		t.nodes[path] = &node{data: []byte{}, acl: openACL}
 	}
 	t.nodes[""] = t.nodes[rootPath] // the server knows the root by both names
-	t.nodes[rootPath].children = map[string]struct{}{"zookeeper": {}}
-	t.nodes[procPath].children = map[string]struct{}{"quota": {}}
+	t.nodes[rootPath].adopt("zookeeper")
+	t.nodes[procPath].adopt("quota")
 	if version >= V35 {
 		t.nodes[configPath] = &node{data: config, acl: readACL, aversion: -1}
-		t.nodes[procPath].children["config"] = struct{}{}
+		t.nodes[procPath].adopt("config")
 		if len(config) > 0 {
 			n := t.nodes[configPath]
 			n.version, n.mzxid, n.mtime = -1, firstZxid, time.Now().UnixMilli()
@@ -101,7 +109,7 @@ func (t *tree) clone() *tree {
 	}
 	for path, n := range t.nodes {
 		m := *n
-		m.children = cloneSet(n.children)
+		m.children = n.children.clone()
 		c.nodes[path] = &m
 	}
 	c.nodes[""] = c.nodes[rootPath]
@@ -274,10 +282,7 @@ func (t *tree) create(c *change, x *txn, version Version, fire func(effect)) {
 		czxid: x.zxid, mzxid: x.zxid, pzxid: x.zxid, ctime: x.time, mtime: x.time,
 	}
 	parent := t.nodes[parentPath]
-	if parent.children == nil {
-		parent.children = map[string]struct{}{}
-	}
-	parent.children[name] = struct{}{}
+	parent.adopt(name)
 	if c.version > parent.creates || version < V36 {
 		parent.creates, parent.pzxid = c.version, x.zxid
 	} // else it has wrapped: the number stands still, and the next sequential node exists already
@@ -312,7 +317,7 @@ func (t *tree) remove(path string, zxid int64, version Version, fire func(effect
 	}
 	parentPath, name := parentOf(path)
 	parent := t.nodes[parentPath]
-	delete(parent.children, name)
+	parent.children.remove(name)
 	parent.pzxid = zxid
 	delete(t.nodes, path)
 	switch n.kind {
@@ -350,13 +355,13 @@ func (t *tree) descendants(path string) int {
 // a container that never had a child stays.
 func (t *tree) reapable(now time.Time) (due []string, next time.Time) {
 	for path := range t.containers {
-		if n := t.nodes[path]; n.creates > 0 && len(n.children) == 0 {
+		if n := t.nodes[path]; n.creates > 0 && n.children.len() == 0 {
 			due = append(due, path)
 		}
 	}
 	for path := range t.ttls {
 		n := t.nodes[path]
-		if len(n.children) > 0 {
+		if n.children.len() > 0 {
 			continue
 		}
 		at := n.deadline()
