@@ -22,7 +22,7 @@
 // -parity.seed and -parity.ops choose which and how many.
 // What they do not have: Kerberos and an admin server. Of mntr they have what
 // tells of clients and data, not the meters of a server's insides, and hash is
-// empty. All members behave as followers do, except that one says it leads.
+// empty.
 //
 // An ensemble does not mind how few of its members run, unless
 // [Options.Majority] says so. Then those without a majority serve nobody, or

@@ -249,8 +249,7 @@ func (c *conn) update(r *request) {
 		c.answer(r, m.tree.zxid, wire.ErrNotReadOnly)
 		return
 	}
-	// The real server compares owners per operation. It does so for reads too
-	// on its leader; here every member is like a follower.
+	// The real server compares owners per operation.
 	moved := c.session.owner != m && !r.bad && r.op != opDeleteContainer && (r.op != wire.OpMulti || len(r.multi) > 0)
 	if first := r.first(); moved && creates(first.op) && e.opts.Version > V34 {
 		if _, _, code := e.createMode(first); code != 0 {
@@ -342,6 +341,10 @@ func (c *conn) appendUpdate(r *request, x *txn, failed []wire.MultiResult) {
 // read executes a request that changes nothing.
 func (c *conn) read(r *request) {
 	m := c.member
+	if c.session.owner != m && m.index == c.ens.leader {
+		c.end("session has moved") // a follower does not look, and answers
+		return
+	}
 	if r.op == wire.OpSync {
 		switch {
 		case m.readOnly:

@@ -283,8 +283,9 @@ func (e *Ensemble) reform() {
 }
 
 // Leader returns the index of the member that leads, or -1 while there is none.
-// Which one it is shows only in what four-letter words tell, and in what
-// happens when it goes.
+// Which one it is shows only in what four-letter words tell, in what happens
+// when it goes, and in what it does to the connection of a session that has
+// moved to another member: the next read ends it.
 func (e *Ensemble) Leader() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -202,6 +202,42 @@ func fixedSteps(version Version, members int) []step {
 	return list
 }
 
+// movedSteps are requests on the connection that a session has moved away
+// from: at the leader, which ends it, and at a follower, which answers reads.
+func movedSteps(version Version) []step {
+	var list []step
+	add := func(op wire.Op, recs ...wire.Record) {
+		if version < since[op] {
+			return
+		}
+		stale := &step{op: op, request: func(*peer) []wire.Record { return recs }}
+		for _, from := range []int{2, 0} {
+			list = append(list,
+				step{si: from, op: opMove, to: 1, stale: stale, name: fmt.Sprintf("%v behind a move from %d", op, from)},
+				step{si: from, op: opMove, to: from, name: fmt.Sprintf("back to %d", from)})
+		}
+	}
+	add(wire.OpPing)
+	for _, op := range []wire.Op{wire.OpExists, wire.OpGetData, wire.OpGetChildren, wire.OpGetChildren2} {
+		add(op, wire.PathWatchRequest{Path: "/", Watch: true})
+		add(op, jute(nil))
+	}
+	for _, op := range []wire.Op{wire.OpGetACL, wire.OpSync, wire.OpGetEphemerals, wire.OpAllChildrenNumber} {
+		add(op, wire.PathRequest{Path: "/"})
+	}
+	for _, op := range []wire.Op{wire.OpCheckWatches, wire.OpRemoveWatches} {
+		add(op, wire.WatcherTypeRequest{Path: "/", Type: wire.WatcherAny})
+	}
+	add(wire.OpAddWatch, wire.AddWatchRequest{Path: "/"})
+	add(wire.OpSetWatches, jute(int64(0), 0, 0, 0))
+	add(wire.OpSetWatches2, jute(int64(0), 0, 0, 0, 0, 0))
+	add(wire.OpMultiRead, juteMulti(wire.MultiOp{Op: wire.OpGetData, Request: jute("/", false)}))
+	add(wire.OpWhoAmI)
+	add(wire.OpMulti, juteMulti(wire.MultiOp{Op: wire.OpCheck, Request: jute("/", -1)}))
+	add(wire.OpSetData, wire.SetDataRequest{Path: "/", Version: -1})
+	return list
+}
+
 // kidName returns the i-th name of a child. The first ten have one hash.
 func kidName(i int) string {
 	if i >= 10 {
@@ -214,8 +250,8 @@ func kidName(i int) string {
 	return name
 }
 
-// ensembles starts one of each kind that have the same member as leader, and
-// whose sessions are at the two others.
+// ensembles starts one of each kind that have the same member as leader. Their
+// sessions are at the two others, and the last at the leader.
 func ensembles(t *testing.T, release apache.Release, settings map[string]string, opts Options) (*Ensemble, [2]*peer) {
 	real := apache.New(t, apache.Config{Release: release, Members: 3, Settings: settings})
 	leads, err := real.Leader()
@@ -225,7 +261,7 @@ func ensembles(t *testing.T, release apache.Release, settings map[string]string,
 	for ours.Leader() != leads {
 		ours.Elect()
 	}
-	peers := bothPeers(t, slices.Delete(ours.Addrs(), leads, leads+1), slices.Delete(real.Addrs(), leads, leads+1))
+	peers := bothPeers(t, leaderLast(ours.Addrs(), leads), leaderLast(real.Addrs(), leads))
 	for i := range 3 {
 		_, client, _ := net.SplitHostPort(ours.Addrs()[i])
 		quorum, election := strconv.Itoa(quorumPort(i)), strconv.Itoa(electionPort(i))
@@ -239,6 +275,10 @@ func ensembles(t *testing.T, release apache.Release, settings map[string]string,
 	return ours, peers
 }
 
+func leaderLast(addrs []string, leads int) []string {
+	return append(slices.Delete(slices.Clone(addrs), leads, leads+1), addrs[leads])
+}
+
 // TestReconfigParity takes both kinds of ensembles through changes of their
 // configuration, which they make or refuse.
 func TestReconfigParity(t *testing.T) {
@@ -250,7 +290,7 @@ func TestReconfigParity(t *testing.T) {
 		}
 		t.Run(string(release), func(t *testing.T) {
 			_, peers := ensembles(t, release, nil, Options{Reconfig: true})
-			runSteps(t, fmt.Sprintf("%v, reconfig", version), peers, reconfigSteps())
+			runSteps(t, fmt.Sprintf("%v, reconfig", version), peers, reconfigSteps(version))
 
 			// Where it is disabled, that is what a session that has moved is told too.
 			_, peers = ensembles(t, release, map[string]string{"reconfigEnabled": "false"}, Options{})
@@ -267,7 +307,7 @@ func TestReconfigParity(t *testing.T) {
 	}
 }
 
-func reconfigSteps() []step {
+func reconfigSteps(version Version) []step {
 	var list []step
 	add := func(si int, op wire.Op, what string, request func(p *peer) []wire.Record) {
 		list = append(list, step{si: si, op: op, name: fmt.Sprintf("%v %s", op, what), request: request})
@@ -301,6 +341,13 @@ func reconfigSteps() []step {
 	})
 	whole(three) // before which the node has zxids from before the run
 	look(true)
+	if version >= V36 { // whose watches that stay hear of each change twice
+		for si, path := range []string{configPath, procPath, configPath} {
+			add(si, wire.OpAddWatch, path, func(*peer) []wire.Record {
+				return []wire.Record{wire.AddWatchRequest{Path: path, Mode: int32(si % 2)}}
+			})
+		}
+	}
 	reconfig(2, "9", nil, nil, -1) // may not
 	reconfig(2, "1,2", nil, nil, -1)
 	reconfig(2, "1,2", nil, nil, 5)

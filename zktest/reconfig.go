@@ -113,7 +113,7 @@ func (p *prep) reconfig(r *request, zxid int64) ([]change, int32) {
 		return nil, wire.ErrNoAuth
 	}
 	e.config = zxid
-	return []change{{op: wire.OpSetData, path: configPath, data: configText(servers, zxid), version: -1}}, 0
+	return []change{{op: wire.OpReconfig, path: configPath, data: configText(servers, zxid), version: -1}}, 0
 }
 
 // allServers reads a whole configuration, which is one of Java's properties

@@ -372,9 +372,9 @@ func (e *Ensemble) Stall(id int64) {
 
 // MoveSession makes a session belong to another member, as a handshake there
 // does, of which the client knows nothing. Its timeout begins anew. Its
-// connection to the member that it had stays, and still reads; its next write is
-// refused as a real server does it: the connection ends without a reply, but
-// for a multi before 3.6, whose every operation fails with SESSIONMOVED, -118.
+// connection to the member that it had stays, and still reads, unless that
+// member leads; its next write, and to a leader its next read or ping, is refused
+// as a real server does it: the connection ends without a reply, but for a multi before 3.6, whose every operation fails with SESSIONMOVED, -118.
 // A connection of the session to the new member itself ends at once. A session
 // that is gone already stays so, and one that only a read-only member knows stays there.
 func (e *Ensemble) MoveSession(id int64, member int) {

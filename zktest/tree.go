@@ -157,7 +157,7 @@ func rooted(path string) string {
 // change is one step of a transaction that has passed every check, so that it
 // cannot fail: to apply it to a tree is deterministic.
 type change struct {
-	op      wire.Op // OpCreate, OpDelete, OpSetData, OpSetACL, OpCheck, opSetSequence
+	op      wire.Op // OpCreate, OpDelete, OpSetData, OpReconfig, OpSetACL, OpCheck, opSetSequence
 	reply   wire.Op // the type that a multi's result has
 	path    string
 	data    []byte
@@ -259,13 +259,17 @@ func (t *tree) change(c *change, x *txn, version Version, fire func(effect)) {
 		t.create(c, x, version, fire)
 	case wire.OpDelete:
 		t.remove(c.path, x.zxid, version, fire)
-	case wire.OpSetData:
+	case wire.OpSetData, wire.OpReconfig:
 		n := t.nodes[c.path]
 		grown := int64(len(c.data) - len(n.data))
 		n.data, n.version, n.mtime, n.mzxid = c.data, c.version, x.time, x.zxid
 		c.stat = n.stat()
 		t.quotaChanged(c.path, 0, grown, version)
-		fire(effect{event: wire.EventNodeDataChanged, path: c.path, zxid: x.zxid, acl: n.acl})
+		changed := effect{event: wire.EventNodeDataChanged, path: c.path, zxid: x.zxid, acl: n.acl}
+		fire(changed)
+		if c.op == wire.OpReconfig {
+			fire(changed) // the server writes the node once by the transaction and once as its new configuration
+		}
 	case wire.OpSetACL:
 		n := t.nodes[c.path]
 		n.acl, n.aversion = c.acl, c.version
