@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"errors"
+	"io"
 	"math"
 	"net"
 	"runtime"
@@ -461,7 +462,7 @@ func TestCloseAndExpire(t *testing.T) {
 
 func TestSessionMoves(t *testing.T) {
 	e := NewEnsemble(t, 3)
-	c := dial(t, e, 0)
+	c := dial(t, e, 2)
 	c.create("/a", nil, 0)
 	n, r, err := c.move(e, 1)
 	assert.NilError(t, err)
@@ -478,6 +479,19 @@ func TestSessionMoves(t *testing.T) {
 	assert.NilError(t, err)
 	n.ended()
 	n2.set("/a", "3")
+	// A leader ends the old connection at a read too, and at a ping.
+	for _, op := range []wire.Op{wire.OpGetData, wire.OpPing} {
+		atLeader, _, err := n2.move(e, e.Leader())
+		assert.NilError(t, err)
+		assert.Equal(t, atLeader.watch(wire.OpGetData, "/a"), int32(0))
+		n2, _, err = atLeader.move(e, 1)
+		assert.NilError(t, err)
+		n2.set("/a", "4")
+		xid := atLeader.send(op, jute("/a", false))
+		_, _, err = atLeader.recv(xid)
+		assert.ErrorIs(t, err, io.EOF)
+		assert.DeepEqual(t, atLeader.events, []wire.WatcherEvent{event(3, "/a")}) // which it still gets
+	}
 }
 
 func TestLag(t *testing.T) {
@@ -860,8 +874,8 @@ func TestLoseDataOfAReadOnlyMember(t *testing.T) {
 func TestMoveSession(t *testing.T) {
 	multi := wire.MultiRequest{Ops: []wire.MultiOp{{Op: wire.OpSetData, Request: wire.SetDataRequest{Path: "/a", Version: -1}}}}
 	for version := V34; version <= V39; version++ {
-		e := NewEnsemble(t, 2, Options{Version: version})
-		c := dial(t, e, 0)
+		e := NewEnsemble(t, 3, Options{Version: version})
+		c := dial(t, e, 2)
 		c.create("/a", nil, wire.FlagEphemeral)
 		e.MoveSession(c.id, 1)
 		c.ping()
@@ -970,6 +984,16 @@ func TestReconfig(t *testing.T) {
 	assert.Assert(t, strings.Contains(string(conf.Data), "server.4=h:1:2:participant;0.0.0.0:3\n"), string(conf.Data))
 	assert.Equal(t, conf.Stat.DataLength, int32(len(conf.Data)))
 	assert.Equal(t, conf.Stat.Mzxid, c.zxid)
+
+	// Watches that stay hear of it twice, as the server writes the node twice.
+	for i, mode := range []int32{wire.AddWatchPersistent, wire.AddWatchPersistentRecursive} {
+		w := dial(t, e, i)
+		w.must(wire.OpAddWatch, wire.AddWatchRequest{Path: []string{configPath, procPath}[i], Mode: mode}, &wire.ErrorResponse{})
+		c.must(wire.OpReconfig, wire.ReconfigRequest{Leaving: ptr("9"), ConfigID: -1}, &conf)
+		assert.DeepEqual(t, w.took(), []wire.WatcherEvent{event(3, configPath), event(3, configPath)})
+		c.must(wire.OpSetData, wire.SetDataRequest{Path: configPath, Data: conf.Data, Version: -1}, &wire.Stat{})
+		assert.DeepEqual(t, w.took(), []wire.WatcherEvent{event(3, configPath)})
+	}
 
 	alone := NewServer(t, Options{Reconfig: true})
 	assert.Equal(t, dial(t, alone.Ensemble, 0).call(wire.OpReconfig, leave, nil), wire.ErrUnimplemented)
