@@ -130,81 +130,75 @@ func (e *Ensemble) listed(word string) bool {
 	return false
 }
 
+// command returns the answer to a word.
 func (m *Member) command(c *conn, word string) string {
-	e := m.ens
-	if !e.listed(word) {
+	if !m.ens.listed(word) {
 		return word + " is not executed because it is not in the whitelist.\n"
 	}
 	var b strings.Builder
-	switch word { // what a server says that does not serve
+	switch {
+	case m.always(&b, c, word):
+	case m.idle && word == "hash":
+		return strings.TrimSpace(notServing)
+	case m.idle:
+		return notServing
+	default:
+		m.tell(&b, word)
+	}
+	return b.String()
+}
+
+// always answers what a server answers that does not serve too.
+func (m *Member) always(b *strings.Builder, c *conn, word string) bool {
+	e := m.ens
+	switch word {
 	case "ruok":
-		return "imok"
+		b.WriteString("imok")
 	case "gtmk":
-		return fmt.Sprint(e.traceMask)
+		fmt.Fprint(b, e.traceMask)
 	case "stmk":
 		d := wire.NewDecoder(c.in.buf[4:12])
 		e.traceMask = d.Int64()
-		return fmt.Sprint(e.traceMask)
+		fmt.Fprint(b, e.traceMask)
 	case "envi":
-		m.environment(&b)
-		return b.String()
+		m.environment(b)
 	case "isro":
 		switch {
 		case m.idle:
-			return "null"
+			b.WriteString("null")
 		case m.readOnly:
-			return "ro"
+			b.WriteString("ro")
+		default:
+			b.WriteString("rw")
 		}
-		return "rw"
+	default:
+		return false
 	}
-	if m.idle {
-		if word == "hash" {
-			return strings.TrimSpace(notServing)
-		}
-		return notServing
-	}
+	return true
+}
+
+// tell answers all other words.
+func (m *Member) tell(b *strings.Builder, word string) {
 	switch word {
 	case "srvr", "stat":
-		m.status(&b, word == "stat")
+		m.status(b, word == "stat")
 	case "cons":
 		for _, c := range m.numbered() {
-			c.describe(&b, false)
+			c.describe(b, false)
 		}
 		b.WriteByte('\n')
 	case "mntr":
-		m.monitor(&b)
+		m.monitor(b)
 	case "conf":
-		m.configuration(&b)
+		m.configuration(b)
 	case "dump":
-		m.dump(&b)
-	case "wchs":
-		watches := 0
-		for _, paths := range m.data.byConn {
-			watches += len(paths)
-		}
-		fmt.Fprintf(&b, "%d connections watching %d paths\nTotal watches:%d\n", len(m.data.byConn), len(m.data.paths), watches)
-	case "wchc":
-		for _, c := range m.numbered() {
-			if paths := m.data.byConn[c]; len(paths) > 0 {
-				fmt.Fprintf(&b, "0x%x\n", uint64(c.sessionID()))
-				for _, path := range slices.Sorted(maps.Keys(paths)) {
-					fmt.Fprintf(&b, "\t%s\n", path)
-				}
-			}
-		}
-		b.WriteByte('\n')
-	case "wchp":
-		for _, path := range slices.Sorted(maps.Keys(m.data.paths)) {
-			fmt.Fprintf(&b, "%s\n", path)
-			for _, w := range m.data.paths[path] {
-				fmt.Fprintf(&b, "\t0x%x\n", uint64(w.conn.sessionID()))
-			}
-		}
-		b.WriteByte('\n')
+		m.dump(b)
+	case "wchs", "wchc", "wchp":
+		m.watches(b, word)
 	case "dirs":
 		b.WriteString("datadir_size: 0\nlogdir_size: 0\n")
 	case "srst":
-		m.traffic, m.sizes = traffic{}, sizes{}
+		m.traffic, m.sizes, m.proposals = traffic{}, sizes{}, sizes{}
 		b.WriteString("Server stats reset.\n")
 	case "crst":
 		for c := range m.conns {
@@ -213,7 +207,36 @@ func (m *Member) command(c *conn, word string) string {
 		b.WriteString("Connection stats reset.\n")
 	case "hash": // of the tree, every 128 transactions; not kept here
 	}
-	return b.String()
+}
+
+// watches tells of the table for data: its size, its connections or its paths.
+func (m *Member) watches(b *strings.Builder, word string) {
+	switch word {
+	case "wchs":
+		watches := 0
+		for _, paths := range m.data.byConn {
+			watches += len(paths)
+		}
+		fmt.Fprintf(b, "%d connections watching %d paths\nTotal watches:%d\n", len(m.data.byConn), len(m.data.paths), watches)
+		return
+	case "wchc":
+		for _, c := range m.numbered() {
+			if paths := m.data.byConn[c]; len(paths) > 0 {
+				fmt.Fprintf(b, "0x%x\n", uint64(c.sessionID()))
+				for _, path := range slices.Sorted(maps.Keys(paths)) {
+					fmt.Fprintf(b, "\t%s\n", path)
+				}
+			}
+		}
+	case "wchp":
+		for _, path := range slices.Sorted(maps.Keys(m.data.paths)) {
+			fmt.Fprintf(b, "%s\n", path)
+			for _, w := range m.data.paths[path] {
+				fmt.Fprintf(b, "\t0x%x\n", uint64(w.conn.sessionID()))
+			}
+		}
+	}
+	b.WriteByte('\n')
 }
 
 // numbered returns the connections of the member, oldest first.
@@ -257,7 +280,8 @@ func (m *Member) status(b *strings.Builder, clients bool) {
 	fmt.Fprintf(b, "Latency min/avg/max: 0/%s/0\nReceived: %d\nSent: %d\nConnections: %d\nOutstanding: 0\nZxid: 0x%x\nMode: %s\nNode count: %d\n",
 		e.opts.Version.latency(), m.traffic.received, m.traffic.sent, len(m.conns), m.tree.zxid, m.mode(), len(m.tree.nodes))
 	if m.mode() == "leader" {
-		b.WriteString("Proposal sizes last/min/max: -1/-1/-1\n")
+		p := &m.proposals
+		fmt.Fprintf(b, "Proposal sizes last/min/max: %d/%d/%d\n", p.known(p.last), p.known(p.least), p.known(p.most))
 	}
 }
 
@@ -287,135 +311,6 @@ func (c *conn) describe(b *strings.Builder, brief bool) {
 		fmt.Fprintf(b, ",lzxid=0x%x,lresp=%d,llat=0,minlat=0,avglat=0,maxlat=0", uint64(c.last.zxid), at)
 	}
 	b.WriteString(")\n")
-}
-
-// sizes are those of replies in bytes.
-type sizes struct{ last, least, most int }
-
-func (s *sizes) add(n int) {
-	if s.last == 0 {
-		s.least = n
-	}
-	s.last, s.least, s.most = n, min(s.least, n), max(s.most, n)
-}
-
-// monitor tells what a real server does, except for the hundreds of meters
-// of its insides that those from 3.6 on have besides.
-func (m *Member) monitor(b *strings.Builder) {
-	e, t := m.ens, m.tree
-	v := e.opts.Version
-	put := func(key string, value any) { fmt.Fprintf(b, "zk_%s\t%v\n", key, value) }
-	ephemerals, size := 0, 0
-	for _, set := range t.ephemerals {
-		ephemerals += len(set.paths)
-	}
-	for path, n := range t.nodes {
-		size += len(path) + len(n.data)
-	}
-	watches := 0
-	for _, table := range []*watchTable{&m.data, &m.child} {
-		for _, paths := range table.byConn {
-			watches += len(paths)
-		}
-	}
-	leads := m.mode() == "leader"
-	others := 0
-	for _, o := range e.members {
-		if o != m && o.running && !o.idle && !o.readOnly {
-			others++
-		}
-	}
-	put("version", releases[v])
-	if v < V36 {
-		put("avg_latency", 0)
-		put("max_latency", 0)
-		put("min_latency", 0)
-		put("packets_received", m.traffic.received)
-		put("packets_sent", m.traffic.sent)
-		put("num_alive_connections", len(m.conns))
-		put("outstanding_requests", 0)
-		put("server_state", m.mode())
-		put("znode_count", len(t.nodes))
-		put("watch_count", watches)
-		put("ephemerals_count", ephemerals)
-		put("approximate_data_size", size)
-		put("open_file_descriptor_count", len(e.conns))
-		put("max_file_descriptor_count", 1<<20)
-		if v == V34 {
-			put("fsync_threshold_exceed_count", 0)
-		}
-		if leads {
-			put("followers", others)
-			put("synced_followers", others)
-			put("pending_syncs", 0)
-			put("last_proposal_size", -1)
-			put("max_proposal_size", -1)
-			put("min_proposal_size", -1)
-		}
-		return
-	}
-	response := func(n int) int {
-		if m.sizes.last == 0 {
-			return -1
-		}
-		return n
-	}
-	put("server_state", m.mode())
-	switch m.mode() {
-	case "leader":
-		put("peer_state", "leading - broadcast")
-	case "follower":
-		put("peer_state", "following - broadcast")
-	}
-	put("ephemerals_count", ephemerals)
-	put("num_alive_connections", len(m.conns))
-	put("avg_latency", "0.0")
-	if leads {
-		put("min_proposal_size", -1)
-	}
-	put("outstanding_requests", 0)
-	put("znode_count", len(t.nodes))
-	put("global_sessions", len(e.sessions))
-	put("non_mtls_remote_conn_count", 0)
-	put("last_client_response_size", response(m.sizes.last))
-	put("packets_sent", m.traffic.sent)
-	put("packets_received", m.traffic.received)
-	if leads {
-		put("max_proposal_size", -1)
-	}
-	put("max_client_response_size", response(m.sizes.most))
-	if leads {
-		put("synced_followers", others)
-	}
-	put("connection_drop_probability", "0.0")
-	put("watch_count", watches)
-	if leads {
-		put("synced_non_voting_followers", 0)
-		put("synced_observers", 0)
-	}
-	put("auth_failed_count", 0)
-	put("min_latency", 0)
-	put("max_file_descriptor_count", 1<<20)
-	put("approximate_data_size", size)
-	put("open_file_descriptor_count", len(e.conns))
-	uptime := e.now.Sub(m.started).Milliseconds()
-	if leads {
-		put("last_proposal_size", -1)
-		put("pending_syncs", 0)
-		put("leader_uptime", uptime)
-	}
-	put("local_sessions", len(m.locals))
-	put("uptime", uptime)
-	put("max_latency", 0)
-	put("outstanding_tls_handshake", 0)
-	if leads {
-		put("learners", others)
-	}
-	put("min_client_response_size", response(m.sizes.least))
-	put("non_mtls_local_conn_count", 0)
-	if len(e.members) > 1 && !m.readOnly {
-		put("quorum_size", len(e.members))
-	}
 }
 
 func (m *Member) configuration(b *strings.Builder) {

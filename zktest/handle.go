@@ -58,7 +58,7 @@ func (c *conn) newSession(q *wire.ConnectRequest, rule *Rule) {
 	s := m.newSession(c.timeout)
 	if !s.local {
 		x := e.newTxn()
-		s.made = x.zxid
+		s.made, x.opens = x.zxid, s.id
 		e.commit(x)
 		if !c.await(x.zxid) {
 			return
@@ -280,6 +280,7 @@ func (c *conn) update(r *request) {
 	switch {
 	case moved && r.op == wire.OpMulti && e.opts.Version < V36:
 		failed, moved = failedAt(0, len(r.multi), wire.ErrSessionMoved), false // the connection goes on
+		x.multi, x.failed = true, len(r.multi)
 	case moved:
 	case r.op == wire.OpReconfig && !r.bad && !e.opts.Reconfig:
 		code = wire.ErrReconfigDisabled
@@ -288,7 +289,7 @@ func (c *conn) update(r *request) {
 	case r.bad, r.nullPath && r.op != wire.OpSetData && r.op != wire.OpSetACL && r.op != wire.OpMulti && r.op != wire.OpReconfig:
 		code = wire.ErrMarshalling
 	case r.op == wire.OpMulti:
-		x.changes, failed, code = p.multi(r.multi)
+		failed, code = p.multi(r.multi, x)
 	case r.op == wire.OpReconfig:
 		x.changes, code = p.reconfig(r, x.zxid)
 	default:

@@ -33,7 +33,8 @@ type Member struct {
 	locals      map[int64]*session // sessions of a read-only member
 	nextSession int64
 	traffic     traffic
-	sizes       sizes
+	sizes       sizes // of replies
+	proposals   sizes // of the transactions that it has proposed as leader
 }
 
 // frozen is a lag that no history reaches.
@@ -327,6 +328,7 @@ func (e *Ensemble) elect() {
 	}
 	e.zxid = (e.zxid>>32 + 1) << 32
 	e.commit(&txn{zxid: e.zxid, time: e.now.UnixMilli()})
+	e.members[e.leader].proposals = sizes{}
 }
 
 // LoseData makes the ensemble forget all nodes, sessions and zxids, as if it
@@ -339,8 +341,9 @@ func (e *Ensemble) LoseData() {
 		s.timer.Stop()
 	}
 	clear(e.sessions)
-	e.zxid, e.config = firstZxid, firstZxid
-	e.head = newTree(e.opts.Version, e.configData())
+	e.zxid = e.firstZxid()
+	e.config = e.zxid
+	e.head = newTree(e.opts.Version, e.zxid, e.configData())
 	for _, m := range e.members {
 		m.hangUp("data lost")
 		for _, s := range m.locals {

@@ -101,6 +101,20 @@ func javaString(s string) string {
 	return s
 }
 
+// javaLen is the length of a string in UTF-16 units.
+func javaLen(s string) int {
+	n := len(s)
+	for i := range len(s) {
+		switch b := s[i]; {
+		case b&0xc0 == 0x80:
+			n--
+		case b >= 0xf0:
+			n++
+		}
+	}
+	return n
+}
+
 func cesu8(s string) string {
 	var b []byte
 	for _, c := range s {

@@ -294,28 +294,32 @@ func (p *prep) check(r *request) (change, int32) {
 	case r.version != -1 && r.version != n.version:
 		return change{}, wire.ErrBadVersion
 	}
-	return change{op: wire.OpCheck, reply: wire.OpCheck}, 0
+	return change{op: wire.OpCheck, reply: wire.OpCheck, path: r.path}, 0
 }
 
-// multi prepares all operations of a multi. If one fails, none is a change, and
-// failed says how each ended. A code is that of the whole request.
-func (p *prep) multi(ops []request) (changes []change, failed []wire.MultiResult, code int32) {
+// multi prepares all operations of a multi, and puts them into its transaction.
+// If one fails, none is a change, and failed says how each ended. A code is that
+// of the whole request.
+func (p *prep) multi(ops []request, x *txn) (failed []wire.MultiResult, code int32) {
 	if slices.ContainsFunc(ops, func(r request) bool { return r.nullPath }) {
-		return nil, nil, wire.ErrMarshalling // before the server looks at the first
+		return nil, wire.ErrMarshalling // before the server looks at the first
 	}
 	p.ahead = map[string]record{}
+	var changes []change
 	for i := range ops {
 		c, code := p.write(&ops[i])
 		switch {
 		case ops[i].bad, code == wire.ErrMarshalling:
-			return nil, nil, wire.ErrMarshalling
+			return nil, wire.ErrMarshalling
 		case code == 0:
 			changes = append(changes, c)
 			continue
 		}
-		return nil, failedAt(i, len(ops), code), 0
+		x.multi, x.undone, x.failed = true, changes, len(ops)-i
+		return failedAt(i, len(ops), code), 0
 	}
-	return changes, nil, 0
+	x.multi, x.changes = true, changes
+	return nil, 0
 }
 
 // failedAt returns the results of a multi of n operations whose i-th failed.
@@ -343,6 +347,9 @@ func (e *Ensemble) newTxn() *txn {
 // member. Events for connections of members that keep up are queued when it
 // returns; the reply to the writer comes behind them.
 func (e *Ensemble) commit(x *txn) {
+	if e.leader >= 0 && len(e.members) > 1 {
+		e.members[e.leader].proposals.add(e.head.proposalSize(x, e.opts.Version))
+	}
 	e.head.apply(x, e.opts.Version, e.fire)
 	for _, m := range e.members {
 		switch {

@@ -83,7 +83,7 @@ func TestProxyDecodes(t *testing.T) {
 		{Op: wire.OpDelete, Request: wire.PathVersionRequest{Path: "/none", Version: -1}},
 	}}, &wire.MultiResponse{})
 	c.must(wire.OpAuth, wire.AuthRequest{Scheme: "digest", Auth: []byte("user:secret")}, nil)
-	c.send(wire.OpSetWatches, wire.SetWatchesRequest{RelativeZxid: 0x100000099, Data: []string{"/a", "/b"}, Exist: []string{}, Child: []string{"/a"}})
+	c.send(wire.OpSetWatches, wire.SetWatchesRequest{RelativeZxid: 0x99, Data: []string{"/a", "/b"}, Exist: []string{}, Child: []string{"/a"}})
 	c.recv(c.xid)
 	c.ping()
 	c.must(wire.OpCloseSession, nil, nil)
@@ -93,30 +93,30 @@ func TestProxyDecodes(t *testing.T) {
 		`-> connect (wants timeout 5s)`,
 		`<- connect (timeout 5s)`,
 		`-> create xid 1 "/a"`,
-		`<- create xid 1 "/a" zxid 0x100000002`,
+		`<- create xid 1 "/a" zxid 0x2`,
 		`-> create xid 2 "/a/n-" (ephemeral sequential)`,
-		`<- create xid 2 "/a/n-" zxid 0x100000003 (made "/a/n-0000000000")`,
+		`<- create xid 2 "/a/n-" zxid 0x3 (made "/a/n-0000000000")`,
 		`-> exists xid 3 "/none" (watch)`,
-		`<- exists xid 3 "/none" zxid 0x100000003 err -101`,
+		`<- exists xid 3 "/none" zxid 0x3 err -101`,
 		`-> getData xid 4 "/a" (watch)`,
-		`<- getData xid 4 "/a" zxid 0x100000003`,
+		`<- getData xid 4 "/a" zxid 0x3`,
 		`-> setData xid 5 "/a"`,
-		`<- notification type 3 xid -1 "/a" zxid 0x100000004`,
-		`<- setData xid 5 "/a" zxid 0x100000004`,
+		`<- notification type 3 xid -1 "/a" zxid 0x4`,
+		`<- setData xid 5 "/a" zxid 0x4`,
 		`-> delete xid 6 "/a" (version 7)`,
-		`<- delete xid 6 "/a" zxid 0x100000005 err -103`,
+		`<- delete xid 6 "/a" zxid 0x5 err -103`,
 		`-> multi xid 7 (create "/b", delete "/none")`,
-		`<- multi xid 7 zxid 0x100000006 (op 1 failed: err -101)`,
+		`<- multi xid 7 zxid 0x6 (op 1 failed: err -101)`,
 		`-> auth xid -4 (scheme digest)`,
 		`<- auth xid -4`,
-		`-> setWatches xid 9 zxid 0x100000099 (2 data, 1 child)`,
+		`-> setWatches xid 9 zxid 0x99 (2 data, 1 child)`,
 		`<- notification type 2 xid -1 "/b" zxid -0x1`,
-		`<- setWatches xid 9 zxid 0x100000006`,
+		`<- setWatches xid 9 zxid 0x6`,
 		`-> ping xid -2`,
-		`<- ping xid -2 zxid 0x100000006`,
+		`<- ping xid -2 zxid 0x6`,
 		`-> closeSession xid 11`,
-		`<- notification type 4 xid -1 "/a" zxid 0x100000007`,
-		`<- closeSession xid 11 zxid 0x100000007`,
+		`<- notification type 4 xid -1 "/a" zxid 0x7`,
+		`<- closeSession xid 11 zxid 0x7`,
 		`x  server closed the connection`,
 	})
 	for i, f := range p.Frames() {

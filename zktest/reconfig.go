@@ -30,7 +30,7 @@ func (e *Ensemble) configData() []byte {
 			id: int64(i + 1), host: "127.0.0.1", quorum: quorumPort(i), election: electionPort(i), clientHost: "127.0.0.1", client: n,
 		})
 	}
-	return configText(list, firstZxid)
+	return configText(list, firstEpoch)
 }
 
 // quorumServer is what a line "server.1=host:quorum:election:participant;host:client" says (QuorumServer).

@@ -214,7 +214,7 @@ func StartEnsemble(n int, opts Options) (*Ensemble, error) {
 		return nil, err
 	}
 	e := &Ensemble{
-		opts: opts, zxid: firstZxid, config: firstZxid, sessions: map[int64]*session{}, acls: map[string]*acl{}, conns: map[*conn]struct{}{},
+		opts: opts, sessions: map[int64]*session{}, acls: map[string]*acl{}, conns: map[*conn]struct{}{},
 		started: time.Now(), traceMask: defaultTraceMask,
 	}
 	e.moved = sync.NewCond(&e.mu)
@@ -230,7 +230,9 @@ func StartEnsemble(n int, opts Options) (*Ensemble, error) {
 		}
 		e.members = append(e.members, m)
 	}
-	e.head = newTree(opts.Version, e.configData())
+	e.zxid = e.firstZxid()
+	e.config = e.zxid
+	e.head = newTree(opts.Version, e.zxid, e.configData())
 	for _, m := range e.members {
 		m.tree = e.head
 	}
@@ -241,6 +243,14 @@ func StartEnsemble(n int, opts Options) (*Ensemble, error) {
 		}
 	}
 	return e, nil
+}
+
+// firstZxid returns the zxid before the first transaction.
+func (e *Ensemble) firstZxid() int64 {
+	if len(e.members) == 1 {
+		return 0
+	}
+	return firstEpoch
 }
 
 // Close ends the servers and waits until nothing of them runs any more. It may be called twice.

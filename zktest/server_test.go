@@ -818,10 +818,10 @@ func TestFrames(t *testing.T) {
 	}
 	assert.DeepEqual(t, lines, []string{
 		`member 0 conn 1 session 0x1 -> exists xid 1 "/a"`,
-		`member 0 conn 1 session 0x1 <- exists xid 1 "/a" zxid 0x100000001 err -101`,
+		`member 0 conn 1 session 0x1 <- exists xid 1 "/a" zxid 0x1 err -101`,
 		`member 0 conn 1 session 0x1 -> create xid 2 "/a"`,
-		`member 0 conn 1 session 0x1 <- notification type 1 xid -1 "/a" zxid 0x100000002`,
-		`member 0 conn 1 session 0x1 <- create xid 2 "/a" zxid 0x100000002`,
+		`member 0 conn 1 session 0x1 <- notification type 1 xid -1 "/a" zxid 0x2`,
+		`member 0 conn 1 session 0x1 <- create xid 2 "/a" zxid 0x2`,
 		`member 0 conn 1 session 0x1 x  cut`,
 	})
 }
@@ -963,7 +963,7 @@ func TestReconfig(t *testing.T) {
 	c := dial(t, e, 0)
 	var conf wire.GetDataResponse
 	c.must(wire.OpGetData, wire.PathWatchRequest{Path: configPath, Watch: true}, &conf)
-	leave := wire.ReconfigRequest{Leaving: ptr("3"), ConfigID: firstZxid}
+	leave := wire.ReconfigRequest{Leaving: ptr("3"), ConfigID: firstEpoch}
 	assert.Equal(t, c.call(wire.OpReconfig, leave, nil), wire.ErrNoAuth)
 	c.must(wire.OpAuth, wire.AuthRequest{Scheme: "digest", Auth: []byte("super:x")}, nil)
 	assert.Equal(t, c.call(wire.OpReconfig, wire.ReconfigRequest{Leaving: ptr("3"), ConfigID: 5}, nil), wire.ErrBadVersion)

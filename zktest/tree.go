@@ -18,8 +18,8 @@ const (
 	configPath = "/zookeeper/config"
 )
 
-// firstZxid is epoch 1, as an ensemble has it after its first election.
-const firstZxid = int64(1) << 32
+// firstEpoch is the zxid of an ensemble after its first election. A server alone begins with 0.
+const firstEpoch = int64(1) << 32
 
 // kind says what a node lives by.
 type kind uint8
@@ -76,11 +76,13 @@ type tree struct {
 	containers map[string]struct{}
 	ttls       map[string]struct{}
 	quotas     *quotas
+	size       int // of paths and data, as the server keeps count of it: see approximateSize
 }
 
-func newTree(version Version, config []byte) *tree {
+// newTree returns the tree of a server that begins with zxid.
+func newTree(version Version, zxid int64, config []byte) *tree {
 	t := &tree{
-		nodes: map[string]*node{}, zxid: firstZxid,
+		nodes: map[string]*node{}, zxid: zxid,
 		ephemerals: map[int64]*pathSet{}, containers: map[string]struct{}{}, ttls: map[string]struct{}{}, quotas: &quotas{},
 	}
 	for _, path := range []string{rootPath, procPath, quotaPath} {
@@ -94,8 +96,11 @@ func newTree(version Version, config []byte) *tree {
 		t.nodes[procPath].adopt("config")
 		if len(config) > 0 {
 			n := t.nodes[configPath]
-			n.version, n.mzxid, n.mtime = -1, firstZxid, time.Now().UnixMilli()
+			n.version, n.mzxid, n.mtime = -1, zxid, time.Now().UnixMilli()
 		}
+	}
+	for path, n := range t.nodes {
+		t.size += javaLen(path) + len(n.data)
 	}
 	return t
 }
@@ -105,7 +110,7 @@ func (t *tree) clone() *tree {
 	c := &tree{
 		nodes: make(map[string]*node, len(t.nodes)), zxid: t.zxid,
 		ephemerals: make(map[int64]*pathSet, len(t.ephemerals)),
-		containers: cloneSet(t.containers), ttls: cloneSet(t.ttls), quotas: t.quotas.clone(),
+		containers: cloneSet(t.containers), ttls: cloneSet(t.ttls), quotas: t.quotas.clone(), size: t.size,
 	}
 	for path, n := range t.nodes {
 		m := *n
@@ -171,13 +176,20 @@ type change struct {
 // opSetSequence is a change that only [Ensemble.SetSequence] makes.
 const opSetSequence wire.Op = -11
 
-// txn is a transaction: what the leader decided, for every member to apply.
+// txn is a transaction: what the leader decided, for every member to apply. One
+// without anything to apply is that of a write that failed.
 type txn struct {
 	zxid    int64
 	time    int64 // ms
 	changes []change
+	opens   int64 // session that begins by it, or 0
 	closes  int64 // session that ends by it, or 0
 	origin  *conn // connection that asked for the end of its session
+	multi   bool
+
+	// Of a multi that failed, which are in its record only.
+	undone []change // operations before the one that failed
+	failed int      // that one, and those behind it
 }
 
 // effect tells the watch tables what a change did.
@@ -261,10 +273,11 @@ func (t *tree) change(c *change, x *txn, version Version, fire func(effect)) {
 		t.remove(c.path, x.zxid, version, fire)
 	case wire.OpSetData, wire.OpReconfig:
 		n := t.nodes[c.path]
-		grown := int64(len(c.data) - len(n.data))
+		grown := len(c.data) - len(n.data)
+		t.size += grown
 		n.data, n.version, n.mtime, n.mzxid = c.data, c.version, x.time, x.zxid
 		c.stat = n.stat()
-		t.quotaChanged(c.path, 0, grown, version)
+		t.quotaChanged(c.path, 0, int64(grown), version)
 		changed := effect{event: wire.EventNodeDataChanged, path: c.path, zxid: x.zxid, acl: n.acl}
 		fire(changed)
 		if c.op == wire.OpReconfig {
@@ -291,6 +304,7 @@ func (t *tree) create(c *change, x *txn, version Version, fire func(effect)) {
 		parent.creates, parent.pzxid = c.version, x.zxid
 	} // else it has wrapped: the number stands still, and the next sequential node exists already
 	t.nodes[c.path] = n
+	t.size += javaLen(c.path) + len(c.data)
 	switch c.kind {
 	case ephemeral:
 		set := t.ephemerals[c.owner]
@@ -324,6 +338,7 @@ func (t *tree) remove(path string, zxid int64, version Version, fire func(effect
 	parent.children.remove(name)
 	parent.pzxid = zxid
 	delete(t.nodes, path)
+	t.size -= javaLen(path) + len(n.data)
 	switch n.kind {
 	case ephemeral:
 		delete(t.ephemerals[n.owner].paths, path)
@@ -337,6 +352,20 @@ func (t *tree) remove(path string, zxid int64, version Version, fire func(effect
 		event: wire.EventNodeDeleted, path: path, parent: rooted(parentPath), zxid: zxid,
 		acl: n.acl, parentACL: parent.acl, childrenChanged: true,
 	})
+}
+
+// approximateSize returns the size of all paths and data as a server tells it.
+// Up to 3.5 it adds them up, the root under both of its names; later ones keep
+// count, but not of the statistics of quotas, which they write by themselves.
+func (t *tree) approximateSize(version Version) int {
+	if version >= V36 {
+		return t.size
+	}
+	size := 0
+	for path, n := range t.nodes {
+		size += javaLen(path) + len(n.data)
+	}
+	return size
 }
 
 // descendants counts the nodes below path. As in the real server, the root's
