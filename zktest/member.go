@@ -218,7 +218,9 @@ func (m *Member) Thaw() { m.SetLag(0) }
 
 // SetReadOnly cuts the server off from the others, or brings it back. Cut off,
 // it accepts only clients that say they can do with a read-only server, under
-// sessions that no other server knows, and its data stands still.
+// sessions that no other server knows, and its data stands still. It answers
+// a write with NOTREADONLY, -119, ahead of reads that came before it, as real
+// servers often do.
 func (m *Member) SetReadOnly(readOnly bool) {
 	m.ens.mu.Lock()
 	defer m.ens.mu.Unlock()
