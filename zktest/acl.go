@@ -33,6 +33,13 @@ func digestID(credential string) string {
 	return user + ":" + base64.StdEncoding.EncodeToString(sum[:])
 }
 
+// isDigest says whether a text is an id that digestID may return.
+func isDigest(id string) bool {
+	user, digest, _ := strings.Cut(id, ":")
+	sum, err := base64.StdEncoding.DecodeString(digest)
+	return user != "" && err == nil && len(sum) == sha1.Size
+}
+
 // allowed says whether one of ids may do perm (ZooKeeperServer.checkACL).
 func (a *acl) allowed(perm int32, ids []identity) bool {
 	if len(a.entries) == 0 {

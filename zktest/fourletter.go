@@ -287,8 +287,8 @@ func (m *Member) status(b *strings.Builder, clients bool) {
 
 // remote is the client's address as Java prints it.
 func (c *conn) remote() string {
-	if addr := c.nc.RemoteAddr().String(); strings.Contains(addr, ":") {
-		return "/" + addr
+	if host, port, err := net.SplitHostPort(c.nc.RemoteAddr().String()); err == nil {
+		return "/" + delimited(javaHost(host)) + ":" + port
 	}
 	return fmt.Sprintf("/127.0.0.1:%d", 1+c.number&0xffff) // in memory
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -48,14 +49,15 @@ func newMember(e *Ensemble, index int) *Member {
 	}
 }
 
-func (m *Member) listen() error {
+// listen takes the member's port, which is addr's or, for 0, a free one.
+func (m *Member) listen(addr netip.AddrPort) error {
 	if m.ens.opts.InMemory {
 		m.addr = fmt.Sprintf("zk%d.test:2181", m.index+1)
 		return nil
 	}
-	p, err := takePort()
+	p, err := takePort(addr)
 	if err != nil {
-		return err
+		return fmt.Errorf("listen on %v: %w", addr, err)
 	}
 	m.port, m.addr = p, p.addr
 	return nil

@@ -24,10 +24,13 @@ func (e *Ensemble) configData() []byte {
 	}
 	var list []quorumServer
 	for i, m := range e.members {
-		_, port, _ := net.SplitHostPort(m.addr)
+		host, port, _ := net.SplitHostPort(m.addr)
+		if e.opts.InMemory {
+			host = "127.0.0.1"
+		}
 		n, _ := strconv.Atoi(port)
 		list = append(list, quorumServer{
-			id: int64(i + 1), host: "127.0.0.1", quorum: quorumPort(i), election: electionPort(i), clientHost: "127.0.0.1", client: n,
+			id: int64(i + 1), host: javaHost(host), quorum: quorumPort(i), election: electionPort(i), clientHost: javaHost(host), client: n,
 		})
 	}
 	return configText(list, firstEpoch)

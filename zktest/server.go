@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
+	"net/netip"
 	"sync"
 	"syscall"
 	"testing"
@@ -33,6 +35,7 @@ func (v Version) String() string { return fmt.Sprintf("3.%d", int(v)) }
 type Options struct {
 	Version  Version       // zero: V39
 	InMemory bool          // no TCP: connections are [Pipe]s from DialContext, which work inside a testing/synctest bubble
+	Listen   string        // address of the first member, as 127.0.0.1:2181 or [::1]:0; the others have the next ports; empty or port 0: free ones
 	TickTime time.Duration // zero: 500ms
 
 	MinSessionTimeout time.Duration // shortest session timeout that is granted; zero: 2 ticks
@@ -50,6 +53,7 @@ type Options struct {
 	EnforceQuota    bool          // hard limits of quotas are enforced, from 3.7 on; limits without that change nothing
 	Reconfig        bool          // reconfigEnabled=true
 	Super           string        // "user:password" whose digest may do everything; empty: nobody
+	SuperDigest     string        // the same as "user:digest", as real servers take it (DigestAuthenticationProvider.superDigest); not with Super
 
 	SASL        map[string]string // users and their passwords for SASL DIGEST-MD5 and ACLs of the scheme sasl; nil: no SASL
 	RequireSASL bool              // sessionRequireClientSASLAuth=true, since 3.5: nothing else is executed before that
@@ -108,6 +112,12 @@ func (o Options) check() error {
 	case o.MinSessionTimeout > o.MaxSessionTimeout:
 		return fmt.Errorf("options: MinSessionTimeout, %v, is above MaxSessionTimeout, %v, which is 20 ticks of %v unless it is set",
 			o.MinSessionTimeout, o.MaxSessionTimeout, o.TickTime)
+	case o.Super != "" && o.SuperDigest != "":
+		return errors.New("options: Super and SuperDigest are both set")
+	case o.SuperDigest != "" && !isDigest(o.SuperDigest):
+		return fmt.Errorf("options: SuperDigest is %q, which is not user:digest", o.SuperDigest)
+	case o.InMemory && o.Listen != "":
+		return errors.New("options: Listen is set, and InMemory")
 	case o.Version == V34 && o.TLS != nil:
 		return errors.New("3.4 has no TLS")
 	}
@@ -219,12 +229,21 @@ func StartEnsemble(n int, opts Options) (*Ensemble, error) {
 	}
 	e.moved = sync.NewCond(&e.mu)
 	e.log.max = max(opts.FrameLog, 0)
+	e.super = opts.SuperDigest
 	if opts.Super != "" {
 		e.super = digestID(opts.Super)
 	}
+	first, err := listenAddr(opts.Listen, n)
+	if err != nil {
+		return nil, err
+	}
 	for i := range n {
 		m := newMember(e, i)
-		if err := m.listen(); err != nil {
+		addr := first
+		if first.Port() > 0 {
+			addr = netip.AddrPortFrom(first.Addr(), first.Port()+uint16(i))
+		}
+		if err := m.listen(addr); err != nil {
 			e.Close()
 			return nil, err
 		}
@@ -243,6 +262,23 @@ func StartEnsemble(n int, opts Options) (*Ensemble, error) {
 		}
 	}
 	return e, nil
+}
+
+// listenAddr reads Options.Listen for n members.
+func listenAddr(listen string, n int) (netip.AddrPort, error) {
+	if listen == "" {
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0), nil
+	}
+	addr, err := netip.ParseAddrPort(listen)
+	switch {
+	case err != nil:
+		return addr, fmt.Errorf("options: Listen is %q, not an IP address and a port", listen)
+	case !addr.Addr().IsLoopback():
+		return addr, fmt.Errorf("options: Listen is %q, which is no loopback address", listen)
+	case addr.Port() > 0 && int(addr.Port())+n-1 > math.MaxUint16:
+		return addr, fmt.Errorf("options: Listen is %q, which leaves no ports for %d members", listen, n)
+	}
+	return netip.AddrPortFrom(addr.Addr().Unmap().WithZone(""), addr.Port()), nil
 }
 
 // firstZxid returns the zxid before the first transaction.
