@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/seed-9f8420c6/zk/wire"
@@ -390,7 +389,7 @@ func abort(nc net.Conn) {
 	case *net.TCPConn:
 		_ = nc.SetLinger(0)
 	case *PipeConn:
-		nc.out.end(net.ErrClosed, syscall.ECONNRESET)
+		nc.out.end(net.ErrClosed, errReset)
 	}
 	nc.Close()
 }

@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -138,7 +137,7 @@ func TestProxyCutAndReset(t *testing.T) {
 		note   string
 	}{
 		{p.Cut, io.EOF, "x  cut"},
-		{p.Reset, syscall.ECONNRESET, "x  reset"},
+		{p.Reset, errReset, "x  reset"},
 	} {
 		c := join(t, p)
 		c.ping()
@@ -289,7 +288,7 @@ func TestProxyRetargets(t *testing.T) {
 		_, err = nc.Read(make([]byte, 1))
 		nc.Close()
 	}
-	assert.Assert(t, errors.Is(err, syscall.ECONNRESET), "%v", err)
+	assert.Assert(t, errors.Is(err, errReset), "%v", err)
 	assert.Assert(t, strings.Contains(strings.Join(said(t, p), "\n"), "refused"), "%v", p.Frames())
 }
 
@@ -307,8 +306,8 @@ func TestLimits(t *testing.T) {
 		{"behind the first reply", LinkRule{ToClient: CutAt(2).Frames()}, 1, 1, io.EOF},
 		{"ahead of the first reply", LinkRule{ToClient: CutAt(1).Frames().OnNext()}, 1, 0, io.EOF},
 		{"within the second reply", LinkRule{ToClient: CutAt(41 + 4 + 16 + 68 + 1)}, 2, 1, io.EOF},
-		{"reset ahead of the second reply", LinkRule{ToClient: ResetAt(2).Frames().OnNext()}, 2, 1, syscall.ECONNRESET},
-		{"reset ahead of the second request", LinkRule{FromClient: ResetAt(2).Frames().OnNext()}, 1, 1, syscall.ECONNRESET},
+		{"reset ahead of the second reply", LinkRule{ToClient: ResetAt(2).Frames().OnNext()}, 2, 1, errReset},
+		{"reset ahead of the second request", LinkRule{FromClient: ResetAt(2).Frames().OnNext()}, 1, 1, errReset},
 		{"silence to the client", LinkRule{ToClient: StallAt(2).Frames()}, 2, 1, nil},
 		{"silence from the client", LinkRule{FromClient: StallAt(2).Frames()}, 1, 1, nil},
 		{"nothing at all", LinkRule{ToClient: CutAt(0)}, 0, 0, io.EOF},
@@ -344,7 +343,7 @@ func TestLimits(t *testing.T) {
 					}
 					switch test.end {
 					case nil:
-					case syscall.ECONNRESET:
+					case errReset:
 						assert.Assert(t, errors.Is(err, test.end), "%v", err)
 					default: // a request that comes late may be answered by a reset
 						assert.Assert(t, err != nil && !errors.Is(err, os.ErrDeadlineExceeded), "%v", err)

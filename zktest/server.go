@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/netip"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -351,7 +350,7 @@ func (e *Ensemble) DialContext(ctx context.Context, network, addr string) (net.C
 		client, server := Pipe()
 		client.remote, server.local = pipeAddr(addr), pipeAddr(addr)
 		if !m.admit(server) {
-			return fail(syscall.ECONNREFUSED)
+			return fail(errRefused)
 		}
 		return client, nil
 	}

@@ -10,7 +10,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -571,11 +570,11 @@ func refused(t *testing.T, e *Ensemble, member int) {
 		nc.Close()
 		assert.Assert(t, err != nil)
 	} else {
-		assert.Assert(t, errors.Is(err, syscall.ECONNREFUSED), "%v", err)
+		assert.Assert(t, errors.Is(err, errRefused), "%v", err)
 	}
 	if !e.opts.InMemory {
 		_, err = net.Listen("tcp", addr)
-		assert.Assert(t, errors.Is(err, syscall.EADDRINUSE), "%v", err)
+		assert.Assert(t, errors.Is(err, errInUse), "%v", err)
 	}
 }
 
