@@ -79,6 +79,13 @@
 //
 //	go run github.com/seed-9f8420c6/zk/zktest/zktrace -listen 127.0.0.1:2182 -server 127.0.0.1:2181
 //
+// # Other languages
+//
+// The command zkserve runs an ensemble at fixed ports, for harnesses that are
+// not written in Go; its documentation has examples for Python and Java.
+//
+//	go run github.com/seed-9f8420c6/zk/zktest/zkserve -port 2181 -members 3
+//
 // # Byte for byte
 //
 // For exchanges that no server would have, a [Script] lets the test itself

@@ -47,9 +47,12 @@ func TestParity(t *testing.T) {
 				Version: version, MinSessionTimeout: 500 * time.Millisecond, MaxSessionTimeout: time.Minute,
 				ReapInterval: time.Hour, Super: apache.SuperCredential, Reconfig: true, EnforceQuota: true,
 			})
-			runSteps(t, fmt.Sprintf("%v, fixed", version), bothPeers(t, ours.Addrs(), real.Addrs()), fixedSteps(version, 1))
+			peers := bothPeers(t, ours.Addrs(), real.Addrs())
+			runSteps(t, fmt.Sprintf("%v, fixed", version), peers, fixedSteps(version, 1))
+			assert.Equal(t, peers[0].base, peers[1].base) // as both began at zxid 0
 			for done := 0; done < *parityOps && !t.Failed(); seed++ {
 				done += runParity(t, seed, version, ours.Addrs(), real.Addrs())
+				assert.Equal(t, peers[0].dataSize(), peers[1].dataSize(), "%v, -parity.seed=%d", version, seed)
 			}
 		})
 	}
@@ -156,6 +159,14 @@ func runParity(t *testing.T, seed uint64, version Version, ours, real []string) 
 		}
 		return st, i < steps
 	})
+}
+
+// dataSize returns what mntr tells of the size of paths and data.
+func (p *peer) dataSize() string {
+	text := command(p.t, p.open(0).nc, "mntr")
+	_, rest, _ := strings.Cut(text, "zk_approximate_data_size\t")
+	size, _, _ := strings.Cut(rest, "\n")
+	return size
 }
 
 func bothPeers(t *testing.T, ours, real []string) [2]*peer {
