@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/seed-9f8420c6/zk/wire"
+	"github.com/seed-9f8420c6/zk/zktest/internal/data"
 )
 
 // words are the commands that a connection may begin with instead of a
@@ -72,7 +73,7 @@ var noReply = lastReply{op: "NA", xid: -1, zxid: -1}
 // opWords are the names that cons has for operations.
 var opWords = map[wire.Op]string{
 	wire.OpPing: "PING", OpConnect: "SESS", wire.OpMulti: "MULT", wire.OpMultiRead: "MLTR", wire.OpCreate: "CREA", wire.OpCreate2: "CREA",
-	wire.OpCreateTTL: "CREA", wire.OpCreateContainer: "CREA", wire.OpDelete: "DELE", opDeleteContainer: "DELE", wire.OpSetData: "SETD",
+	wire.OpCreateTTL: "CREA", wire.OpCreateContainer: "CREA", wire.OpDelete: "DELE", data.OpDeleteContainer: "DELE", wire.OpSetData: "SETD",
 	wire.OpReconfig: "RECO", wire.OpSetACL: "SETA", wire.OpCloseSession: "CLOS", wire.OpSync: "SYNC", wire.OpCheck: "CHEC", wire.OpExists: "EXIS",
 	wire.OpGetData: "GETD", wire.OpSetWatches: "SETW", wire.OpSetWatches2: "STW2", wire.OpAddWatch: "ADDW", wire.OpGetACL: "GETA",
 	wire.OpGetChildren: "GETC", wire.OpGetChildren2: "GETC", wire.OpAllChildrenNumber: "GETACN", wire.OpCheckWatches: "CHKW",
@@ -85,7 +86,7 @@ func (c *conn) answered(xid int32, op wire.Op, zxid int64, code int32) {
 	switch {
 	case word == "": // auth and what is unknown leave no trace
 		return
-	case code != 0 && writes(op):
+	case code != 0 && data.Writes(op):
 		word = "NA"
 	}
 	c.last.op, c.last.zxid, c.last.at = word, zxid, c.ens.now
@@ -194,7 +195,7 @@ func (m *Member) tell(b *strings.Builder, word string) {
 	case "dump":
 		m.dump(b)
 	case "wchs", "wchc", "wchp":
-		m.watches(b, word)
+		m.tellWatches(b, word)
 	case "dirs":
 		b.WriteString("datadir_size: 0\nlogdir_size: 0\n")
 	case "srst":
@@ -209,30 +210,27 @@ func (m *Member) tell(b *strings.Builder, word string) {
 	}
 }
 
-// watches tells of the table for data: its size, its connections or its paths.
-func (m *Member) watches(b *strings.Builder, word string) {
+// tellWatches tells of the watches for data: how many there are, by connections or by paths.
+func (m *Member) tellWatches(b *strings.Builder, word string) {
 	switch word {
 	case "wchs":
-		watches := 0
-		for _, paths := range m.data.byConn {
-			watches += len(paths)
-		}
-		fmt.Fprintf(b, "%d connections watching %d paths\nTotal watches:%d\n", len(m.data.byConn), len(m.data.paths), watches)
+		conns, paths, watches := m.watches.DataTotals()
+		fmt.Fprintf(b, "%d connections watching %d paths\nTotal watches:%d\n", conns, paths, watches)
 		return
 	case "wchc":
 		for _, c := range m.numbered() {
-			if paths := m.data.byConn[c]; len(paths) > 0 {
+			if paths := m.watches.DataPathsOf(c); len(paths) > 0 {
 				fmt.Fprintf(b, "0x%x\n", uint64(c.sessionID()))
-				for _, path := range slices.Sorted(maps.Keys(paths)) {
+				for _, path := range paths {
 					fmt.Fprintf(b, "\t%s\n", path)
 				}
 			}
 		}
 	case "wchp":
-		for _, path := range slices.Sorted(maps.Keys(m.data.paths)) {
+		for _, path := range m.watches.DataPaths() {
 			fmt.Fprintf(b, "%s\n", path)
-			for _, w := range m.data.paths[path] {
-				fmt.Fprintf(b, "\t0x%x\n", uint64(w.conn.sessionID()))
+			for _, c := range m.watches.DataWatchers(path) {
+				fmt.Fprintf(b, "\t0x%x\n", uint64(c.sessionID()))
 			}
 		}
 	}
@@ -278,7 +276,7 @@ func (m *Member) status(b *strings.Builder, clients bool) {
 		b.WriteByte('\n')
 	}
 	fmt.Fprintf(b, "Latency min/avg/max: 0/%s/0\nReceived: %d\nSent: %d\nConnections: %d\nOutstanding: 0\nZxid: 0x%x\nMode: %s\nNode count: %d\n",
-		e.opts.Version.latency(), m.traffic.received, m.traffic.sent, len(m.conns), m.tree.zxid, m.mode(), len(m.tree.nodes))
+		e.opts.Version.latency(), m.traffic.received, m.traffic.sent, len(m.conns), m.tree.Zxid, m.mode(), m.tree.Len())
 	if m.mode() == "leader" {
 		p := &m.proposals
 		fmt.Fprintf(b, "Proposal sizes last/min/max: %d/%d/%d\n", p.known(p.last), p.known(p.least), p.known(p.most))
@@ -288,7 +286,7 @@ func (m *Member) status(b *strings.Builder, clients bool) {
 // remote is the client's address as Java prints it.
 func (c *conn) remote() string {
 	if host, port, err := net.SplitHostPort(c.nc.RemoteAddr().String()); err == nil {
-		return "/" + delimited(javaHost(host)) + ":" + port
+		return "/" + data.Delimited(data.JavaHost(host)) + ":" + port
 	}
 	return fmt.Sprintf("/127.0.0.1:%d", 1+c.number&0xffff) // in memory
 }
@@ -350,11 +348,11 @@ func (m *Member) configuration(b *strings.Builder) {
 	put("initLimit", 20)
 	put("syncLimit", 6)
 	put("electionAlg", 3)
-	put("electionPort", electionPort(m.index))
-	put("quorumPort", quorumPort(m.index))
+	put("electionPort", data.ElectionPort(m.index))
+	put("quorumPort", data.QuorumPort(m.index))
 	put("peerType", 0)
 	if v >= V35 && !m.readOnly {
-		fmt.Fprintf(b, "membership: \n%s", m.tree.nodes[configPath].data)
+		fmt.Fprintf(b, "membership: \n%s", m.tree.Node(data.ConfigPath).Data)
 	}
 }
 
@@ -427,10 +425,10 @@ func (m *Member) dump(b *strings.Builder) {
 			func(id int64) string { return fmt.Sprintf("0x%x", uint64(id)) }, !old)
 	}
 	b.WriteString("ephemeral nodes dump:\n")
-	fmt.Fprintf(b, "Sessions with Ephemerals (%d):\n", len(m.tree.ephemerals))
-	for _, id := range slices.Sorted(maps.Keys(m.tree.ephemerals)) {
+	fmt.Fprintf(b, "Sessions with Ephemerals (%d):\n", len(m.tree.Sessions()))
+	for _, id := range m.tree.Sessions() {
 		fmt.Fprintf(b, "0x%x:\n", uint64(id))
-		for _, path := range m.tree.sessionPaths(id, false) {
+		for _, path := range m.tree.SessionPaths(id, false) {
 			fmt.Fprintf(b, "\t%s\n", path)
 		}
 	}

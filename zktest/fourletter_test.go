@@ -18,6 +18,7 @@ import (
 
 	"github.com/seed-9f8420c6/zk/wire"
 	"github.com/seed-9f8420c6/zk/zktest/apache"
+	"github.com/seed-9f8420c6/zk/zktest/internal/data"
 )
 
 // command sends a four-letter word, and more behind it, and returns the answer.
@@ -207,7 +208,7 @@ func TestSizes(t *testing.T) {
 		empty, root := size(), 16
 		digest := 0
 		if version >= V36 {
-			root, digest = 8, digestSize
+			root, digest = 8, 12
 		}
 		c := dial(t, alone.Ensemble, 0)
 		c.set("/", "the root")
@@ -280,7 +281,7 @@ func tellSizes(t *testing.T, addr string, version Version) string {
 	defer c.nc.Close()
 	look("a session")
 	do := func(op wire.Op, rec wire.Record) {
-		if version < since[op] {
+		if version < since(op) {
 			return
 		}
 		h, _, err := c.recv(c.send(op, rec))
@@ -316,16 +317,16 @@ func tellSizes(t *testing.T, addr string, version Version) string {
 		do(wire.OpMulti, juteMulti(check, wire.MultiOp{Op: wire.OpCheck, Request: jute(nil, -1)}))
 	}
 	for _, path := range []string{"/m", "/m/zookeeper_stats", "/m/zookeeper_limits"} {
-		do(wire.OpCreate, wire.CreateRequest{Path: quotaPath + path, Data: []byte("count=10000,bytes=-1"), ACL: world})
+		do(wire.OpCreate, wire.CreateRequest{Path: data.QuotaPath + path, Data: []byte("count=10000,bytes=-1"), ACL: world})
 	}
 	do(wire.OpCreate, wire.CreateRequest{Path: "/m/x", Data: []byte("1234567890"), ACL: world})
 	do(wire.OpSetData, wire.SetDataRequest{Path: "/m/x", Data: make([]byte, 1000), Version: -1})
-	do(wire.OpSetData, wire.SetDataRequest{Path: quotaPath + "/m/zookeeper_stats", Data: []byte("count=1,bytes=1"), Version: -1})
+	do(wire.OpSetData, wire.SetDataRequest{Path: data.QuotaPath + "/m/zookeeper_stats", Data: []byte("count=1,bytes=1"), Version: -1})
 	do(wire.OpDelete, wire.PathVersionRequest{Path: "/m/x", Version: -1})
-	do(wire.OpDelete, wire.PathVersionRequest{Path: quotaPath + "/m/zookeeper_stats", Version: -1})
-	do(wire.OpSetData, wire.SetDataRequest{Path: procPath, Data: []byte("123"), Version: -1})
+	do(wire.OpDelete, wire.PathVersionRequest{Path: data.QuotaPath + "/m/zookeeper_stats", Version: -1})
+	do(wire.OpSetData, wire.SetDataRequest{Path: data.ProcPath, Data: []byte("123"), Version: -1})
 	do(wire.OpReconfig, wire.ReconfigRequest{Leaving: ptr("9"), ConfigID: -1})
-	do(wire.OpSetData, wire.SetDataRequest{Path: configPath, Data: []byte{}, Version: -1})
+	do(wire.OpSetData, wire.SetDataRequest{Path: data.ConfigPath, Data: []byte{}, Version: -1})
 	do(wire.OpCloseSession, jute())
 	c = connect()
 	do(wire.OpCloseSession, jute())

@@ -14,6 +14,7 @@ import (
 
 	"github.com/seed-9f8420c6/zk/wire"
 	"github.com/seed-9f8420c6/zk/zktest/apache"
+	"github.com/seed-9f8420c6/zk/zktest/internal/data"
 )
 
 // inputLines returns the lines of a file of public reports, without its comments.
@@ -97,7 +98,7 @@ func checkACLIDs(t *testing.T, c *client) []string {
 		credential, err := strconv.Unquote(line)
 		assert.NilError(t, err)
 		c.must(wire.OpAuth, wire.AuthRequest{Scheme: "digest", Auth: []byte(credential)}, nil)
-		acl := []wire.ACL{{Perms: wire.PermAll, Scheme: "digest", ID: digestID(credential)}}
+		acl := []wire.ACL{{Perms: wire.PermAll, Scheme: "digest", ID: data.DigestID(credential)}}
 		first, second := "/first"+strconv.Itoa(i), "/second"+strconv.Itoa(i)
 		c.must(wire.OpCreate, wire.CreateRequest{Path: first, ACL: acl}, &wire.PathResponse{})
 		c.set(first, "1")

@@ -10,6 +10,7 @@ import (
 	"gotest.tools/v3/assert"
 
 	"github.com/seed-9f8420c6/zk/wire"
+	"github.com/seed-9f8420c6/zk/zktest/internal/data"
 )
 
 // freePorts returns the first of n ports that nobody listens on.
@@ -86,7 +87,7 @@ func TestIPv6(t *testing.T) {
 	assert.Assert(t, strings.Contains(e.ask(t, 1, "cons"), fmt.Sprintf(" /[%s]:%s[1](", host, port)))
 
 	var conf wire.GetDataResponse
-	c.must(wire.OpGetData, wire.PathWatchRequest{Path: configPath}, &conf)
+	c.must(wire.OpGetData, wire.PathWatchRequest{Path: data.ConfigPath}, &conf)
 	_, port, err := net.SplitHostPort(e.Addrs()[0])
 	assert.NilError(t, err)
 	line := fmt.Sprintf("server.1=[%s]:20001:30001:participant;[%s]:%s\n", host, host, port)

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/seed-9f8420c6/zk/zktest/internal/data"
 )
 
 // Member is one server of an ensemble.
@@ -26,9 +28,9 @@ type Member struct {
 	readOnly    bool // serves read-only clients: see reform
 	idle        bool // runs, but serves nobody
 	lag         int
-	tree        *tree  // ens.head while the member keeps up
-	behind      []*txn // committed, not yet applied here
-	data, child watchTable
+	tree        *data.Tree  // ens.prep.Head while the member keeps up
+	behind      []*data.Txn // committed, not yet applied here
+	watches     *data.Watches[*conn]
 	conns       map[*conn]struct{}
 	bySession   map[int64]*conn
 	locals      map[int64]*session // sessions of a read-only member
@@ -44,8 +46,8 @@ const frozen = math.MaxInt
 func newMember(e *Ensemble, index int) *Member {
 	return &Member{
 		ens: e, index: index, running: true, started: time.Now(),
-		data: newWatchTable(e.opts.Version), child: newWatchTable(e.opts.Version),
-		conns: map[*conn]struct{}{}, bySession: map[int64]*conn{}, locals: map[int64]*session{},
+		watches: data.NewWatches[*conn](data.Version(e.opts.Version)),
+		conns:   map[*conn]struct{}{}, bySession: map[int64]*conn{}, locals: map[int64]*session{},
 	}
 }
 
@@ -155,7 +157,7 @@ func (m *Member) stop() {
 	for _, s := range m.locals {
 		m.ens.endSession(s, nil)
 	}
-	m.behind, m.tree = nil, m.ens.head
+	m.behind, m.tree = nil, m.ens.prep.Head
 }
 
 // Start brings a stopped server back, with all that was committed meanwhile.
@@ -331,7 +333,7 @@ func (e *Ensemble) elect() {
 		s.heard = e.now
 	}
 	e.zxid = (e.zxid>>32 + 1) << 32
-	e.commit(&txn{zxid: e.zxid, time: e.now.UnixMilli()})
+	e.commit(&data.Txn{Zxid: e.zxid, Time: e.now.UnixMilli()})
 	e.members[e.leader].proposals = sizes{}
 }
 
@@ -345,15 +347,13 @@ func (e *Ensemble) LoseData() {
 		s.timer.Stop()
 	}
 	clear(e.sessions)
-	e.zxid = e.firstZxid()
-	e.config = e.zxid
-	e.head = newTree(e.opts.Version, e.zxid, e.configData())
+	e.newHistory()
 	for _, m := range e.members {
 		m.hangUp("data lost")
 		for _, s := range m.locals {
 			e.endSession(s, nil)
 		}
-		m.behind, m.tree = nil, e.head
+		m.behind, m.tree = nil, e.prep.Head
 		m.follow()
 	}
 }
@@ -362,7 +362,7 @@ func (e *Ensemble) LoseData() {
 func (m *Member) Zxid() int64 {
 	m.ens.mu.Lock()
 	defer m.ens.mu.Unlock()
-	return m.tree.zxid
+	return m.tree.Zxid
 }
 
 // CutAll closes all connections of this server without a word, stalled ones too.
@@ -385,8 +385,8 @@ func (m *Member) hangUp(reason string) {
 // follow gives the member a tree of its own if it must stay behind, and lets
 // it catch up as far as it may.
 func (m *Member) follow() {
-	if m.running && (m.lag > 0 || m.readOnly || m.idle) && m.tree == m.ens.head {
-		m.tree = m.ens.head.clone()
+	if m.running && (m.lag > 0 || m.readOnly || m.idle) && m.tree == m.ens.prep.Head {
+		m.tree = m.ens.prep.Head.Clone()
 	}
 	m.catchUp()
 }
@@ -399,21 +399,21 @@ func (m *Member) catchUp() {
 	for len(m.behind) > lag {
 		x := m.behind[0]
 		m.behind = m.behind[1:]
-		m.tree.apply(x, m.ens.opts.Version, m.fire)
+		m.tree.Apply(x, func(f data.Effect) { m.watches.Fire(f, (*conn).event) })
 		m.applied(x)
 	}
 	if lag == 0 {
-		m.tree, m.behind = m.ens.head, nil
+		m.tree, m.behind = m.ens.prep.Head, nil
 	}
 	m.ens.moved.Broadcast()
 }
 
 // applied ends the connections of a session that has ended.
-func (m *Member) applied(x *txn) {
-	if x.closes == 0 {
+func (m *Member) applied(x *data.Txn) {
+	if x.Closes == 0 {
 		return
 	}
-	if c := m.bySession[x.closes]; c != nil && c != x.origin {
+	if c := m.bySession[x.Closes]; c != nil && c.number != x.Origin {
 		c.drop("session ended")
 	}
 }

@@ -54,24 +54,6 @@ func (m *Member) followers() int {
 	return n
 }
 
-func (m *Member) watchCount() int {
-	n := 0
-	for _, table := range []*watchTable{&m.data, &m.child} {
-		for _, paths := range table.byConn {
-			n += len(paths)
-		}
-	}
-	return n
-}
-
-func (t *tree) ephemeralCount() int {
-	n := 0
-	for _, set := range t.ephemerals {
-		n += len(set.paths)
-	}
-	return n
-}
-
 // oldGauges are the lines of releases before 3.6, in their order.
 func (m *Member) oldGauges() []gauge {
 	e, t, v := m.ens, m.tree, m.ens.opts.Version
@@ -85,10 +67,10 @@ func (m *Member) oldGauges() []gauge {
 		{"num_alive_connections", len(m.conns)},
 		{"outstanding_requests", 0},
 		{"server_state", m.mode()},
-		{"znode_count", len(t.nodes)},
-		{"watch_count", m.watchCount()},
-		{"ephemerals_count", t.ephemeralCount()},
-		{"approximate_data_size", t.approximateSize(v)},
+		{"znode_count", t.Len()},
+		{"watch_count", m.watches.Total()},
+		{"ephemerals_count", t.Ephemerals()},
+		{"approximate_data_size", t.ApproximateSize()},
 		{"open_file_descriptor_count", len(e.conns)},
 		{"max_file_descriptor_count", 1 << 20},
 	}
@@ -115,11 +97,11 @@ func (m *Member) gauges() []gauge {
 	lines := []gauge{
 		{"version", releases[v]},
 		{"server_state", m.mode()},
-		{"ephemerals_count", t.ephemeralCount()},
+		{"ephemerals_count", t.Ephemerals()},
 		{"num_alive_connections", len(m.conns)},
 		{"avg_latency", "0.0"},
 		{"outstanding_requests", 0},
-		{"znode_count", len(t.nodes)},
+		{"znode_count", t.Len()},
 		{"global_sessions", len(e.sessions)},
 		{"non_mtls_remote_conn_count", 0},
 		{"last_client_response_size", m.sizes.known(m.sizes.last)},
@@ -127,11 +109,11 @@ func (m *Member) gauges() []gauge {
 		{"packets_received", m.traffic.received},
 		{"max_client_response_size", m.sizes.known(m.sizes.most)},
 		{"connection_drop_probability", "0.0"},
-		{"watch_count", m.watchCount()},
+		{"watch_count", m.watches.Total()},
 		{"auth_failed_count", 0},
 		{"min_latency", 0},
 		{"max_file_descriptor_count", 1 << 20},
-		{"approximate_data_size", t.approximateSize(v)},
+		{"approximate_data_size", t.ApproximateSize()},
 		{"open_file_descriptor_count", len(e.conns)},
 		{"local_sessions", len(m.locals)},
 		{"uptime", uptime},

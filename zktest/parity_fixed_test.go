@@ -15,6 +15,7 @@ import (
 
 	"github.com/seed-9f8420c6/zk/wire"
 	"github.com/seed-9f8420c6/zk/zktest/apache"
+	"github.com/seed-9f8420c6/zk/zktest/internal/data"
 )
 
 // jute is a record in its wire form; nil is a null string, buffer or vector.
@@ -52,7 +53,7 @@ var openList = jute(1, 31, "world", "anyone")
 func fixedSteps(version Version, members int) []step {
 	var list []step
 	add := func(si int, op wire.Op, what string, recs ...wire.Record) {
-		if version < since[op] {
+		if version < since(op) {
 			return
 		}
 		list = append(list, step{si: si, op: op, name: fmt.Sprintf("%v %s", op, what), request: func(*peer) []wire.Record { return recs }})
@@ -111,7 +112,7 @@ func fixedSteps(version Version, members int) []step {
 		}...)
 	}
 	for _, op := range ops {
-		if version < since[op.Op] || members > 1 && version < V39 && bytes.HasPrefix(op.Request.(encoded), null) {
+		if version < since(op.Op) || members > 1 && version < V39 && bytes.HasPrefix(op.Request.(encoded), data.Null) {
 			continue // by the latter an ensemble loses a zxid, and never answers
 		}
 		text := fmt.Sprintf("%v %v", op.Op, op.Request)
@@ -207,7 +208,7 @@ func fixedSteps(version Version, members int) []step {
 func movedSteps(version Version) []step {
 	var list []step
 	add := func(op wire.Op, recs ...wire.Record) {
-		if version < since[op] {
+		if version < since(op) {
 			return
 		}
 		stale := &step{op: op, request: func(*peer) []wire.Record { return recs }}
@@ -264,7 +265,7 @@ func ensembles(t *testing.T, release apache.Release, settings map[string]string,
 	peers := bothPeers(t, leaderLast(ours.Addrs(), leads), leaderLast(real.Addrs(), leads))
 	for i := range 3 {
 		_, client, _ := net.SplitHostPort(ours.Addrs()[i])
-		quorum, election := strconv.Itoa(quorumPort(i)), strconv.Itoa(electionPort(i))
+		quorum, election := strconv.Itoa(data.QuorumPort(i)), strconv.Itoa(data.ElectionPort(i))
 		for k, name := range []string{"Q", "E", "C"} {
 			name += strconv.Itoa(i + 1)
 			peers[0].ports = append(peers[0].ports, name, []string{quorum, election, client}[k])
@@ -313,7 +314,9 @@ func reconfigSteps(version Version) []step {
 		list = append(list, step{si: si, op: op, name: fmt.Sprintf("%v %s", op, what), request: request})
 	}
 	look := func(watch bool) {
-		add(1, wire.OpGetData, "config", func(*peer) []wire.Record { return []wire.Record{wire.PathWatchRequest{Path: configPath, Watch: watch}} })
+		add(1, wire.OpGetData, "config", func(*peer) []wire.Record {
+			return []wire.Record{wire.PathWatchRequest{Path: data.ConfigPath, Watch: watch}}
+		})
 	}
 	reconfig := func(si int, leaving, joining, all any, id int64) {
 		add(si, wire.OpReconfig, fmt.Sprintf("leaving %q joining %q all %q of %d", leaving, joining, all, id), func(p *peer) []wire.Record {
@@ -342,7 +345,7 @@ func reconfigSteps(version Version) []step {
 	whole(three) // before which the node has zxids from before the run
 	look(true)
 	if version >= V36 { // whose watches that stay hear of each change twice
-		for si, path := range []string{configPath, procPath, configPath} {
+		for si, path := range []string{data.ConfigPath, data.ProcPath, data.ConfigPath} {
 			add(si, wire.OpAddWatch, path, func(*peer) []wire.Record {
 				return []wire.Record{wire.AddWatchRequest{Path: path, Mode: int32(si % 2)}}
 			})

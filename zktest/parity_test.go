@@ -18,6 +18,7 @@ import (
 
 	"github.com/seed-9f8420c6/zk/wire"
 	"github.com/seed-9f8420c6/zk/zktest/apache"
+	"github.com/seed-9f8420c6/zk/zktest/internal/data"
 )
 
 var (
@@ -28,6 +29,9 @@ var (
 var parityVersions = map[apache.Release]Version{
 	apache.V3_4: V34, apache.V3_5: V35, apache.V3_6: V36, apache.V3_7: V37, apache.V3_8: V38, apache.V3_9: V39,
 }
+
+// since says which release first had an operation.
+func since(op wire.Op) Version { return Version(data.Since[op]) }
 
 // TestParity sends one random sequence of operations, from several sessions, to
 // a server of this package and to a real one, and compares replies, errors,
@@ -328,23 +332,29 @@ func (p *peer) ping(b *strings.Builder) {
 		}
 		xids[i] = s.send(wire.OpPing)
 	}
-	newest := int64(0)
+	var at [paritySessions]int64
 	for i, s := range p.sessions {
 		h, _, err := s.recv(xids[i])
-		// A real leader answers a sync before it has applied what its followers have.
-		for range 100 {
-			if newest = max(newest, h.Zxid); err != nil || h.Zxid == newest {
-				break
-			}
-			time.Sleep(time.Millisecond)
-			h, _, err = s.recv(s.send(wire.OpPing))
+		if at[i] = h.Zxid; err != nil {
+			at[i] = math.MinInt64
 		}
-		if err != nil {
+	}
+	newest := slices.Max(at[:])
+	for i, s := range p.sessions {
+		// A real leader answers a sync before it has applied what its followers have.
+		for n := 0; n < 100 && at[i] >= 0 && at[i] < newest; n++ {
+			time.Sleep(time.Millisecond)
+			h, _, err := s.recv(s.send(wire.OpPing))
+			if at[i] = h.Zxid; err != nil {
+				at[i] = math.MinInt64
+			}
+		}
+		if at[i] < 0 {
 			fmt.Fprintf(b, " session %d ended", i)
 			continue
 		}
 		p.events(b, i)
-		fmt.Fprintf(b, " ping %s", p.rel(h.Zxid))
+		fmt.Fprintf(b, " ping %s", p.rel(at[i]))
 	}
 }
 
@@ -568,7 +578,7 @@ func (p *peer) stat(s wire.Stat) string {
 // data shows a configuration with the names of its ports.
 func (p *peer) data(b []byte) string {
 	if p.ports == nil || !bytes.HasPrefix(b, []byte("server.")) {
-		return data(b)
+		return quoted(b)
 	}
 	var back []string
 	for i := 0; i < len(p.ports); i += 2 {
@@ -579,7 +589,7 @@ func (p *peer) data(b []byte) string {
 	return fmt.Sprintf("%q of %s", text, p.rel(zxid))
 }
 
-func data(b []byte) string {
+func quoted(b []byte) string {
 	if b == nil {
 		return "null"
 	}
@@ -659,7 +669,7 @@ func (p *peer) describe(op wire.Op, d *wire.Decoder) string {
 		r.Decode(d)
 		var b strings.Builder
 		for _, x := range r.Results {
-			fmt.Fprintf(&b, "(%v %d %q %s %s %s)", x.Op, x.Err, x.Path, data(x.Data), inOrder(x.Children), p.stat(x.Stat))
+			fmt.Fprintf(&b, "(%v %d %q %s %s %s)", x.Op, x.Err, x.Path, quoted(x.Data), inOrder(x.Children), p.stat(x.Stat))
 		}
 		return b.String()
 	}
@@ -701,7 +711,7 @@ var invalid = []string{
 var acls = [][]wire.ACL{
 	nil, {}, {{Perms: 31, Scheme: "auth"}}, {{Perms: 31, Scheme: "auth", ID: "x"}},
 	{{Perms: 1, Scheme: "world", ID: "anyone"}}, {{Perms: 15, Scheme: "world", ID: "anyone"}}, {{Perms: 0, Scheme: "world", ID: "anyone"}},
-	{{Perms: 31, Scheme: "digest", ID: digestID("u1:p")}}, {{Perms: 31, Scheme: "digest", ID: digestID("u1:p")}, {Perms: 1, Scheme: "world", ID: "anyone"}},
+	{{Perms: 31, Scheme: "digest", ID: data.DigestID("u1:p")}}, {{Perms: 31, Scheme: "digest", ID: data.DigestID("u1:p")}, {Perms: 1, Scheme: "world", ID: "anyone"}},
 	{{Perms: 31, Scheme: "world", ID: "anyone"}, {Perms: 31, Scheme: "world", ID: "anyone"}},
 	{{Perms: 31, Scheme: "digest", ID: "x"}}, {{Perms: 31, Scheme: "digest", ID: "x:"}}, {{Perms: 31, Scheme: "digest", ID: ":x"}}, {{Perms: 31, Scheme: "digest", ID: "a:b:c"}},
 	{{Perms: 31, Scheme: "world", ID: "x"}}, {{Perms: 31, Scheme: "nope", ID: "x"}}, {{Perms: 31, Scheme: "", ID: ""}},
@@ -709,7 +719,7 @@ var acls = [][]wire.ACL{
 	{{Perms: 31, Scheme: "ip", ID: "10.0.0.0/33"}}, {{Perms: 31, Scheme: "ip", ID: "10.0.0"}}, {{Perms: 31, Scheme: "ip", ID: "::1"}}, {{Perms: 31, Scheme: "ip", ID: "127.0.0.1/0"}},
 	{{Perms: -1, Scheme: "world", ID: "anyone"}}, {{Perms: 32, Scheme: "world", ID: "anyone"}}, {{Perms: 31, Scheme: "digest", ID: "é:ü"}},
 	{{Perms: 1, Scheme: "auth"}, {Perms: 2, Scheme: "auth"}, {Perms: 4, Scheme: "world", ID: "anyone"}, {Perms: 8, Scheme: "world", ID: "anyone"}},
-	{{Perms: 31, Scheme: "sasl", ID: "x"}}, {{Perms: 31, Scheme: "super", ID: ""}}, {{Perms: 31, Scheme: "digest", ID: digestID("u2:p")}, {Perms: 1, Scheme: "auth"}},
+	{{Perms: 31, Scheme: "sasl", ID: "x"}}, {{Perms: 31, Scheme: "super", ID: ""}}, {{Perms: 31, Scheme: "digest", ID: data.DigestID("u2:p")}, {Perms: 1, Scheme: "auth"}},
 }
 
 // generator makes random steps.
@@ -732,7 +742,7 @@ func newGenerator(seed uint64, version Version) *generator {
 // by a write an ensemble of 3.9 reuses a zxid, and stands still for good. An
 // older one ends the connection at a check, which is none of its operations.
 func (g *generator) mayBeMalformed(op wire.Op) bool {
-	return g.members == 1 || g.version < V39 && op != wire.OpCheck || !writes(op)
+	return g.members == 1 || g.version < V39 && op != wire.OpCheck || !data.Writes(op)
 }
 
 func pick[T any](g *generator, list []T) T { return list[g.IntN(len(list))] }
@@ -900,7 +910,7 @@ func (g *generator) step() step {
 			case opMove, opRenew, opWrongPassword, opHandshake, opRaw, wire.OpPing, wire.OpCheck:
 				continue
 			case wire.OpCloseSession:
-				if slices.ContainsFunc(st.parts, func(p step) bool { return writes(p.op) }) {
+				if slices.ContainsFunc(st.parts, func(p step) bool { return data.Writes(p.op) }) {
 					continue // ephemeral nodes go in an order that depends on what is committed
 				}
 				last = true
@@ -914,14 +924,14 @@ func (g *generator) step() step {
 				auth := wire.AuthRequest{Scheme: "digest", Auth: []byte(pick(g, []string{"u1:p", "u2:p", "ü:p"}))}
 				part = step{op: wire.OpAuth, name: show(wire.OpAuth, auth), request: func(*peer) []wire.Record { return []wire.Record{auth} }}
 				last = false
-			case authed && g.version >= V38 && (writes(part.op) || last):
+			case authed && g.version >= V38 && (data.Writes(part.op) || last):
 				last = false
 				continue
 			}
-			if !g.version.knows(part.op) { // which ends the connection
+			if !data.Version(g.version).Knows(part.op) { // which ends the connection
 				continue
 			}
-			if writes(part.op) && g.hard {
+			if data.Writes(part.op) && g.hard {
 				if wrote {
 					continue
 				}
@@ -987,7 +997,7 @@ func (g *generator) rare(si int) step {
 		if request == nil || st.op == wire.OpSASL || st.op == wire.OpCloseSession || !g.mayBeMalformed(st.op) {
 			return st
 		}
-		if !writes(st.op) && st.op != wire.OpAuth && g.IntN(2) == 0 { // by a write it might end the real server
+		if !data.Writes(st.op) && st.op != wire.OpAuth && g.IntN(2) == 0 { // by a write it might end the real server
 			bit := g.IntN(8 * 60)
 			if st.op == wire.OpSetWatches || st.op == wire.OpSetWatches2 {
 				bit += 64 // behind the zxid, which counts from another base on each side
@@ -1030,7 +1040,7 @@ func (g *generator) rare(si int) step {
 		st.op, st.name = wire.OpSetData, "setData as large as can be"
 		st.request = func(*peer) []wire.Record { return []wire.Record{q} }
 	case n < 7 && g.version >= V35:
-		set(opDeleteContainer, wire.PathRequest{Path: g.path()})
+		set(data.OpDeleteContainer, wire.PathRequest{Path: g.path()})
 	case n < 8 && g.version >= V35:
 		q := wire.ReconfigRequest{
 			Joining: pick(g, []*string{nil, ptr(""), ptr("server.2=127.0.0.1:1:2;3")}), Leaving: pick(g, []*string{nil, ptr("1")}),
@@ -1125,7 +1135,7 @@ func (g *generator) common(si int) step {
 			st.to = g.IntN(g.members)
 			if st.op == opMove && st.to != si && g.IntN(2) == 0 {
 				stale := g.common(si)
-				if stale.request != nil && g.version.knows(stale.op) {
+				if stale.request != nil && data.Version(g.version).Knows(stale.op) {
 					st.stale = &stale
 				}
 			}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/seed-9f8420c6/zk/wire"
+	"github.com/seed-9f8420c6/zk/zktest/internal/data"
 )
 
 // maxAhead is how many frames are read while a request waits (zookeeper.globalOutstandingLimit).
@@ -148,12 +149,12 @@ func (c *conn) refuses(frame []byte) bool {
 	var h wire.RequestHeader
 	h.Decode(&d)
 	switch {
-	case d.Err() != nil || c.lacksSASL() || !c.ens.opts.Version.knows(h.Op):
+	case d.Err() != nil || c.lacksSASL() || !c.ens.prep.Version.Knows(h.Op):
 		return false
 	case h.Op == wire.OpCloseSession:
 		return !c.session.local
 	}
-	return h.Op == wire.OpSync || writes(h.Op)
+	return h.Op == wire.OpSync || data.Writes(h.Op)
 }
 
 // fill waits for more to execute.

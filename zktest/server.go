@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/seed-9f8420c6/zk/zktest/internal/data"
 )
 
 // Version is the ZooKeeper release series that a server behaves like, in its newest patch release.
@@ -113,7 +115,7 @@ func (o Options) check() error {
 			o.MinSessionTimeout, o.MaxSessionTimeout, o.TickTime)
 	case o.Super != "" && o.SuperDigest != "":
 		return errors.New("options: Super and SuperDigest are both set")
-	case o.SuperDigest != "" && !isDigest(o.SuperDigest):
+	case o.SuperDigest != "" && !data.IsDigest(o.SuperDigest):
 		return fmt.Errorf("options: SuperDigest is %q, which is not user:digest", o.SuperDigest)
 	case o.InMemory && o.Listen != "":
 		return errors.New("options: Listen is set, and InMemory")
@@ -139,16 +141,14 @@ type Ensemble struct {
 	mu        sync.Mutex
 	moved     *sync.Cond // a member has applied transactions, or a connection is gone
 	closed    bool
-	head      *tree // after every transaction; the tree of each member that keeps up
+	prep      *data.Prep // whose Head is the tree of each member that keeps up
 	zxid      int64
 	sessions  map[int64]*session
-	acls      map[string]*acl
 	conns     map[*conn]struct{} // whose net.Conn is open
 	dialed    int64              // connections so far
 	reaper    *time.Timer
 	reapAt    time.Time
-	config    int64 // version of the configuration
-	leader    int   // index of a member; -1: there is none
+	leader    int // index of a member; -1: there is none
 	started   time.Time
 	traceMask int64
 	now       time.Time
@@ -223,14 +223,14 @@ func StartEnsemble(n int, opts Options) (*Ensemble, error) {
 		return nil, err
 	}
 	e := &Ensemble{
-		opts: opts, sessions: map[int64]*session{}, acls: map[string]*acl{}, conns: map[*conn]struct{}{},
+		opts: opts, sessions: map[int64]*session{}, conns: map[*conn]struct{}{},
 		started: time.Now(), traceMask: defaultTraceMask,
 	}
 	e.moved = sync.NewCond(&e.mu)
 	e.log.max = max(opts.FrameLog, 0)
 	e.super = opts.SuperDigest
 	if opts.Super != "" {
-		e.super = digestID(opts.Super)
+		e.super = data.DigestID(opts.Super)
 	}
 	first, err := listenAddr(opts.Listen, n)
 	if err != nil {
@@ -248,11 +248,9 @@ func StartEnsemble(n int, opts Options) (*Ensemble, error) {
 		}
 		e.members = append(e.members, m)
 	}
-	e.zxid = e.firstZxid()
-	e.config = e.zxid
-	e.head = newTree(opts.Version, e.zxid, e.configData())
+	e.newHistory()
 	for _, m := range e.members {
-		m.tree = e.head
+		m.tree = e.prep.Head
 	}
 	for _, m := range e.members {
 		if err := m.door(); err != nil {
@@ -280,12 +278,23 @@ func listenAddr(listen string, n int) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(addr.Addr().Unmap().WithZone(""), addr.Port()), nil
 }
 
-// firstZxid returns the zxid before the first transaction.
-func (e *Ensemble) firstZxid() int64 {
+// newHistory begins with an empty tree.
+func (e *Ensemble) newHistory() {
+	e.zxid = data.FirstEpoch
 	if len(e.members) == 1 {
-		return 0
+		e.zxid = 0
 	}
-	return firstEpoch
+	clients := e.Addrs()
+	if e.opts.InMemory {
+		for i := range clients {
+			_, port, _ := net.SplitHostPort(clients[i])
+			clients[i] = net.JoinHostPort("127.0.0.1", port)
+		}
+	}
+	e.prep = data.NewPrep(data.Options{
+		Version: data.Version(e.opts.Version), Members: len(e.members), NoTTL: e.opts.NoTTL, EnforceQuota: e.opts.EnforceQuota,
+		X509: e.opts.TLS != nil, SASL: e.opts.SASL != nil,
+	}, e.zxid, data.FirstConfig(clients))
 }
 
 // Close ends the servers and waits until nothing of them runs any more. It may be called twice.
@@ -448,11 +457,11 @@ func (e *Ensemble) SetSequence(path string, next int32) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.usable("SetSequence")
-	if e.head.nodes[path] == nil {
+	if e.prep.Head.Node(path) == nil {
 		e.reject("SetSequence: there is no node %q", path)
 	}
 	x := e.newTxn()
-	x.changes = []change{{op: opSetSequence, path: path, version: next}}
+	x.Changes = []data.Change{data.SetSequence(path, next)}
 	e.commit(x)
 }
 
@@ -471,7 +480,7 @@ func (e *Ensemble) Sessions() []int64 {
 func (e *Ensemble) Zxid() int64 {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.head.zxid
+	return e.prep.Head.Zxid
 }
 
 // usable reports the use of a method after Close. e.mu is held.
