@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/seed-9f8420c6/zk/zktest/internal/talk"
 )
 
 // Bounds of what a proxy holds.
@@ -59,7 +61,7 @@ type Proxy struct {
 	conns    map[*proxyConn]struct{}
 	rules    []*linkFault
 	ways     [2]way // by Direction
-	log      frameLog
+	log      talk.Log[Frame]
 }
 
 // way is how one direction of all connections is disturbed.
@@ -104,7 +106,7 @@ func StartProxy(server string, opts ProxyOptions) (*Proxy, error) {
 		return nil, fmt.Errorf("proxy: %w", err)
 	}
 	p := &Proxy{opts: opts, listener: l, server: server, conns: map[*proxyConn]struct{}{}}
-	p.log.max = max(opts.FrameLog, 0)
+	p.log.Max = max(opts.FrameLog, 0)
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	p.wg.Add(1)
 	go p.acceptLoop()
@@ -216,14 +218,14 @@ func (p *Proxy) Heal() {
 func (p *Proxy) Frames() []Frame {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.log.frames()
+	return p.log.All()
 }
 
 // ForgetFrames empties the frame log.
 func (p *Proxy) ForgetFrames() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.log.ring, p.log.next = nil, 0
+	p.log.Forget()
 }
 
 // set changes how a direction is disturbed.
@@ -274,7 +276,7 @@ func (p *Proxy) record(f Frame) {
 	defer p.order.Unlock()
 	f.Time = time.Now()
 	p.mu.Lock()
-	p.log.add(f)
+	p.log.Add(f)
 	p.mu.Unlock()
 	if p.opts.OnFrame != nil {
 		p.opts.OnFrame(f)
@@ -346,7 +348,7 @@ type proxyConn struct {
 	number int64
 	ends   [2]*net.TCPConn // client, server
 	flows  [2]*flow        // by Direction
-	talk   talk
+	talk   talk.Talk
 
 	// Guarded by proxy.mu.
 	running int    // goroutines
@@ -399,7 +401,7 @@ func (c *proxyConn) leave() {
 		for _, nc := range c.ends {
 			nc.Close()
 		}
-		p.record(Frame{Conn: c.number, Session: c.talk.sessionID(), Dir: Hangup, Note: c.reason})
+		p.record(Frame{Conn: c.number, Session: c.talk.Session(), Dir: Hangup, Note: c.reason})
 	}
 }
 
@@ -412,7 +414,7 @@ type flow struct {
 	moved    chan struct{} // holds a token when the writer has something to look at
 	drained  chan struct{} // holds a token when the reader may find room
 	slow     Trickle
-	cutter   frameCutter // of the writer
+	cutter   talk.Cutter // of the writer
 
 	// Guarded by proxy.mu.
 	queue  []byte // queue[off:] waits to pass
@@ -436,9 +438,9 @@ type mark struct {
 func newFlow(c *proxyConn, dir Direction, src, dst *net.TCPConn, limit Limit, slow Trickle) *flow {
 	f := &flow{conn: c, dir: dir, src: src, dst: dst, limit: limit, slow: slow}
 	f.moved, f.drained = make(chan struct{}, 1), make(chan struct{}, 1)
-	f.cutter.keep = prefixKept
+	f.cutter.Keep = talk.PrefixKept
 	if c.proxy.opts.Raw {
-		f.cutter.keep = rawKept
+		f.cutter.Keep = talk.RawKept
 	}
 	return f
 }
@@ -634,13 +636,22 @@ func (f *flow) finish() {
 	}
 }
 
+// decode makes an entry of the log of the frame that the cutter has found.
+func (f *flow) decode(at time.Time) Frame {
+	e := f.conn.talk.Decode(&f.cutter, f.dir == ToClient, at)
+	return Frame{
+		Conn: f.conn.number, Dir: f.dir, Session: e.Session, Xid: e.Xid, Op: e.Op, Event: e.Event, Path: e.Path, Zxid: e.Zxid, Err: e.Err,
+		Latency: e.Latency, Len: e.Len, Raw: e.Raw, Note: e.Note,
+	}
+}
+
 // pass logs the frames that end in b and writes b.
 func (f *flow) pass(b []byte, at time.Time) {
 	p := f.conn.proxy
 	for start := 0; start < len(b); {
-		n, done := f.cutter.cut(b[start:])
+		n, done := f.cutter.Cut(b[start:])
 		if done {
-			p.record(f.conn.talk.decode(f, at))
+			p.record(f.decode(at))
 		}
 		if start += n; p.opts.OnFrame != nil || start == len(b) {
 			// With OnFrame each frame goes by itself, as those before it must have

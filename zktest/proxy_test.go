@@ -699,9 +699,9 @@ func converse(up, down []byte, piece func(int) int) (lines []string) {
 			next := stream[:piece(len(stream))]
 			stream = stream[len(next):]
 			for len(next) > 0 {
-				n, done := f.cutter.cut(next)
+				n, done := f.cutter.Cut(next)
 				if next = next[n:]; done {
-					entry := c.talk.decode(f, time.Now())
+					entry := f.decode(time.Now())
 					entry.Latency = 0
 					lines = append(lines, entry.String())
 				}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/seed-9f8420c6/zk/zktest/internal/data"
+	"github.com/seed-9f8420c6/zk/zktest/internal/talk"
 )
 
 // Version is the ZooKeeper release series that a server behaves like, in its newest patch release.
@@ -152,7 +153,7 @@ type Ensemble struct {
 	started   time.Time
 	traceMask int64
 	now       time.Time
-	log       frameLog
+	log       talk.Log[Frame]
 	faults    []*Fault
 	links     []*linkFault
 }
@@ -227,7 +228,7 @@ func StartEnsemble(n int, opts Options) (*Ensemble, error) {
 		started: time.Now(), traceMask: defaultTraceMask,
 	}
 	e.moved = sync.NewCond(&e.mu)
-	e.log.max = max(opts.FrameLog, 0)
+	e.log.Max = max(opts.FrameLog, 0)
 	e.super = opts.SuperDigest
 	if opts.Super != "" {
 		e.super = data.DigestID(opts.Super)
