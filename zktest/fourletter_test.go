@@ -288,49 +288,59 @@ func tellSizes(t *testing.T, addr string, version Version) string {
 		assert.NilError(t, err)
 		look(fmt.Sprintf("%v %.50q: %d", op, rec.Append(nil), h.Err))
 	}
-	two := []wire.ACL{{Perms: 31, Scheme: "digest", ID: "a:b"}, {Perms: 1, Scheme: "world", ID: "anyone"}}
-	do(wire.OpAuth, wire.AuthRequest{Scheme: "digest", Auth: []byte(apache.SuperCredential)})
-	do(wire.OpCreate, wire.CreateRequest{Path: "/a", Data: []byte("123"), ACL: world})
-	do(wire.OpCreate, wire.CreateRequest{Path: "/a", Data: []byte("123"), ACL: world})
-	do(wire.OpCreate, wire.CreateRequest{Path: "/null", ACL: two, Flags: wire.FlagPersistentSequential})
-	do(wire.OpCreate2, wire.CreateRequest{Path: "/a/é", Data: []byte("é"), ACL: world})
-	do(wire.OpCreate, wire.CreateRequest{Path: "/e", Data: []byte("123"), ACL: world, Flags: wire.FlagEphemeral})
-	do(wire.OpCreate, wire.CreateRequest{Path: "/e-", Data: []byte("123"), ACL: world, Flags: wire.FlagEphemeralSequential})
-	do(wire.OpCreateContainer, wire.CreateRequest{Path: "/c", Data: []byte("123"), ACL: world, Flags: wire.FlagContainer})
-	do(wire.OpCreateTTL, wire.CreateTTLRequest{Path: "/t", Data: []byte("123"), ACL: world, Flags: wire.FlagPersistentTTL, TTL: 1 << 30})
-	do(wire.OpSetData, wire.SetDataRequest{Path: "/a", Data: []byte("12345"), Version: -1})
-	do(wire.OpSetData, wire.SetDataRequest{Path: "/", Data: []byte("the root"), Version: -1})
-	do(wire.OpSetData, wire.SetDataRequest{Path: "/", Data: []byte("again"), Version: -1})
-	do(wire.OpSetData, wire.SetDataRequest{Path: "/none", Data: []byte("12345"), Version: -1})
-	do(wire.OpSetACL, wire.SetACLRequest{Path: "/a", ACL: two, Version: -1})
-	do(wire.OpDelete, wire.PathVersionRequest{Path: "/a", Version: -1})
-	check := wire.MultiOp{Op: wire.OpCheck, Request: wire.PathVersionRequest{Path: "/", Version: -1}}
-	set := wire.MultiOp{Op: wire.OpSetData, Request: wire.SetDataRequest{Path: "/", Data: []byte("x"), Version: -1}}
-	add := wire.MultiOp{Op: wire.OpCreate, Request: wire.CreateRequest{Path: "/m", Data: []byte("12"), ACL: world}}
-	wrong := wire.MultiOp{Op: wire.OpCheck, Request: wire.PathVersionRequest{Path: "/none", Version: -1}}
-	del := wire.MultiOp{Op: wire.OpDelete, Request: wire.PathVersionRequest{Path: "/m", Version: -1}}
-	do(wire.OpMulti, juteMulti())
-	do(wire.OpMulti, juteMulti(check, set, add))
-	do(wire.OpMulti, juteMulti(set, wrong, del))
-	do(wire.OpMulti, juteMulti(del, add, check))
-	if version >= V39 { // by this an older ensemble loses a zxid, and never answers
-		do(wire.OpMulti, juteMulti(check, wire.MultiOp{Op: wire.OpCheck, Request: jute(nil, -1)}))
+	for _, st := range sizeSteps(version) {
+		do(st.Op, st.Request)
 	}
-	for _, path := range []string{"/m", "/m/zookeeper_stats", "/m/zookeeper_limits"} {
-		do(wire.OpCreate, wire.CreateRequest{Path: data.QuotaPath + path, Data: []byte("count=10000,bytes=-1"), ACL: world})
-	}
-	do(wire.OpCreate, wire.CreateRequest{Path: "/m/x", Data: []byte("1234567890"), ACL: world})
-	do(wire.OpSetData, wire.SetDataRequest{Path: "/m/x", Data: make([]byte, 1000), Version: -1})
-	do(wire.OpSetData, wire.SetDataRequest{Path: data.QuotaPath + "/m/zookeeper_stats", Data: []byte("count=1,bytes=1"), Version: -1})
-	do(wire.OpDelete, wire.PathVersionRequest{Path: "/m/x", Version: -1})
-	do(wire.OpDelete, wire.PathVersionRequest{Path: data.QuotaPath + "/m/zookeeper_stats", Version: -1})
-	do(wire.OpSetData, wire.SetDataRequest{Path: data.ProcPath, Data: []byte("123"), Version: -1})
-	do(wire.OpReconfig, wire.ReconfigRequest{Leaving: ptr("9"), ConfigID: -1})
-	do(wire.OpSetData, wire.SetDataRequest{Path: data.ConfigPath, Data: []byte{}, Version: -1})
 	do(wire.OpCloseSession, jute())
 	c = connect()
 	do(wire.OpCloseSession, jute())
 	return told.String()
+}
+
+// sizeSteps are requests of each kind.
+func sizeSteps(version Version) []wire.MultiOp {
+	var list []wire.MultiOp
+	add := func(op wire.Op, rec wire.Record) { list = append(list, wire.MultiOp{Op: op, Request: rec}) }
+	two := []wire.ACL{{Perms: 31, Scheme: "digest", ID: "a:b"}, {Perms: 1, Scheme: "world", ID: "anyone"}}
+	add(wire.OpAuth, wire.AuthRequest{Scheme: "digest", Auth: []byte(apache.SuperCredential)})
+	add(wire.OpCreate, wire.CreateRequest{Path: "/a", Data: []byte("123"), ACL: world})
+	add(wire.OpCreate, wire.CreateRequest{Path: "/a", Data: []byte("123"), ACL: world})
+	add(wire.OpCreate, wire.CreateRequest{Path: "/null", ACL: two, Flags: wire.FlagPersistentSequential})
+	add(wire.OpCreate2, wire.CreateRequest{Path: "/a/é", Data: []byte("é"), ACL: world})
+	add(wire.OpCreate, wire.CreateRequest{Path: "/e", Data: []byte("123"), ACL: world, Flags: wire.FlagEphemeral})
+	add(wire.OpCreate, wire.CreateRequest{Path: "/e-", Data: []byte("123"), ACL: world, Flags: wire.FlagEphemeralSequential})
+	add(wire.OpCreateContainer, wire.CreateRequest{Path: "/c", Data: []byte("123"), ACL: world, Flags: wire.FlagContainer})
+	add(wire.OpCreateTTL, wire.CreateTTLRequest{Path: "/t", Data: []byte("123"), ACL: world, Flags: wire.FlagPersistentTTL, TTL: 1 << 30})
+	add(wire.OpSetData, wire.SetDataRequest{Path: "/a", Data: []byte("12345"), Version: -1})
+	add(wire.OpSetData, wire.SetDataRequest{Path: "/", Data: []byte("the root"), Version: -1})
+	add(wire.OpSetData, wire.SetDataRequest{Path: "/", Data: []byte("again"), Version: -1})
+	add(wire.OpSetData, wire.SetDataRequest{Path: "/none", Data: []byte("12345"), Version: -1})
+	add(wire.OpSetACL, wire.SetACLRequest{Path: "/a", ACL: two, Version: -1})
+	add(wire.OpDelete, wire.PathVersionRequest{Path: "/a", Version: -1})
+	check := wire.MultiOp{Op: wire.OpCheck, Request: wire.PathVersionRequest{Path: "/", Version: -1}}
+	set := wire.MultiOp{Op: wire.OpSetData, Request: wire.SetDataRequest{Path: "/", Data: []byte("x"), Version: -1}}
+	put := wire.MultiOp{Op: wire.OpCreate, Request: wire.CreateRequest{Path: "/m", Data: []byte("12"), ACL: world}}
+	wrong := wire.MultiOp{Op: wire.OpCheck, Request: wire.PathVersionRequest{Path: "/none", Version: -1}}
+	del := wire.MultiOp{Op: wire.OpDelete, Request: wire.PathVersionRequest{Path: "/m", Version: -1}}
+	add(wire.OpMulti, juteMulti())
+	add(wire.OpMulti, juteMulti(check, set, put))
+	add(wire.OpMulti, juteMulti(set, wrong, del))
+	add(wire.OpMulti, juteMulti(del, put, check))
+	if version >= V39 { // by this an older ensemble loses a zxid, and never answers
+		add(wire.OpMulti, juteMulti(check, wire.MultiOp{Op: wire.OpCheck, Request: jute(nil, -1)}))
+	}
+	for _, path := range []string{"/m", "/m/zookeeper_stats", "/m/zookeeper_limits"} {
+		add(wire.OpCreate, wire.CreateRequest{Path: data.QuotaPath + path, Data: []byte("count=10000,bytes=-1"), ACL: world})
+	}
+	add(wire.OpCreate, wire.CreateRequest{Path: "/m/x", Data: []byte("1234567890"), ACL: world})
+	add(wire.OpSetData, wire.SetDataRequest{Path: "/m/x", Data: make([]byte, 1000), Version: -1})
+	add(wire.OpSetData, wire.SetDataRequest{Path: data.QuotaPath + "/m/zookeeper_stats", Data: []byte("count=1,bytes=1"), Version: -1})
+	add(wire.OpDelete, wire.PathVersionRequest{Path: "/m/x", Version: -1})
+	add(wire.OpDelete, wire.PathVersionRequest{Path: data.QuotaPath + "/m/zookeeper_stats", Version: -1})
+	add(wire.OpSetData, wire.SetDataRequest{Path: data.ProcPath, Data: []byte("123"), Version: -1})
+	add(wire.OpReconfig, wire.ReconfigRequest{Leaving: ptr("9"), ConfigID: -1})
+	add(wire.OpSetData, wire.SetDataRequest{Path: data.ConfigPath, Data: []byte{}, Version: -1})
+	return list
 }
 
 // plain leaves out of an answer what need not be equal.

@@ -172,32 +172,44 @@ func fixedSteps(version Version, members int) []step {
 	add(0, wire.OpCreate, "null", jute(nil, "x", openList, 0))
 	add(0, wire.OpCreate, "null list", jute("/n", "x", nil, 0))
 
-	// The order of children, of which some have the same hash.
+	for _, scheme := range []any{"digest", "ip", "nope", "x509", "", nil} {
+		for _, auth := range []any{nil, ""} {
+			add(2, wire.OpAuth, fmt.Sprintf("%v %v", scheme, auth), jute(0, scheme, auth))
+			add(2, wire.OpWhoAmI, "")
+		}
+	}
+	return append(list, childrenSteps(version)...)
+}
+
+// childrenSteps show the order of children, of which some have the same hash.
+func childrenSteps(version Version) []step {
+	var list []step
+	add := func(si int, op wire.Op, rec wire.Record) {
+		if version >= since(op) {
+			list = append(list, step{si: si, op: op, name: fmt.Sprintf("%v of kids", op), request: func(*peer) []wire.Record { return []wire.Record{rec} }})
+		}
+	}
 	kids := func() {
 		for _, op := range []wire.Op{wire.OpGetChildren, wire.OpGetChildren2, wire.OpGetChildren} {
-			add(0, op, "/kids", wire.PathWatchRequest{Path: "/kids"})
+			add(0, op, wire.PathWatchRequest{Path: "/kids"})
 		}
-		add(0, wire.OpMultiRead, "/kids", juteMulti(get(wire.OpGetChildren, "/kids"), get(wire.OpGetChildren, "/kids")))
+		get := wire.MultiOp{Op: wire.OpGetChildren, Request: jute("/kids", false)}
+		add(0, wire.OpMultiRead, juteMulti(get, get))
 	}
-	add(1, wire.OpCreate, "/kids", wire.CreateRequest{Path: "/kids", ACL: world})
+	create := func(path string) { add(1, wire.OpCreate, wire.CreateRequest{Path: path, ACL: world}) }
+	create("/kids")
 	for i := range 60 {
-		add(1, wire.OpCreate, "", wire.CreateRequest{Path: "/kids/" + kidName(i), ACL: world})
+		create("/kids/" + kidName(i))
 		if i < 15 || i%12 == 0 {
 			kids()
 		}
 	}
 	for i := range 60 {
-		add(1, wire.OpDelete, "", wire.PathVersionRequest{Path: "/kids/" + kidName((i*7+11)%60), Version: -1})
+		path := "/kids/" + kidName((i*7+11)%60)
+		add(1, wire.OpDelete, wire.PathVersionRequest{Path: path, Version: -1})
 		if i%9 == 0 {
-			add(1, wire.OpCreate, "", wire.CreateRequest{Path: "/kids/" + kidName((i*7+11)%60), ACL: world})
+			create(path)
 			kids()
-		}
-	}
-
-	for _, scheme := range []any{"digest", "ip", "nope", "x509", "", nil} {
-		for _, auth := range []any{nil, ""} {
-			add(2, wire.OpAuth, fmt.Sprintf("%v %v", scheme, auth), jute(0, scheme, auth))
-			add(2, wire.OpWhoAmI, "")
 		}
 	}
 	return list
