@@ -159,6 +159,28 @@ func (r *Rule) spares(f Frame) bool {
 		handshake && r.Dir == FromClient && (r.Do == Duplicate || r.Do == HoldBack)
 }
 
+// before and after do what a fault says. They return true if nothing more is to happen.
+func (c *conn) before(a Action) bool {
+	switch a {
+	case CutBefore:
+		c.end("cut by a fault")
+	case StallBefore:
+		c.stall()
+		c.deaf = true
+	}
+	return a == CutBefore || a == StallBefore
+}
+
+func (c *conn) after(a Action) bool {
+	switch a {
+	case CutAfter:
+		c.end("cut by a fault")
+	case StallAfter:
+		c.stall()
+	}
+	return a == CutAfter || a == StallAfter
+}
+
 // suffer does what a fault says to a request, after its delay.
 func (c *conn) suffer(rule *Rule, r *data.Request, frame []byte) {
 	if c.before(rule.Do) {

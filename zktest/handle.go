@@ -7,28 +7,6 @@ import (
 	"github.com/seed-9f8420c6/zk/zktest/internal/data"
 )
 
-// before and after do what a fault says. They return true if nothing more is to happen.
-func (c *conn) before(a Action) bool {
-	switch a {
-	case CutBefore:
-		c.end("cut by a fault")
-	case StallBefore:
-		c.stall()
-		c.deaf = true
-	}
-	return a == CutBefore || a == StallBefore
-}
-
-func (c *conn) after(a Action) bool {
-	switch a {
-	case CutAfter:
-		c.end("cut by a fault")
-	case StallAfter:
-		c.stall()
-	}
-	return a == CutAfter || a == StallAfter
-}
-
 // request executes any later frame.
 func (c *conn) request(frame []byte) {
 	e := c.ens

@@ -144,7 +144,7 @@ func TestBuilds(t *testing.T) {
 	at := slices.Index(narrow, "go")
 	assert.DeepEqual(t, narrow[at:], []string{"go", "vet", "./..."})
 	for _, env := range [][]string{narrow[:at], {"GOOS=plan9"}} {
-		cmd := exec.CommandContext(t.Context(), "go", "vet", ".", "./zkserve")
+		cmd := exec.CommandContext(t.Context(), "go", "vet", ".", "./internal/...", "./zkserve")
 		cmd.Env = append(os.Environ(), env...)
 		out, err := cmd.CombinedOutput()
 		assert.NilError(t, err, "%v: %s", env, out)
