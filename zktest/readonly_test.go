@@ -2,6 +2,7 @@ package zktest
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"gotest.tools/v3/assert"
@@ -19,10 +20,7 @@ func refusedFirst(t *testing.T, c *client, op wire.Op, rec wire.Record) bool {
 	xid := c.xid
 	read := jute("/", false)
 	for i, part := range []wire.MultiOp{{Op: wire.OpGetData, Request: read}, {Op: op, Request: rec}, {Op: wire.OpExists, Request: read}} {
-		at := len(out)
-		out = wire.RequestHeader{Xid: xid + int32(i) + 1, Op: part.Op}.Append(wire.BeginFrame(out))
-		out = part.Request.Append(out)
-		wire.EndFrame(out, at)
+		out = appendRequest(out, xid+int32(i)+1, part.Op, part.Request)
 	}
 	c.xid += 3
 	c.nc.Write(out)
@@ -86,22 +84,54 @@ func TestReadOnlyRefusesAtOnce(t *testing.T) {
 	}
 }
 
-// What ends a connection does so behind the requests before it.
-func TestReadOnlyBadFrame(t *testing.T) {
-	e := NewEnsemble(t, 2)
+// dialReadOnly connects to the second of two members, which is cut off.
+func dialReadOnly(t *testing.T) *client {
+	t.Helper()
+	e := NewEnsemble(t, 2, Options{InMemory: true})
 	e.Member(1).SetReadOnly(true)
 	c := open(t, e, 1)
 	_, err := c.connect(wire.ConnectRequest{Timeout: 5000, Password: make([]byte, 16), ReadOnly: true, HasReadOnly: true})
 	assert.NilError(t, err)
-	out := wire.BeginFrame(nil)
-	out = wire.RequestHeader{Xid: 1, Op: wire.OpGetData}.Append(out)
-	out = append(out, jute("/", false)...)
-	wire.EndFrame(out, 0)
-	c.nc.Write(append(out, 0xff, 0xff, 0xff, 0xff))
-	h, _, err := c.recv(1)
-	assert.NilError(t, err)
-	assert.Equal(t, h.Err, int32(0))
-	c.ended()
+	return c
+}
+
+// appendRequest appends the frame of a request.
+func appendRequest(b []byte, xid int32, op wire.Op, rec wire.Record) []byte {
+	at := len(b)
+	b = wire.RequestHeader{Xid: xid, Op: op}.Append(wire.BeginFrame(b))
+	b = rec.Append(b)
+	wire.EndFrame(b, at)
+	return b
+}
+
+// What is wrong ends a connection at once, but behind the requests before it.
+func TestReadOnlyBadFrame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := dialReadOnly(t)
+		start := time.Now()
+		c.nc.Write(append(appendRequest(nil, 1, wire.OpGetData, jute("/", false)), 0xff, 0xff, 0xff, 0xff))
+		h, _, err := c.recv(1)
+		assert.NilError(t, err)
+		assert.Equal(t, h.Err, int32(0))
+		c.ended()
+		assert.Equal(t, time.Since(start), time.Duration(0))
+	})
+}
+
+// Writes are refused in their order.
+func TestReadOnlyRefusesInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := dialReadOnly(t)
+		var out []byte
+		for i, op := range []wire.Op{wire.OpGetData, wire.OpDelete, wire.OpExists, wire.OpSync, wire.OpDelete} {
+			out = appendRequest(out, int32(i), op, jute("/", 0))
+		}
+		c.nc.Write(out)
+		for _, xid := range []int32{1, 3, 4, 0, 2} {
+			_, _, err := c.recv(xid)
+			assert.NilError(t, err)
+		}
+	})
 }
 
 func TestReadOnlyRefusesAtOnceLikeReal(t *testing.T) {
