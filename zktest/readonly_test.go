@@ -85,9 +85,10 @@ func TestReadOnlyRefusesAtOnce(t *testing.T) {
 }
 
 // dialReadOnly connects to the second of two members, which is cut off.
-func dialReadOnly(t *testing.T) *client {
+func dialReadOnly(t *testing.T, opts Options) *client {
 	t.Helper()
-	e := NewEnsemble(t, 2, Options{InMemory: true})
+	opts.InMemory = true
+	e := NewEnsemble(t, 2, opts)
 	e.Member(1).SetReadOnly(true)
 	c := open(t, e, 1)
 	_, err := c.connect(wire.ConnectRequest{Timeout: 5000, Password: make([]byte, 16), ReadOnly: true, HasReadOnly: true})
@@ -107,7 +108,7 @@ func appendRequest(b []byte, xid int32, op wire.Op, rec wire.Record) []byte {
 // What is wrong ends a connection at once, but behind the requests before it.
 func TestReadOnlyBadFrame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := dialReadOnly(t)
+		c := dialReadOnly(t, Options{})
 		start := time.Now()
 		c.nc.Write(append(appendRequest(nil, 1, wire.OpGetData, jute("/", false)), 0xff, 0xff, 0xff, 0xff))
 		h, _, err := c.recv(1)
@@ -121,7 +122,7 @@ func TestReadOnlyBadFrame(t *testing.T) {
 // Writes are refused in their order.
 func TestReadOnlyRefusesInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := dialReadOnly(t)
+		c := dialReadOnly(t, Options{})
 		var out []byte
 		for i, op := range []wire.Op{wire.OpGetData, wire.OpDelete, wire.OpExists, wire.OpSync, wire.OpDelete} {
 			out = appendRequest(out, int32(i), op, jute("/", 0))
@@ -131,6 +132,25 @@ func TestReadOnlyRefusesInOrder(t *testing.T) {
 			_, _, err := c.recv(xid)
 			assert.NilError(t, err)
 		}
+
+		// A session of its own ends behind the reads before.
+		out = appendRequest(nil, 5, wire.OpGetData, jute("/", false))
+		out = appendRequest(out, 6, wire.OpCloseSession, jute())
+		c.nc.Write(out)
+		for _, xid := range []int32{5, 6} {
+			_, _, err := c.recv(xid)
+			assert.NilError(t, err)
+		}
+		c.ended()
+
+		// Who must prove himself before hears that first.
+		c = dialReadOnly(t, Options{SASL: map[string]string{"me": "x"}, RequireSASL: true})
+		out = appendRequest(nil, 1, wire.OpGetData, jute("/", false))
+		c.nc.Write(appendRequest(out, 2, wire.OpDelete, jute("/", 0)))
+		h, _, err := c.recv(1)
+		assert.NilError(t, err)
+		assert.Equal(t, h.Err, wire.ErrSessionClosedRequireSASL)
+		c.ended()
 	})
 }
 
