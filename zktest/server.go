@@ -35,9 +35,11 @@ func (v Version) String() string { return fmt.Sprintf("3.%d", int(v)) }
 
 // Options change what an ensemble is like. The zero value is good for most tests.
 type Options struct {
-	Version  Version       // zero: V39
-	InMemory bool          // no TCP: connections are [Pipe]s from DialContext, which work inside a testing/synctest bubble
-	Listen   string        // address of the first member, as 127.0.0.1:2181 or [::1]:0; the others have the next ports; empty or port 0: free ones
+	Version  Version // zero: V39
+	InMemory bool    // no TCP: connections are [Pipe]s from DialContext, which work inside a testing/synctest bubble
+	// Listen is the address of the first member, such as 127.0.0.1:2181 or [::1]:0. It must be
+	// loopback. The others take the ports behind it. Empty, or port 0: free ports.
+	Listen   string
 	TickTime time.Duration // zero: 500ms
 
 	MinSessionTimeout time.Duration // shortest session timeout that is granted; zero: 2 ticks
@@ -55,7 +57,9 @@ type Options struct {
 	EnforceQuota    bool          // hard limits of quotas are enforced, from 3.7 on; limits without that change nothing
 	Reconfig        bool          // reconfigEnabled=true
 	Super           string        // "user:password" whose digest may do everything; empty: nobody
-	SuperDigest     string        // the same as "user:digest", as real servers take it (DigestAuthenticationProvider.superDigest); not with Super
+	// SuperDigest is Super as "user:digest", as real servers take it
+	// (DigestAuthenticationProvider.superDigest). Only one of the two may be set.
+	SuperDigest string
 
 	SASL        map[string]string // users and their passwords for SASL DIGEST-MD5 and ACLs of the scheme sasl; nil: no SASL
 	RequireSASL bool              // sessionRequireClientSASLAuth=true, since 3.5: nothing else is executed before that
