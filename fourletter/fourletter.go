@@ -1,5 +1,5 @@
-// Package fourletter asks ZooKeeper servers how they are, by the commands of
-// four letters that they answer in plain text on their client ports:
+// Package fourletter queries ZooKeeper servers with the four-letter-word
+// commands, which they answer in plain text on their client ports:
 //
 //	server := fourletter.Client{Addr: "zk1:2181"}
 //	info, err := server.Srvr(ctx)
@@ -8,15 +8,15 @@
 //	}
 //
 // A Client holds no connection: each command makes one, which the server ends
-// with its answer. A server answers what its setting 4lw.commands.whitelist
-// allows, since 3.5.3 by itself srvr alone; else the error is
-// [ErrNotWhitelisted]. Anybody who reaches the port may ask.
+// with its answer. A server answers the commands in its setting
+// 4lw.commands.whitelist, by default only srvr since 3.5.3. For any other the
+// error is [ErrNotWhitelisted]. Anybody who reaches the port may ask.
 //
-// What servers from 3.4 to 3.9 answer is read into structs. Fields that a
-// release does not tell are zero, and lines that are not known are left out.
-// Strings are what the server sent: quote them (%q) for a terminal or a log.
-// Errors do so. Servers print the id of a session as hexadecimal digits without
-// a sign; in Go that is fmt.Sprintf("0x%x", uint64(id)).
+// The answers of servers from 3.4 to 3.9 are parsed into structs. Fields that a
+// release does not report are zero, and unknown lines are skipped. Strings are
+// as the server sent them: quote them (%q) for a terminal or a log. Errors do
+// so. Servers print the id of a session as hexadecimal digits without a sign;
+// in Go that is fmt.Sprintf("0x%x", uint64(id)).
 package fourletter
 
 import (
@@ -192,10 +192,10 @@ func (c Client) say(ctx context.Context, word, want string) error {
 // Ruok asks whether the server's process is alive. It may say so without serving.
 func (c Client) Ruok(ctx context.Context) error { return c.say(ctx, "ruok", "imok") }
 
-// Crst resets the statistics of the server's connections, as Cons tells them.
+// Crst resets the statistics of the server's connections, which Cons reports.
 func (c Client) Crst(ctx context.Context) error { return c.say(ctx, "crst", "Connection stats reset.") }
 
-// Srst resets the server's statistics, as Srvr tells them.
+// Srst resets the server's statistics, which Srvr reports.
 func (c Client) Srst(ctx context.Context) error { return c.say(ctx, "srst", "Server stats reset.") }
 
 // Srvr asks what the server is and does.
