@@ -5,13 +5,14 @@ import "time"
 // Server is the answer to srvr.
 type Server struct {
 	Version  string // "3.9.5"
-	Revision string // of its source; "-1" where its builders did not know it
-	Built    string // when, as the server puts it
+	Revision string // of its source; "-1" where it was unknown when it was built
+	Built    string // when, as the server prints it
 
 	// BuiltAt is the same; zero where Built is not in one of the forms of ZooKeeper's own builds.
 	BuiltAt time.Time
 
-	MinLatency, AvgLatency, MaxLatency time.Duration // of requests, in whole milliseconds but for the average since 3.6
+	// The latencies of requests are whole milliseconds, except for the average since 3.6.
+	MinLatency, AvgLatency, MaxLatency time.Duration
 
 	Received, Sent int64 // packets, since the start or Srst
 	Connections    int64
@@ -43,9 +44,9 @@ type Conn struct {
 	LastCxid    int64         // the client's number of the last request
 	LastZxid    int64
 
-	// LastResponse is when the last request was answered, since a moment that only the server
-	// knows: the clock of its machine's uptime, as a rule. It compares connections of one server,
-	// and two answers of it; it is no time of day.
+	// LastResponse is when the last request was answered, on a clock of the server whose zero is
+	// unknown, usually the start of its machine. It can be compared between connections of one
+	// server, and between its answers; it is no time of day.
 	LastResponse time.Duration
 
 	LastLatency, MinLatency, AvgLatency, MaxLatency time.Duration

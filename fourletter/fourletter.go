@@ -225,7 +225,7 @@ func (c Client) Envi(ctx context.Context) (map[string]string, error) {
 }
 
 // Dump asks for sessions and their ephemeral nodes. The leader knows them best;
-// a follower of 3.4 does not tell the sessions.
+// a follower of 3.4 does not list the sessions.
 func (c Client) Dump(ctx context.Context) (Dump, error) { return ask(ctx, c, "dump", parseDump) }
 
 // Wchs asks how many watches there are.
@@ -243,7 +243,7 @@ func (c Client) Wchp(ctx context.Context) (map[string][]int64, error) {
 	return ask(ctx, c, "wchp", parseWchp)
 }
 
-// Dirs asks how large the server's files are. Servers since 3.5.1 know it.
+// Dirs asks how large the server's files are. Servers since 3.5.1 support it.
 func (c Client) Dirs(ctx context.Context) (Dirs, error) { return ask(ctx, c, "dirs", parseDirs) }
 
 const (
@@ -252,14 +252,14 @@ const (
 	askTimeout = 2 * time.Second // for one of several servers
 )
 
-// AwaitReadWrite asks the servers in turn, by isro, until one of them serves
-// reads and writes, and returns its address. It is for an application whose
-// Session is read-only: it tells when a Redial is worth while. c says how to
-// ask; its Addr is not used. After a round without success it pauses, 100 ms at
-// first, twice as long each time, up to 10 s. It works in the caller's
-// goroutine and ends at the latest with ctx: then the error matches ctx's, and
-// tells what each server said last. A server must have isro in its whitelist,
-// where it is by itself if read-only mode is switched on.
+// AwaitReadWrite asks the servers in turn, by isro, until one of them serves reads
+// and writes, and returns its address. It is for an application whose Session is
+// read-only, so that it redials when that is worth while. c says how to ask; its
+// Addr is not used. After a round without success it pauses, for 100 ms at first
+// and twice as long each time, up to 10 s. It works in the caller's goroutine and
+// ends with ctx at the latest. Then the error matches ctx's, and says what each
+// server answered last. A server must have isro in its whitelist; it has by default
+// if read-only mode is enabled.
 func (c Client) AwaitReadWrite(ctx context.Context, addrs []string) (string, error) {
 	if len(addrs) == 0 {
 		return "", errors.New("fourletter: no servers to wait for")

@@ -68,11 +68,17 @@ type Exchange interface {
 type Error int
 
 const (
-	ErrMalformed   Error = iota + 1 // the server's token cannot be read
-	ErrUnsupported                  // the server asks for what the mechanism does not have, or has no SASL
-	ErrUnproved                     // the server did not prove itself
-	ErrCredential                   // user, password or key cannot be used, or a third party, such as a KDC, refuses them
-	ErrUnavailable                  // what the mechanism needs cannot be had at the moment: no KDC answers
+	// ErrMalformed: the server's token cannot be read.
+	ErrMalformed Error = iota + 1
+	// ErrUnsupported: the server asks for what the mechanism does not support, or has no SASL.
+	ErrUnsupported
+	// ErrUnproved: the server did not prove itself.
+	ErrUnproved
+	// ErrCredential: user, password or key cannot be used, or a third party, such as a KDC,
+	// refuses them.
+	ErrCredential
+	// ErrUnavailable: what the mechanism needs is not available at the moment: no KDC answers.
+	ErrUnavailable
 )
 
 // Refused reports whether an error of a Mechanism or an Exchange would occur again
