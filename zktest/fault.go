@@ -68,7 +68,7 @@ type Fault struct {
 	struck chan struct{}
 }
 
-// Fault puts a rule to work. Of several that match a request the first strikes.
+// Fault adds a rule. Of several that match a request, the first one acts.
 func (e *Ensemble) Fault(r Rule) *Fault {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -396,9 +396,9 @@ func (e *Ensemble) DialContext(ctx context.Context, network, addr string) (net.C
 	return fail(errors.New("no such member"))
 }
 
-// Expire ends a session at once, as if it had timed out: its ephemeral nodes
-// go and its connections are closed, but for one that is stalled, whose client
-// learns nothing. A session that is gone already stays so.
+// Expire ends a session at once, as if it had timed out: its ephemeral nodes are
+// deleted and its connections are closed. A stalled connection stays, and its client
+// learns nothing. A session that is already gone stays gone.
 func (e *Ensemble) Expire(id int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -414,8 +414,8 @@ func (e *Ensemble) Expire(id int64) {
 	}
 }
 
-// Cut closes a session's connections without a word, stalled ones too, as a
-// network does that is there again. The session lives on.
+// Cut closes a session's connections without a farewell, stalled ones too, as if the
+// network had failed for a moment. The session lives on.
 func (e *Ensemble) Cut(id int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -427,7 +427,7 @@ func (e *Ensemble) Cut(id int64) {
 	}
 }
 
-// CutAll closes all connections without a word, stalled ones too.
+// CutAll closes all connections without a farewell, stalled ones too.
 func (e *Ensemble) CutAll() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -437,11 +437,11 @@ func (e *Ensemble) CutAll() {
 	}
 }
 
-// Stall keeps a session's connections open but silent: from now on the client
-// gets nothing on them, not even their end when the session expires, is closed,
-// or comes back on another connection. What ends connections as such ends these
-// too: Cut, CutAll, Elect, LoseData, Close, and a [Member] that stops, restarts
-// or changes its role, as the system of a process that is gone closes what it had open.
+// Stall keeps a session's connections open but silent: from now on the client gets
+// nothing on them, not even their end when the session expires, is closed, or comes
+// back on another connection. They end with Cut, CutAll, Elect, LoseData and Close,
+// and when a [Member] stops, restarts or changes its role, because then the system
+// closes what its process had open.
 func (e *Ensemble) Stall(id int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -481,9 +481,9 @@ func (e *Ensemble) MoveSession(id int64, member int) {
 	e.renegotiate(s, s.timeout)
 }
 
-// SetSequence makes next the number that the next sequential child of a node
-// gets, so that tests reach names that take two billion creates. It is a
-// transaction, though nobody sees it but in the node's Cversion.
+// SetSequence makes next the number of the next sequential child of a node, so that
+// tests reach names that would take two billion creates. It is a transaction, which
+// shows only in the node's Cversion.
 func (e *Ensemble) SetSequence(path string, next int32) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
