@@ -23,7 +23,7 @@ const module = "github.com/seed-9f8420c6/zk"
 // here are not allowed; "." is the root.
 var rooms = map[string][]string{
 	".": {
-		"wire", "sasl", "internal/hosts", "internal/limits", "internal/order", "internal/pipeline",
+		"wire", "sasl", "internal/flight", "internal/handshake", "internal/hosts", "internal/limits", "internal/order", "internal/pipeline",
 		"internal/watches", "internal/zpath",
 		"github.com/pkg/errors",
 	},
@@ -33,15 +33,17 @@ var rooms = map[string][]string{
 	"zktest":     {"wire"}, // never zk: client and server share no bug above wire
 	"examples":   {".", "zktest", "fourletter"},
 
-	"internal/fifo":     {},
-	"internal/frames":   {"wire"},
-	"internal/liveness": {"internal/fifo"},
-	"internal/zpath":    {},
-	"internal/pipeline": {"wire", "internal/fifo", "internal/frames", "internal/liveness", "github.com/pkg/errors"},
-	"internal/hosts":    {},
-	"internal/limits":   {},
-	"internal/order":    {"internal/fifo"},
-	"internal/watches":  {"wire"},
+	"internal/fifo":      {},
+	"internal/flight":    {},
+	"internal/frames":    {"wire"},
+	"internal/handshake": {"wire", "github.com/pkg/errors"},
+	"internal/liveness":  {"internal/fifo"},
+	"internal/zpath":     {},
+	"internal/pipeline":  {"wire", "internal/fifo", "internal/frames", "internal/liveness", "github.com/pkg/errors"},
+	"internal/hosts":     {},
+	"internal/limits":    {},
+	"internal/order":     {"internal/fifo"},
+	"internal/watches":   {"wire"},
 }
 
 // rootFiles are the only files of the client itself.
