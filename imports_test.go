@@ -27,7 +27,8 @@ var rooms = map[string][]string{
 	"sasl":       {},
 	"fourletter": {},
 	"zktest":     {"wire"}, // never zk: client and server share no bug above wire
-	"examples":   {".", "zktest", "fourletter"},
+	"tree":       {".", "github.com/pkg/errors"},
+	"examples":   {".", "tree", "zktest", "fourletter"},
 }
 
 // rootFiles are the only files of the client itself.
@@ -110,6 +111,11 @@ func TestWrongImports(t *testing.T) {
 		{"/examples/redial", module, true},
 		{"/examples/redial", module + "/wire", false},
 		{"/examples/redial", module + "/zktest/apache", true},
+		{"/tree", module, true},
+		{"/tree", module + "/zktest", false},
+		{"/tree", module + "/wire", false},
+		{"/examples/config", module + "/tree", true},
+		{"", module + "/tree", false},
 		{"/internal/x", "net", false},
 	} {
 		wrong := wrongImports([]listed{{ImportPath: module + test.from, Imports: []string{test.imp}}})
