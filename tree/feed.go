@@ -16,6 +16,7 @@ const (
 	needData    need = 1 << iota
 	needNames        // of its children
 	needCompare      // then the names too, if there may be others than the copy has; in per-node mode to arm the watch
+	needLarge        // the data itself, however large
 	needMade         // to be told when it is made: the root, which is missing
 )
 

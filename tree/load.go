@@ -33,7 +33,7 @@ func (k *keeper) readAll(ctx context.Context) error {
 			if known != nil {
 				a.size = int(known.stat.DataLength)
 			}
-			if !f.perNode && a.size > largeData && (n&needCompare != 0 || k.c.NoData) {
+			if !f.perNode && a.size > largeData && n&needLarge == 0 && (n&needCompare != 0 || k.c.NoData) {
 				a.kind = askStat
 				stats = append(stats, a)
 			} else {
@@ -116,7 +116,7 @@ func (k *keeper) takeNode(a *ask, res *zk.Result, n need) {
 		e.path, e.data = known.path, known.data
 	case k.c.NoData:
 	case a.kind == askStat:
-		f.work[path] |= needData | n&needCompare
+		f.work[path] |= needData | needLarge | n&needCompare
 		return
 	default:
 		e.data = res.Data
