@@ -58,9 +58,9 @@ func mkdirs(ctx context.Context, s *zk.Session, path string, acl zk.ACL) error {
 	if !errors.Is(last, zk.ErrNoNode) {
 		return last
 	}
-	for _, r := range res {
-		if r.Err != nil && !errors.Is(r.Err, zk.ErrExists) && !errors.Is(r.Err, zk.ErrNoNode) {
-			return r.Err // NoAuth: it could not be made, and does not exist
+	for i := len(res) - 1; i >= 0; i-- {
+		if err := res[i].Err; err != nil && !errors.Is(err, zk.ErrExists) && !errors.Is(err, zk.ErrNoNode) {
+			return err // the lowest that could not be made: its parent exists
 		}
 	}
 	return last // somebody deletes them meanwhile
