@@ -176,8 +176,8 @@ func (in *lines) check(rec *record, s *zk.Session, root string, ephemeral map[st
 		return z, in.errorf("%q comes again", rel)
 	case rel != "" && len(ephemeral) == 0:
 		return z, in.errorf("%q comes before the root of the export, which is \"\"", rel)
-	case rel != "" && rel[0] != '/':
-		return z, in.errorf("%q does not begin with /", rel)
+	case rel != "" && (rel[0] != '/' || rel == "/"):
+		return z, in.errorf("%q is no path below the root, which begins with / and has a name", rel)
 	case rel != "" && !known:
 		return z, in.errorf("%q comes before its parent", rel)
 	case rel != "" && below:
