@@ -19,7 +19,7 @@ type keeper struct {
 	done   chan struct{}
 	once   bool // end when something is shown
 
-	pause time.Duration // before the next look at what is undelivered
+	pause time.Duration // before the next look at what nobody tells of
 }
 
 // Run keeps the cache on one Session until that or ctx ends, and returns why: an
@@ -320,6 +320,12 @@ func (k *keeper) known(path string) *entry {
 	return k.c.tree.nodes[path]
 }
 
+// later returns a channel for one more look, later each time.
+func (k *keeper) later() <-chan time.Time {
+	k.pause = min(2*k.pause+time.Millisecond, 50*time.Millisecond)
+	return time.After(k.pause)
+}
+
 // idle waits for something to do. shown: there is nothing to show but what
 // others wait for.
 func (k *keeper) idle(ctx context.Context, shown bool) error {
@@ -327,10 +333,7 @@ func (k *keeper) idle(ctx context.Context, shown bool) error {
 	want := k.c.wanted()
 	switch {
 	case !shown: // an event of another channel is undelivered, and may have none of ours behind it
-		k.pause = min(2*k.pause+time.Millisecond, 50*time.Millisecond)
-		t := time.NewTimer(k.pause)
-		defer t.Stop()
-		again = t.C
+		again = k.later()
 	case want > k.c.zxid:
 		if k.s.Zxid() >= want {
 			return nil
@@ -341,9 +344,9 @@ func (k *keeper) idle(ctx context.Context, shown bool) error {
 		if k.s.Zxid() >= want {
 			return nil
 		}
-		t := time.NewTimer(10 * time.Millisecond)
-		defer t.Stop()
-		again = t.C
+		again = k.later()
+	default:
+		k.pause = 0
 	}
 	select {
 	case ev := <-k.f.events:
