@@ -658,7 +658,7 @@ func TestR71_OwnWrites(t *testing.T) {
 			}
 			stat, err := admin.Set(ctx, "/a/n", fmt.Append(nil, i), -1)
 			assert.NilError(t, err)
-			if i == rounds/10 {
+			if i == rounds/50 {
 				e.Member(1).SetLag(0)
 			}
 			if e.Member(1).Zxid() < stat.Mzxid { // what nobody writes after does not reach a member that lags

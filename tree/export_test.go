@@ -268,7 +268,7 @@ func TestR59_Again(t *testing.T) {
 		if opt.Atomic > 0 {
 			op = wire.OpMulti
 		}
-		e.Fault(zktest.Rule{Op: op, Skip: 20, Do: zktest.CutAfter})
+		e.Fault(zktest.Rule{Op: op, Skip: 10, Do: zktest.CutAfter})
 		err := tree.Import(background(t), other, "/a", strings.NewReader(text), opt)
 		assert.ErrorIs(t, err, zk.ErrConnection)
 		opt.Overwrite = true
