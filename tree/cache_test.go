@@ -175,6 +175,19 @@ func TestR63_Stats(t *testing.T) {
 	})
 }
 
+// What changes until the watch is armed is loaded.
+func TestR63_ArmedFirst(t *testing.T) {
+	e, admin := server(t)
+	fill(t, admin, "/a", "/a/x")
+	c := &tree.Cache{Root: "/a"}
+	arming := e.Fault(zktest.Rule{Op: wire.OpAddWatch, Delay: 20 * time.Millisecond})
+	run(t, c, dial(t, zk.Config{Addrs: e.Addrs()}))
+	<-arming.Struck()
+	_, err := admin.Set(background(t), "/a/x", nil, -1)
+	assert.NilError(t, err)
+	same(t, c, admin)
+}
+
 // A znode with another Czxid is another one.
 func TestR64_Recreated(t *testing.T) {
 	modes(t, func(t *testing.T, perNode bool) {
@@ -185,15 +198,17 @@ func TestR64_Recreated(t *testing.T) {
 		c := &tree.Cache{Root: "/a", PerNode: perNode}
 		r := run(t, c, s)
 		load(t, c)
+		round := 0
 		swap := func(mode zk.Mode, ops ...zk.WriteOp) {
 			t.Helper()
+			round++
 			kids, _, err := admin.Children(ctx, "/a/n", nil)
 			assert.NilError(t, err)
 			var all []zk.WriteOp
 			for _, kid := range kids {
 				all = append(all, zk.DeleteOp{Path: "/a/n/" + kid, Version: -1})
 			}
-			all = append(all, zk.DeleteOp{Path: "/a/n", Version: -1}, zk.CreateOp{Path: "/a/n", Data: []byte("/a/n"), ACL: zk.ACLOpen, Mode: mode})
+			all = append(all, zk.DeleteOp{Path: "/a/n", Version: -1}, zk.CreateOp{Path: "/a/n", Data: fmt.Append(nil, round), ACL: zk.ACLOpen, Mode: mode})
 			_, err = admin.Multi(ctx, append(all, ops...)...)
 			assert.NilError(t, err)
 		}
@@ -224,22 +239,31 @@ func TestR64_Recreated(t *testing.T) {
 }
 
 // A list that is newer than a Deleted shows the name again: the znode is read,
-// not dropped.
+// not dropped. Here the events of many arrive in one burst with the list.
 func TestR65_DeletedIsRead(t *testing.T) {
 	e, admin := server(t)
 	ctx := background(t)
-	fill(t, admin, "/a", "/a/n")
+	fill(t, admin, "/a")
+	var again []zk.WriteOp
+	for i := range 200 {
+		path := fmt.Sprintf("/a/n%03d", i)
+		fill(t, admin, path)
+		again = append(again, zk.DeleteOp{Path: path, Version: -1}, zk.CreateOp{Path: path, ACL: zk.ACLOpen})
+	}
 	s := dial(t, zk.Config{Addrs: e.Addrs()})
 	c := &tree.Cache{Root: "/a", PerNode: true}
 	run(t, c, s)
 	load(t, c)
-	for range 50 {
-		// The list is executed, and answered, after the znode is there again.
-		rule := e.Fault(zktest.Rule{Op: wire.OpGetChildren2, Path: "/a", Session: s.ID(), Delay: 3 * time.Millisecond})
-		assert.NilError(t, admin.Delete(ctx, "/a/n", -1))
-		fill(t, admin, "/a/n")
+	for i := range 20 {
+		list := e.Fault(zktest.Rule{Op: wire.OpGetChildren2, Path: "/a", Session: s.ID(), Delay: 10 * time.Millisecond})
+		e.Fault(zktest.Rule{Dir: zktest.ToClient, Session: s.ID(), Delay: 20 * time.Millisecond, Match: func(f zktest.Frame) bool {
+			return f.Op == wire.OpNotification && f.Event == int32(zk.Deleted)
+		}})
+		fill(t, admin, fmt.Sprintf("/a/m%03d", i))
+		<-list.Struck()
+		_, err := admin.Multi(ctx, again...)
+		assert.NilError(t, err)
 		same(t, c, admin)
-		rule.Remove()
 	}
 }
 
@@ -516,9 +540,16 @@ func TestR68_FullSpeed(t *testing.T) {
 			}
 		})
 		s := dial(t, zk.Config{Addrs: e.Addrs()})
+		for written.Load() == 0 {
+			runtime.Gosched()
+		}
+		before := written.Load()
 		c := &tree.Cache{Root: "/w", PerNode: perNode}
 		r := run(t, c, s)
-		for written.Load() < 30000 {
+		for s.Stats().Requests == 0 {
+			runtime.Gosched()
+		}
+		for written.Load() < before+30000 {
 			assert.Assert(t, s.Watches().Undelivered() < 65536)
 			time.Sleep(10 * time.Millisecond)
 		}
@@ -526,7 +557,6 @@ func TestR68_FullSpeed(t *testing.T) {
 		writing.Wait()
 		same(t, c, admin)
 		assert.Equal(t, r.count(), 0)
-		t.Logf("%d written", written.Load())
 	})
 }
 

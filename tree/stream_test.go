@@ -135,7 +135,8 @@ func randomStream(t *testing.T, children bool, seed uint64) {
 	assert.NilError(t, err)
 	_, stat, err := w.Get(ctx, "/n", nil)
 	assert.NilError(t, err)
-	for {
+	for i := 0; ; i++ {
+		assert.Assert(t, i < 1000, "the last state does not come, only %+v", last)
 		time.Sleep(10 * time.Millisecond)
 		mu.Lock()
 		got := last
