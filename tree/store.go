@@ -3,7 +3,6 @@ package tree
 import (
 	"iter"
 	"slices"
-	"sort"
 	"strings"
 
 	"github.com/seed-9f8420c6/zk"
@@ -83,7 +82,9 @@ func (t *store) apply(staged map[string]*entry) {
 				up.kids.gone = true
 			}
 			old.kids = nil
-			added[parent(path)] = added[parent(path)]
+			if _, ok := added[parent(path)]; !ok {
+				added[parent(path)] = nil
+			}
 		case e == nil:
 		case old == nil:
 			t.nodes[path] = e
@@ -228,14 +229,4 @@ func (t *store) doubtful(staged map[string]*entry, unchecked string, repair func
 			check(path, t.nodes[path])
 		}
 	}
-}
-
-// paths returns the paths of all znodes, sorted.
-func (t *store) paths() []string {
-	list := make([]string, 0, len(t.nodes))
-	for path := range t.nodes {
-		list = append(list, path)
-	}
-	sort.Strings(list)
-	return list
 }

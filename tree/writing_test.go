@@ -18,19 +18,6 @@ import (
 	"github.com/seed-9f8420c6/zk/zktest"
 )
 
-// rounds counts the round trips of a session: runs of requests without an
-// answer in between.
-func rounds(e *zktest.Ensemble) (n int) {
-	last := zktest.ToClient
-	for _, f := range e.Frames() {
-		if f.Dir == zktest.FromClient && last == zktest.ToClient {
-			n++
-		}
-		last = f.Dir
-	}
-	return n
-}
-
 func TestR54_MkdirAll(t *testing.T) {
 	e, s := server(t)
 	ctx := background(t)
