@@ -97,4 +97,7 @@
 // znode that may not be read ends Run with an error. One that is made and may
 // not be read is not reported by servers since 3.8.4 and 3.9.2; then Run ends
 // at the next change of its parent that is.
+//
+// A Cache never goes back: on servers that were restored from a backup it shows
+// nothing new until they have come as far as it was. Close it first.
 package tree

@@ -95,5 +95,5 @@ func (l *lack) learn(err error, f feature) error {
 	default:
 		return err
 	}
-	return errors.WithMessagef(zk.ErrConnection, "zk: the next call does without: %v", err)
+	return errors.WithMessagef(zk.ErrConnection, "the next call does without what ended this connection (%v)", err)
 }

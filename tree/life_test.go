@@ -98,6 +98,59 @@ func abandoned(t *testing.T, perNode bool, how string) {
 	c.Close()
 }
 
+// A cache that is closed while its events are queued behind a full channel
+// leaves, and what was queued for it is in nobody's way afterwards.
+func TestR67_BehindAFullChannel(t *testing.T) {
+	modes(t, func(t *testing.T, perNode bool) {
+		for _, drained := range []bool{false, true} {
+			e, admin := server(t)
+			ctx := background(t)
+			fill(t, admin, wide("/a", 3, 1000)...)
+			fill(t, admin, "/b")
+			s := dial(t, zk.Config{Addrs: e.Addrs(), Timeout: 2 * time.Second})
+			c := &tree.Cache{Root: "/a", PerNode: perNode}
+			over := make(chan error, 1)
+			go func() { over <- c.Run(ctx, s) }()
+			load(t, c)
+			full := make(chan zk.Event)
+			_, _, err := s.Get(ctx, "/b", full)
+			assert.NilError(t, err)
+			_, err = admin.Set(ctx, "/b", nil, -1)
+			assert.NilError(t, err)
+			var ops []zk.Op
+			for _, path := range wide("/a", 3, 1000) {
+				ops = append(ops, zk.SetOp{Path: path, Version: -1})
+			}
+			_, err = admin.Batch(ctx, ops...)
+			assert.NilError(t, err)
+			assert.NilError(t, s.Sync(ctx, "/"))
+			assert.Assert(t, s.Watches().Undelivered() > 3000)
+			if drained {
+				time.AfterFunc(100*time.Millisecond, func() { <-full })
+			}
+			start := time.Now()
+			c.Close()
+			assert.Assert(t, time.Since(start) < 20*time.Second)
+			assert.ErrorIs(t, <-over, zk.ErrClosed)
+			if !drained {
+				<-full
+			}
+			changed := make(chan zk.Event, 1)
+			_, _, err = s.Get(ctx, "/b", changed)
+			assert.NilError(t, err)
+			_, err = s.Set(ctx, "/b", nil, -1)
+			assert.NilError(t, err)
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				t.Fatal("the event does not come")
+			}
+			assert.Equal(t, s.Watches().Len(), 0)
+			assert.Equal(t, s.Watches().Undelivered(), 0)
+		}
+	})
+}
+
 // Close leaves nothing, wherever the Run is.
 func TestR67_Close(t *testing.T) {
 	modes(t, func(t *testing.T, perNode bool) {

@@ -161,8 +161,8 @@ func lost(err error) bool {
 
 // explain makes a lost connection of the answer to a MultiRead that ended one.
 func (r *reader) explain(err error) error {
-	if r.lack.has(multiRead) || r.lack.has(large) {
-		return err
+	if errors.Is(err, zk.ErrTooLarge) && (r.lack.has(multiRead) || r.lack.has(large)) {
+		return err // a single znode's
 	}
 	return r.lack.learn(err, multiRead)
 }
