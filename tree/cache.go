@@ -23,15 +23,15 @@ type Cache struct {
 	// NoData keeps no data: Node.Data is nil.
 	NoData bool
 
-	// PerNode arms two watches that fire once on each znode, in place of one
-	// recursive watch. It is for servers before 3.6, where it is used anyway, and
-	// for trees that must be exact again right after a redial: then only what has
-	// changed is read.
+	// PerNode arms two one-shot watches on each znode, in place of one recursive
+	// watch. It is for servers before 3.6, where it is used anyway, and for trees
+	// that must be exact again right after a redial: then only what has changed is
+	// read.
 	PerNode bool
 
-	// OnChange is called by Run after what it is told can be read: every path
-	// whose state differs from the one that was shown before, once. It must not
-	// block, and not call Run or Close. nil: none.
+	// OnChange is called by Run with every path whose state differs from the one
+	// that was shown before, once. The cache shows the new state already. It must
+	// not block, and not call Run, Close or Wait. nil: none.
 	OnChange func([]Change)
 
 	mu      sync.RWMutex // guards what is shown

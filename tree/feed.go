@@ -17,7 +17,7 @@ const (
 	needNames        // of its children
 	needCompare      // then the names too, if there may be others than the copy has; in per-node mode to arm the watch
 	needLarge        // the data itself, however large
-	needMade         // to be told when it is made: the root, which is missing
+	needMade         // a watch that reports when it is made: the root, which is missing
 )
 
 // feed is the channel of a Cache's watches on one session's identity, and what
@@ -83,7 +83,7 @@ func (f *feed) add(path string, n need) {
 	before := len(f.work)
 	f.work[path] |= n
 	f.noted += len(f.work) - before
-	if f.noted > maxNoted && !f.perNode { // a watch that fires once cannot bring so many
+	if f.noted > maxNoted && !f.perNode { // one-shot watches cannot bring so many
 		f.restart()
 	}
 }

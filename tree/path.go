@@ -46,7 +46,7 @@ func within(path, root string) bool { return path == root || below(path, root) }
 // serversOwn is where servers keep quotas and the ensemble's configuration.
 const serversOwn = "/zookeeper"
 
-// full returns a path as the server knows it.
+// full returns a path as the server has it.
 func full(s *zk.Session, path string) string {
 	switch chroot := s.Chroot(); {
 	case chroot == "":

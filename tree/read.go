@@ -16,7 +16,7 @@ type ask struct {
 	kind  askKind
 	watch chan<- zk.Event // armed by the answer; such a read goes by Batch
 
-	// size is about how many bytes the answer will have; -1: nobody knows.
+	// size is about how many bytes the answer will have; -1: unknown.
 	size int
 }
 

@@ -19,7 +19,7 @@ type keeper struct {
 	done   chan struct{}
 	once   bool // end when something is shown
 
-	pause time.Duration // before the next look at what nobody tells of
+	pause time.Duration // before the next look at what no event reports
 }
 
 // Run keeps the cache on one Session until that or ctx ends, and returns why: an
@@ -36,9 +36,9 @@ type keeper struct {
 // ended, so that a Run on its successor has less to read, or, in per-node mode,
 // after any end of Run. They hold nothing up meanwhile. Else Run takes them
 // along when it ends.
-func (c *Cache) Run(ctx context.Context, s *zk.Session) error { return c.keep(ctx, s, false) }
+func (c *Cache) Run(ctx context.Context, s *zk.Session) error { return c.runOn(ctx, s, false) }
 
-func (c *Cache) keep(ctx context.Context, s *zk.Session, once bool) error {
+func (c *Cache) runOn(ctx context.Context, s *zk.Session, once bool) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	k, err := c.begin(s, once, cancel)
@@ -211,7 +211,7 @@ func (k *keeper) call(f func() error) error {
 func (k *keeper) keep(ctx context.Context) error {
 	f := k.f
 	if !f.perNode && !f.armed {
-		// Armed first, then loaded: what changes in between is told.
+		// Armed first, then loaded: what changes in between is reported.
 		if err := k.call(func() error { return k.s.AddWatch(ctx, f.root, zk.WatchRecursive, f.events) }); err != nil {
 			return k.r.lack.learn(err, addWatch)
 		}
@@ -246,7 +246,7 @@ func (k *keeper) compareAll() {
 	f := k.f
 	f.all = false
 	for path, n := range f.work {
-		f.work[path] = n | needCompare // no event tells of what came below it in between
+		f.work[path] = n | needCompare // no event reports what came below it in between
 	}
 	for path := range k.c.tree.nodes {
 		f.work[path] |= needData | needCompare

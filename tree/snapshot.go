@@ -17,7 +17,7 @@ func Snapshot(ctx context.Context, s *zk.Session, path string) (*Node, int64, er
 		return nil, 0, &refusal{"snapshot", path, zk.ErrUnimplemented, "the server has no recursive watches"}
 	}
 	c := Cache{Root: path}
-	if err := c.keep(ctx, s, true); err != nil {
+	if err := c.runOn(ctx, s, true); err != nil {
 		return nil, 0, err
 	}
 	top := c.tree.tree(path)

@@ -140,7 +140,7 @@ func (w *Stream) newer(state State) bool {
 // have room in the channel.
 func (w *Stream) disarm(s *zk.Session, events chan zk.Event) {
 	ended, cancel := context.WithCancel(context.Background())
-	cancel() // what fires once is disarmed without a request, and a successor is there or not
+	cancel() // one-shot watches are disarmed without a request, and a successor is there or not
 	for {
 		err := s.RemoveWatch(context.Background(), w.Path, events)
 		if !errors.Is(err, zk.ErrMoved) {
