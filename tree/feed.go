@@ -158,8 +158,6 @@ func (f *feed) discard() {
 
 // disarm reports whether the channel is armed at none of the paths any more.
 func (f *feed) disarm(s *zk.Session, paths []string) bool {
-	over, cancel := context.WithCancel(context.Background())
-	cancel()
 	tries := 0
 	for i := 0; i < len(paths); {
 		ctx, cancel := context.WithTimeout(context.Background(), max(s.Timeout()/3, time.Millisecond))

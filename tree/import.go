@@ -150,12 +150,6 @@ type znode struct {
 	ephemeral bool
 }
 
-var over = func() context.Context {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	return ctx
-}()
-
 // check makes a znode of a record, which must fit to the ones before.
 func (in *lines) check(rec *record, s *zk.Session, root string, ephemeral map[string]bool, acls bool) (z znode, err error) {
 	if rec.Path == nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -197,6 +198,30 @@ func TestR67_Close(t *testing.T) {
 		e.Member(0).Refuse(false)
 		c.Close()
 		new(tree.Cache).Close()
+	})
+}
+
+// A session that was closed has no next Run: nothing waits for one.
+func TestR67_SessionClosed(t *testing.T) {
+	modes(t, func(t *testing.T, perNode bool) {
+		e, admin := server(t)
+		fill(t, admin, wide("/a", 2, 10)...)
+		s := dial(t, zk.Config{Addrs: e.Addrs(), Timeout: 10 * time.Second})
+		c := &tree.Cache{Root: "/a", PerNode: perNode}
+		over := make(chan error, 1)
+		go func() { over <- c.Run(t.Context(), s) }()
+		load(t, c)
+		assert.NilError(t, s.Close())
+		assert.ErrorIs(t, <-over, zk.ErrClosed)
+		for end := time.Now().Add(3 * time.Second); ; time.Sleep(time.Millisecond) {
+			buf := make([]byte, 1<<20)
+			left := strings.Count(string(buf[:runtime.Stack(buf, true)]), "zk/tree.")
+			if left == 0 {
+				break
+			}
+			assert.Assert(t, time.Now().Before(end), "%d left", left)
+		}
+		assert.Equal(t, c.Len(), 23)
 	})
 }
 

@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"context"
 	"strings"
 
 	"github.com/seed-9f8420c6/zk"
@@ -98,3 +99,10 @@ func checkDirectory(op string, s *zk.Session, path string) error {
 	}
 	return checkTarget(op, s, path)
 }
+
+// over is a context that has ended: for what needs no request.
+var over = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()

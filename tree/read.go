@@ -250,7 +250,8 @@ func (r *reader) send(ctx context.Context, q *request) {
 // with a nil Node; if the znode of the path itself does not exist, it matches
 // [zk.ErrNoNode]. Of "/" the server's own /zookeeper is left out.
 //
-// No more than the names of a level and a few MiB of data are in memory.
+// In memory are the names of a level, and the data of two requests: about 1 MiB
+// each, or what the first few znodes of a level have.
 func Walk(ctx context.Context, s *zk.Session, path string) iter.Seq2[*Node, error] {
 	return func(yield func(*Node, error) bool) {
 		err := newReader(s).walk(ctx, path, func(n *Node) bool { return yield(n, nil) })

@@ -150,30 +150,45 @@ func (c *Cache) armed(f *feed) []string {
 }
 
 // linger takes the events of a feed until the next Run halts it, at most for one
-// session timeout.
+// session timeout, or until the session is closed on the server.
 func (c *Cache) linger(f *feed) {
 	defer close(f.stopped)
-	timer := time.NewTimer(max(f.last.Timeout(), time.Millisecond))
-	defer timer.Stop()
+	ctx, cancel := context.WithTimeout(context.Background(), max(f.last.Timeout(), time.Millisecond))
+	defer cancel()
+	closed := make(chan struct{})
+	go func(s *zk.Session) {
+		if _, err := s.Successor(ctx); errors.Is(err, zk.ErrClosed) {
+			close(closed)
+		}
+	}(f.last)
 	for {
 		select {
 		case ev := <-f.events:
 			f.note(ev)
+			continue
 		case <-f.stop:
 			return
-		case <-timer.C:
-			c.ctl.Lock()
-			if c.left != f { // somebody is about to halt it
-				c.ctl.Unlock()
-				continue
-			}
-			c.left = nil
-			f.left = true
-			c.drop(f, f.last)
-			c.ctl.Unlock()
-			return
+		case <-closed:
+		case <-ctx.Done():
 		}
+		if !c.forsake(f) {
+			<-f.stop // a Run is about to halt it
+		}
+		return
 	}
+}
+
+// forsake drops a feed that no Run has taken over.
+func (c *Cache) forsake(f *feed) bool {
+	c.ctl.Lock()
+	defer c.ctl.Unlock()
+	if c.left != f {
+		return false
+	}
+	c.left = nil
+	f.left = true
+	c.drop(f, f.last)
+	return true
 }
 
 // halt ends linger, and reports whether the feed is still armed.

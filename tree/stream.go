@@ -139,14 +139,12 @@ func (w *Stream) newer(state State) bool {
 // disarm takes the watches away. Where that is not possible their events still
 // have room in the channel.
 func (w *Stream) disarm(s *zk.Session, events chan zk.Event) {
-	ended, cancel := context.WithCancel(context.Background())
-	cancel() // one-shot watches are disarmed without a request, and a successor is there or not
 	for {
-		err := s.RemoveWatch(context.Background(), w.Path, events)
+		err := s.RemoveWatch(context.Background(), w.Path, events) // one-shot: no request
 		if !errors.Is(err, zk.ErrMoved) {
 			return
 		}
-		if s, err = s.Successor(ended); err != nil {
+		if s, err = s.Successor(over); err != nil {
 			return
 		}
 	}
