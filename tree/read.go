@@ -106,7 +106,8 @@ type pace struct {
 // each reads all, and calls take for each result, in order, as they come. An
 // error of a single znode is in its result. each returns the error that ended
 // the connection, or the context's, or take's; what was answered before has
-// been taken, and all the rest is in rest, which is nil without an error.
+// been taken, and all the rest is in rest, which is nil without an error. After
+// take has failed it gets only the answers that have armed a watch.
 func (r *reader) each(ctx context.Context, asks []ask, take func(a *ask, res *zk.Result) error) (rest []ask, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -138,7 +139,7 @@ func (r *reader) each(ctx context.Context, asks []ask, take func(a *ask, res *zk
 			switch {
 			case i >= len(q.res) || lost(q.res[i].Err):
 				rest = append(rest, q.asks[i])
-			case err == nil || q.batch: // what a Batch has armed must be known
+			case err == nil || q.asks[i].watch != nil: // what is armed must be known
 				if failed := take(&q.asks[i], &q.res[i]); failed != nil && err == nil {
 					err = failed
 					cancel()

@@ -255,21 +255,35 @@ func TestR56_Forbidden(t *testing.T) {
 	assert.Equal(t, requests(e.Ensemble), 0)
 }
 
-// A Walk that is left early leaves nothing behind.
+// A Walk that is left early, or that fails, yields nothing more and leaves nothing
+// behind.
 func TestR56_LeftEarly(t *testing.T) {
-	_, s := server(t)
-	fill(t, s, wide("/a", 20, 200)...)
-	for i := range 50 {
-		count := 0
-		for n, err := range tree.Walk(background(t), s, "/a") {
-			assert.NilError(t, err)
-			assert.Assert(t, n.Children == nil)
-			if count++; count > i*37 {
-				break
+	for _, v := range []zktest.Version{zktest.V39, zktest.V35} {
+		_, s := server(t, zktest.Options{Version: v})
+		fill(t, s, wide("/a", 10, 100)...)
+		s, err := repeat(t, s, func(s *zk.Session) error { _, err := tree.Get(background(t), s, "/a"); return err })
+		assert.NilError(t, err)
+		for i := range 30 {
+			count := 0
+			for n, err := range tree.Walk(background(t), s, "/a") {
+				assert.NilError(t, err)
+				assert.Assert(t, n.Children == nil)
+				if count++; count > i*37 {
+					break
+				}
 			}
 		}
+		_, err = s.SetACL(background(t), "/a/dir-0005", zk.ACL{{Perms: zk.PermWrite, Scheme: "world", ID: "anyone"}}, -1)
+		assert.NilError(t, err)
+		failed := false
+		for n, err := range tree.Walk(background(t), s, "/a") {
+			assert.Assert(t, !failed)
+			failed = err != nil
+			assert.Assert(t, failed == (n == nil))
+		}
+		assert.Assert(t, failed)
+		assert.NilError(t, s.Sync(background(t), "/"))
 	}
-	assert.NilError(t, s.Sync(background(t), "/"))
 }
 
 func TestWalkOrder(t *testing.T) {
@@ -289,64 +303,6 @@ func TestWalkOrder(t *testing.T) {
 	n, err := tree.Get(background(t), s, "/zookeeper")
 	assert.NilError(t, err)
 	assert.Assert(t, len(n.Children) > 0)
-}
-
-func TestNode(t *testing.T) {
-	n := &tree.Node{Path: "/app", Children: []*tree.Node{
-		{Path: "/app/a", Data: []byte("one\n"), Children: []*tree.Node{
-			{Path: "/app/a/x", Stat: zk.Stat{EphemeralOwner: 0x1f}},
-			{Path: "/app/a/y", Data: []byte{1, 2, 3}},
-		}},
-		{Path: "/app/b", Data: []byte(strings.Repeat("long ", 20))},
-	}}
-	assert.Equal(t, n.String(), `/app
-├── a  "one\n"
-│   ├── x  ephemeral 0x1f
-│   └── y  3 bytes
-└── b  100 bytes
-`)
-	var paths []string
-	for m := range n.All() {
-		paths = append(paths, m.Path)
-		assert.Assert(t, n.Find(m.Path) == m)
-	}
-	assert.DeepEqual(t, paths, []string{"/app", "/app/a", "/app/a/x", "/app/a/y", "/app/b"})
-	for _, path := range []string{"", "/", "/ap", "/appa", "/app/", "/app/c", "/app/a/x/y", "/app/a/", "/app/a/z", "app/a"} {
-		assert.Assert(t, n.Find(path) == nil, path)
-	}
-	top := &tree.Node{Path: "/", Children: []*tree.Node{n}}
-	assert.Assert(t, top.Find("/app/a/x") == n.Children[0].Children[0])
-	assert.Assert(t, top.Find("/") == top)
-	var none *tree.Node
-	assert.Assert(t, none.Find("/a") == nil && none.String() == "")
-	for range none.All() {
-		t.Fatal("a node of none")
-	}
-	for m := range n.All() {
-		if m.Path == "/app/a" {
-			break
-		}
-	}
-}
-
-// A tree that is deep is no deeper a stack.
-func TestDeep(t *testing.T) {
-	_, s := server(t)
-	path := ""
-	var paths []string
-	for range 2000 {
-		path += "/d"
-		paths = append(paths, path)
-	}
-	fill(t, s, paths...)
-	n, err := tree.Get(background(t), s, "/d")
-	assert.NilError(t, err)
-	assert.Assert(t, n.Find(path) != nil)
-	assert.Equal(t, strings.Count(n.String(), "\n"), 2000)
-	assert.NilError(t, tree.DeleteAll(background(t), s, "/d"))
-	found, _, err := s.Exists(background(t), "/d", nil)
-	assert.NilError(t, err)
-	assert.Assert(t, !found)
 }
 
 func TestR57_Snapshot(t *testing.T) {
