@@ -32,7 +32,8 @@ func TestR62_Views(t *testing.T) {
 	modes(t, func(t *testing.T, perNode bool) {
 		e := zktest.NewEnsemble(t, 3, zktest.Options{FrameLog: -1})
 		admin := dial(t, zk.Config{Addrs: e.Addrs()})
-		ctx := background(t)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
 		w := &writer{rng: rand.New(rand.NewPCG(1, 1)), s: admin, root: "/app", group: 20}
 		assert.NilError(t, w.prepare(ctx))
 		var ops []zk.WriteOp
