@@ -24,7 +24,7 @@ import (
 
 var (
 	migrations = flag.Int("tree.migrations", 150, "migrations of each random run; 1000 is the run to publish")
-	randomSeed = flag.Uint64("tree.seed", 0, "the only seed of the random runs; zero: a few")
+	randomSeed = flag.Uint64("tree.seed", 0, "the first seed of the random runs; zero: 1")
 	randomRuns = flag.Int("tree.seeds", 2, "random runs of each mode")
 )
 
@@ -317,7 +317,7 @@ func TestR62_Random(t *testing.T) {
 		for i := range *randomRuns {
 			seed := uint64(i + 1)
 			if *randomSeed != 0 {
-				seed = *randomSeed
+				seed = *randomSeed + uint64(i)
 			}
 			t.Run(fmt.Sprintf("%s/%d", name, seed), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
