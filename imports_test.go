@@ -31,7 +31,6 @@ var rooms = map[string][]string{
 	"sasl":       {},
 	"fourletter": {},
 	"zktest":     {"wire"}, // never zk: client and server share no bug above wire
-	"examples":   {".", "zktest", "fourletter"},
 
 	"internal/fifo":      {},
 	"internal/flight":    {},
@@ -44,6 +43,8 @@ var rooms = map[string][]string{
 	"internal/limits":    {},
 	"internal/order":     {"internal/fifo"},
 	"internal/watches":   {"wire"},
+	"tree":               {".", "github.com/pkg/errors"},
+	"examples":           {".", "tree", "zktest", "fourletter"},
 }
 
 // rootFiles are the only files of the client itself.
@@ -131,6 +132,11 @@ func TestWrongImports(t *testing.T) {
 		{"/examples/redial", module, true},
 		{"/examples/redial", module + "/wire", false},
 		{"/examples/redial", module + "/zktest/apache", true},
+		{"/tree", module, true},
+		{"/tree", module + "/zktest", false},
+		{"/tree", module + "/wire", false},
+		{"/examples/config", module + "/tree", true},
+		{"", module + "/tree", false},
 		{"/internal/x", "net", false},
 		{"/internal/fifo", "net", true},
 		{"/internal/watches", module + "/wire", true},
