@@ -50,6 +50,10 @@ type Config struct {
 	// Addrs are the servers of one ensemble, as host:port; empty: DefaultAddr. Without
 	// a port it is 2181. Two spellings of one address count once.
 	Addrs []string
+	// Resolve returns the Addrs anew, for ensembles whose members change; nil: they
+	// stay. Each Dial, Redial and Renew asks it first, within a share of its time. An
+	// error is the reason of that Dial's ErrNoServer.
+	Resolve func(ctx context.Context) ([]string, error)
 	// Chroot is the prefix of every path; empty: none. The client does not create it:
 	// until it exists, calls fail with ErrNoNode.
 	Chroot string
@@ -395,14 +399,9 @@ func parseChroot(path string) (string, error) {
 
 // check completes a cloned config, or tells what is wrong with it.
 func (c *Config) check() error {
-	if len(c.Addrs) == 0 {
-		c.Addrs = []string{DefaultAddr}
-	}
-	var err error
-	for i, a := range c.Addrs {
-		if c.Addrs[i], err = parseAddr(a); err != nil {
-			return err
-		}
+	err := c.checkAddrs()
+	if err != nil {
+		return err
 	}
 	if c.Chroot, err = parseChroot(c.Chroot); err != nil {
 		return err
@@ -425,6 +424,18 @@ func (c *Config) check() error {
 	for _, a := range c.Auth {
 		if n := len(appendAuth(nil, a)) - 4; n > c.MaxRequest {
 			return errors.WithMessage(tooLarge(n, c.MaxRequest), "Config.Auth")
+		}
+	}
+	return nil
+}
+
+func (c *Config) checkAddrs() (err error) {
+	if len(c.Addrs) == 0 {
+		c.Addrs = []string{DefaultAddr}
+	}
+	for i, a := range c.Addrs {
+		if c.Addrs[i], err = parseAddr(a); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -493,8 +504,11 @@ func (d *dialer) run(ctx context.Context) (*Session, error) {
 	if err := d.inspect(); err != nil {
 		return nil, err
 	}
-	d.tour = hosts.NewTour(d.conf.Addrs, d.conf.DialContext == nil)
 	d.began = time.Now()
+	if err := d.resolve(ctx); err != nil {
+		return nil, err
+	}
+	d.tour = hosts.NewTour(d.conf.Addrs, d.conf.DialContext == nil)
 	var first *door
 	if d.conf.SASL != nil && d.old != nil && d.old.Err() == nil {
 		// A session that lives is not cut off for a KDC that is away.
@@ -664,6 +678,21 @@ func (d *dialer) publish(s *Session) {
 	if prev != nil {
 		prev.follow.set(s, d.conf.ID == 0 && prev.transferable())
 	}
+}
+
+// resolve asks Config.Resolve for the addresses.
+func (d *dialer) resolve(ctx context.Context) error {
+	if d.conf.Resolve == nil {
+		return nil
+	}
+	turn, cancel := context.WithDeadline(ctx, d.turnEnds(2)) // the servers need the rest
+	defer cancel()
+	addrs, err := d.conf.Resolve(turn)
+	if err != nil {
+		return &noServer{reasons: []error{errors.WithMessage(contextCause(ctx, turn, err), "Config.Resolve")}}
+	}
+	d.conf.Addrs = slices.Clone(addrs)
+	return d.conf.checkAddrs()
 }
 
 // connect tries one server after another until one gives a session; first has its

@@ -739,7 +739,8 @@ func TestOversizeReplyEndsAtOnce(t *testing.T) {
 			assert.Assert(t, errors.As(get.err, &size) && *size == zk.SizeError{Size: 5016, Limit: 1000, Reply: true}, "%v", get.err)
 			assert.Assert(t, zk.Hopeless(get.err))
 			assert.ErrorIs(t, s.Err(), zk.ErrConnection)
-			assert.ErrorContains(t, s.Err(), "5016")
+			assert.ErrorIs(t, s.Err(), zk.ErrTooLarge)
+			assert.Assert(t, errors.As(s.Err(), &size) && size.Size == 5016)
 		})
 	}
 }
