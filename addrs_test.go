@@ -191,12 +191,12 @@ func TestChangedServers(t *testing.T) {
 		assert.DeepEqual(t, to, all[2:])
 		next := s.Config()
 		next.Addrs = to
-		moved := e.awaitDial(next)
+		moved := awaitDial(e, next)
 		assert.Equal(t, moved.Addr(), all[2])
 		assert.Equal(t, moved.ID(), s.ID())
 		next = moved.Config()
 		next.Addrs = all
-		s = e.awaitDial(next)
+		s = awaitDial(e, next)
 		e.set(s, e.root, "x")
 		e.want(ch, zk.Changed, e.root)
 		_, st, err := s.Get(e.ctx, eph, nil)
@@ -206,7 +206,7 @@ func TestChangedServers(t *testing.T) {
 }
 
 // awaitDial dials until a server has caught up with what the session has seen.
-func (e *env) awaitDial(conf zk.Config) *zk.Session {
+func awaitDial(e *env, conf zk.Config) *zk.Session {
 	e.t.Helper()
 	for {
 		s, err := zk.Dial(e.ctx, conf)

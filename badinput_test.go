@@ -14,119 +14,9 @@ import (
 	"github.com/seed-9f8420c6/zk/zktest"
 )
 
-// onePath has every call that takes a path.
-var onePath = []struct {
-	name string
-	call func(ctx context.Context, s *zk.Session, path string) error
-}{
-	{"create", func(ctx context.Context, s *zk.Session, path string) error {
-		_, err := s.Create(ctx, path, nil, zk.Persistent, zk.ACLOpen)
-		return err
-	}},
-	{"createstat", func(ctx context.Context, s *zk.Session, path string) error {
-		_, _, err := s.CreateStat(ctx, path, nil, zk.TTL(time.Hour), zk.ACLOpen)
-		return err
-	}},
-	{"get", func(ctx context.Context, s *zk.Session, path string) error {
-		_, _, err := s.Get(ctx, path, make(chan zk.Event, 1))
-		return err
-	}},
-	{"exists", func(ctx context.Context, s *zk.Session, path string) error {
-		_, _, err := s.Exists(ctx, path, make(chan zk.Event, 1))
-		return err
-	}},
-	{"children", func(ctx context.Context, s *zk.Session, path string) error {
-		_, _, err := s.Children(ctx, path, make(chan zk.Event, 1))
-		return err
-	}},
-	{"set", func(ctx context.Context, s *zk.Session, path string) error {
-		_, err := s.Set(ctx, path, nil, zk.AnyVersion)
-		return err
-	}},
-	{"delete", func(ctx context.Context, s *zk.Session, path string) error { return s.Delete(ctx, path, zk.AnyVersion) }},
-	{"sync", func(ctx context.Context, s *zk.Session, path string) error { return s.Sync(ctx, path) }},
-	{"getacl", func(ctx context.Context, s *zk.Session, path string) error {
-		_, _, err := s.GetACL(ctx, path)
-		return err
-	}},
-	{"setacl", func(ctx context.Context, s *zk.Session, path string) error {
-		_, err := s.SetACL(ctx, path, zk.ACLOpen, zk.AnyVersion)
-		return err
-	}},
-	{"addwatch", func(ctx context.Context, s *zk.Session, path string) error {
-		return s.AddWatch(ctx, path, zk.WatchRecursive, make(chan zk.Event, 1))
-	}},
-	{"removewatch", func(ctx context.Context, s *zk.Session, path string) error {
-		return s.RemoveWatch(ctx, path, make(chan zk.Event, 1))
-	}},
-	{"allchildrennumber", func(ctx context.Context, s *zk.Session, path string) error {
-		_, err := s.AllChildrenNumber(ctx, path)
-		return err
-	}},
-	{"multi", func(ctx context.Context, s *zk.Session, path string) error {
-		res, err := s.Multi(ctx, zk.CheckOp{Path: "/"}, zk.SetOp{Path: path})
-		return failed(err, res)
-	}},
-	{"multiread", func(ctx context.Context, s *zk.Session, path string) error {
-		res, err := s.MultiRead(ctx, zk.GetOp{Path: "/"}, zk.ChildrenOp{Path: path})
-		return failed(err, res)
-	}},
-	{"batch", func(ctx context.Context, s *zk.Session, path string) error {
-		res, err := s.Batch(ctx, zk.CreateOp{Path: "/never", ACL: zk.ACLOpen}, zk.ExistsOp{Path: path}, zk.SyncOp{Path: path}, zk.GetOp{Path: "/"})
-		return failed(err, res)
-	}},
-}
-
-// failed makes sure that a call that was not sent has no results but such that say so.
-func failed(err error, res []zk.Result) error {
-	if !errors.Is(err, zk.ErrNotSent) {
-		return err
-	}
-	for _, r := range res {
-		if !errors.Is(r.Err, zk.ErrNotSent) || r.Path != "" || r.Data != nil || r.Children != nil || r.Stat != (zk.Stat{}) {
-			return fmt.Errorf("result %+v beside %v", r, err)
-		}
-	}
-	return err
-}
-
-// otherCalls has every call that takes none.
-var otherCalls = []struct {
-	name string
-	call func(ctx context.Context, s *zk.Session) error
-}{
-	{"addauth", func(ctx context.Context, s *zk.Session) error { return s.AddAuth(ctx, zk.Digest("user", "secret")) }},
-	{"ephemerals", func(ctx context.Context, s *zk.Session) error {
-		_, err := s.Ephemerals(ctx, "/")
-		return err
-	}},
-	{"whoami", func(ctx context.Context, s *zk.Session) error {
-		_, err := s.WhoAmI(ctx)
-		return err
-	}},
-	{"getconfig", func(ctx context.Context, s *zk.Session) error {
-		_, _, err := s.GetConfig(ctx, make(chan zk.Event, 1))
-		return err
-	}},
-	{"reconfig", func(ctx context.Context, s *zk.Session) error {
-		_, _, err := s.Reconfig(ctx, zk.Reconfig{Leave: []string{"9"}, Version: 12345})
-		return err
-	}},
-}
-
-// everyCall calls f with each method that makes a request, on a path.
-func everyCall(path string, f func(name string, call func(ctx context.Context, s *zk.Session) error)) {
-	for _, c := range onePath {
-		f(c.name, func(ctx context.Context, s *zk.Session) error { return c.call(ctx, s, path) })
-	}
-	for _, c := range otherCalls {
-		f(c.name, c.call)
-	}
-}
-
-// silence runs f and fails if the Session wrote a byte, armed a watch or ended
+// silently runs f and fails if the Session wrote a byte, armed a watch or ended
 // meanwhile. A ping is too far off to come in between.
-func (e *env) silence(s *zk.Session, l *link, f func()) {
+func silently(e *env, s *zk.Session, l *link, f func()) {
 	e.t.Helper()
 	sent, _ := l.traffic()
 	before := s.Stats()
@@ -144,8 +34,8 @@ func (e *env) silence(s *zk.Session, l *link, f func()) {
 	assert.NilError(e.t, s.Err())
 }
 
-// quiet is linked with a session that pings seldom.
-func (e *env) quiet() (*zk.Session, *link) {
+// linkedQuietly is linked with a session that pings seldom.
+func linkedQuietly(e *env) (*zk.Session, *link) {
 	conf, l := e.config()
 	conf.Timeout = time.Minute
 	return e.dial(conf), l
@@ -164,16 +54,16 @@ var goodPaths = []string{
 
 func TestBadPath(t *testing.T) {
 	everywhere(t, func(t *testing.T, e *env) {
-		s, l := e.quiet()
-		e.silence(s, l, func() {
+		s, l := linkedQuietly(e)
+		silently(e, s, l, func() {
 			for _, path := range badPaths {
-				for _, c := range onePath {
-					err := c.call(e.ctx, s, path)
+				onPath(func(_ string, do func(context.Context, *zk.Session, string) error) {
+					err := do(e.ctx, s, path)
 					wantUnsent(t, err, zk.ErrBadPath)
 					var op *zk.OpError
 					assert.Assert(t, errors.As(err, &op))
 					assert.Equal(t, op.Path, path)
-				}
+				})
 				wantUnsent(t, errOf(s.Create(e.ctx, path+"/x/./y", nil, zk.PersistentSequential, zk.ACLOpen)), zk.ErrBadPath)
 				if path != "" && path != "/a/b//" {
 					_, err := s.Ephemerals(e.ctx, path+"/x")
@@ -193,13 +83,11 @@ func TestBadPath(t *testing.T) {
 	})
 }
 
-func errOf[T any](_ T, err error) error { return err }
-
 // Only a sequential create may end in a slash, and only in one.
 func TestBadSequentialPath(t *testing.T) {
 	everywhere(t, func(t *testing.T, e *env) {
-		s, l := e.quiet()
-		e.silence(s, l, func() {
+		s, l := linkedQuietly(e)
+		silently(e, s, l, func() {
 			for _, path := range []string{"", "x", "//", e.root + "//", e.root + "/./", e.root + "/../x", e.root + "/\x00"} {
 				for _, mode := range []zk.Mode{zk.PersistentSequential, zk.EphemeralSequential, zk.SequentialTTL(time.Hour)} {
 					wantUnsent(t, errOf(s.Create(e.ctx, path, nil, mode, zk.ACLOpen)), zk.ErrBadPath)
@@ -216,7 +104,7 @@ func TestBadSequentialPath(t *testing.T) {
 
 func TestBadCreate(t *testing.T) {
 	everywhere(t, func(t *testing.T, e *env) {
-		s, l := e.quiet()
+		s, l := linkedQuietly(e)
 		path := e.root + "/n"
 		try := func(mode zk.Mode, acl zk.ACL, want error) {
 			t.Helper()
@@ -230,7 +118,7 @@ func TestBadCreate(t *testing.T) {
 			_, err = s.Batch(e.ctx, zk.SetOp{Path: e.root}, op)
 			wantUnsent(t, err, want)
 		}
-		e.silence(s, l, func() {
+		silently(e, s, l, func() {
 			for _, mode := range []zk.Mode{
 				7, -1, 8, 9, 99, -8, zk.TTL(0), zk.TTL(-time.Second), zk.SequentialTTL(0), zk.TTL(1 << 40 * time.Millisecond), zk.SequentialTTL(1<<63 - 1),
 			} {
@@ -252,9 +140,9 @@ func TestBadCreate(t *testing.T) {
 
 func TestBadArguments(t *testing.T) {
 	everywhere(t, func(t *testing.T, e *env) {
-		s, l := e.quiet()
+		s, l := linkedQuietly(e)
 		ch := make(chan zk.Event, 1)
-		e.silence(s, l, func() {
+		silently(e, s, l, func() {
 			for _, mode := range []zk.WatchMode{-1, 2, 7} {
 				wantUnsent(t, s.AddWatch(e.ctx, e.root, mode, ch), zk.ErrBadArguments)
 			}
@@ -293,7 +181,7 @@ func TestOversizeRequest(t *testing.T) {
 			assert.NilError(t, err)
 			assert.Equal(t, int(st.DataLength), len(fits))
 			large := append(fits, 0)
-			e.silence(s, l, func() {
+			silently(e, s, l, func() {
 				wantUnsent(t, errOf(s.Set(e.ctx, path, large, zk.AnyVersion)), zk.ErrTooLarge)
 				wantUnsent(t, errOf(s.Create(e.ctx, path+"/c", large, zk.Persistent, zk.ACLOpen)), zk.ErrTooLarge)
 				_, err = s.Multi(e.ctx, zk.SetOp{Path: path, Data: fits}, zk.SetOp{Path: path, Data: fits})
@@ -312,18 +200,16 @@ func TestOversizeRequest(t *testing.T) {
 	})
 }
 
-func errOf2[T, U any](_ T, _ U, err error) error { return err }
-
 func TestContextDone(t *testing.T) {
 	everywhere(t, func(t *testing.T, e *env) {
-		s, l := e.quiet()
+		s, l := linkedQuietly(e)
 		cancelled, cancel := context.WithCancel(e.ctx)
 		cancel()
 		late, cancel := context.WithDeadline(e.ctx, time.Now().Add(-time.Second))
 		defer cancel()
-		e.silence(s, l, func() {
+		silently(e, s, l, func() {
 			everyCall(e.root, func(name string, call func(context.Context, *zk.Session) error) {
-				if name == "removewatch" {
+				if name == "RemoveWatch" {
 					return // tells first that nothing is armed
 				}
 				wantUnsent(t, call(cancelled, s), context.Canceled)
@@ -341,10 +227,10 @@ func TestContextDone(t *testing.T) {
 // A Dial whose context is done does not even end the Session before.
 func TestDialContextDone(t *testing.T) {
 	everywhere(t, func(t *testing.T, e *env) {
-		s, l := e.quiet()
+		s, l := linkedQuietly(e)
 		cancelled, cancel := context.WithCancel(e.ctx)
 		cancel()
-		e.silence(s, l, func() {
+		silently(e, s, l, func() {
 			for range 20 {
 				_, err := zk.Dial(cancelled, s.Config())
 				assert.ErrorIs(t, err, context.Canceled)
@@ -441,7 +327,7 @@ func TestChrootCorners(t *testing.T) {
 // Nothing of what was refused has reached the server.
 func TestRefusedCallsLeaveNoFrame(t *testing.T) {
 	e := private(t, 1)
-	s, _ := e.quiet()
+	s, _ := linkedQuietly(e)
 	e.sim.ForgetFrames()
 	done, cancel := context.WithCancel(e.ctx)
 	cancel()

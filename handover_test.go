@@ -38,8 +38,8 @@ type child struct {
 
 const childPrefix = "child: " // of the lines that are meant for the parent
 
-// begin starts a process that does a job, as TestOtherProcess.
-func (e *env) begin(do string, st zk.State) *child {
+// beginChild starts a process that does a job, as TestOtherProcess.
+func beginChild(e *env, do string, st zk.State) *child {
 	e.t.Helper()
 	job, err := json.Marshal(childJob{do, e.addrs(), e.chroot, e.root, st})
 	assert.NilError(e.t, err)
@@ -232,7 +232,7 @@ func TestOtherProcess(t *testing.T) {
 		e.create(writer, e.root+"/e", "")
 
 		conf.Zxid = writer.Zxid() // a server that has all of that: then the watches catch up with it
-		c := e.begin("take over", conf.State)
+		c := beginChild(e, "take over", conf.State)
 		var lines []string
 		for range 4 {
 			line, _ := c.line()
@@ -298,7 +298,7 @@ func TestProcessKilled(t *testing.T) {
 			rounds = 3
 		}
 		for round := range rounds {
-			c := e.begin("own", s.Detach().State)
+			c := beginChild(e, "own", s.Detach().State)
 			conf, _ := e.config()
 			conf.State = c.state()
 			// Half of the nodes change while the process lives, which takes the events

@@ -310,7 +310,7 @@ func TestHostileBodies(t *testing.T) {
 	try := func(t *testing.T, name string, body []byte) (err error) {
 		bubble(t, func(t *testing.T, r *rig) {
 			s, l := r.open(r.config())
-			u := start(t, func() error { return allCalls(s)[name](bg) })
+			u := start(t, func() error { return calls[name].do(bg, s, "/a", nil) })
 			q := l.next()
 			l.send(answer(q.Xid, 1, bytesOf(body)))
 			err = u.wait()
@@ -725,7 +725,7 @@ func TestBodiesNobodyReads(t *testing.T) {
 		for _, body := range []string{"", "\xff", "\xff\xff\xff\xff", "\x7f\xff\xff\xff" + strings.Repeat("x", 100)} {
 			bubble(t, func(t *testing.T, r *rig) {
 				s, l := r.open(r.config())
-				u := start(t, func() error { return allCalls(s)[name](bg) })
+				u := start(t, func() error { return calls[name].do(bg, s, "/a", nil) })
 				l.send(answer(l.next().Xid, 7, bytesOf(body)))
 				u.ok()
 				assert.NilError(t, s.Err())
@@ -776,7 +776,7 @@ func TestI36_LiesAboutSizes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, r *rig) {
 				s, l := r.open(r.config())
-				u := start(t, func() error { return allCalls(s)[c.call](bg) })
+				u := start(t, func() error { return calls[c.call].do(bg, s, "/a", nil) })
 				q := l.next()
 				if n := allocated(func() {
 					l.send(answer(q.Xid, 1, bytesOf(c.body)))

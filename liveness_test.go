@@ -1186,49 +1186,18 @@ func TestI34_DeadSession(t *testing.T) {
 			t.Fatalf("%v, %t", ev, ok)
 		default:
 		}
-		for name, f := range allCalls(s) {
-			err := f(bg)
+		for name, c := range calls {
+			if name == "RemoveWatch" {
+				continue // see below
+			}
+			err := c.do(bg, s, "/a", nil)
 			checkOutcome(t, err, zk.NotSent, zk.ErrConnection)
 			assert.Assert(t, errors.Is(err, s.Err()), "%s: %v", name, err)
 		}
 		assert.Equal(t, s.Config().Watches.Len(), len(kinds))
+		// A watch is disarmed all the same: the server has none any more.
+		assert.NilError(t, s.RemoveWatch(bg, "/"+zk.PersistentWatch.String(), ch))
+		assert.Equal(t, s.Config().Watches.Len(), len(kinds)-1)
 		assert.Equal(t, r.connections(), 1)
 	})
-}
-
-// allCalls are the methods that make a request, each with a path that it may have.
-func allCalls(s *zk.Session) map[string]func(ctx context.Context) error {
-	return map[string]func(ctx context.Context) error{
-		"Create": func(ctx context.Context) error {
-			_, err := s.Create(ctx, "/a", nil, zk.Persistent, zk.ACLOpen)
-			return err
-		},
-		"CreateStat": func(ctx context.Context) error {
-			_, _, err := s.CreateStat(ctx, "/a", nil, zk.Persistent, zk.ACLOpen)
-			return err
-		},
-		"Get":      func(ctx context.Context) error { _, _, err := s.Get(ctx, "/a", nil); return err },
-		"Exists":   func(ctx context.Context) error { _, _, err := s.Exists(ctx, "/a", nil); return err },
-		"Children": func(ctx context.Context) error { _, _, err := s.Children(ctx, "/a", nil); return err },
-		"Set":      func(ctx context.Context) error { _, err := s.Set(ctx, "/a", nil, -1); return err },
-		"Delete":   func(ctx context.Context) error { return s.Delete(ctx, "/a", -1) },
-		"Sync":     func(ctx context.Context) error { return s.Sync(ctx, "/a") },
-		"GetACL":   func(ctx context.Context) error { _, _, err := s.GetACL(ctx, "/a"); return err },
-		"SetACL":   func(ctx context.Context) error { _, err := s.SetACL(ctx, "/a", zk.ACLOpen, -1); return err },
-		"AddAuth":  func(ctx context.Context) error { return s.AddAuth(ctx, zk.Digest("u", "p")) },
-		"AddWatch": func(ctx context.Context) error {
-			return s.AddWatch(ctx, "/new", zk.WatchPersistent, make(chan zk.Event))
-		},
-		"Ephemerals":        func(ctx context.Context) error { _, err := s.Ephemerals(ctx, "/"); return err },
-		"AllChildrenNumber": func(ctx context.Context) error { _, err := s.AllChildrenNumber(ctx, "/a"); return err },
-		"WhoAmI":            func(ctx context.Context) error { _, err := s.WhoAmI(ctx); return err },
-		"GetConfig":         func(ctx context.Context) error { _, _, err := s.GetConfig(ctx, nil); return err },
-		"Reconfig": func(ctx context.Context) error {
-			_, _, err := s.Reconfig(ctx, zk.Reconfig{Leave: []string{"1"}})
-			return err
-		},
-		"Multi":     func(ctx context.Context) error { _, err := s.Multi(ctx, zk.DeleteOp{Path: "/a"}); return err },
-		"MultiRead": func(ctx context.Context) error { _, err := s.MultiRead(ctx, zk.GetOp{Path: "/a"}); return err },
-		"Batch":     func(ctx context.Context) error { _, err := s.Batch(ctx, zk.GetOp{Path: "/a"}); return err },
-	}
 }

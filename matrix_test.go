@@ -208,7 +208,7 @@ func TestOperations(t *testing.T) {
 				if known || o.silent {
 					assert.NilError(t, o.run(e, e.session()))
 				} else {
-					e.refuses(o)
+					refuses(e, o)
 				}
 				if e.real() {
 					matrix.note(o.name, e.release, known)
@@ -219,7 +219,7 @@ func TestOperations(t *testing.T) {
 }
 
 // refuses checks what becomes of an operation that the server does not know.
-func (e *env) refuses(o operation) {
+func refuses(e *env, o operation) {
 	t := e.t
 	t.Helper()
 	s := e.session()

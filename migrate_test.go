@@ -240,8 +240,8 @@ func chunked(t *testing.T, r *rig) (s *zk.Session, l *line, chans []chan zk.Even
 	return s, l, chans
 }
 
-// chunks reads the SetWatches frames of a Dial.
-func (l *line) chunks() (all []asked) {
+// restoredInChunks reads the SetWatches frames of a Dial.
+func restoredInChunks(l *line) (all []asked) {
 	l.t.Helper()
 	for n := 0; n < 10; {
 		a := l.next()
@@ -267,7 +267,7 @@ func TestI13_MigrationFloor(t *testing.T) {
 				seen = 100 + int64(attempt) - 1
 			}
 			assert.Equal(t, q.LastZxidSeen, seen)
-			all := l.chunks()
+			all := restoredInChunks(l)
 			assert.Assert(t, len(all) >= 3)
 			for _, a := range all {
 				assert.Equal(t, a.watches(t).RelativeZxid, int64(5), "attempt %d", attempt)
@@ -285,7 +285,7 @@ func TestI13_MigrationFloor(t *testing.T) {
 		d := r.begin(conf)
 		l := r.accept()
 		l.greet()
-		all := l.chunks()
+		all := restoredInChunks(l)
 		last := all[len(all)-1].watches(t).Data[0]
 		for i, a := range all {
 			assert.Equal(t, a.watches(t).RelativeZxid, int64(5))
@@ -324,7 +324,7 @@ func TestI13_FloorAfterTrouble(t *testing.T) {
 				d := r.begin(conf)
 				l := r.accept()
 				l.greet()
-				all := l.chunks()
+				all := restoredInChunks(l)
 				switch name {
 				case "refused":
 					l.send(refusal(all[0].Xid, 100, zk.ErrNoAuth), answer(all[1].Xid, 101, nil))
@@ -612,7 +612,7 @@ func TestI16_Order(t *testing.T) {
 			assert.Equal(t, a.Xid, wire.XidAuth)
 			assert.Assert(t, strings.HasSuffix(string(a.body), user))
 		}
-		all := l.chunks()
+		all := restoredInChunks(l)
 		l.quiet()
 		assert.Assert(t, !d.returned())
 		l.send(answer(wire.XidAuth, 0, nil))
@@ -905,14 +905,14 @@ func TestI20_FailedDialIsRetryable(t *testing.T) {
 		{"behind an event", func(l *line) {
 			l.greet()
 			l.want(wire.OpAuth, "")
-			l.chunks()
+			restoredInChunks(l)
 			l.send(answer(wire.XidAuth, 0, nil), happened(zk.Changed, "/watch-0", -1))
 			l.Close()
 		}, true},
 		{"behind the first reply", func(l *line) {
 			l.greet()
 			l.want(wire.OpAuth, "")
-			all := l.chunks()
+			all := restoredInChunks(l)
 			l.send(answer(wire.XidAuth, 0, nil), happened(zk.Changed, "/watch-0", -1), answer(all[0].Xid, 70, nil))
 			l.Close()
 		}, true},
@@ -985,7 +985,7 @@ func TestI20_FailedNewSessionIsClosed(t *testing.T) {
 }
 
 // autoServe answers every connection of a rig, for tests with many Dials.
-func (r *rig) autoServe() {
+func autoServe(r *rig) {
 	go func() {
 		for {
 			select {
@@ -1013,7 +1013,7 @@ func (r *rig) autoServe() {
 // lives in the end and has the watches. Redial makes one, and all get it.
 func TestI21_ConcurrentDials(t *testing.T) {
 	r := newRig(t)
-	r.autoServe()
+	autoServe(r)
 	var current atomic.Pointer[zk.Session]
 	over := make(chan struct{})
 	var readers sync.WaitGroup
@@ -1513,8 +1513,13 @@ func TestI35_Chroot(t *testing.T) {
 		ch := make(chan zk.Event, 16)
 
 		// Single calls: the path is what the request begins with.
-		for name, f := range allCalls(s) {
-			u := start(t, func() error { return f(bg) })
+		for name, c := range calls {
+			var watch chan zk.Event
+			if name == "RemoveWatch" {
+				watch = make(chan zk.Event)
+				arm(t, s, l, zk.PersistentWatch, "/a", watch)
+			}
+			u := start(t, func() error { return c.do(bg, s, "/a", watch) })
 			q := l.next()
 			switch {
 			case q.path == "" && q.Op != wire.OpMulti && q.Op != wire.OpMultiRead: // none
@@ -1524,10 +1529,13 @@ func TestI35_Chroot(t *testing.T) {
 				assert.Equal(t, q.path, "/zookeeper/config")
 			case name == "Ephemerals":
 				assert.Equal(t, q.path, "/app")
-			case name == "AddWatch":
-				assert.Equal(t, q.path, "/app/new")
 			default:
 				assert.Equal(t, q.path, "/app/a", "%s", name)
+			}
+			if name == "RemoveWatch" { // whose watch would stay if it were refused
+				l.send(answer(q.Xid, 1, nil))
+				u.ok()
+				continue
 			}
 			if q.Op == wire.OpAuth {
 				l.send(refusal(wire.XidAuth, 0, 0))
@@ -1610,7 +1618,7 @@ func TestI35_Chroot(t *testing.T) {
 		d := r.begin(old)
 		l = r.accept()
 		l.greet()
-		l.want(wire.OpAuth, "") // of allCalls
+		l.want(wire.OpAuth, "") // of AddAuth
 		l.send(answer(wire.XidAuth, 0, nil))
 		var child, recursive []string
 		for len(child)+len(recursive) < 2 {

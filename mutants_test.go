@@ -100,7 +100,7 @@ func buildMutant(t *testing.T, patch, dir string) string {
 	tests, err := filepath.Glob("*_test.go")
 	assert.NilError(t, err)
 	for _, name := range tests {
-		if !strings.HasPrefix(name, "simulator") && name != "export_test.go" {
+		if !strings.HasPrefix(name, "simulator") {
 			overlay[filepath.Join(root, name)] = ""
 		}
 	}

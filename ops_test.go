@@ -51,7 +51,7 @@ func TestCreate(t *testing.T) {
 			assert.Assert(t, found)
 
 			name += "stat-"
-			path, made, err := e.createStat(s, parent+"/"+name, []byte("data"), mode)
+			path, made, err := createStat(e, s, parent+"/"+name, []byte("data"), mode)
 			assert.NilError(t, err)
 			assert.Equal(t, path, want(name, 2*i+1))
 			data, got, err := s.Get(e.ctx, path, nil)
@@ -87,7 +87,7 @@ func TestCreate(t *testing.T) {
 }
 
 // createStat is CreateStat, for older servers too.
-func (e *env) createStat(s *zk.Session, path string, data []byte, mode zk.Mode) (string, zk.Stat, error) {
+func createStat(e *env, s *zk.Session, path string, data []byte, mode zk.Mode) (string, zk.Stat, error) {
 	if e.knows(zktest.V35) {
 		return s.CreateStat(e.ctx, path, data, mode, zk.ACLOpen)
 	}
@@ -157,7 +157,7 @@ func TestData(t *testing.T) {
 				assert.Equal(t, gotStat, st)
 				assert.Equal(t, int(st.DataLength), len(data))
 			}
-			_, st, err := e.createStat(s, path, data, zk.Persistent)
+			_, st, err := createStat(e, s, path, data, zk.Persistent)
 			assert.NilError(t, err)
 			check(st)
 			e.set(s, path, "something else")
@@ -248,7 +248,7 @@ func TestCodes(t *testing.T) {
 		none := e.root + "/none"
 		_, err := s.Create(e.ctx, none+"/child", nil, zk.Persistent, zk.ACLOpen)
 		wantCode(t, err, zk.ErrNoNode, none+"/child")
-		path, st, err := e.createStat(s, none+"/child", nil, zk.Ephemeral)
+		path, st, err := createStat(e, s, none+"/child", nil, zk.Ephemeral)
 		wantCode(t, err, zk.ErrNoNode, none+"/child")
 		assert.Assert(t, path == "" && st == zk.Stat{})
 		data, st, err := s.Get(e.ctx, none, nil)
@@ -378,7 +378,7 @@ func digestID(user, password string) string {
 // denied returns the error of a Set. The leader checks permissions, and a real
 // one goes by the old ACL until it has applied the new one, which is perhaps
 // later than the follower that has answered SetACL.
-func (e *env) denied(s *zk.Session, path string) error {
+func denied(e *env, s *zk.Session, path string) error {
 	e.t.Helper()
 	for range 1000 {
 		if _, err := s.Set(e.ctx, path, nil, zk.AnyVersion); err != nil || !e.real() || e.members == 1 {
@@ -400,7 +400,7 @@ func TestACL(t *testing.T) {
 		st, err = s.SetACL(e.ctx, path, zk.ACLReadOnly, 0)
 		assert.NilError(t, err)
 		assert.Equal(t, st.Aversion, int32(1))
-		wantCode(t, e.denied(s, path), zk.ErrNoAuth, path)
+		wantCode(t, denied(e, s, path), zk.ErrNoAuth, path)
 		_, err = s.SetACL(e.ctx, path, zk.ACLOpen, zk.AnyVersion)
 		wantCode(t, err, zk.ErrNoAuth, path)
 		_, err = s.Create(e.ctx, path+"/child", nil, zk.Persistent, zk.ACLOpen)
@@ -420,7 +420,7 @@ func TestACL(t *testing.T) {
 		acl, _, err = s.GetACL(e.ctx, mine)
 		assert.NilError(t, err)
 		assert.DeepEqual(t, acl, list)
-		wantCode(t, e.denied(s, mine), zk.ErrNoAuth, mine)
+		wantCode(t, denied(e, s, mine), zk.ErrNoAuth, mine)
 		assert.NilError(t, s.AddAuth(e.ctx, zk.Digest("user", "secret")))
 		e.set(s, mine, "by the user")
 

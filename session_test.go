@@ -531,7 +531,7 @@ func TestDetach(t *testing.T) {
 		again := s.Detach()
 		assert.Assert(t, again.ID == conf.ID && again.Zxid == conf.Zxid)
 		everyCall(e.root, func(name string, call func(context.Context, *zk.Session) error) {
-			if name != "removewatch" {
+			if name != "RemoveWatch" {
 				wantUnsent(t, call(e.ctx, s), zk.ErrClosed)
 			}
 		})

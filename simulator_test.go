@@ -3,6 +3,7 @@ package zk_test
 import (
 	"bufio"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -358,6 +359,7 @@ type simConn struct {
 	number int64
 	rng    *rand.Rand
 
+	greeted  atomic.Bool  // the ConnectRequest was written
 	sound    bool         // it will not break
 	chop     bool         // reads are short
 	asked    atomic.Bool  // a Read was begun after the one that brought the last bytes
@@ -372,6 +374,17 @@ type simConn struct {
 
 	closed chan struct{}
 	once   sync.Once
+}
+
+// Write has each connection ask for a session timeout of its own: a Session can
+// tell that, and thus which connection is its own.
+func (c *simConn) Write(p []byte) (int, error) {
+	if !c.greeted.Swap(true) {
+		p = slices.Clone(p)
+		timeout := p[4+4+8:] // behind length, protocol version and zxid
+		binary.BigEndian.PutUint32(timeout, binary.BigEndian.Uint32(timeout)+uint32(c.number))
+	}
+	return c.PipeConn.Write(p)
 }
 
 func (c *simConn) Read(p []byte) (int, error) {
@@ -536,14 +549,18 @@ func (s *simulation) dial(ctx context.Context, network, addr string) (net.Conn, 
 	return c, nil
 }
 
-// simConnOf returns the connection of a Session.
-func simConnOf(s *zk.Session) *simConn { return s.Conn().(*simConn) }
+// connOf returns the connection of a Session of the session under test.
+func (s *simulation) connOf(x *zk.Session) *simConn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conns[(x.Timeout()-s.conf.Timeout)/time.Millisecond-2]
+}
 
 // ---- the session under test
 
 // adopt makes a Session the one that all use, if it is newer than the one they do.
 func (s *simulation) adopt(x *zk.Session) {
-	n := simConnOf(x).number
+	n := s.connOf(x).number
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.finished[n] {
@@ -718,7 +735,7 @@ func (s *simulation) setUp() error {
 	for i, k := range first.keys {
 		for x, _ := s.current(); ; {
 			err := x.AddWatch(ctx, k.path, zk.WatchRecursive, s.chans[i%8])
-			first.calls = append(first.calls, simCall{conn: simConnOf(x).number, key: k, mode: zk.WatchRecursive, ch: i % 8, outcome: simOutcome(err), err: err, held: s.held()})
+			first.calls = append(first.calls, simCall{conn: s.connOf(x).number, key: k, mode: zk.WatchRecursive, ch: i % 8, outcome: simOutcome(err), err: err, held: s.held()})
 			if err == nil {
 				break
 			}
@@ -1029,7 +1046,7 @@ func (w *simWorker) call(x *zk.Session) error {
 	s := w.sim
 	ctx, cancel := w.context()
 	defer cancel()
-	conn := simConnOf(x)
+	conn := s.connOf(x)
 	pick := func() simCall {
 		c := simCall{conn: conn.number, key: w.keys[w.rng.IntN(len(w.keys))], ch: -1}
 		switch n := w.rng.IntN(20); {
@@ -1127,7 +1144,7 @@ func (s *simulation) drive() {
 	for tries := 0; s.moves.Load() < int64(s.moveTo) && tries < 40*s.moveTo; tries++ {
 		s.nap(r, 4*time.Millisecond)
 		x, _ := s.current()
-		c := simConnOf(x)
+		c := s.connOf(x)
 		switch r.IntN(12) {
 		case 0, 1, 2:
 			c.cut(r.Int64N(300), -1, false)
@@ -1244,7 +1261,7 @@ func (s *simulation) settle() *zk.Session {
 		// What abandoned connections left behind comes to the servers first: a
 		// handshake that is late takes the session to another of them.
 		time.Sleep(10 * time.Millisecond)
-		if x, _ = s.current(); simConnOf(x).sound && x.Sync(context.Background(), "/") == nil {
+		if x, _ = s.current(); s.connOf(x).sound && x.Sync(context.Background(), "/") == nil {
 			return x
 		}
 	}

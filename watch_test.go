@@ -53,8 +53,8 @@ var armers = []armer{
 	}, zk.RecursiveWatch},
 }
 
-// armers returns those that the server knows.
-func (e *env) armers() []armer {
+// armersOf returns those that the server knows.
+func armersOf(e *env) []armer {
 	if e.knows(zktest.V36) {
 		return armers
 	}
@@ -79,7 +79,7 @@ func TestWatchKinds(t *testing.T) {
 			if !own {
 				writer = e.session()
 			}
-			for _, a := range e.armers() {
+			for _, a := range armersOf(e) {
 				p := fmt.Sprintf("%s/%s-%v", e.root, a.name, own)
 				if a.name != "missing" {
 					e.create(s, p, "")
@@ -120,7 +120,7 @@ func TestWatchKinds(t *testing.T) {
 func TestDeleted(t *testing.T) {
 	everywhere(t, func(t *testing.T, e *env) {
 		s := e.session()
-		for _, a := range e.armers() {
+		for _, a := range armersOf(e) {
 			if a.name == "missing" {
 				continue
 			}
@@ -144,7 +144,7 @@ func TestDeleted(t *testing.T) {
 			e.none(s, ch)
 		}
 		list := s.Config().Watches.List()
-		assert.Equal(t, len(list), len(e.armers())-4, "%+v", list) // the persistent ones of above
+		assert.Equal(t, len(list), len(armersOf(e))-4, "%+v", list) // the persistent ones of above
 	})
 }
 
@@ -304,7 +304,7 @@ func TestKindsOnOnePath(t *testing.T) {
 			chans := make(map[string]chan zk.Event)
 			arm := func(name, path string) {
 				chans[name] = make(chan zk.Event, 10)
-				for _, a := range e.armers() {
+				for _, a := range armersOf(e) {
 					if strings.HasPrefix(name, a.name) {
 						assert.NilError(t, a.arm(e, s, path, chans[name]))
 						return
@@ -524,7 +524,7 @@ func (b *lockedBuffer) String() string {
 func TestRemoveWatch(t *testing.T) {
 	everywhere(t, func(t *testing.T, e *env) {
 		s := e.session()
-		for _, a := range e.armers() {
+		for _, a := range armersOf(e) {
 			p := e.root + "/" + a.name
 			if a.name != "missing" {
 				e.create(s, p, "")
@@ -565,7 +565,7 @@ func TestRemoveWatch(t *testing.T) {
 		ch, full := make(chan zk.Event, 10), make(chan zk.Event)
 		block := e.create(s, e.root+"/block", "")
 		e.watch(s, block, full)
-		for _, a := range e.armers() {
+		for _, a := range armersOf(e) {
 			assert.NilError(t, a.arm(e, s, p, ch))
 		}
 		e.set(s, block, "x")
@@ -664,7 +664,7 @@ func TestRedialCoalesces(t *testing.T) {
 			}
 			ch := make(chan zk.Event, 10)
 			chans = append(chans, ch)
-			for _, a := range e.armers() {
+			for _, a := range armersOf(e) {
 				if a.name == test.arm {
 					assert.NilError(t, a.arm(e, s, paths[i], ch))
 				}
@@ -1109,7 +1109,7 @@ func TestRestoreEveryKind(t *testing.T) {
 		s, l := e.linked()
 		writer := e.session()
 		chans := make(map[string][]chan zk.Event)
-		for _, a := range e.armers() {
+		for _, a := range armersOf(e) {
 			p := e.root + "/" + a.name
 			if a.name != "missing" {
 				e.create(s, p, "")
@@ -1124,8 +1124,8 @@ func TestRestoreEveryKind(t *testing.T) {
 			e.cut(s, l)
 			s = e.move(s)
 		}
-		assert.Equal(t, s.Stats().Armed, 3*len(e.armers()))
-		for _, a := range e.armers() {
+		assert.Equal(t, s.Stats().Armed, 3*len(armersOf(e)))
+		for _, a := range armersOf(e) {
 			p := e.root + "/" + a.name
 			typ := zk.Deleted
 			if a.name == "missing" {
