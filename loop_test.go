@@ -1,4 +1,4 @@
-package zk
+package zk_test
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-9f8420c6/zk"
 	"github.com/seed-9f8420c6/zk/wire"
 )
 
@@ -90,6 +91,17 @@ func (c *loopConn) serve(b []byte) {
 	wire.EndFrame(c.out, at)
 }
 
+// happen sends an event of its own accord.
+func (c *loopConn) happen(event []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.off == len(c.out) {
+		c.out, c.off = c.out[:0], 0
+	}
+	c.out = append(c.out, event...)
+	c.ready.Signal()
+}
+
 func (c *loopConn) Read(b []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -119,10 +131,10 @@ func (c *loopConn) SetReadDeadline(time.Time) error  { return nil }
 func (c *loopConn) SetWriteDeadline(time.Time) error { return nil }
 
 // loopSession dials a loopConn.
-func loopSession(tb testing.TB, conf Config) (*Session, *loopConn) {
+func loopSession(tb testing.TB, conf zk.Config) (*zk.Session, *loopConn) {
 	c := newLoopConn()
 	conf.DialContext = func(context.Context, string, string) (net.Conn, error) { return c, nil }
-	s, err := Dial(context.Background(), conf)
+	s, err := zk.Dial(context.Background(), conf)
 	if err != nil {
 		tb.Fatal(err)
 	}
