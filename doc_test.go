@@ -824,25 +824,6 @@ func TestDocSecrets(t *testing.T) {
 	assert.DeepEqual(t, back.Password, conf.Password)
 }
 
-// The loops end where the server's answer ends every connection.
-func TestDocHopeless(t *testing.T) {
-	server := zktest.NewServer(t, zktest.Options{SASL: map[string]string{"bob": "secret"}, RequireSASL: true})
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-	defer cancel()
-	calls := 0
-	err := oneOwner(ctx, zk.Config{Addrs: server.Addrs()}, nil, func(ctx context.Context, s *zk.Session, _ chan zk.Event) error {
-		calls++
-		_, _, err := s.Get(ctx, "/", nil)
-		return err
-	})
-	assert.ErrorIs(t, err, zk.ErrSASLRequired)
-	assert.ErrorIs(t, err, zk.ErrConnection)
-	assert.Equal(t, calls, 1)
-
-	err = setShared(ctx, docDial(t, zk.Config{Addrs: server.Addrs()}), "/", nil, 0)
-	assert.ErrorIs(t, err, zk.ErrSASLRequired)
-}
-
 // readmeBlocks returns the fenced blocks of README.md of one language.
 func readmeBlocks(t *testing.T, language string) (blocks []string) {
 	t.Helper()

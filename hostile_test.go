@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -898,7 +899,10 @@ func recordedStreams(f *testing.F) (streams [][]byte) {
 		label string
 		xid   int32
 	}{{"reply getData", 3}, {"reply getChildren2", 4}, {"reply multi", 5}, {"reply exists", 6}, {"reply getData", 7}, {"reply getACL", 8}, {"reply auth", wire.XidAuth}}
-	for _, name := range globAll(f, "testdata/golden/*.txt") {
+	golden, err := filepath.Glob("testdata/golden/*.txt")
+	assert.NilError(f, err)
+	assert.Assert(f, len(golden) > 0)
+	for _, name := range golden {
 		text, err := os.ReadFile(name)
 		assert.NilError(f, err)
 		frames := make(map[string][][]byte)

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"net"
 	"os"
+	"regexp"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -49,7 +51,14 @@ func TestMain(m *testing.M) {
 			fmt.Printf("the model was not checked: %v: use make test\n", err)
 		}
 	}
-	code := m.Run()
+	os.Exit(runTests(m, matrix.report))
+}
+
+// runTests runs the tests of a package, ends the servers that they shared, and makes
+// sure that no goroutine of the client outlives them. What after finds wrong, where
+// it is not nil, is a failure too.
+func runTests(m *testing.M, after func() error) (code int) {
+	code = m.Run()
 	fail := func(what any) {
 		fmt.Println("FAIL:", what)
 		code = 1
@@ -67,10 +76,12 @@ func TestMain(m *testing.M) {
 			fail(err)
 		}
 	}
-	if err := matrix.report(); err != nil {
-		fail(err)
+	if after != nil {
+		if err := after(); err != nil {
+			fail(err)
+		}
 	}
-	os.Exit(code)
+	return code
 }
 
 // leftovers returns the goroutines that run code of the client, once all its
@@ -82,6 +93,26 @@ func leftovers() string {
 			return strings.Join(left, "\n\n")
 		}
 	}
+}
+
+// code is a function of this module in a stack, with its package.
+var code = regexp.MustCompile(regexp.QuoteMeta(module) + `((?:/\w+)*)\.`)
+
+// ofClient reports whether a stack has code of the client in it, or was started by
+// it; what is only of tests does not count, nor do servers.
+func ofClient(stack []byte) bool {
+	for _, m := range code.FindAllSubmatch(stack, -1) {
+		switch string(m[1]) {
+		case "/internal/suite", "/internal/scripts", "/internal/sim", "/internal/house":
+		case "":
+			return true
+		default:
+			if bytes.HasPrefix(m[1], []byte("/internal/")) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // clientGoroutines returns the stacks of all goroutines that are in, or were
@@ -98,7 +129,7 @@ func clientGoroutines() []string {
 	}
 	var found []string
 	for _, g := range bytes.Split(buf, []byte("\n\n")) {
-		if bytes.Contains(g, []byte(module+".")) { // the import path and a dot: not zk_test, whose path ends in _test
+		if ofClient(g) {
 			found = append(found, string(g))
 		}
 	}
@@ -324,11 +355,32 @@ func on(t *testing.T, fits func(backend) bool, f func(t *testing.T, e *env)) {
 			t.Run(b.String(), func(t *testing.T) {
 				f(t, newEnv(t, b))
 				if b.real() && !t.Failed() {
-					matrix.pass(b.release)
+					passed.add(b.release)
 				}
 			})
 		}
 	}
+}
+
+// passes counts the tests that passed on real servers.
+type passes struct {
+	mu sync.Mutex
+	n  map[apache.Release]int
+}
+
+var passed = passes{n: map[apache.Release]int{}}
+
+func (p *passes) add(release apache.Release) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.n[release]++
+}
+
+// passedOn returns how many tests of this package passed on each release so far.
+func passedOn() map[apache.Release]int {
+	passed.mu.Lock()
+	defer passed.mu.Unlock()
+	return maps.Clone(passed.n)
 }
 
 // private returns a server in this process that only this test uses, so that
