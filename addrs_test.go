@@ -13,6 +13,7 @@ import (
 	"gotest.tools/v3/assert"
 
 	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/internal/suite"
 )
 
 // The servers of an ensemble are found by the SRV records of a name.
@@ -27,8 +28,8 @@ func TestLookupSRV(t *testing.T) {
 	assert.NilError(t, err)
 	assert.DeepEqual(t, addrs, []string{"a.zk.test:2181", "b.zk.test:2182"})
 
-	e := private(t, 1)
-	_, port, err := net.SplitHostPort(e.addrs()[0])
+	e := suite.Private(t, 1)
+	_, port, err := net.SplitHostPort(e.Addrs()[0])
 	assert.NilError(t, err)
 	dns.answer("a.zk.test", "127.0.0.1")
 	number, err := net.LookupPort("tcp", port)
@@ -36,7 +37,7 @@ func TestLookupSRV(t *testing.T) {
 	dns.srv[name] = []net.SRV{{Target: "a.zk.test.", Port: uint16(number)}}
 	addrs, err = zk.LookupSRV(t.Context(), net.DefaultResolver, name+".")
 	assert.NilError(t, err)
-	s := e.dial(zk.Config{Addrs: addrs})
+	s := e.Dial(zk.Config{Addrs: addrs})
 	assert.Equal(t, s.Addr(), "a.zk.test:"+port)
 
 	// Answers that are of no use, some of them on purpose.
@@ -175,15 +176,15 @@ func TestRebalance(t *testing.T) {
 
 // A session moves to where the changed list of servers says, and back to any.
 func TestChangedServers(t *testing.T) {
-	ensembles(t, func(t *testing.T, e *env) {
-		all := e.addrs()
-		conf, _ := e.config()
+	suite.Ensembles(t, func(t *testing.T, e *suite.Env) {
+		all := e.Addrs()
+		conf, _ := e.Config()
 		conf.Addrs = all[:2]
-		s := e.dial(conf)
+		s := e.Dial(conf)
 		ch := make(chan zk.Event, 1)
-		assert.NilError(t, s.Sync(e.ctx, "/"))
-		e.watch(s, e.root, ch)
-		eph, err := s.Create(e.ctx, e.root+"/eph", nil, zk.Ephemeral, zk.ACLOpen)
+		assert.NilError(t, s.Sync(e.Ctx, "/"))
+		e.Watch(s, e.Root, ch)
+		eph, err := s.Create(e.Ctx, e.Root+"/eph", nil, zk.Ephemeral, zk.ACLOpen)
 		assert.NilError(t, err)
 		assert.Assert(t, zk.Rebalance(all[:2], all, s.Addr(), 0.9) == nil)
 
@@ -197,24 +198,24 @@ func TestChangedServers(t *testing.T) {
 		next = moved.Config()
 		next.Addrs = all
 		s = awaitDial(e, next)
-		e.set(s, e.root, "x")
-		e.want(ch, zk.Changed, e.root)
-		_, st, err := s.Get(e.ctx, eph, nil)
+		e.Set(s, e.Root, "x")
+		e.Want(ch, zk.Changed, e.Root)
+		_, st, err := s.Get(e.Ctx, eph, nil)
 		assert.NilError(t, err)
 		assert.Equal(t, st.EphemeralOwner, s.ID())
 	})
 }
 
 // awaitDial dials until a server has caught up with what the session has seen.
-func awaitDial(e *env, conf zk.Config) *zk.Session {
-	e.t.Helper()
+func awaitDial(e *suite.Env, conf zk.Config) *zk.Session {
+	e.T.Helper()
 	for {
-		s, err := zk.Dial(e.ctx, conf)
+		s, err := zk.Dial(e.Ctx, conf)
 		if err == nil {
-			return e.keep(s)
+			return e.Keep(s)
 		}
-		assert.ErrorIs(e.t, err, zk.ErrNoServer)
-		assert.NilError(e.t, e.ctx.Err())
+		assert.ErrorIs(e.T, err, zk.ErrNoServer)
+		assert.NilError(e.T, e.Ctx.Err())
 		time.Sleep(time.Millisecond)
 	}
 }

@@ -24,6 +24,7 @@ import (
 	"gotest.tools/v3/assert"
 
 	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/internal/suite"
 	"github.com/seed-9f8420c6/zk/wire"
 	"github.com/seed-9f8420c6/zk/zktest"
 )
@@ -31,125 +32,120 @@ import (
 // The invariants I27 to I30 of docs/guarantees.md: the outcomes of calls, their
 // order on the wire, and calls that are given up.
 
-// get is a Get under way.
-func get(t testing.TB, s *zk.Session, ctx context.Context, path string, watch chan<- zk.Event) *under {
-	return start(t, func() error { _, _, err := s.Get(ctx, path, watch); return err })
-}
-
 // TestI27_Outcomes: every way in which a call can end without an answer, and
 // what it says then.
 func TestI27_Outcomes(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		limit int // MaxInFlight
-		play  func(t *testing.T, r *rig, s *zk.Session, l *line)
+		play  func(t *testing.T, r *suite.Rig, s *zk.Session, l *suite.Line)
 	}{
-		{"context done before", 0, func(t *testing.T, r *rig, s *zk.Session, l *line) {
-			ctx, cancel := context.WithCancel(bg)
+		{"context done before", 0, func(t *testing.T, r *suite.Rig, s *zk.Session, l *suite.Line) {
+			ctx, cancel := context.WithCancel(suite.BG)
 			cancel()
-			get(t, s, ctx, "/a", nil).unsent(context.Canceled)
-			start(t, func() error { _, err := s.Batch(ctx, zk.GetOp{Path: "/a"}); return err }).unsent(context.Canceled)
-			start(t, func() error { return s.AddAuth(ctx, zk.Digest("u", "p")) }).unsent(context.Canceled)
-			l.quiet()
+			suite.Get(t, s, ctx, "/a", nil).Unsent(context.Canceled)
+			suite.Start(t, func() error { _, err := s.Batch(ctx, zk.GetOp{Path: "/a"}); return err }).Unsent(context.Canceled)
+			suite.Start(t, func() error { return s.AddAuth(ctx, zk.Digest("u", "p")) }).Unsent(context.Canceled)
+			l.Quiet()
 		}},
-		{"cut in flight", 0, func(t *testing.T, r *rig, s *zk.Session, l *line) {
-			u := get(t, s, bg, "/a", nil)
-			l.next()
+		{"cut in flight", 0, func(t *testing.T, r *suite.Rig, s *zk.Session, l *suite.Line) {
+			u := suite.Get(t, s, suite.BG, "/a", nil)
+			l.Next()
 			l.Close()
-			u.lost(zk.ErrConnection)
+			u.Lost(zk.ErrConnection)
 		}},
-		{"waiting for a slot", 1, func(t *testing.T, r *rig, s *zk.Session, l *line) {
-			u := get(t, s, bg, "/a", nil)
-			l.next()
-			waiting := get(t, s, bg, "/b", nil)
-			ctx, cancel := context.WithCancel(bg)
-			gone := get(t, s, ctx, "/c", nil)
+		{"waiting for a slot", 1, func(t *testing.T, r *suite.Rig, s *zk.Session, l *suite.Line) {
+			u := suite.Get(t, s, suite.BG, "/a", nil)
+			l.Next()
+			waiting := suite.Get(t, s, suite.BG, "/b", nil)
+			ctx, cancel := context.WithCancel(suite.BG)
+			gone := suite.Get(t, s, ctx, "/c", nil)
 			synctest.Wait()
 			cancel()
-			gone.unsent(context.Canceled)
-			l.quiet()
+			gone.Unsent(context.Canceled)
+			l.Quiet()
 			l.Close()
-			u.lost(zk.ErrConnection)
-			waiting.unsent(zk.ErrConnection)
+			u.Lost(zk.ErrConnection)
+			waiting.Unsent(zk.ErrConnection)
 		}},
-		{"after the end", 0, func(t *testing.T, r *rig, s *zk.Session, l *line) {
+		{"after the end", 0, func(t *testing.T, r *suite.Rig, s *zk.Session, l *suite.Line) {
 			l.Close()
 			<-s.Done()
-			get(t, s, bg, "/a", nil).unsent(zk.ErrConnection)
-			get(t, s, bg, "/a", nil).unsent(s.Err())
+			suite.Get(t, s, suite.BG, "/a", nil).Unsent(zk.ErrConnection)
+			suite.Get(t, s, suite.BG, "/a", nil).Unsent(s.Err())
 		}},
-		{"Detach", 1, func(t *testing.T, r *rig, s *zk.Session, l *line) {
-			u := get(t, s, bg, "/a", nil)
-			l.next()
-			waiting := get(t, s, bg, "/b", nil)
+		{"Detach", 1, func(t *testing.T, r *suite.Rig, s *zk.Session, l *suite.Line) {
+			u := suite.Get(t, s, suite.BG, "/a", nil)
+			l.Next()
+			waiting := suite.Get(t, s, suite.BG, "/b", nil)
 			synctest.Wait()
 			s.Detach()
-			u.lost(zk.ErrClosed)
-			waiting.unsent(zk.ErrClosed)
-			get(t, s, bg, "/c", nil).unsent(zk.ErrClosed)
-			l.hungUp()
+			u.Lost(zk.ErrClosed)
+			waiting.Unsent(zk.ErrClosed)
+			suite.Get(t, s, suite.BG, "/c", nil).Unsent(zk.ErrClosed)
+			l.HungUp()
 		}},
-		{"redialed", 1, func(t *testing.T, r *rig, s *zk.Session, l *line) {
-			u := get(t, s, bg, "/a", nil)
-			l.next()
-			waiting := get(t, s, bg, "/b", nil)
+		{"redialed", 1, func(t *testing.T, r *suite.Rig, s *zk.Session, l *suite.Line) {
+			u := suite.Get(t, s, suite.BG, "/a", nil)
+			l.Next()
+			waiting := suite.Get(t, s, suite.BG, "/b", nil)
 			synctest.Wait()
-			d := r.begin(s.Config())
-			r.accept().greet()
-			u.lost(zk.ErrMoved)
-			waiting.unsent(zk.ErrMoved)
-			d.session()
-			get(t, s, bg, "/c", nil).unsent(zk.ErrMoved)
+			d := r.Begin(s.Config())
+			r.Accept().Greet()
+			u.Lost(zk.ErrMoved)
+			waiting.Unsent(zk.ErrMoved)
+			d.Session()
+			suite.Get(t, s, suite.BG, "/c", nil).Unsent(zk.ErrMoved)
 			assert.Assert(t, !errors.Is(s.Err(), zk.ErrConnection), "%v", s.Err())
-			l.hungUp()
+			l.HungUp()
 		}},
-		{"Close behind it", 0, func(t *testing.T, r *rig, s *zk.Session, l *line) {
-			u := get(t, s, bg, "/a", nil)
-			q := l.next()
-			cl := start(t, s.Close)
+		{"Close behind it", 0, func(t *testing.T, r *suite.Rig, s *zk.Session, l *suite.Line) {
+			u := suite.Get(t, s, suite.BG, "/a", nil)
+			q := l.Next()
+			cl := suite.Start(t, s.Close)
 			synctest.Wait()
-			get(t, s, bg, "/b", nil).unsent(zk.ErrClosed)
-			l.send(fitting(q, 1))
-			u.ok()
-			l.send(answer(l.want(wire.OpCloseSession, "").Xid, 2, nil))
-			cl.ok()
-			get(t, s, bg, "/b", nil).unsent(zk.ErrClosed)
+			suite.Get(t, s, suite.BG, "/b", nil).Unsent(zk.ErrClosed)
+			l.Send(suite.Fitting(q, 1))
+			u.OK()
+			l.Send(suite.Answer(l.Want(wire.OpCloseSession, "").Xid, 2, nil))
+			cl.OK()
+			suite.Get(t, s, suite.BG, "/b", nil).Unsent(zk.ErrClosed)
 		}},
-		{"an answer that ends the connection", 0, func(t *testing.T, r *rig, s *zk.Session, l *line) {
-			moved, behind := get(t, s, bg, "/a", nil), (*under)(nil)
-			q := l.next()
-			behind = get(t, s, bg, "/b", nil)
-			l.next()
-			l.send(refusal(q.Xid, 1, zk.ErrSessionMoved))
-			moved.refused(zk.ErrSessionMoved)
-			assert.Assert(t, errors.Is(moved.err, zk.ErrConnection))
-			behind.lost(zk.ErrConnection)
+		{"an answer that ends the connection", 0, func(t *testing.T, r *suite.Rig, s *zk.Session, l *suite.Line) {
+			moved, behind := suite.Get(t, s, suite.BG, "/a", nil), (*suite.Under)(nil)
+			q := l.Next()
+			behind = suite.Get(t, s, suite.BG, "/b", nil)
+			l.Next()
+			l.Send(suite.Refusal(q.Xid, 1, zk.ErrSessionMoved))
+			moved.Refused(zk.ErrSessionMoved)
+			assert.Assert(t, errors.Is(moved.Err, zk.ErrConnection))
+			behind.Lost(zk.ErrConnection)
 			<-s.Done()
 			assert.Assert(t, errors.Is(s.Err(), zk.ErrSessionMoved))
-			l.hungUp()
+			l.HungUp()
 		}},
-		{"addauth", 0, func(t *testing.T, r *rig, s *zk.Session, l *line) {
-			auth := func(ctx context.Context) *under {
-				return start(t, func() error { return s.AddAuth(ctx, zk.Digest("u", "p")) })
+		{"addauth", 0, func(t *testing.T, r *suite.Rig, s *zk.Session, l *suite.Line) {
+			auth := func(ctx context.Context) *suite.Under {
+				return suite.Start(t, func() error { return s.AddAuth(ctx, zk.Digest("u", "p")) })
 			}
-			ctx, cancel := context.WithCancel(bg)
+			ctx, cancel := context.WithCancel(suite.BG)
 			gone := auth(ctx)
-			l.next()
+			l.Next()
 			cancel()
-			gone.lost(context.Canceled)
-			u := auth(bg)
-			l.next()
+			gone.Lost(context.Canceled)
+			u := auth(suite.BG)
+			l.Next()
 			l.Close()
-			u.lost(zk.ErrConnection)
-			auth(bg).unsent(zk.ErrConnection)
+			u.Lost(zk.ErrConnection)
+			auth(suite.BG).Unsent(zk.ErrConnection)
 			assert.Equal(t, len(s.Config().Auth), 0)
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, r *rig) {
-				conf := r.config()
+			suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+				conf := r.Config()
 				conf.MaxInFlight = c.limit
-				s, l := r.open(conf)
+				s, l := r.Open(conf)
 				c.play(t, r, s, l)
 			})
 		})
@@ -160,33 +156,33 @@ func TestI27_Outcomes(t *testing.T) {
 // of them: those behind the last byte that left are not sent, the others lost.
 func TestI27_PartialWrite(t *testing.T) {
 	// The frames that stand in one Write, all but the first: single calls and a Batch.
-	calls := func(t *testing.T, s *zk.Session) (all []*under, res *[]zk.Result) {
+	calls := func(t *testing.T, s *zk.Session) (all []*suite.Under, res *[]zk.Result) {
 		res = new([]zk.Result)
-		all = append(all, get(t, s, bg, "/2", nil))
+		all = append(all, suite.Get(t, s, suite.BG, "/2", nil))
 		synctest.Wait()
-		all = append(all, start(t, func() (err error) {
-			*res, err = s.Batch(bg, zk.GetOp{Path: "/3"}, zk.SetOp{Path: "/4", Data: make([]byte, 20)}, zk.ExistsOp{Path: "/5"})
+		all = append(all, suite.Start(t, func() (err error) {
+			*res, err = s.Batch(suite.BG, zk.GetOp{Path: "/3"}, zk.SetOp{Path: "/4", Data: make([]byte, 20)}, zk.ExistsOp{Path: "/5"})
 			return err
 		}))
 		synctest.Wait()
-		all = append(all, start(t, func() error { return s.AddAuth(bg, zk.Digest("u", "p")) }))
+		all = append(all, suite.Start(t, func() error { return s.AddAuth(suite.BG, zk.Digest("u", "p")) }))
 		synctest.Wait()
-		all = append(all, get(t, s, bg, "/7", nil))
+		all = append(all, suite.Get(t, s, suite.BG, "/7", nil))
 		synctest.Wait()
 		return all, res
 	}
 	var sizes []int // of these frames
-	bubble(t, func(t *testing.T, r *rig) {
-		s, l := r.open(r.config())
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		s, l := r.Open(r.Config())
 		all, _ := calls(t, s)
 		for range 6 {
-			body, err := l.frame()
+			body, err := l.Frame()
 			assert.NilError(t, err)
 			sizes = append(sizes, 4+len(body))
 		}
 		l.Close()
 		for _, u := range all {
-			u.wait()
+			u.Wait()
 		}
 	})
 	total := 0
@@ -194,16 +190,16 @@ func TestI27_PartialWrite(t *testing.T) {
 		total += n
 	}
 	for cut := 0; cut <= total; cut++ {
-		bubble(t, func(t *testing.T, r *rig) {
-			gate := new(gatedConn)
-			r.lay = func(c net.Conn) net.Conn { gate.Conn = c; return gate }
-			s, l := r.open(r.config())
-			gate.shut()
-			first := get(t, s, bg, "/1", nil)
-			l.want(wire.OpGetData, "/1")
+		suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+			gate := new(suite.GatedConn)
+			r.Lay = func(c net.Conn) net.Conn { gate.Conn = c; return gate }
+			s, l := r.Open(r.Config())
+			gate.Shut()
+			first := suite.Get(t, s, suite.BG, "/1", nil)
+			l.Want(wire.OpGetData, "/1")
 			all, res := calls(t, s)
 			gate.Conn.(*zktest.PipeConn).SetWriteLimit(zktest.CutAt(int64(cut)))
-			gate.open()
+			gate.Open()
 
 			outcome := func(i int) zk.Outcome { // of frame i
 				at := 0
@@ -215,15 +211,15 @@ func TestI27_PartialWrite(t *testing.T) {
 				}
 				return zk.NotSent
 			}
-			first.lost(zk.ErrConnection)
-			checkOutcome(t, all[0].wait(), outcome(0), zk.ErrConnection)
-			err := all[1].wait()
+			first.Lost(zk.ErrConnection)
+			suite.CheckOutcome(t, all[0].Wait(), outcome(0), zk.ErrConnection)
+			err := all[1].Wait()
 			for i, r := range *res {
-				checkOutcome(t, r.Err, outcome(1+i), zk.ErrConnection)
+				suite.CheckOutcome(t, r.Err, outcome(1+i), zk.ErrConnection)
 			}
 			assert.Equal(t, err, (*res)[0].Err)
-			checkOutcome(t, all[2].wait(), outcome(4), zk.ErrConnection)
-			checkOutcome(t, all[3].wait(), outcome(5), zk.ErrConnection)
+			suite.CheckOutcome(t, all[2].Wait(), outcome(4), zk.ErrConnection)
+			suite.CheckOutcome(t, all[3].Wait(), outcome(5), zk.ErrConnection)
 			<-s.Done()
 			// What left is at the server, and nothing else.
 			rest, err := io.ReadAll(l)
@@ -241,36 +237,36 @@ func TestI27_PartialWriteTLS(t *testing.T) {
 	pool.AddCert(cert.Leaf)
 	unsent := 0
 	for cut := 1; cut < 60_000; cut += 1499 {
-		bubble(t, func(t *testing.T, r *rig) {
-			gate, last := new(gatedConn), new(lastWriteConn)
-			r.lay = func(c net.Conn) net.Conn { last.Conn = c; gate.Conn = last; return gate }
-			conf := r.config()
+		suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+			gate, last := new(suite.GatedConn), new(lastWriteConn)
+			r.Lay = func(c net.Conn) net.Conn { last.Conn = c; gate.Conn = last; return gate }
+			conf := r.Config()
 			conf.TLS = &tls.Config{RootCAs: pool, ServerName: "server"}
-			d := r.begin(conf)
-			l := r.accept()
+			d := r.Begin(conf)
+			l := r.Accept()
 			server := tls.Server(l, &tls.Config{Certificates: []tls.Certificate{cert}})
 			head := make([]byte, 4)
 			_, err := io.ReadFull(server, head)
 			assert.NilError(t, err)
 			_, err = io.CopyN(io.Discard, server, int64(wire.FrameLen(head)))
 			assert.NilError(t, err)
-			server.Write(welcome(wire.ConnectRequest{Timeout: 9000}))
-			s := d.session()
+			server.Write(suite.Welcome(wire.ConnectRequest{Timeout: 9000}))
+			s := d.Session()
 
-			gate.shut()
-			first := get(t, s, bg, "/first", nil)
+			gate.Shut()
+			first := suite.Get(t, s, suite.BG, "/first", nil)
 			synctest.Wait()
-			var all []*under
+			var all []*suite.Under
 			for i := range 6 {
-				all = append(all, start(t, func() error {
-					_, err := s.Set(bg, fmt.Sprintf("/%d", i), make([]byte, 8000), -1)
+				all = append(all, suite.Start(t, func() error {
+					_, err := s.Set(suite.BG, fmt.Sprintf("/%d", i), make([]byte, 8000), -1)
 					return err
 				}))
 				synctest.Wait()
 			}
 			last.left = cut
-			gate.open()
-			first.wait()
+			gate.Open()
+			first.Wait()
 			seen := 0
 			got, _ := io.ReadAll(server)
 			for len(got) > 0 {
@@ -278,12 +274,12 @@ func TestI27_PartialWriteTLS(t *testing.T) {
 				got = got[min(len(got), 4+wire.FrameLen(append(got, 0, 0, 0, 0))):]
 			}
 			for i, u := range all {
-				err := u.wait()
+				err := u.Wait()
 				if errors.Is(err, zk.ErrNotSent) {
 					unsent++
 					assert.Assert(t, 1+i >= seen, "cut at %d: frame %d of %d that arrived: %v", cut, 1+i, seen, err)
 				} else {
-					checkOutcome(t, err, zk.Lost, zk.ErrConnection)
+					suite.CheckOutcome(t, err, zk.Lost, zk.ErrConnection)
 				}
 			}
 			l.Close()
@@ -338,7 +334,7 @@ func TestI27_NotSentNeverHappened(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 27))
 			srv := zktest.NewServer(t, zktest.Options{InMemory: true, FrameLog: -1})
 			conf := zk.Config{Addrs: srv.Addrs(), Timeout: 10 * time.Second, DialContext: srv.DialContext}
-			admin, err := zk.Dial(bg, conf)
+			admin, err := zk.Dial(suite.BG, conf)
 			assert.NilError(t, err)
 			defer admin.Close()
 			if seed%3 == 0 {
@@ -352,7 +348,7 @@ func TestI27_NotSentNeverHappened(t *testing.T) {
 					rule = zktest.LinkRule{ToClient: zktest.CutAt(41 + rnd.Int64N(1000))}
 				}
 				srv.Link(rule)
-				s, err := zk.Dial(bg, conf)
+				s, err := zk.Dial(suite.BG, conf)
 				if err != nil {
 					continue
 				}
@@ -361,7 +357,7 @@ func TestI27_NotSentNeverHappened(t *testing.T) {
 					wg.Go(func() {
 						for i := range 10 {
 							path := fmt.Sprintf("/%d-%d-%d", round, g, i)
-							_, err := s.Create(bg, path, nil, zk.Persistent, zk.ACLOpen)
+							_, err := s.Create(suite.BG, path, nil, zk.Persistent, zk.ACLOpen)
 							var op *zk.OpError
 							mu.Lock()
 							switch {
@@ -379,7 +375,7 @@ func TestI27_NotSentNeverHappened(t *testing.T) {
 				wg.Wait()
 				s.Detach()
 			}
-			names, _, err := admin.Children(bg, "/", nil)
+			names, _, err := admin.Children(suite.BG, "/", nil)
 			assert.NilError(t, err)
 			there := make(map[string]bool)
 			for _, name := range names {
@@ -413,34 +409,34 @@ func setXid(s *zk.Session, xid int32) {
 // Batches, in the order in which they are on the wire; pings and auth packets
 // take no number.
 func TestI28_XidsCount(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		s, l := r.open(r.config())
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		s, l := r.Open(r.Config())
 		var want int32
 		var wrong error
-		l.serve(func(a asked) [][]byte {
+		l.Serve(func(a suite.Asked) [][]byte {
 			if a.Op == wire.OpAuth {
-				return [][]byte{answer(wire.XidAuth, 0, nil)}
+				return [][]byte{suite.Answer(wire.XidAuth, 0, nil)}
 			}
 			if want++; a.Xid != want && wrong == nil {
 				wrong = fmt.Errorf("xid %d where %d was due", a.Xid, want)
 			}
-			return [][]byte{fitting(a, 1)}
+			return [][]byte{suite.Fitting(a, 1)}
 		})
-		var all []*under
+		var all []*suite.Under
 		for g := range 16 {
-			all = append(all, start(t, func() error {
+			all = append(all, suite.Start(t, func() error {
 				for i := range 20 {
 					switch (g + i) % 4 {
 					case 0:
-						if err := s.AddAuth(bg, zk.Digest("u", "p")); err != nil {
+						if err := s.AddAuth(suite.BG, zk.Digest("u", "p")); err != nil {
 							return err
 						}
 					case 1:
-						if _, err := s.Batch(bg, zk.GetOp{Path: "/1"}, zk.GetOp{Path: "/2"}, zk.GetOp{Path: "/3"}); err != nil {
+						if _, err := s.Batch(suite.BG, zk.GetOp{Path: "/1"}, zk.GetOp{Path: "/2"}, zk.GetOp{Path: "/3"}); err != nil {
 							return err
 						}
 					default:
-						if _, _, err := s.Get(bg, "/a", nil); err != nil {
+						if _, _, err := s.Get(suite.BG, "/a", nil); err != nil {
 							return err
 						}
 					}
@@ -449,13 +445,13 @@ func TestI28_XidsCount(t *testing.T) {
 			}))
 		}
 		for _, u := range all {
-			u.ok()
+			u.OK()
 		}
-		time.Sleep(3 * rigTimeout) // pings
-		_, _, err := s.Get(bg, "/a", nil)
+		time.Sleep(3 * suite.RigTimeout) // pings
+		_, _, err := s.Get(suite.BG, "/a", nil)
 		assert.NilError(t, err)
 		for range 300 {
-			_, _, err := s.Get(bg, "/a", nil)
+			_, _, err := s.Get(suite.BG, "/a", nil)
 			assert.NilError(t, err)
 		}
 		assert.NilError(t, wrong)
@@ -465,27 +461,27 @@ func TestI28_XidsCount(t *testing.T) {
 
 // Calls of one goroutine are executed in its order, whatever the others do.
 func TestI28_ProgramOrder(t *testing.T) {
-	r := newRig(t)
-	s, l := r.open(r.config())
+	r := suite.NewRig(t)
+	s, l := r.Open(r.Config())
 	last := make(map[string]int32)
 	var wrong error
-	l.serve(func(a asked) [][]byte {
-		d := wire.NewDecoder(a.body)
+	l.Serve(func(a suite.Asked) [][]byte {
+		d := wire.NewDecoder(a.Body)
 		var q wire.SetDataRequest
 		q.Decode(&d)
 		if last[q.Path]++; q.Version != last[q.Path] && wrong == nil {
 			wrong = fmt.Errorf("%s: %d where %d was due", q.Path, q.Version, last[q.Path])
 		}
-		return [][]byte{fitting(a, 1)}
+		return [][]byte{suite.Fitting(a, 1)}
 	})
-	var all []*under
+	var all []*suite.Under
 	for g := range 16 {
-		all = append(all, start(t, func() error {
-			ctx, cancel := context.WithCancel(bg)
+		all = append(all, suite.Start(t, func() error {
+			ctx, cancel := context.WithCancel(suite.BG)
 			defer cancel()
 			path := fmt.Sprintf("/%d", g)
 			for i := int32(1); i <= 300; i++ {
-				c := bg
+				c := suite.BG
 				if i%2 == 0 {
 					c = ctx
 				}
@@ -504,7 +500,7 @@ func TestI28_ProgramOrder(t *testing.T) {
 		}))
 	}
 	for _, u := range all {
-		u.ok()
+		u.OK()
 	}
 	assert.NilError(t, wrong)
 }
@@ -529,43 +525,43 @@ func TestI28_RepliesOutOfOrder(t *testing.T) {
 		{"of a SetWatches of the C client", []int32{wire.XidSetWatches}, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, r *rig) {
-				s, l := r.open(r.config())
+			suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+				s, l := r.Open(r.Config())
 				ch := make(chan zk.Event, 1)
-				arm(t, s, l, zk.DataWatch, "/w", ch)
-				var all []*under
+				suite.Arm(t, s, l, zk.DataWatch, "/w", ch)
+				var all []*suite.Under
 				var before int32 // the xid before those of the test
 				for i := range 3 {
-					all = append(all, get(t, s, bg, fmt.Sprintf("/%d", i), nil))
-					before = l.want(wire.OpGetData, fmt.Sprintf("/%d", i)).Xid - int32(i) - 1
+					all = append(all, suite.Get(t, s, suite.BG, fmt.Sprintf("/%d", i), nil))
+					before = l.Want(wire.OpGetData, fmt.Sprintf("/%d", i)).Xid - int32(i) - 1
 				}
 				var frames [][]byte
 				for _, xid := range c.xids {
 					if xid >= 0 && xid < 10 {
 						xid += before
 					}
-					frames = append(frames, answer(xid, 9, wire.GetDataResponse{}))
+					frames = append(frames, suite.Answer(xid, 9, wire.GetDataResponse{}))
 				}
-				l.send(append(frames, happened(zk.Changed, "/w", -1))...)
+				l.Send(append(frames, suite.Happened(zk.Changed, "/w", -1))...)
 				for i, u := range all {
 					if i < c.answered {
-						u.ok()
+						u.OK()
 					} else {
-						u.lost(zk.ErrProtocol)
-						assert.Assert(t, errors.Is(u.err, zk.ErrConnection))
+						u.Lost(zk.ErrProtocol)
+						assert.Assert(t, errors.Is(u.Err, zk.ErrConnection))
 					}
 				}
 				<-s.Done()
 				assert.Assert(t, errors.Is(s.Err(), zk.ErrProtocol))
-				l.hungUp()
+				l.HungUp()
 				// What came behind the violation was never taken.
 				assert.Equal(t, len(ch), 0)
-				assert.Equal(t, armedList(s.Config().Watches), "data /w")
-				d := r.begin(s.Config())
-				l = r.accept()
-				l.greet()
-				l.restored(9)
-				d.session()
+				assert.Equal(t, suite.ArmedList(s.Config().Watches), "data /w")
+				d := r.Begin(s.Config())
+				l = r.Accept()
+				l.Greet()
+				l.Restored(9)
+				d.Session()
 			})
 		})
 	}
@@ -575,39 +571,39 @@ func TestI28_RepliesOutOfOrder(t *testing.T) {
 // counts, the watch is not armed, and the orphan's event is for nobody, or for
 // whoever armed the path meanwhile.
 func TestI29_CancelledCall(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		s, l := r.open(r.config())
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		s, l := r.Open(r.Config())
 		orphan, mine := make(chan zk.Event, 2), make(chan zk.Event, 2)
-		ctx, cancel := context.WithCancel(bg)
-		gone := get(t, s, ctx, "/a", orphan)
-		q1 := l.want(wire.OpGetData, "/a")
-		other := get(t, s, bg, "/b", nil)
-		q2 := l.want(wire.OpGetData, "/b")
+		ctx, cancel := context.WithCancel(suite.BG)
+		gone := suite.Get(t, s, ctx, "/a", orphan)
+		q1 := l.Want(wire.OpGetData, "/a")
+		other := suite.Get(t, s, suite.BG, "/b", nil)
+		q2 := l.Want(wire.OpGetData, "/b")
 		cancel()
-		gone.lost(context.Canceled)
+		gone.Lost(context.Canceled)
 		assert.Equal(t, s.Stats().Pending, 2)
-		l.send(answer(q1.Xid, 50, wire.GetDataResponse{Data: []byte("never seen")}), fitting(q2, 49))
-		other.ok()
+		l.Send(suite.Answer(q1.Xid, 50, wire.GetDataResponse{Data: []byte("never seen")}), suite.Fitting(q2, 49))
+		other.OK()
 		assert.Equal(t, s.Zxid(), int64(50))
 		assert.Equal(t, s.Stats().Pending, 0)
-		assert.Equal(t, armedList(s.Config().Watches), "")
-		l.send(happened(zk.Changed, "/a", -1))
+		assert.Equal(t, suite.ArmedList(s.Config().Watches), "")
+		l.Send(suite.Happened(zk.Changed, "/a", -1))
 		synctest.Wait()
 		assert.Equal(t, s.Stats().Ignored, int64(1))
 
 		// Armed by another call behind it: once.
-		ctx, cancel = context.WithCancel(bg)
-		gone = get(t, s, ctx, "/a", orphan)
-		q1 = l.next()
+		ctx, cancel = context.WithCancel(suite.BG)
+		gone = suite.Get(t, s, ctx, "/a", orphan)
+		q1 = l.Next()
 		cancel()
-		gone.lost(context.Canceled)
-		u := get(t, s, bg, "/a", mine)
-		q2 = l.next()
-		l.send(fitting(q1, 51), fitting(q2, 52), happened(zk.Changed, "/a", -1), happened(zk.Changed, "/a", -1))
-		u.ok()
+		gone.Lost(context.Canceled)
+		u := suite.Get(t, s, suite.BG, "/a", mine)
+		q2 = l.Next()
+		l.Send(suite.Fitting(q1, 51), suite.Fitting(q2, 52), suite.Happened(zk.Changed, "/a", -1), suite.Happened(zk.Changed, "/a", -1))
+		u.OK()
 		synctest.Wait()
-		assert.Equal(t, told(taken(mine)...), "changed /a")
-		assert.Equal(t, told(taken(orphan)...), "")
+		assert.Equal(t, suite.Told(suite.Taken(mine)...), "changed /a")
+		assert.Equal(t, suite.Told(suite.Taken(orphan)...), "")
 
 		// A cancelled write that then fails, an AddWatch, a RemoveWatch.
 		for _, f := range []func(ctx context.Context) error{
@@ -615,91 +611,91 @@ func TestI29_CancelledCall(t *testing.T) {
 			func(ctx context.Context) error { return s.AddWatch(ctx, "/p", zk.WatchPersistent, orphan) },
 			func(ctx context.Context) error { _, err := s.Multi(ctx, zk.CheckOp{Path: "/a"}); return err },
 		} {
-			ctx, cancel = context.WithTimeout(bg, time.Millisecond)
-			u = start(t, func() error { return f(ctx) })
-			q1 = l.next()
-			u.lost(context.DeadlineExceeded)
+			ctx, cancel = context.WithTimeout(suite.BG, time.Millisecond)
+			u = suite.Start(t, func() error { return f(ctx) })
+			q1 = l.Next()
+			u.Lost(context.DeadlineExceeded)
 			cancel()
-			l.send(refusal(q1.Xid, 60, zk.ErrVersion))
+			l.Send(suite.Refusal(q1.Xid, 60, zk.ErrVersion))
 		}
-		arm(t, s, l, zk.PersistentWatch, "/p", mine) // does not wait for the one given up
-		ctx, cancel = context.WithTimeout(bg, time.Millisecond)
-		u = start(t, func() error { return s.RemoveWatch(ctx, "/p", mine) })
-		q1 = l.want(wire.OpRemoveWatches, "/p")
-		u.lost(context.DeadlineExceeded)
+		suite.Arm(t, s, l, zk.PersistentWatch, "/p", mine) // does not wait for the one given up
+		ctx, cancel = context.WithTimeout(suite.BG, time.Millisecond)
+		u = suite.Start(t, func() error { return s.RemoveWatch(ctx, "/p", mine) })
+		q1 = l.Want(wire.OpRemoveWatches, "/p")
+		u.Lost(context.DeadlineExceeded)
 		cancel()
-		l.send(answer(q1.Xid, 61, nil))
+		l.Send(suite.Answer(q1.Xid, 61, nil))
 		synctest.Wait()
-		assert.Equal(t, armedList(s.Config().Watches), "")
-		l.quiet()
+		assert.Equal(t, suite.ArmedList(s.Config().Watches), "")
+		l.Quiet()
 	})
 }
 
 // The connection ends under calls that were given up: nobody waits for them any
 // more, and nothing on the next connection does.
 func TestI29_CancelledThenLost(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		s, l := r.open(r.config())
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		s, l := r.Open(r.Config())
 		ch := make(chan zk.Event, 1)
-		arm(t, s, l, zk.DataWatch, "/w", ch)
-		ctx, cancel := context.WithCancel(bg)
-		single := get(t, s, ctx, "/a", ch)
-		l.next()
-		batch := start(t, func() error {
+		suite.Arm(t, s, l, zk.DataWatch, "/w", ch)
+		ctx, cancel := context.WithCancel(suite.BG)
+		single := suite.Get(t, s, ctx, "/a", ch)
+		l.Next()
+		batch := suite.Start(t, func() error {
 			_, err := s.Batch(ctx, zk.GetOp{Path: "/b", Watch: ch}, zk.GetOp{Path: "/c"})
 			return err
 		})
-		l.next()
-		l.next()
-		auth := start(t, func() error { return s.AddAuth(ctx, zk.Digest("u", "p")) })
-		l.next()
+		l.Next()
+		l.Next()
+		auth := suite.Start(t, func() error { return s.AddAuth(ctx, zk.Digest("u", "p")) })
+		l.Next()
 		cancel()
-		single.lost(context.Canceled)
-		batch.lost(context.Canceled)
-		auth.lost(context.Canceled)
+		single.Lost(context.Canceled)
+		batch.Lost(context.Canceled)
+		auth.Lost(context.Canceled)
 		l.Close()
 		<-s.Done()
-		s, l, _, w := r.move(s.Config(), 1)
+		s, l, _, w := r.Move(s.Config(), 1)
 		assert.DeepEqual(t, w.Data, []string{"/w"})
-		l.send(happened(zk.Changed, "/w", -1))
+		l.Send(suite.Happened(zk.Changed, "/w", -1))
 		synctest.Wait()
-		assert.Equal(t, told(taken(ch)...), "changed /w")
-		u := get(t, s, bg, "/a", nil)
-		l.send(fitting(l.next(), 1))
-		u.ok()
+		assert.Equal(t, suite.Told(suite.Taken(ch)...), "changed /w")
+		u := suite.Get(t, s, suite.BG, "/a", nil)
+		l.Send(suite.Fitting(l.Next(), 1))
+		u.OK()
 	})
 }
 
 // A Batch that is given up: what was answered before stays answered and armed,
 // the rest is lost and not armed.
 func TestI29_CancelledBatch(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		s, l := r.open(r.config())
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		s, l := r.Open(r.Config())
 		ch := make(chan zk.Event, 8)
-		ctx, cancel := context.WithCancel(bg)
+		ctx, cancel := context.WithCancel(suite.BG)
 		var res []zk.Result
-		u := start(t, func() (err error) {
+		u := suite.Start(t, func() (err error) {
 			res, err = s.Batch(ctx, zk.GetOp{Path: "/1", Watch: ch}, zk.ExistsOp{Path: "/2", Watch: ch}, zk.GetOp{Path: "/3", Watch: ch}, zk.ChildrenOp{Path: "/4", Watch: ch})
 			return err
 		})
-		var qs []asked
+		var qs []suite.Asked
 		for range 4 {
-			qs = append(qs, l.next())
+			qs = append(qs, l.Next())
 		}
-		l.send(fitting(qs[0], 1), refusal(qs[1].Xid, 2, zk.ErrNoNode))
+		l.Send(suite.Fitting(qs[0], 1), suite.Refusal(qs[1].Xid, 2, zk.ErrNoNode))
 		synctest.Wait()
 		cancel()
-		err := u.wait()
+		err := u.Wait()
 		assert.Equal(t, len(res), 4)
 		assert.NilError(t, res[0].Err)
 		assert.Equal(t, string(res[0].Data), "data")
-		checkOutcome(t, res[1].Err, zk.Answered, zk.ErrNoNode)
+		suite.CheckOutcome(t, res[1].Err, zk.Answered, zk.ErrNoNode)
 		assert.Equal(t, err, res[1].Err)
-		checkOutcome(t, res[2].Err, zk.Lost, context.Canceled)
-		checkOutcome(t, res[3].Err, zk.Lost, context.Canceled)
-		l.send(fitting(qs[2], 3), fitting(qs[3], 4))
+		suite.CheckOutcome(t, res[2].Err, zk.Lost, context.Canceled)
+		suite.CheckOutcome(t, res[3].Err, zk.Lost, context.Canceled)
+		l.Send(suite.Fitting(qs[2], 3), suite.Fitting(qs[3], 4))
 		synctest.Wait()
-		assert.Equal(t, armedList(s.Config().Watches), "data /1, exists /2")
+		assert.Equal(t, suite.ArmedList(s.Config().Watches), "data /1, exists /2")
 		assert.Equal(t, s.Stats().Pending, 0)
 	})
 }
@@ -709,22 +705,22 @@ func TestI29_CancelledBatch(t *testing.T) {
 func TestI29_LeavesAWriteThatBlocks(t *testing.T) {
 	for _, busy := range []bool{false, true} {
 		t.Run(fmt.Sprintf("others under way: %t", busy), func(t *testing.T) {
-			bubble(t, func(t *testing.T, r *rig) {
-				gate := new(gatedConn)
-				r.lay = func(c net.Conn) net.Conn { gate.Conn = c; return gate }
-				s, l := r.open(r.config())
+			suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+				gate := new(suite.GatedConn)
+				r.Lay = func(c net.Conn) net.Conn { gate.Conn = c; return gate }
+				s, l := r.Open(r.Config())
 				if busy {
-					get(t, s, bg, "/other", nil)
-					l.next()
+					suite.Get(t, s, suite.BG, "/other", nil)
+					l.Next()
 				}
-				gate.shut()
-				ctx, cancel := context.WithTimeout(bg, time.Millisecond)
+				gate.Shut()
+				ctx, cancel := context.WithTimeout(suite.BG, time.Millisecond)
 				defer cancel()
 				began := time.Now()
-				u := get(t, s, ctx, "/a", nil)
-				u.lost(context.DeadlineExceeded)
+				u := suite.Get(t, s, ctx, "/a", nil)
+				u.Lost(context.DeadlineExceeded)
 				assert.Equal(t, time.Since(began), time.Millisecond)
-				gate.open()
+				gate.Open()
 			})
 		})
 	}
@@ -735,10 +731,10 @@ func TestI29_LeavesAWriteThatBlocks(t *testing.T) {
 // answer and an armed watch, or neither; nobody else loses anything.
 func TestI29_RandomPoints(t *testing.T) {
 	const callers, each, paths = 20, 5000, 50
-	bubble(t, func(t *testing.T, r *rig) {
-		conf := r.config()
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		conf := r.Config()
 		conf.MaxInFlight = 15
-		s, l := r.open(conf)
+		s, l := r.Open(conf)
 		rnd := rand.New(rand.NewPCG(29, 29))
 
 		// The server: answers in order, some microseconds late, and fires a watch now and then.
@@ -752,33 +748,33 @@ func TestI29_RandomPoints(t *testing.T) {
 			if srv.armed[path] {
 				delete(srv.armed, path)
 				srv.sent++
-				srv.out = append(srv.out, happened(zk.Changed, path, -1))
+				srv.out = append(srv.out, suite.Happened(zk.Changed, path, -1))
 			}
 		}
-		queue := make(chan asked, 1024)
+		queue := make(chan suite.Asked, 1024)
 		go func() {
 			defer close(queue)
 			for {
-				body, err := l.frame()
+				body, err := l.Frame()
 				if err != nil {
 					return
 				}
-				queue <- parseAsked(body)
+				queue <- suite.ParseAsked(body)
 			}
 		}()
 		served := make(chan struct{})
 		finish := make(chan struct{})
 		go func() {
 			defer close(served)
-			handle := func(a asked) {
+			handle := func(a suite.Asked) {
 				switch {
 				case a.Op == wire.OpPing:
-					srv.out = append(srv.out, answer(wire.XidPing, 0, nil))
+					srv.out = append(srv.out, suite.Answer(wire.XidPing, 0, nil))
 					return
-				case a.Op == wire.OpGetData && a.armed():
-					srv.armed[a.path] = true
+				case a.Op == wire.OpGetData && a.Armed():
+					srv.armed[a.Path] = true
 				}
-				srv.out = append(srv.out, fitting(a, 1))
+				srv.out = append(srv.out, suite.Fitting(a, 1))
 				if rnd.IntN(4) == 0 {
 					fire(fmt.Sprintf("/%d", rnd.IntN(paths)))
 				}
@@ -791,7 +787,7 @@ func TestI29_RandomPoints(t *testing.T) {
 					for path := range srv.armed {
 						fire(path)
 					}
-					l.trySend(srv.out...)
+					l.TrySend(srv.out...)
 					return
 				}
 				for more := true; more; {
@@ -803,7 +799,7 @@ func TestI29_RandomPoints(t *testing.T) {
 					}
 				}
 				time.Sleep(time.Duration(rnd.IntN(4)) * time.Microsecond)
-				if l.trySend(srv.out...) != nil {
+				if l.TrySend(srv.out...) != nil {
 					return
 				}
 				srv.out = srv.out[:0]
@@ -816,14 +812,14 @@ func TestI29_RandomPoints(t *testing.T) {
 		}
 		var watches [callers][]watched
 		var answers, unsent, lost [callers]int
-		var all []*under
+		var all []*suite.Under
 		for g := range callers {
 			rnd := rand.New(rand.NewPCG(29, uint64(g)))
-			all = append(all, start(t, func() error {
+			all = append(all, suite.Start(t, func() error {
 				for range each {
-					ctx, cancel := context.WithTimeout(bg, time.Duration(rnd.IntN(9))*time.Microsecond)
+					ctx, cancel := context.WithTimeout(suite.BG, time.Duration(rnd.IntN(9))*time.Microsecond)
 					if rnd.IntN(8) == 0 {
-						ctx = bg
+						ctx = suite.BG
 					}
 					var ch chan zk.Event
 					var watch chan<- zk.Event
@@ -854,9 +850,9 @@ func TestI29_RandomPoints(t *testing.T) {
 			}))
 		}
 		for _, u := range all {
-			u.ok()
+			u.OK()
 		}
-		_, _, err := s.Get(bg, "/last", nil)
+		_, _, err := s.Get(suite.BG, "/last", nil)
 		assert.NilError(t, err)
 		close(finish)
 		<-served
@@ -888,138 +884,138 @@ func TestI29_RandomPoints(t *testing.T) {
 // TestI30_NoHiddenWork: an hour with errors of every kind, and the server sees
 // what was asked for and pings, on one connection.
 func TestI30_NoHiddenWork(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		s, l := r.open(r.config())
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		s, l := r.Open(r.Config())
 		ch := make(chan zk.Event, 8)
 		pings, asks := 0, 0
 		go func() {
 			for {
-				body, err := l.frame()
+				body, err := l.Frame()
 				if err != nil {
 					return
 				}
-				a := parseAsked(body)
+				a := suite.ParseAsked(body)
 				if a.Op == wire.OpPing {
 					pings++
-					l.trySend(answer(wire.XidPing, 0, nil))
+					l.TrySend(suite.Answer(wire.XidPing, 0, nil))
 					continue
 				}
 				asks++
-				if a.path == "/gone" {
+				if a.Path == "/gone" {
 					continue // never answered, nor anything behind it
 				}
-				l.trySend(refusal(a.Xid, 1, map[string]zk.Code{"/auth": zk.ErrNoAuth, "/throttled": zk.ErrThrottled, "/x": -9999}[a.path]))
+				l.TrySend(suite.Refusal(a.Xid, 1, map[string]zk.Code{"/auth": zk.ErrNoAuth, "/throttled": zk.ErrThrottled, "/x": -9999}[a.Path]))
 			}
 		}()
 		for _, path := range []string{"/auth", "/throttled", "/x"} {
-			_, err := s.Create(bg, path, nil, zk.Persistent, zk.ACLOpen)
+			_, err := s.Create(suite.BG, path, nil, zk.Persistent, zk.ACLOpen)
 			assert.Assert(t, err != nil)
 		}
-		assert.NilError(t, s.AddWatch(bg, "/p", zk.WatchPersistent, ch))
-		l.send(happened(zk.Changed, "/p", -1), happened(zk.Changed, "/nobody", -1))
-		ctx, cancel := context.WithTimeout(bg, time.Second)
+		assert.NilError(t, s.AddWatch(suite.BG, "/p", zk.WatchPersistent, ch))
+		l.Send(suite.Happened(zk.Changed, "/p", -1), suite.Happened(zk.Changed, "/nobody", -1))
+		ctx, cancel := context.WithTimeout(suite.BG, time.Second)
 		defer cancel()
-		get(t, s, ctx, "/gone", nil).lost(context.DeadlineExceeded)
+		suite.Get(t, s, ctx, "/gone", nil).Lost(context.DeadlineExceeded)
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		assert.NilError(t, s.Err())
 		assert.Equal(t, asks, 5)
-		assert.Equal(t, pings, int(time.Hour/(rigTimeout/3)))
+		assert.Equal(t, pings, int(time.Hour/(suite.RigTimeout/3)))
 		l.Close()
 		<-s.Done()
 		time.Sleep(time.Hour)
-		assert.Equal(t, r.connections(), 1)
-		assert.Equal(t, told(taken(ch)...), "changed /p")
+		assert.Equal(t, r.Connections(), 1)
+		assert.Equal(t, suite.Told(suite.Taken(ch)...), "changed /p")
 	})
 }
 
 // MaxInFlight: so many requests wait for their replies and no more, whoever made
 // them; waiters are served in order.
 func TestI30_MaxInFlight(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		conf := r.config()
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		conf := r.Config()
 		conf.MaxInFlight = 2
-		s, l := r.open(conf)
-		var all []*under
+		s, l := r.Open(conf)
+		var all []*suite.Under
 		for i := range 10 {
-			all = append(all, get(t, s, bg, fmt.Sprintf("/%d", i), nil))
+			all = append(all, suite.Get(t, s, suite.BG, fmt.Sprintf("/%d", i), nil))
 			synctest.Wait()
 		}
-		var open []asked
+		var open []suite.Asked
 		for i := range 10 {
-			open = append(open, l.want(wire.OpGetData, fmt.Sprintf("/%d", i)))
+			open = append(open, l.Want(wire.OpGetData, fmt.Sprintf("/%d", i)))
 			if len(open) == 2 {
-				l.quiet()
+				l.Quiet()
 				assert.Equal(t, s.Stats().Pending, 2)
-				l.send(fitting(open[0], 1))
+				l.Send(suite.Fitting(open[0], 1))
 				open = open[1:]
 			}
 		}
-		l.send(fitting(open[0], 1))
+		l.Send(suite.Fitting(open[0], 1))
 		for _, u := range all {
-			u.ok()
+			u.OK()
 		}
 
 		// A call that was given up holds its slot until its answer comes.
-		ctx, cancel := context.WithCancel(bg)
-		gone1, gone2 := get(t, s, ctx, "/g1", nil), get(t, s, ctx, "/g2", nil)
-		q1, q2 := l.next(), l.next()
+		ctx, cancel := context.WithCancel(suite.BG)
+		gone1, gone2 := suite.Get(t, s, ctx, "/g1", nil), suite.Get(t, s, ctx, "/g2", nil)
+		q1, q2 := l.Next(), l.Next()
 		cancel()
-		gone1.lost(context.Canceled)
-		gone2.lost(context.Canceled)
-		u := get(t, s, bg, "/u", nil)
-		l.quiet()
+		gone1.Lost(context.Canceled)
+		gone2.Lost(context.Canceled)
+		u := suite.Get(t, s, suite.BG, "/u", nil)
+		l.Quiet()
 
 		// Pings, auth and close take none.
-		auth := start(t, func() error { return s.AddAuth(bg, zk.Digest("u", "p")) })
-		l.want(wire.OpAuth, "")
-		l.send(answer(wire.XidAuth, 0, nil))
-		auth.ok()
-		time.Sleep(rigTimeout / 2)
-		body, err := l.frame()
+		auth := suite.Start(t, func() error { return s.AddAuth(suite.BG, zk.Digest("u", "p")) })
+		l.Want(wire.OpAuth, "")
+		l.Send(suite.Answer(wire.XidAuth, 0, nil))
+		auth.OK()
+		time.Sleep(suite.RigTimeout / 2)
+		body, err := l.Frame()
 		assert.NilError(t, err)
-		assert.Equal(t, parseAsked(body).Op, wire.OpPing)
+		assert.Equal(t, suite.ParseAsked(body).Op, wire.OpPing)
 
-		l.send(fitting(q1, 1))
-		q3 := l.want(wire.OpGetData, "/u")
-		l.send(fitting(q2, 1), fitting(q3, 1))
-		u.ok()
+		l.Send(suite.Fitting(q1, 1))
+		q3 := l.Want(wire.OpGetData, "/u")
+		l.Send(suite.Fitting(q2, 1), suite.Fitting(q3, 1))
+		u.OK()
 
 		// A Batch takes one for each operation, as they come free, and writes what
 		// it holds before it waits; a Multi takes one.
-		multi := start(t, func() error {
-			_, err := s.Multi(bg, zk.CheckOp{Path: "/1"}, zk.CheckOp{Path: "/2"}, zk.CheckOp{Path: "/3"})
+		multi := suite.Start(t, func() error {
+			_, err := s.Multi(suite.BG, zk.CheckOp{Path: "/1"}, zk.CheckOp{Path: "/2"}, zk.CheckOp{Path: "/3"})
 			return err
 		})
-		m := l.next()
-		batch := start(t, func() error {
-			_, err := s.Batch(bg, zk.GetOp{Path: "/1"}, zk.GetOp{Path: "/2"}, zk.GetOp{Path: "/3"})
+		m := l.Next()
+		batch := suite.Start(t, func() error {
+			_, err := s.Batch(suite.BG, zk.GetOp{Path: "/1"}, zk.GetOp{Path: "/2"}, zk.GetOp{Path: "/3"})
 			return err
 		})
-		b1 := l.want(wire.OpGetData, "/1")
-		l.quiet()
+		b1 := l.Want(wire.OpGetData, "/1")
+		l.Quiet()
 		check := wire.MultiResult{Op: wire.OpCheck}
-		l.send(answer(m.Xid, 1, wire.MultiResponse{Results: []wire.MultiResult{check, check, check}}))
-		multi.ok()
-		b2 := l.want(wire.OpGetData, "/2")
-		l.quiet()
-		cl := start(t, s.Close)
-		l.want(wire.OpCloseSession, "")
-		l.send(fitting(b1, 1), fitting(b2, 1), answer(b2.Xid+1, 2, nil))
-		checkOutcome(t, batch.wait(), zk.NotSent, zk.ErrClosed) // the third never had a slot
-		cl.ok()
+		l.Send(suite.Answer(m.Xid, 1, wire.MultiResponse{Results: []wire.MultiResult{check, check, check}}))
+		multi.OK()
+		b2 := l.Want(wire.OpGetData, "/2")
+		l.Quiet()
+		cl := suite.Start(t, s.Close)
+		l.Want(wire.OpCloseSession, "")
+		l.Send(suite.Fitting(b1, 1), suite.Fitting(b2, 1), suite.Answer(b2.Xid+1, 2, nil))
+		suite.CheckOutcome(t, batch.Wait(), zk.NotSent, zk.ErrClosed) // the third never had a slot
+		cl.OK()
 	})
 }
 
 // A Batch whose context ends in the moment in which the connection does, while
 // it waits for slots: every operation has an outcome, none looks done.
 func TestI27_BatchEndsTwice(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		conf := r.config()
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		conf := r.Config()
 		conf.MaxInFlight = 2
 		for range 500 {
-			s, l := r.open(conf)
-			ctx, cancel := context.WithTimeout(bg, time.Second)
+			s, l := r.Open(conf)
+			ctx, cancel := context.WithTimeout(suite.BG, time.Second)
 			time.AfterFunc(time.Second, func() { l.Close() })
 			res, err := s.Batch(ctx, zk.GetOp{Path: "/1"}, zk.GetOp{Path: "/2"}, zk.GetOp{Path: "/3"}, zk.GetOp{Path: "/4"})
 			cancel()
@@ -1040,26 +1036,26 @@ func TestI27_BatchEndsTwice(t *testing.T) {
 
 // Every call ends exactly once when the connection does, in whatever state it is.
 func TestI27_AllEnd(t *testing.T) {
-	r := newRig(t)
+	r := suite.NewRig(t)
 	for range 20 {
-		s, l := r.open(r.config())
-		l.serve(func(a asked) [][]byte { return [][]byte{fitting(a, 1)} })
-		var all []*under
+		s, l := r.Open(r.Config())
+		l.Serve(func(a suite.Asked) [][]byte { return [][]byte{suite.Fitting(a, 1)} })
+		var all []*suite.Under
 		for g := range 20 {
-			all = append(all, start(t, func() error {
-				ctx, cancel := context.WithCancel(bg)
+			all = append(all, suite.Start(t, func() error {
+				ctx, cancel := context.WithCancel(suite.BG)
 				defer cancel()
 				for i := 0; ; i++ {
 					var err error
 					switch (g + i) % 5 {
 					case 0:
-						_, err = s.Batch(bg, zk.GetOp{Path: "/a"}, zk.SetOp{Path: "/b"})
+						_, err = s.Batch(suite.BG, zk.GetOp{Path: "/a"}, zk.SetOp{Path: "/b"})
 					case 1:
 						_, _, err = s.Get(ctx, "/a", make(chan zk.Event, 1))
 					case 2:
-						err = s.AddAuth(bg, zk.Digest("u", "p"))
+						err = s.AddAuth(suite.BG, zk.Digest("u", "p"))
 					default:
-						_, err = s.Set(bg, "/a", nil, -1)
+						_, err = s.Set(suite.BG, "/a", nil, -1)
 					}
 					if err != nil {
 						return err
@@ -1072,7 +1068,7 @@ func TestI27_AllEnd(t *testing.T) {
 		}
 		l.Close()
 		for _, u := range all {
-			err := u.wait()
+			err := u.Wait()
 			assert.Assert(t, errors.Is(err, zk.ErrConnection) && errors.Is(err, zk.ErrLost) != errors.Is(err, zk.ErrNotSent), "%v", err)
 		}
 		<-s.Done()

@@ -16,6 +16,7 @@ import (
 
 	"github.com/seed-9f8420c6/zk"
 	"github.com/seed-9f8420c6/zk/internal/limits"
+	"github.com/seed-9f8420c6/zk/internal/suite"
 	"github.com/seed-9f8420c6/zk/wire"
 )
 
@@ -24,11 +25,11 @@ import (
 // A Batch takes no more memory than its requests need, whatever the first is
 // like, and what is too large is refused before more is made of it.
 func TestBatchOfUnlikeSizes(t *testing.T) {
-	s, _ := private(t, 1).linked()
+	s, _ := suite.Private(t, 1).Linked()
 	allocated := func(ops []zk.Op) (uint64, error) {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		_, err := s.Batch(bg, ops...)
+		_, err := s.Batch(suite.BG, ops...)
 		runtime.ReadMemStats(&after)
 		return after.TotalAlloc - before.TotalAlloc, err
 	}
@@ -41,111 +42,111 @@ func TestBatchOfUnlikeSizes(t *testing.T) {
 	assert.Assert(t, n < 32<<20, "%d bytes for one of 900 KiB", n)
 	ops[0] = zk.SetOp{Path: "/a", Data: make([]byte, 64<<20)}
 	n, err = allocated(ops)
-	checkOutcome(t, err, zk.NotSent, zk.ErrTooLarge)
+	suite.CheckOutcome(t, err, zk.NotSent, zk.ErrTooLarge)
 	assert.Assert(t, n < 512<<20, "%d bytes for what is refused", n)
 }
 
 // Limits may be as large as an int.
 func TestLimitsWithoutEnd(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		conf := r.config()
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		conf := r.Config()
 		conf.MaxRequest, conf.MaxReply, conf.MaxInFlight = math.MaxInt, math.MaxInt, math.MaxInt
-		s, l := r.open(conf)
-		arm(t, s, l, zk.DataWatch, "/w", make(chan zk.Event, 1))
-		_, _, _, w := r.move(s.Config(), 1)
+		s, l := r.Open(conf)
+		suite.Arm(t, s, l, zk.DataWatch, "/w", make(chan zk.Event, 1))
+		_, _, _, w := r.Move(s.Config(), 1)
 		assert.DeepEqual(t, w.Data, []string{"/w"})
 	})
 }
 
 // An operation of a Batch may be a pointer, or something with one inside.
 func TestBatchOfPointers(t *testing.T) {
-	s, _ := private(t, 1).linked()
+	s, _ := suite.Private(t, 1).Linked()
 	ch := make(chan zk.Event, 2)
 	type mine struct{ zk.ExistsOp }
-	res, _ := s.Batch(bg, &zk.ExistsOp{Path: "/m", Watch: ch}, mine{zk.ExistsOp{Path: "/n", Watch: ch}})
+	res, _ := s.Batch(suite.BG, &zk.ExistsOp{Path: "/m", Watch: ch}, mine{zk.ExistsOp{Path: "/n", Watch: ch}})
 	for _, r := range res {
 		assert.ErrorIs(t, r.Err, zk.ErrNoNode)
 	}
 	for _, path := range []string{"/m", "/n"} {
-		_, err := s.Create(bg, path, nil, zk.Persistent, zk.ACLOpen)
+		_, err := s.Create(suite.BG, path, nil, zk.Persistent, zk.ACLOpen)
 		assert.NilError(t, err)
-		assert.Equal(t, told(await(t, ch)), "created "+path)
+		assert.Equal(t, suite.Told(suite.Await(t, ch)), "created "+path)
 	}
 }
 
 // An opcode that the server does not know ends the connection from within a
 // Batch as well, one that is switched off does not.
 func TestBatchUnimplemented(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		s, l := r.open(r.config())
-		make := func(mode zk.Mode) *under {
-			return start(t, func() error {
-				_, err := s.Batch(bg, zk.GetOp{Path: "/a"}, zk.CreateOp{Path: "/b", Mode: mode, ACL: zk.ACLOpen}, zk.GetOp{Path: "/c"})
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		s, l := r.Open(r.Config())
+		make := func(mode zk.Mode) *suite.Under {
+			return suite.Start(t, func() error {
+				_, err := s.Batch(suite.BG, zk.GetOp{Path: "/a"}, zk.CreateOp{Path: "/b", Mode: mode, ACL: zk.ACLOpen}, zk.GetOp{Path: "/c"})
 				return err
 			})
 		}
 		u := make(zk.TTL(time.Hour))
-		l.send(fitting(l.next(), 1), refusal(l.next().Xid, 1, zk.ErrUnimplemented), fitting(l.next(), 1))
-		u.refused(zk.ErrUnimplemented)
-		assert.Assert(t, !errors.Is(u.err, zk.ErrConnection))
+		l.Send(suite.Fitting(l.Next(), 1), suite.Refusal(l.Next().Xid, 1, zk.ErrUnimplemented), suite.Fitting(l.Next(), 1))
+		u.Refused(zk.ErrUnimplemented)
+		assert.Assert(t, !errors.Is(u.Err, zk.ErrConnection))
 
 		u = make(zk.Container)
-		l.send(fitting(l.next(), 1), refusal(l.next().Xid, 1, zk.ErrUnimplemented))
-		u.refused(zk.ErrUnimplemented)
-		assert.ErrorIs(t, u.err, zk.ErrConnection)
+		l.Send(suite.Fitting(l.Next(), 1), suite.Refusal(l.Next().Xid, 1, zk.ErrUnimplemented))
+		u.Refused(zk.ErrUnimplemented)
+		assert.ErrorIs(t, u.Err, zk.ErrConnection)
 		<-s.Done()
 	})
 }
 
 // RemoveWatch of what is only here waits for no slot, nor for a connection.
 func TestRemoveWatchNeedsNoSlot(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		conf := r.config()
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		conf := r.Config()
 		conf.MaxInFlight = 1
-		s, l := r.open(conf)
+		s, l := r.Open(conf)
 		one, two := make(chan zk.Event, 1), make(chan zk.Event, 1)
-		arm(t, s, l, zk.DataWatch, "/x", one)
-		arm(t, s, l, zk.PersistentWatch, "/p", two)
-		u := get(t, s, bg, "/slow", nil)
-		q := l.next()
-		assert.NilError(t, s.RemoveWatch(bg, "/x", one))
-		checkOutcome(t, s.RemoveWatch(bg, "/x", one), zk.NotSent, zk.ErrNoWatcher)
-		asks := start(t, func() error { return s.RemoveWatch(bg, "/p", two) }) // of the server
-		l.quiet()
-		l.send(fitting(q, 1))
-		u.ok()
-		l.send(fitting(l.want(wire.OpRemoveWatches, "/p"), 1))
-		asks.ok()
+		suite.Arm(t, s, l, zk.DataWatch, "/x", one)
+		suite.Arm(t, s, l, zk.PersistentWatch, "/p", two)
+		u := suite.Get(t, s, suite.BG, "/slow", nil)
+		q := l.Next()
+		assert.NilError(t, s.RemoveWatch(suite.BG, "/x", one))
+		suite.CheckOutcome(t, s.RemoveWatch(suite.BG, "/x", one), zk.NotSent, zk.ErrNoWatcher)
+		asks := suite.Start(t, func() error { return s.RemoveWatch(suite.BG, "/p", two) }) // of the server
+		l.Quiet()
+		l.Send(suite.Fitting(q, 1))
+		u.OK()
+		l.Send(suite.Fitting(l.Want(wire.OpRemoveWatches, "/p"), 1))
+		asks.OK()
 
-		arm(t, s, l, zk.PersistentWatch, "/p", two)
-		u = get(t, s, bg, "/lost", nil)
-		l.next()
+		suite.Arm(t, s, l, zk.PersistentWatch, "/p", two)
+		u = suite.Get(t, s, suite.BG, "/lost", nil)
+		l.Next()
 		l.Close()
-		u.lost(zk.ErrConnection)
-		assert.NilError(t, s.RemoveWatch(bg, "/p", two))
+		u.Lost(zk.ErrConnection)
+		assert.NilError(t, s.RemoveWatch(suite.BG, "/p", two))
 		assert.Equal(t, s.Config().Watches.Len(), 0)
 	})
 }
 
 // Credentials that are too large are found before anything is given up for them.
 func TestAuthTooLarge(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		s, l := r.open(r.config())
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		s, l := r.Open(r.Config())
 		conf := s.Config()
 		conf.MaxRequest = 100
 		conf.Auth = []zk.Auth{zk.Digest("user", strings.Repeat("x", 100))}
-		_, err := zk.Dial(bg, conf)
+		_, err := zk.Dial(suite.BG, conf)
 		assert.ErrorIs(t, err, zk.ErrTooLarge)
-		assert.Equal(t, r.connections(), 1)
+		assert.Equal(t, r.Connections(), 1)
 		assert.NilError(t, s.Err())
-		l.quiet()
+		l.Quiet()
 		conf.MaxRequest = 200
-		d := r.begin(conf)
-		l = r.accept()
-		l.greet()
-		l.want(wire.OpAuth, "")
-		l.send(answer(wire.XidAuth, 0, nil))
-		d.session()
+		d := r.Begin(conf)
+		l = r.Accept()
+		l.Greet()
+		l.Want(wire.OpAuth, "")
+		l.Send(suite.Answer(wire.XidAuth, 0, nil))
+		d.Session()
 	})
 }
 
@@ -153,9 +154,9 @@ func TestAuthTooLarge(t *testing.T) {
 // behind that nobody has.
 func TestRedialGivenUpAtTheEnd(t *testing.T) {
 	for _, renew := range []bool{false, true} {
-		bubble(t, func(t *testing.T, r *rig) {
-			ctx, cancel := context.WithCancel(bg)
-			conf := r.config()
+		suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+			ctx, cancel := context.WithCancel(suite.BG)
+			conf := r.Config()
 			moved, left := false, make(chan struct{})
 			conf.Logger = slog.New(onRecord(func(rec slog.Record) {
 				if moved && rec.Message == "zk: session" { // the last thing before Dial returns it
@@ -163,11 +164,11 @@ func TestRedialGivenUpAtTheEnd(t *testing.T) {
 					<-left // nobody waits for it any more
 				}
 			}))
-			s, l := r.open(conf)
+			s, l := r.Open(conf)
 			l.Close()
 			<-s.Done()
 			moved = true
-			u := start(t, func() (err error) {
+			u := suite.Start(t, func() (err error) {
 				defer close(left)
 				if renew {
 					_, err = s.Renew(ctx)
@@ -176,14 +177,14 @@ func TestRedialGivenUpAtTheEnd(t *testing.T) {
 				}
 				return err
 			})
-			l = r.accept()
-			l.greet()
-			assert.ErrorIs(t, u.wait(), context.Canceled)
-			assert.ErrorIs(t, u.err, zk.ErrNoServer)
+			l = r.Accept()
+			l.Greet()
+			assert.ErrorIs(t, u.Wait(), context.Canceled)
+			assert.ErrorIs(t, u.Err, zk.ErrNoServer)
 			if renew { // a new session is closed
-				l.want(wire.OpCloseSession, "")
+				l.Want(wire.OpCloseSession, "")
 			}
-			l.hungUp()
+			l.HungUp()
 			_, err := s.Redial(ctx)
 			assert.ErrorIs(t, err, zk.ErrNoServer)
 			assert.ErrorIs(t, err, context.Canceled)
@@ -202,19 +203,19 @@ func (f onRecord) WithGroup(string) slog.Handler                 { return f }
 // What a session without a server has come to is told: by Close that the session
 // expires by itself, by Dial that it has probably expired.
 func TestNoServerForTooLong(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		s, l := r.open(r.config())
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		s, l := r.Open(r.Config())
 		l.Close()
 		<-s.Done()
 		dial := func() error {
-			d := r.begin(s.Config())
-			r.accept().Close()
-			err := d.wait()
+			d := r.Begin(s.Config())
+			r.Accept().Close()
+			err := d.Wait()
 			assert.ErrorIs(t, err, zk.ErrNoServer)
 			return err
 		}
 		assert.Assert(t, !strings.Contains(dial().Error(), "expired"))
-		time.Sleep(rigTimeout)
+		time.Sleep(suite.RigTimeout)
 		assert.ErrorContains(t, dial(), "session 0x5e5510 has probably expired")
 		assert.ErrorContains(t, s.Close(), "the session expires by itself")
 	})
@@ -224,10 +225,10 @@ func TestNoServerForTooLong(t *testing.T) {
 // place in history up and is told that it has expired, gives it up with the new
 // one too.
 func TestZxidGivenUpByReceiver(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		conf := r.config()
-		s, l := r.open(conf)
-		arm(t, s, l, zk.DataWatch, "/w", make(chan zk.Event, 1))
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		conf := r.Config()
+		s, l := r.Open(conf)
+		suite.Arm(t, s, l, zk.DataWatch, "/w", make(chan zk.Event, 1))
 		advance(t, s, l, 70)
 		b, err := json.Marshal(s.Detach().State)
 		assert.NilError(t, err)
@@ -235,13 +236,13 @@ func TestZxidGivenUpByReceiver(t *testing.T) {
 		ch := make(chan zk.Event, 1)
 		assert.NilError(t, conf.Watches.Rebind(func(zk.Watch) chan<- zk.Event { return ch }))
 		conf.Zxid = 0
-		d := r.begin(conf)
-		l = r.accept()
-		q := l.connect()
+		d := r.Begin(conf)
+		l = r.Accept()
+		q := l.Connect()
 		assert.Equal(t, q.LastZxidSeen, int64(0))
-		l.send(framed(wire.ConnectResponse{Password: make([]byte, 16), HasReadOnly: true}))
-		assert.ErrorIs(t, d.wait(), zk.ErrExpired)
-		_, _, q, w := r.move(conf.Renew(), 1)
+		l.Send(suite.Framed(wire.ConnectResponse{Password: make([]byte, 16), HasReadOnly: true}))
+		assert.ErrorIs(t, d.Wait(), zk.ErrExpired)
+		_, _, q, w := r.Move(conf.Renew(), 1)
 		assert.Equal(t, q.LastZxidSeen, int64(0))
 		assert.Equal(t, w.RelativeZxid, int64(0))
 		assert.DeepEqual(t, w.Data, []string{"/w"})
@@ -251,37 +252,37 @@ func TestZxidGivenUpByReceiver(t *testing.T) {
 // A Gap is told once, unless something was missed after it: one that the
 // consumer has just received from an unbuffered channel is not undelivered.
 func TestGapJustReceived(t *testing.T) {
-	defer shrink(&limits.SetWatchesFrame, 64)()
+	defer suite.Shrink(&limits.SetWatchesFrame, 64)()
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // who delivered the Gap runs behind the reader
-	bubble(t, func(t *testing.T, r *rig) {
-		s, l := r.open(r.config())
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		s, l := r.Open(r.Config())
 		ch := make(chan zk.Event)
 		long := "/one-shot-of-a-long-path-that-fills-a-frame"
-		arm(t, s, l, zk.DataWatch, long, make(chan zk.Event, 1))
-		arm(t, s, l, zk.PersistentWatch, "/p", ch)
+		suite.Arm(t, s, l, zk.DataWatch, long, make(chan zk.Event, 1))
+		suite.Arm(t, s, l, zk.PersistentWatch, "/p", ch)
 		floor := s.Zxid()
-		d := r.begin(s.Config())
-		l = r.accept()
-		l.greet()
-		first, second := l.next(), l.next()
-		l.send(answer(first.Xid, floor+1, nil))
+		d := r.Begin(s.Config())
+		l = r.Accept()
+		l.Greet()
+		first, second := l.Next(), l.Next()
+		l.Send(suite.Answer(first.Xid, floor+1, nil))
 		synctest.Wait() // the Gap waits for its consumer
-		assert.Equal(t, told(<-ch), "gap /p")
-		l.send(answer(second.Xid, floor+2, nil))
-		assert.Equal(t, told(<-ch), "gap /p")
-		d.session()
+		assert.Equal(t, suite.Told(<-ch), "gap /p")
+		l.Send(suite.Answer(second.Xid, floor+2, nil))
+		assert.Equal(t, suite.Told(<-ch), "gap /p")
+		d.Session()
 		synctest.Wait()
-		assert.Equal(t, len(taken(ch)), 0)
+		assert.Equal(t, len(suite.Taken(ch)), 0)
 	})
 }
 
 // A reply that makes no sense ends the connection also when its caller has gone.
 func TestNonsenseForNobody(t *testing.T) {
 	for _, batch := range []bool{false, true} {
-		bubble(t, func(t *testing.T, r *rig) {
-			s, l := r.open(r.config())
-			ctx, cancel := context.WithCancel(bg)
-			u := start(t, func() (err error) {
+		suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+			s, l := r.Open(r.Config())
+			ctx, cancel := context.WithCancel(suite.BG)
+			u := suite.Start(t, func() (err error) {
 				if batch {
 					_, err = s.Batch(ctx, zk.GetOp{Path: "/a"})
 				} else {
@@ -289,10 +290,10 @@ func TestNonsenseForNobody(t *testing.T) {
 				}
 				return err
 			})
-			q := l.next()
+			q := l.Next()
 			cancel()
-			u.lost(context.Canceled)
-			l.send(answer(q.Xid, 1, wire.PathRequest{Path: "too short"}))
+			u.Lost(context.Canceled)
+			l.Send(suite.Answer(q.Xid, 1, wire.PathRequest{Path: "too short"}))
 			<-s.Done()
 			assert.ErrorIs(t, s.Err(), zk.ErrProtocol)
 		})
@@ -302,19 +303,19 @@ func TestNonsenseForNobody(t *testing.T) {
 // The bound of undelivered events counts events: a channel gets one of a change,
 // in however many ways it is armed.
 func TestSlowConsumerCountsEvents(t *testing.T) {
-	defer shrink(&limits.PersistentQueue, 3)()
-	bubble(t, func(t *testing.T, r *rig) {
-		s, l := r.open(r.config())
+	defer suite.Shrink(&limits.PersistentQueue, 3)()
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		s, l := r.Open(r.Config())
 		ch := make(chan zk.Event)
 		for _, p := range []string{"/", "/a", "/a/b"} {
-			arm(t, s, l, zk.RecursiveWatch, p, ch)
+			suite.Arm(t, s, l, zk.RecursiveWatch, p, ch)
 		}
 		for range 3 {
-			l.send(happened(zk.Changed, "/a/b", -1))
+			l.Send(suite.Happened(zk.Changed, "/a/b", -1))
 		}
 		synctest.Wait()
 		assert.NilError(t, s.Err())
-		l.send(happened(zk.Changed, "/a/b", -1))
+		l.Send(suite.Happened(zk.Changed, "/a/b", -1))
 		synctest.Wait()
 		assert.ErrorIs(t, s.Err(), zk.ErrSlowConsumer)
 		assert.Equal(t, s.Config().Watches.Undelivered(), 3)

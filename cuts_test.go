@@ -16,6 +16,7 @@ import (
 
 	"github.com/seed-9f8420c6/zk"
 	"github.com/seed-9f8420c6/zk/internal/limits"
+	"github.com/seed-9f8420c6/zk/internal/suite"
 	"github.com/seed-9f8420c6/zk/zktest"
 )
 
@@ -71,7 +72,7 @@ func (p cutPlace) link() zktest.LinkRule {
 // returns, no goroutine is left, and of what changed before, between and after
 // every watch tells exactly once (I20).
 func TestCuts(t *testing.T) {
-	defer shrink(&limits.SetWatchesFrame, 110)()
+	defer suite.Shrink(&limits.SetWatchesFrame, 110)()
 	runs := []struct {
 		version zktest.Version
 		chroot  string

@@ -2,17 +2,12 @@ package zk_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"slices"
 	"strings"
@@ -23,6 +18,7 @@ import (
 	"gotest.tools/v3/assert"
 
 	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/internal/suite"
 	"github.com/seed-9f8420c6/zk/wire"
 	"github.com/seed-9f8420c6/zk/zktest"
 )
@@ -100,21 +96,21 @@ func TestNoServer(t *testing.T) {
 
 // Without addresses it is the usual one of this machine.
 func TestDefaultAddr(t *testing.T) {
-	conf, l := private(t, 1).config()
+	conf, l := suite.Private(t, 1).Config()
 	conf.Addrs = nil
-	l.fail(errors.New("no route"))
+	l.Fail(errors.New("no route"))
 	_, err := zk.Dial(t.Context(), conf)
 	assert.ErrorIs(t, err, zk.ErrNoServer)
-	assert.DeepEqual(t, l.dialed(), []string{zk.DefaultAddr})
+	assert.DeepEqual(t, l.Dialed(), []string{zk.DefaultAddr})
 }
 
 // Reasons of the servers themselves: nobody listens, nobody answers, or one
 // that is behind.
 func TestServersThatRefuse(t *testing.T) {
-	e := private(t, 4)
-	s := e.session()
+	e := suite.Private(t, 4)
+	s := e.Session()
 	for i := range 4 {
-		e.sim.Member(i).Stop() // accepts and closes
+		e.Sim.Member(i).Stop() // accepts and closes
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	assert.NilError(t, err)
@@ -122,7 +118,7 @@ func TestServersThatRefuse(t *testing.T) {
 	l.Close()
 	conf := s.Config()
 	conf.Addrs = append(conf.Addrs, nobody)
-	_, err = zk.Dial(e.ctx, conf)
+	_, err = zk.Dial(e.Ctx, conf)
 	assert.ErrorIs(t, err, zk.ErrNoServer)
 	for _, addr := range conf.Addrs {
 		assert.ErrorContains(t, err, addr)
@@ -132,60 +128,60 @@ func TestServersThatRefuse(t *testing.T) {
 
 	// A member that is behind what the session has seen is no server for it.
 	for i := range 4 {
-		e.sim.Member(i).Start()
+		e.Sim.Member(i).Start()
 	}
-	e.sim.Member(1).Freeze()
-	s = e.dial(onMember(e, 0))
-	e.create(s, "/n", "")
-	_, _, err = s.Get(e.ctx, "/n", nil)
+	e.Sim.Member(1).Freeze()
+	s = e.Dial(onMember(e, 0))
+	e.Create(s, "/n", "")
+	_, _, err = s.Get(e.Ctx, "/n", nil)
 	assert.NilError(t, err)
 	conf = s.Config()
-	conf.Addrs = e.addrs()[1:2]
+	conf.Addrs = e.Addrs()[1:2]
 	for range 3 {
-		_, err = zk.Dial(e.ctx, conf)
+		_, err = zk.Dial(e.Ctx, conf)
 		assert.ErrorIs(t, err, zk.ErrNoServer)
 		assert.Assert(t, !errors.Is(err, zk.ErrExpired))
 	}
-	conf.Addrs = e.addrs()
-	next := e.dial(conf)
+	conf.Addrs = e.Addrs()
+	next := e.Dial(conf)
 	assert.Equal(t, next.ID(), s.ID())
-	assert.Assert(t, next.Addr() != e.addrs()[1])
+	assert.Assert(t, next.Addr() != e.Addrs()[1])
 
 	// Zxid zero gives that up: better an old server than none.
 	conf = next.Config()
-	conf.Addrs = e.addrs()[1:2]
+	conf.Addrs = e.Addrs()[1:2]
 	conf.Zxid = 0
-	e.sim.Member(1).Thaw()
-	e.sim.Member(1).Freeze()
-	e.create(next, "/m", "")
-	old := e.dial(conf)
+	e.Sim.Member(1).Thaw()
+	e.Sim.Member(1).Freeze()
+	e.Create(next, "/m", "")
+	old := e.Dial(conf)
 	assert.Equal(t, old.ID(), s.ID())
-	found, _, err := old.Exists(e.ctx, "/m", nil)
+	found, _, err := old.Exists(e.Ctx, "/m", nil)
 	assert.NilError(t, err)
 	assert.Assert(t, !found)
 	old.Detach() // this server cannot end a session now
 }
 
-func onMember(e *env, i int) zk.Config {
-	conf, _ := e.config()
-	conf.Addrs = e.addrs()[i : i+1]
+func onMember(e *suite.Env, i int) zk.Config {
+	conf, _ := e.Config()
+	conf.Addrs = e.Addrs()[i : i+1]
 	return conf
 }
 
 // One server of many is enough, and a bad name does not matter.
 func TestOneServerOfMany(t *testing.T) {
-	everywhere(t, func(t *testing.T, e *env) {
-		conf, l := e.config()
+	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
+		conf, l := e.Config()
 		good := conf.Addrs[0]
 		conf.Addrs = []string{"bad-1.test:1", good, "bad-2.test", "bad-3.test:3"}
-		l.on(func(_ context.Context, addr string) error {
+		l.On(func(_ context.Context, addr string) error {
 			if addr != good {
 				return errors.New("bad name")
 			}
 			return nil
 		})
 		for range 10 {
-			s := e.dial(conf)
+			s := e.Dial(conf)
 			assert.Equal(t, s.Addr(), good)
 			assert.NilError(t, s.Close())
 		}
@@ -195,30 +191,30 @@ func TestOneServerOfMany(t *testing.T) {
 // Without a DialContext names are resolved, each IP is tried, and the answer
 // is not kept.
 func TestResolve(t *testing.T) {
-	e := private(t, 1)
-	_, port, err := net.SplitHostPort(e.addrs()[0])
+	e := suite.Private(t, 1)
+	_, port, err := net.SplitHostPort(e.Addrs()[0])
 	assert.NilError(t, err)
 	dns := useDNS(t)
 	dns.answer("zk.test", "127.0.0.2", "127.0.0.1", "127.0.0.3") // it listens on one of them
 	conf := zk.Config{Addrs: []string{"zk.test:" + port}}
 	for range 5 {
-		s := e.dial(conf)
+		s := e.Dial(conf)
 		assert.Equal(t, s.Addr(), "zk.test:"+port)
 		assert.NilError(t, s.Close())
 	}
 	dns.answer("zk.test", "127.0.0.2", "127.0.0.3")
-	_, err = zk.Dial(e.ctx, conf)
+	_, err = zk.Dial(e.Ctx, conf)
 	assert.ErrorIs(t, err, zk.ErrNoServer)
 	for _, ip := range []string{"127.0.0.2", "127.0.0.3"} {
 		assert.ErrorContains(t, err, ip)
 	}
 	orders := make(map[bool]int)
 	for range 60 { // in no order, too
-		_, err = zk.Dial(e.ctx, conf)
+		_, err = zk.Dial(e.Ctx, conf)
 		orders[strings.Index(err.Error(), "127.0.0.2") < strings.Index(err.Error(), "127.0.0.3")]++
 	}
 	assert.Equal(t, len(orders), 2)
-	s, err := zk.Dial(e.ctx, zk.Config{Addrs: []string{"missing.test", "zk.test:" + port}})
+	s, err := zk.Dial(e.Ctx, zk.Config{Addrs: []string{"missing.test", "zk.test:" + port}})
 	assert.Assert(t, s == nil)
 	var name *net.DNSError
 	assert.Assert(t, errors.As(err, &name) && name.Name == "missing.test", "%v", err)
@@ -226,9 +222,9 @@ func TestResolve(t *testing.T) {
 
 	dns.answer("zk.test", "127.0.0.1")
 	conf.Addrs = []string{"missing.test", "zk.test:" + port}
-	s = e.dial(conf)
+	s = e.Dial(conf)
 	asked := dns.asked("zk.test")
-	s = e.move(s)
+	s = e.Move(s)
 	assert.Assert(t, dns.asked("zk.test") > asked, "a redial resolves again")
 	assert.NilError(t, s.Close())
 }
@@ -343,138 +339,43 @@ func (d *fakeDNS) serve(conn net.Conn) {
 	}
 }
 
-// authority signs certificates for the tests of TLS.
-type authority struct {
-	t    *testing.T
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	n    int64
-}
-
-func newAuthority(t *testing.T) *authority {
-	a := &authority{t: t}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	assert.NilError(t, err)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageCertSign, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	assert.NilError(t, err)
-	a.cert, err = x509.ParseCertificate(der)
-	assert.NilError(t, err)
-	a.key = key
-	return a
-}
-
-func (a *authority) pool() *x509.CertPool {
-	pool := x509.NewCertPool()
-	pool.AddCert(a.cert)
-	return pool
-}
-
-// issue returns a certificate for hosts, names or IPs.
-func (a *authority) issue(hosts ...string) tls.Certificate {
-	return a.certify("server", time.Now().Add(time.Hour), hosts...)
-}
-
-// certify returns a certificate for somebody, and until a time.
-func (a *authority) certify(name string, until time.Time, hosts ...string) tls.Certificate {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	assert.NilError(a.t, err)
-	a.n++
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1 + a.n), Subject: pkix.Name{CommonName: name},
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: until,
-	}
-	for _, h := range hosts {
-		if ip := net.ParseIP(h); ip != nil {
-			template.IPAddresses = append(template.IPAddresses, ip)
-		} else {
-			template.DNSNames = append(template.DNSNames, h)
-		}
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &key.PublicKey, a.key)
-	assert.NilError(a.t, err)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-}
-
-// terminate starts a TLS listener in front of a server, and returns its address.
-func terminate(t *testing.T, conf *tls.Config, addr string) string {
-	l, err := tls.Listen("tcp", "127.0.0.1:0", conf)
-	assert.NilError(t, err)
-	var wg sync.WaitGroup
-	ctx, end := context.WithCancel(context.Background())
-	wg.Go(func() {
-		for {
-			front, err := l.Accept()
-			if err != nil {
-				return
-			}
-			wg.Go(func() {
-				defer front.Close()
-				defer context.AfterFunc(ctx, func() { front.Close() })()
-				if front.(*tls.Conn).Handshake() != nil {
-					return
-				}
-				back, err := net.Dial("tcp", addr)
-				if err != nil {
-					return
-				}
-				wg.Go(func() {
-					io.Copy(back, front)
-					back.Close()
-				})
-				io.Copy(front, back)
-			})
-		}
-	})
-	t.Cleanup(func() {
-		l.Close()
-		end()
-		wg.Wait()
-	})
-	return l.Addr().String()
-}
-
 func TestTLS(t *testing.T) {
-	everywhere(t, func(t *testing.T, e *env) {
-		ca := newAuthority(t)
-		front := terminate(t, &tls.Config{Certificates: []tls.Certificate{ca.issue("127.0.0.1")}}, e.addrs()[0])
-		conf := zk.Config{Addrs: []string{front}, Chroot: e.chroot, TLS: &tls.Config{RootCAs: ca.pool()}}
-		s := e.dial(conf) // by the library's own dialer
-		assert.NilError(t, s.Sync(e.ctx, "/"))
+	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
+		ca := suite.NewAuthority(t)
+		front := suite.Terminate(t, &tls.Config{Certificates: []tls.Certificate{ca.Issue("127.0.0.1")}}, e.Addrs()[0])
+		conf := zk.Config{Addrs: []string{front}, Chroot: e.Chroot, TLS: &tls.Config{RootCAs: ca.Pool()}}
+		s := e.Dial(conf) // by the library's own dialer
+		assert.NilError(t, s.Sync(e.Ctx, "/"))
 		ch := make(chan zk.Event, 1)
-		e.watch(s, e.root, ch)
+		e.Watch(s, e.Root, ch)
 		large := make([]byte, 900_000)
-		_, err := s.Set(e.ctx, e.root, large, zk.AnyVersion)
+		_, err := s.Set(e.Ctx, e.Root, large, zk.AnyVersion)
 		assert.NilError(t, err)
-		e.ready(ch, zk.Changed, e.root)
-		data, _, err := s.Get(e.ctx, e.root, ch)
+		e.Ready(ch, zk.Changed, e.Root)
+		data, _, err := s.Get(e.Ctx, e.Root, ch)
 		assert.NilError(t, err)
 		assert.Equal(t, len(data), len(large))
-		next, err := s.Redial(e.ctx)
+		next, err := s.Redial(e.Ctx)
 		assert.NilError(t, err)
-		e.keep(next)
+		e.Keep(next)
 		assert.Equal(t, next.ID(), s.ID())
-		e.set(next, e.root, "x")
-		e.ready(ch, zk.Changed, e.root)
+		e.Set(next, e.Root, "x")
+		e.Ready(ch, zk.Changed, e.Root)
 
 		// Without TLS, or with another authority, there is no session.
 		plain := conf
 		plain.TLS = nil
-		_, err = zk.Dial(e.ctx, plain)
+		_, err = zk.Dial(e.Ctx, plain)
 		assert.ErrorIs(t, err, zk.ErrNoServer)
 		stranger := conf
-		stranger.TLS = &tls.Config{RootCAs: newAuthority(t).pool()}
-		_, err = zk.Dial(e.ctx, stranger)
+		stranger.TLS = &tls.Config{RootCAs: suite.NewAuthority(t).Pool()}
+		_, err = zk.Dial(e.Ctx, stranger)
 		assert.Assert(t, !errors.Is(err, zk.ErrNoServer), "%v", err) // the next time would be no better
 		var unknown x509.UnknownAuthorityError
 		assert.Assert(t, errors.As(err, &unknown), "%v", err)
 		tooPlain := conf
-		tooPlain.Addrs = e.addrs()[:1]
-		_, err = zk.Dial(e.ctx, tooPlain)
+		tooPlain.Addrs = e.Addrs()[:1]
+		_, err = zk.Dial(e.Ctx, tooPlain)
 		assert.ErrorIs(t, err, zk.ErrNoServer)
 		assert.NilError(t, next.Err())
 	})
@@ -483,10 +384,10 @@ func TestTLS(t *testing.T) {
 // The certificate is checked for the configured host of each address, also
 // where DialContext connects; one that does not fit is a reason to go on.
 func TestTLSNames(t *testing.T) {
-	e := private(t, 1)
-	ca := newAuthority(t)
+	e := suite.Private(t, 1)
+	ca := suite.NewAuthority(t)
 	serve := func(host string) string {
-		return terminate(t, &tls.Config{Certificates: []tls.Certificate{ca.issue(host)}}, e.addrs()[0])
+		return suite.Terminate(t, &tls.Config{Certificates: []tls.Certificate{ca.Issue(host)}}, e.Addrs()[0])
 	}
 	fronts := map[string]string{
 		"a.test:2181": serve("a.test"),
@@ -495,7 +396,7 @@ func TestTLSNames(t *testing.T) {
 		"d.test:2181": serve("*.test"),
 	}
 	var dialed []string
-	conf := zk.Config{TLS: &tls.Config{RootCAs: ca.pool()}, DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+	conf := zk.Config{TLS: &tls.Config{RootCAs: ca.Pool()}, DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 		dialed = append(dialed, addr)
 		return new(net.Dialer).DialContext(ctx, network, fronts[addr])
 	}}
@@ -503,9 +404,9 @@ func TestTLSNames(t *testing.T) {
 		c := conf
 		c.Addrs = addrs
 		dialed = nil
-		s, err := zk.Dial(e.ctx, c)
+		s, err := zk.Dial(e.Ctx, c)
 		if err == nil {
-			e.keep(s)
+			e.Keep(s)
 		}
 		return s, err
 	}
@@ -527,48 +428,48 @@ func TestTLSNames(t *testing.T) {
 	}
 	assert.Equal(t, conf.TLS.ServerName, "") // the caller's
 
-	conf.TLS = &tls.Config{RootCAs: ca.pool(), ServerName: "evil.test"}
+	conf.TLS = &tls.Config{RootCAs: ca.Pool(), ServerName: "evil.test"}
 	s, err := dial("c.test")
 	assert.NilError(t, err)
 	// A redial takes TLS from the Config it is given.
 	next := s.Config()
-	next.TLS = &tls.Config{RootCAs: ca.pool()}
-	_, err = zk.Dial(e.ctx, next)
+	next.TLS = &tls.Config{RootCAs: ca.Pool()}
+	_, err = zk.Dial(e.Ctx, next)
 	assert.Assert(t, errors.As(err, &wrong), "%v", err)
 	next.Addrs = []string{"b.test"}
-	moved := e.dial(next)
+	moved := e.Dial(next)
 	assert.Equal(t, moved.ID(), s.ID())
 }
 
 // A server that asks for a certificate gets the one in the Config.
 func TestTLSClientCertificate(t *testing.T) {
-	e := private(t, 1)
-	ca := newAuthority(t)
-	front := terminate(t, &tls.Config{
-		Certificates: []tls.Certificate{ca.issue("127.0.0.1")}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ca.pool(),
-	}, e.addrs()[0])
-	conf := zk.Config{Addrs: []string{front}, TLS: &tls.Config{RootCAs: ca.pool(), Certificates: []tls.Certificate{ca.issue("client")}}}
-	s := e.dial(conf)
-	e.create(s, "/n", "")
-	conf.TLS = &tls.Config{RootCAs: ca.pool()}
-	_, err := zk.Dial(e.ctx, conf)
+	e := suite.Private(t, 1)
+	ca := suite.NewAuthority(t)
+	front := suite.Terminate(t, &tls.Config{
+		Certificates: []tls.Certificate{ca.Issue("127.0.0.1")}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ca.Pool(),
+	}, e.Addrs()[0])
+	conf := zk.Config{Addrs: []string{front}, TLS: &tls.Config{RootCAs: ca.Pool(), Certificates: []tls.Certificate{ca.Issue("client")}}}
+	s := e.Dial(conf)
+	e.Create(s, "/n", "")
+	conf.TLS = &tls.Config{RootCAs: ca.Pool()}
+	_, err := zk.Dial(e.Ctx, conf)
 	assert.ErrorContains(t, err, "certificate")
 	assert.Assert(t, !errors.Is(err, zk.ErrNoServer), "%v", err)
 	conf.Addrs = append(conf.Addrs, "127.0.0.1:1") // of one that is away nobody knows
-	_, err = zk.Dial(e.ctx, conf)
+	_, err = zk.Dial(e.Ctx, conf)
 	assert.ErrorIs(t, err, zk.ErrNoServer)
 }
 
 // A Dial without a deadline takes at most the timeout, shared among the
 // addresses that are left.
 func TestDialTime(t *testing.T) {
-	inBubble(t, 3, func(t *testing.T, e *env) {
-		e.sim.Fault(zktest.Rule{Op: zktest.OpConnect, Do: zktest.StallBefore, Count: -1})
-		conf, l := e.config()
+	suite.InBubble(t, 3, func(t *testing.T, e *suite.Env) {
+		e.Sim.Fault(zktest.Rule{Op: zktest.OpConnect, Do: zktest.StallBefore, Count: -1})
+		conf, l := e.Config()
 		conf.Timeout = 9 * time.Second
 		var at []time.Duration
 		began := time.Now()
-		l.on(func(context.Context, string) error {
+		l.On(func(context.Context, string) error {
 			at = append(at, time.Since(began))
 			return nil
 		})
@@ -576,16 +477,16 @@ func TestDialTime(t *testing.T) {
 		assert.ErrorIs(t, err, zk.ErrNoServer)
 		assert.Equal(t, time.Since(began), 9*time.Second)
 		assert.DeepEqual(t, at, []time.Duration{0, 3 * time.Second, 6 * time.Second})
-		for _, addr := range e.addrs() {
+		for _, addr := range e.Addrs() {
 			assert.ErrorContains(t, err, addr)
 		}
-		assert.Equal(t, l.open(), 0)
+		assert.Equal(t, l.Open(), 0)
 
 		// A deadline counts instead; what fails at once leaves its share to the others.
 		at, began = nil, time.Now()
 		ctx, cancel := context.WithTimeout(context.Background(), 18*time.Second)
 		defer cancel()
-		l.on(func(context.Context, string) error {
+		l.On(func(context.Context, string) error {
 			at = append(at, time.Since(began))
 			if len(at) == 1 {
 				return errors.New("at once")
@@ -601,7 +502,7 @@ func TestDialTime(t *testing.T) {
 		at, began = nil, time.Now()
 		ctx, cancel = context.WithTimeout(context.Background(), 3*time.Second)
 		defer cancel()
-		l.on(func(ctx context.Context, _ string) error {
+		l.On(func(ctx context.Context, _ string) error {
 			at = append(at, time.Since(began))
 			<-ctx.Done()
 			return ctx.Err()
@@ -618,8 +519,8 @@ func TestDialTime(t *testing.T) {
 // context, and by the life of the connection.
 func TestDialStalledBehindHandshake(t *testing.T) {
 	for _, op := range []wire.Op{wire.OpAuth, wire.OpSetWatches} {
-		inBubble(t, 1, func(t *testing.T, e *env) {
-			conf, l := e.config()
+		suite.InBubble(t, 1, func(t *testing.T, e *suite.Env) {
+			conf, l := e.Config()
 			conf.Timeout = 9 * time.Second
 			conf.Auth = []zk.Auth{zk.Digest("user", "secret")}
 			s, err := zk.Dial(context.Background(), conf)
@@ -629,7 +530,7 @@ func TestDialStalledBehindHandshake(t *testing.T) {
 			assert.NilError(t, err)
 			conf = s.Detach()
 
-			stall := e.sim.Fault(zktest.Rule{Op: op, Do: zktest.StallBefore, Count: -1})
+			stall := e.Sim.Fault(zktest.Rule{Op: op, Do: zktest.StallBefore, Count: -1})
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 			defer cancel()
 			began := time.Now()
@@ -644,7 +545,7 @@ func TestDialStalledBehindHandshake(t *testing.T) {
 			// No byte for two thirds, and a tick to see it.
 			took := time.Since(began)
 			assert.Assert(t, took >= 6*time.Second && took <= 7500*time.Millisecond, took)
-			assert.Equal(t, l.open(), 0)
+			assert.Equal(t, l.Open(), 0)
 
 			stall.Remove()
 			s, err = zk.Dial(context.Background(), conf)
@@ -660,21 +561,21 @@ func TestDialStalledBehindHandshake(t *testing.T) {
 // A new session whose Dial fails behind the handshake is closed again, as far
 // as that goes without waiting; one that was to be moved is not.
 func TestFailedDialClosesItsSession(t *testing.T) {
-	inBubble(t, 1, func(t *testing.T, e *env) {
-		conf, l := e.config()
+	suite.InBubble(t, 1, func(t *testing.T, e *suite.Env) {
+		conf, l := e.Config()
 		s, err := zk.Dial(context.Background(), conf)
 		assert.NilError(t, err)
 		old := s.Detach()
-		e.sim.Fault(zktest.Rule{Op: wire.OpAuth, Do: zktest.StallBefore, Count: -1})
+		e.Sim.Fault(zktest.Rule{Op: wire.OpAuth, Do: zktest.StallBefore, Count: -1})
 		for _, c := range []zk.Config{conf, old} {
 			c.Auth = []zk.Auth{zk.Digest("user", "secret")}
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 			_, err := zk.Dial(ctx, c)
 			cancel()
 			assert.ErrorIs(t, err, context.DeadlineExceeded)
-			assert.Equal(t, l.open(), 0)
+			assert.Equal(t, l.Open(), 0)
 			var h wire.RequestHeader
-			d := wire.NewDecoder(l.lastFrame())
+			d := wire.NewDecoder(l.LastFrame())
 			h.Decode(&d)
 			assert.Equal(t, h.Op == wire.OpCloseSession, c.ID == 0, "the last request was %v", h.Op)
 		}
@@ -684,65 +585,65 @@ func TestFailedDialClosesItsSession(t *testing.T) {
 // A read-only server is taken only if the Config says so, and its session is
 // nobody else's.
 func TestReadOnly(t *testing.T) {
-	e := private(t, 1)
-	s, l := e.linked()
-	path := e.create(s, "/n", "data")
+	e := suite.Private(t, 1)
+	s, l := e.Linked()
+	path := e.Create(s, "/n", "data")
 	ch := make(chan zk.Event, 1)
-	e.watch(s, path, ch)
+	e.Watch(s, path, ch)
 	global := s.Config()
-	gone := e.session().Detach()
+	gone := e.Session().Detach()
 	gone.ReadOnly = true
-	e.sim.Expire(gone.ID)
-	e.sim.Member(0).SetReadOnly(true)
-	await(t, s.Done())
+	e.Sim.Expire(gone.ID)
+	e.Sim.Member(0).SetReadOnly(true)
+	suite.Await(t, s.Done())
 
-	conf, _ := e.config()
-	_, err := zk.Dial(e.ctx, conf)
+	conf, _ := e.Config()
+	_, err := zk.Dial(e.Ctx, conf)
 	assert.ErrorIs(t, err, zk.ErrNoServer)
 	conf.ReadOnly = true
-	ro := e.dial(conf)
+	ro := e.Dial(conf)
 	assert.Assert(t, ro.ReadOnly())
-	data, _, err := ro.Get(e.ctx, path, ch)
+	data, _, err := ro.Get(e.Ctx, path, ch)
 	assert.NilError(t, err)
 	assert.Equal(t, string(data), "data")
-	_, err = ro.Set(e.ctx, path, nil, zk.AnyVersion)
-	wantCode(t, err, zk.ErrNotReadOnly, path)
-	_, err = ro.Create(e.ctx, "/m", nil, zk.Persistent, zk.ACLOpen)
-	wantCode(t, err, zk.ErrNotReadOnly, "/m")
-	wantCode(t, ro.Delete(e.ctx, path, zk.AnyVersion), zk.ErrNotReadOnly, path)
-	wantCode(t, ro.Sync(e.ctx, path), zk.ErrNotReadOnly, path)
-	_, err = ro.Multi(e.ctx, zk.SetOp{Path: path})
-	wantCode(t, err, zk.ErrNotReadOnly, "")
+	_, err = ro.Set(e.Ctx, path, nil, zk.AnyVersion)
+	suite.WantCode(t, err, zk.ErrNotReadOnly, path)
+	_, err = ro.Create(e.Ctx, "/m", nil, zk.Persistent, zk.ACLOpen)
+	suite.WantCode(t, err, zk.ErrNotReadOnly, "/m")
+	suite.WantCode(t, ro.Delete(e.Ctx, path, zk.AnyVersion), zk.ErrNotReadOnly, path)
+	suite.WantCode(t, ro.Sync(e.Ctx, path), zk.ErrNotReadOnly, path)
+	_, err = ro.Multi(e.Ctx, zk.SetOp{Path: path})
+	suite.WantCode(t, err, zk.ErrNotReadOnly, "")
 	assert.Equal(t, ro.Config().ID, int64(0), "the id of a read-only server is in the State")
 
 	// The session of before is not expired, only nobody here knows it.
 	global.ReadOnly = true
-	_, err = zk.Dial(e.ctx, global)
+	_, err = zk.Dial(e.Ctx, global)
 	assert.ErrorIs(t, err, zk.ErrNoServer)
 	assert.Assert(t, !errors.Is(err, zk.ErrExpired))
 
 	// Nor is one that has expired, for all that a server knows that is cut off.
-	_, err = zk.Dial(e.ctx, gone)
+	_, err = zk.Dial(e.Ctx, gone)
 	assert.ErrorIs(t, err, zk.ErrNoServer)
 	assert.Assert(t, !errors.Is(err, zk.ErrExpired))
 
-	e.sim.Member(0).SetReadOnly(false)
-	await(t, ro.Done())
-	back, err := ro.Redial(e.ctx)
+	e.Sim.Member(0).SetReadOnly(false)
+	suite.Await(t, ro.Done())
+	back, err := ro.Redial(e.Ctx)
 	assert.NilError(t, err)
-	e.keep(back)
+	e.Keep(back)
 	assert.Assert(t, !back.ReadOnly() && back.Config().ID == back.ID())
-	e.set(back, path, "x")
-	e.ready(ch, zk.Changed, path)
-	s = e.dial(s.Config())
+	e.Set(back, path, "x")
+	e.Ready(ch, zk.Changed, path)
+	s = e.Dial(s.Config())
 	assert.Equal(t, s.ID(), global.ID)
-	e.want(ch, zk.Changed, path) // its own
-	assert.Equal(t, l.open(), 1)
+	e.Want(ch, zk.Changed, path) // its own
+	assert.Equal(t, l.Open(), 1)
 }
 
 // The steps of a Dial and the end of a Session are told, each once and in order.
 func TestTrace(t *testing.T) {
-	everywhere(t, func(t *testing.T, e *env) {
+	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
 		var mu sync.Mutex
 		var steps []string
 		note := func(format string, args ...any) {
@@ -757,7 +658,7 @@ func TestTrace(t *testing.T) {
 			steps = nil
 			return s
 		}
-		conf, l := e.config()
+		conf, l := e.Config()
 		good := conf.Addrs[0]
 		conf.Addrs = []string{good}
 		conf.Trace = &zk.Trace{
@@ -775,33 +676,33 @@ func TestTrace(t *testing.T) {
 				"dial " + good, "connected " + good + " <nil>", fmt.Sprintf("handshake %s %x %v <nil>", good, s.ID(), s.Timeout()),
 			}
 		}
-		s := e.dial(conf)
+		s := e.Dial(conf)
 		assert.DeepEqual(t, take(), up(s))
-		next := e.move(s)
+		next := e.Move(s)
 		assert.DeepEqual(t, take(), append([]string{"end " + good + " false true false"}, up(next)...))
-		e.cut(next, l)
+		e.Cut(next, l)
 		assert.DeepEqual(t, take(), []string{"end " + good + " true false false"})
 		assert.Assert(t, next.Close() != nil)
-		l.fail(errors.New("no route"))
-		_, err := next.Redial(e.ctx)
+		l.Fail(errors.New("no route"))
+		_, err := next.Redial(e.Ctx)
 		assert.ErrorIs(t, err, zk.ErrClosed) // after Close
-		_, err = zk.Dial(e.ctx, next.Config())
+		_, err = zk.Dial(e.Ctx, next.Config())
 		assert.ErrorIs(t, err, zk.ErrNoServer)
 		assert.DeepEqual(t, take(), []string{"dial " + good, "connected " + good + " no route"})
-		l.fail(nil)
+		l.Fail(nil)
 
-		s = e.move(next)
+		s = e.Move(next)
 		take()
-		e.expire(s)
+		e.Expire(s)
 		take()
-		_, err = s.Redial(e.ctx)
+		_, err = s.Redial(e.Ctx)
 		assert.ErrorIs(t, err, zk.ErrExpired)
 		got := take()
 		assert.Equal(t, len(got), 3)
 		assert.Assert(t, strings.HasPrefix(got[2], "handshake "+good) && strings.HasSuffix(got[2], zk.ErrExpired.Error()), got[2])
 
 		conf.Trace = &zk.Trace{} // hooks may be missing
-		s = e.dial(conf)
+		s = e.Dial(conf)
 		assert.NilError(t, s.Close())
 	})
 }

@@ -20,6 +20,7 @@ import (
 	"gotest.tools/v3/assert"
 
 	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/internal/suite"
 	"github.com/seed-9f8420c6/zk/wire"
 	"github.com/seed-9f8420c6/zk/zktest"
 )
@@ -588,7 +589,7 @@ func TestDocNoStateEvents(t *testing.T) {
 		none()
 		s, err = s.Renew(t.Context())
 		assert.NilError(t, err)
-		assert.Equal(t, told(taken(all)...), "gap /a") // which is about znodes
+		assert.Equal(t, suite.Told(suite.Taken(all)...), "gap /a") // which is about znodes
 		none()
 		assert.NilError(t, s.Close())
 		none()
@@ -606,14 +607,14 @@ func TestDocGivenUp(t *testing.T) {
 		e.Fault(zktest.Rule{Op: wire.OpSetData, Delay: time.Second})
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
-		behind := start(t, func() error {
+		behind := suite.Start(t, func() error {
 			time.Sleep(time.Millisecond)
 			_, err := s.Set(ctx, "/b", []byte("never"), zk.AnyVersion)
 			return err
 		})
 		_, err := s.Set(ctx, "/a", []byte("late"), zk.AnyVersion)
-		wantLost(t, err, context.DeadlineExceeded)
-		wantUnsent(t, behind.wait(), context.DeadlineExceeded)
+		suite.WantLost(t, err, context.DeadlineExceeded)
+		suite.WantUnsent(t, behind.Wait(), context.DeadlineExceeded)
 		assert.NilError(t, s.Err())
 		data, _, err := s.Get(t.Context(), "/a", nil) // behind it
 		assert.NilError(t, err)

@@ -18,6 +18,7 @@ import (
 	"gotest.tools/v3/assert"
 
 	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/internal/suite"
 	"github.com/seed-9f8420c6/zk/sasl"
 	"github.com/seed-9f8420c6/zk/wire"
 	"github.com/seed-9f8420c6/zk/zktest"
@@ -100,8 +101,8 @@ func (c *deafAfter) Read(b []byte) (int, error) {
 // A session of 1 s survives one silent server of three, in whatever way it is silent
 // and whatever the caller's deadline and the timeout asked for are.
 func TestSilentServer(t *testing.T) {
-	ca, now := newAuthority(t), time.Now() // in a bubble it is another time
-	cert := ca.issue("zk.test")
+	ca, now := suite.NewAuthority(t), time.Now() // in a bubble it is another time
+	cert := ca.Issue("zk.test")
 	for _, how := range silences {
 		for _, c := range []struct {
 			name     string
@@ -116,12 +117,12 @@ func TestSilentServer(t *testing.T) {
 		} {
 			t.Run(how.name+"/"+c.name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					opts := simOptions(zktest.V39)
+					opts := suite.SimOptions(zktest.V39)
 					opts.InMemory, opts.MaxSessionTimeout, opts.TickTime = true, time.Second, 50*time.Millisecond
-					e := private(t, 3, opts)
+					e := suite.Private(t, 3, opts)
 					silent := ""
 					dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
-						real := func() (net.Conn, error) { return e.sim.DialContext(ctx, network, addr) }
+						real := func() (net.Conn, error) { return e.Sim.DialContext(ctx, network, addr) }
 						if addr == silent {
 							return how.dial(ctx, real)
 						}
@@ -130,21 +131,21 @@ func TestSilentServer(t *testing.T) {
 						}
 						return real()
 					}
-					conf := zk.Config{Addrs: e.addrs(), Timeout: c.asked, DialContext: dial, Auth: []zk.Auth{zk.Digest("u", "p")}}
+					conf := zk.Config{Addrs: e.Addrs(), Timeout: c.asked, DialContext: dial, Auth: []zk.Auth{zk.Digest("u", "p")}}
 					if how.tls {
-						conf.TLS = &tls.Config{RootCAs: ca.pool(), ServerName: "zk.test", Time: func() time.Time { return now }}
+						conf.TLS = &tls.Config{RootCAs: ca.Pool(), ServerName: "zk.test", Time: func() time.Time { return now }}
 					}
-					first := e.dial(conf)
+					first := e.Dial(conf)
 					s := first
 					for i := range 100 {
-						addrs := e.addrs()
+						addrs := e.Addrs()
 						silent = addrs[i%3]
 						if silent == s.Addr() { // it is the one that is lost
 							silent = addrs[(i+1)%3]
 						}
-						e.sim.Cut(s.ID())
+						e.Sim.Cut(s.ID())
 						<-s.Done()
-						ctx := e.ctx
+						ctx := e.Ctx
 						if c.deadline > 0 {
 							var cancel context.CancelFunc
 							ctx, cancel = context.WithTimeout(ctx, c.deadline)
@@ -158,7 +159,7 @@ func TestSilentServer(t *testing.T) {
 						}
 						assert.NilError(t, err, "redial %d", i)
 						assert.Equal(t, s.ID(), first.ID())
-						_, _, err = s.Get(e.ctx, "/", nil)
+						_, _, err = s.Get(e.Ctx, "/", nil)
 						assert.NilError(t, err)
 					}
 					s.Close()
@@ -190,24 +191,24 @@ func overTLS(dial func() (net.Conn, error), cert tls.Certificate) (net.Conn, err
 
 // The same with DNS that does not answer for one of three names, on real time.
 func TestSilentDNS(t *testing.T) {
-	opts := simOptions(zktest.V39)
+	opts := suite.SimOptions(zktest.V39)
 	opts.MaxSessionTimeout, opts.TickTime = 2*time.Second, 100*time.Millisecond
-	e := private(t, 1, opts)
-	_, port, err := net.SplitHostPort(e.addrs()[0])
+	e := suite.Private(t, 1, opts)
+	_, port, err := net.SplitHostPort(e.Addrs()[0])
 	assert.NilError(t, err)
 	dns := useDNS(t)
 	dns.answer("a.test", "127.0.0.1")
 	dns.answer("b.test", "127.0.0.1")
 	dns.mute("c.test")
 	addrs := []string{"a.test:" + port, "b.test:" + port, "c.test:" + port}
-	first := e.dial(zk.Config{Addrs: addrs[:2], Timeout: time.Minute})
+	first := e.Dial(zk.Config{Addrs: addrs[:2], Timeout: time.Minute})
 	s := first
 	for range 8 {
 		conf := s.Config()
 		conf.Addrs = addrs
-		e.sim.Cut(s.ID())
+		e.Sim.Cut(s.ID())
 		<-s.Done()
-		s = e.dial(conf)
+		s = e.Dial(conf)
 		assert.Equal(t, s.ID(), first.ID())
 	}
 }
@@ -215,8 +216,8 @@ func TestSilentDNS(t *testing.T) {
 // Of a name with several addresses the one that was just lost is tried last, though
 // it stands in the list in another spelling too, and errors and hooks name addresses.
 func TestLostAddressIsLast(t *testing.T) {
-	e := private(t, 1)
-	_, port, err := net.SplitHostPort(e.addrs()[0])
+	e := suite.Private(t, 1)
+	_, port, err := net.SplitHostPort(e.Addrs()[0])
 	assert.NilError(t, err)
 	dns := useDNS(t)
 	dns.answer("zk.test", "127.0.0.2", "127.0.0.3", "127.0.0.4")
@@ -230,9 +231,9 @@ func TestLostAddressIsLast(t *testing.T) {
 	}}
 	fronts := make(map[string]*frontDoor)
 	for _, ip := range []string{"127.0.0.2", "127.0.0.3", "127.0.0.4"} {
-		fronts[ip+":"+port] = openDoor(t, ip+":"+port, e.addrs()[0])
+		fronts[ip+":"+port] = openDoor(t, ip+":"+port, e.Addrs()[0])
 	}
-	s := e.dial(conf)
+	s := e.Dial(conf)
 	orders := make(map[string]bool)
 	for range 30 {
 		lost := tried[len(tried)-1]
@@ -241,7 +242,7 @@ func TestLostAddressIsLast(t *testing.T) {
 		mu.Lock()
 		tried = nil
 		mu.Unlock()
-		s = e.dial(s.Config())
+		s = e.Dial(s.Config())
 		assert.Equal(t, s.Addr(), s.Config().Addrs[0])
 		assert.Assert(t, tried[0] != lost, "%v begins with what was lost", tried)
 		orders[tried[0]] = true
@@ -257,7 +258,7 @@ func TestLostAddressIsLast(t *testing.T) {
 	mu.Lock()
 	tried = nil
 	mu.Unlock()
-	_, err = zk.Dial(e.ctx, s.Config())
+	_, err = zk.Dial(e.Ctx, s.Config())
 	assert.ErrorIs(t, err, zk.ErrNoServer)
 	assert.Equal(t, len(tried), 3)
 	assert.Equal(t, tried[2], lost)
@@ -365,14 +366,14 @@ func (m ticketSASL) Start(ctx context.Context, host string) (sasl.Exchange, []by
 
 // Of a name with several addresses, SASL begins with the server that is connected to.
 func TestSASLOfSeveralAddresses(t *testing.T) {
-	e := private(t, 1, zktest.Options{SASL: map[string]string{"bob": "secret"}})
-	_, port, err := net.SplitHostPort(e.addrs()[0])
+	e := suite.Private(t, 1, zktest.Options{SASL: map[string]string{"bob": "secret"}})
+	_, port, err := net.SplitHostPort(e.Addrs()[0])
 	assert.NilError(t, err)
 	dns := useDNS(t)
 	dns.answer("zk.test", "127.0.0.2", "127.0.0.3", "127.0.0.4")
 	dns.answer("one.test", "127.0.0.2")
 	for _, ip := range []string{"127.0.0.2", "127.0.0.3", "127.0.0.4"} {
-		openDoor(t, ip+":"+port, e.addrs()[0])
+		openDoor(t, ip+":"+port, e.Addrs()[0])
 	}
 	var dialed string
 	var noted []string
@@ -383,62 +384,62 @@ func TestSASLOfSeveralAddresses(t *testing.T) {
 	conf.Trace = &zk.Trace{DialStart: func(addr string) { dialed, _, _ = net.SplitHostPort(addr) }}
 	seen := make(map[string]bool)
 	for len(seen) < 3 {
-		s := e.dial(conf)
+		s := e.Dial(conf)
 		seen[dialed] = true
 		assert.DeepEqual(t, noted, []string{"zk.test", dialed, dialed, dialed})
 		assert.NilError(t, s.Close())
 	}
 	conf.Addrs = []string{"one.test:" + port}
-	e.dial(conf)
+	e.Dial(conf)
 	assert.DeepEqual(t, noted, []string{"one.test", "one.test", "127.0.0.2", "127.0.0.2"})
 }
 
 // A server that refuses SASL is not the end of a Dial: the next may have another key.
 // When all refuse, it is ErrAuth.
 func TestSASLRefusedByOne(t *testing.T) {
-	good := private(t, 1, zktest.Options{SASL: map[string]string{"bob": "secret"}})
-	bad := private(t, 1, zktest.Options{SASL: map[string]string{"bob": "other"}})
+	good := suite.Private(t, 1, zktest.Options{SASL: map[string]string{"bob": "secret"}})
+	bad := suite.Private(t, 1, zktest.Options{SASL: map[string]string{"bob": "other"}})
 	conf := zk.Config{SASL: sasl.DigestMD5("bob", "secret")}
 	for range 10 {
-		conf.Addrs = []string{bad.addrs()[0], good.addrs()[0]}
-		s := good.dial(conf)
-		assert.Equal(t, s.Addr(), good.addrs()[0])
+		conf.Addrs = []string{bad.Addrs()[0], good.Addrs()[0]}
+		s := good.Dial(conf)
+		assert.Equal(t, s.Addr(), good.Addrs()[0])
 		assert.NilError(t, s.Close())
 	}
-	conf.Addrs = bad.addrs()
+	conf.Addrs = bad.Addrs()
 	_, err := zk.Dial(t.Context(), conf)
 	assert.ErrorIs(t, err, zk.ErrAuth)
 	assert.Assert(t, !errors.Is(err, zk.ErrNoServer), "%v", err)
-	conf.Addrs = append(bad.addrs(), "127.0.0.1:1") // of one that is away nobody knows
+	conf.Addrs = append(bad.Addrs(), "127.0.0.1:1") // of one that is away nobody knows
 	_, err = zk.Dial(t.Context(), conf)
 	assert.ErrorIs(t, err, zk.ErrNoServer)
 }
 
 // A KDC that is away for a moment ends no session that lives.
 func TestSASLStartBeforeFence(t *testing.T) {
-	e := private(t, 3, zktest.Options{SASL: map[string]string{"bob": "secret"}})
-	conf := zk.Config{Addrs: e.addrs(), SASL: sasl.DigestMD5("bob", "secret")}
-	s := e.dial(conf)
+	e := suite.Private(t, 3, zktest.Options{SASL: map[string]string{"bob": "secret"}})
+	conf := zk.Config{Addrs: e.Addrs(), SASL: sasl.DigestMD5("bob", "secret")}
+	s := e.Dial(conf)
 	away := s.Config()
 	broken := errors.New("no KDC answers")
 	away.SASL = slowSASL{err: broken}
-	_, err := zk.Dial(e.ctx, away)
+	_, err := zk.Dial(e.Ctx, away)
 	assert.ErrorIs(t, err, zk.ErrNoServer)
 	assert.ErrorIs(t, err, broken)
 	assert.NilError(t, s.Err())
-	_, _, err = s.Get(e.ctx, "/", nil)
+	_, _, err = s.Get(e.Ctx, "/", nil)
 	assert.NilError(t, err)
-	next := e.dial(s.Config())
+	next := e.Dial(s.Config())
 	assert.Equal(t, next.ID(), s.ID())
 	assert.ErrorIs(t, s.Err(), zk.ErrMoved)
 }
 
 // A Redial that several wait for has as much time as the last of them.
 func TestRedialSharesItsWaitersTime(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		conf := r.config()
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		conf := r.Config()
 		conf.Addrs = []string{"a:1", "b:1", "c:1"}
-		s, l := r.open(conf)
+		s, l := r.Open(conf)
 		l.Close()
 		<-s.Done()
 		began := time.Now()
@@ -447,7 +448,7 @@ func TestRedialSharesItsWaitersTime(t *testing.T) {
 		_, err := s.Redial(ctx)
 		assert.ErrorIs(t, err, context.DeadlineExceeded)
 		assert.Equal(t, time.Since(began), 300*time.Millisecond)
-		assert.Equal(t, r.connections(), 4, "each address had its share of the time")
+		assert.Equal(t, r.Connections(), 4, "each address had its share of the time")
 		synctest.Wait()
 
 		// One that waits longer gives the Dial more time, from then on.
@@ -456,13 +457,13 @@ func TestRedialSharesItsWaitersTime(t *testing.T) {
 		defer cancel()
 		long, cancel := context.WithTimeout(t.Context(), 900*time.Millisecond)
 		defer cancel()
-		waits := start(t, func() error { _, err := s.Redial(long); return err })
-		waits2 := start(t, func() error { _, err := s.Redial(short); return err })
-		assert.ErrorIs(t, waits2.wait(), context.DeadlineExceeded)
+		waits := suite.Start(t, func() error { _, err := s.Redial(long); return err })
+		waits2 := suite.Start(t, func() error { _, err := s.Redial(short); return err })
+		assert.ErrorIs(t, waits2.Wait(), context.DeadlineExceeded)
 		assert.Equal(t, time.Since(began), 300*time.Millisecond)
-		assert.ErrorIs(t, waits.wait(), context.DeadlineExceeded)
+		assert.ErrorIs(t, waits.Wait(), context.DeadlineExceeded)
 		assert.Equal(t, time.Since(began), 900*time.Millisecond)
-		assert.Equal(t, r.connections(), 7)
+		assert.Equal(t, r.Connections(), 7)
 		synctest.Wait()
 	})
 }
@@ -470,20 +471,20 @@ func TestRedialSharesItsWaitersTime(t *testing.T) {
 // A function of the application that returns nothing, or panics, is its caller's to
 // see: a Redial dials in a goroutine of the library.
 func TestHooksThatFail(t *testing.T) {
-	e := private(t, 1)
-	s := e.dial(zk.Config{Addrs: e.addrs()})
+	e := suite.Private(t, 1)
+	s := e.Dial(zk.Config{Addrs: e.Addrs()})
 	conf := s.Config()
-	e.sim.Cut(s.ID())
+	e.Sim.Cut(s.ID())
 	<-s.Done()
 
 	nothing := conf
 	nothing.DialContext = func(context.Context, string, string) (net.Conn, error) { return nil, nil }
-	_, err := zk.Dial(e.ctx, nothing)
+	_, err := zk.Dial(e.Ctx, nothing)
 	assert.ErrorIs(t, err, zk.ErrNoServer)
 	assert.ErrorContains(t, err, "neither")
 	empty := conf
 	empty.SASL = noSASL{}
-	_, err = zk.Dial(e.ctx, empty)
+	_, err = zk.Dial(e.Ctx, empty)
 	assert.ErrorIs(t, err, zk.ErrNoServer)
 
 	for _, name := range []string{"DialStart", "DialDone", "Handshake"} {
@@ -501,20 +502,20 @@ func TestHooksThatFail(t *testing.T) {
 				DialDone:  func(string, error) { fail("DialDone") },
 				Handshake: func(string, int64, time.Duration, error) { fail("Handshake") },
 			}
-			s := e.dial(hooked)
+			s := e.Dial(hooked)
 			armed.Store(true)
-			e.sim.Cut(s.ID())
+			e.Sim.Cut(s.ID())
 			<-s.Done()
 			var wg sync.WaitGroup
 			for range 3 {
 				wg.Go(func() {
 					defer func() { assert.Check(t, fmt.Sprint(recover()) == "on purpose") }()
-					s.Redial(e.ctx)
+					s.Redial(e.Ctx)
 				})
 			}
 			wg.Wait()
 			armed.Store(false) // nothing is stuck
-			next, err := s.Redial(e.ctx)
+			next, err := s.Redial(e.Ctx)
 			assert.NilError(t, err)
 			assert.Equal(t, next.ID(), s.ID())
 			assert.NilError(t, next.Close())
@@ -552,22 +553,22 @@ func (c *stuckWrites) Close() error {
 
 // A peer that takes no farewell does not hold up who leaves a TLS connection.
 func TestTLSGivenUpAtOnce(t *testing.T) {
-	ca, now := newAuthority(t), time.Now()
-	cert := ca.issue("zk.test")
+	ca, now := suite.NewAuthority(t), time.Now()
+	cert := ca.Issue("zk.test")
 	synctest.Test(t, func(t *testing.T) {
-		opts := simOptions(zktest.V39)
+		opts := suite.SimOptions(zktest.V39)
 		opts.InMemory = true
-		e := private(t, 1, opts)
+		e := suite.Private(t, 1, opts)
 		stuck := make(chan struct{})
 		dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
-			conn, err := overTLS(func() (net.Conn, error) { return e.sim.DialContext(ctx, network, addr) }, cert)
+			conn, err := overTLS(func() (net.Conn, error) { return e.Sim.DialContext(ctx, network, addr) }, cert)
 			if err != nil {
 				return nil, err
 			}
 			return &stuckWrites{Conn: conn, stuck: stuck, gone: make(chan struct{})}, nil
 		}
-		s := e.dial(zk.Config{Addrs: e.addrs(), DialContext: dial, TLS: &tls.Config{
-			RootCAs: ca.pool(), ServerName: "zk.test", Time: func() time.Time { return now },
+		s := e.Dial(zk.Config{Addrs: e.Addrs(), DialContext: dial, TLS: &tls.Config{
+			RootCAs: ca.Pool(), ServerName: "zk.test", Time: func() time.Time { return now },
 		}})
 		close(stuck)
 		began := time.Now()
@@ -578,25 +579,25 @@ func TestTLSGivenUpAtOnce(t *testing.T) {
 
 // A credential that is there already is not added again, however often a loop does.
 func TestAddAuthInALoop(t *testing.T) {
-	inBubble(t, 1, func(t *testing.T, e *env) {
-		conf, _ := e.config()
+	suite.InBubble(t, 1, func(t *testing.T, e *suite.Env) {
+		conf, _ := e.Config()
 		conf.Auth = nil
 		for range 50 {
-			s := e.dial(conf)
-			assert.NilError(t, s.AddAuth(e.ctx, zk.Digest("bob", "secret")))
+			s := e.Dial(conf)
+			assert.NilError(t, s.AddAuth(e.Ctx, zk.Digest("bob", "secret")))
 			conf = s.Detach()
 		}
 		assert.Equal(t, len(conf.Auth), 1)
-		e.sim.ForgetFrames()
-		s := e.dial(conf)
+		e.Sim.ForgetFrames()
+		s := e.Dial(conf)
 		sent := 0
-		for _, f := range e.sim.Frames() {
+		for _, f := range e.Sim.Frames() {
 			if f.Op == wire.OpAuth && f.Dir == zktest.FromClient {
 				sent++
 			}
 		}
 		assert.Equal(t, sent, 1)
-		assert.NilError(t, s.AddAuth(e.ctx, zk.Digest("bob", "other")))
+		assert.NilError(t, s.AddAuth(e.Ctx, zk.Digest("bob", "other")))
 		assert.Equal(t, len(s.Config().Auth), 2)
 	})
 }

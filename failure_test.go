@@ -16,6 +16,7 @@ import (
 
 	"github.com/seed-9f8420c6/zk"
 	"github.com/seed-9f8420c6/zk/fourletter"
+	"github.com/seed-9f8420c6/zk/internal/suite"
 	"github.com/seed-9f8420c6/zk/zktest"
 	"github.com/seed-9f8420c6/zk/zktest/apache"
 )
@@ -24,9 +25,9 @@ import (
 // by its outcome, while the connection is cut again and again. Every set
 // happens exactly once, and all of it in one session.
 func TestSharedLoop(t *testing.T) {
-	everywhere(t, func(t *testing.T, e *env) {
-		first, l := e.linked()
-		eph, err := first.Create(e.ctx, e.root+"/eph", nil, zk.Ephemeral, zk.ACLOpen)
+	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
+		first, l := e.Linked()
+		eph, err := first.Create(e.Ctx, e.Root+"/eph", nil, zk.Ephemeral, zk.ACLOpen)
 		assert.NilError(t, err)
 		const workers, sets, between = 16, 25, 10
 		var redials, lost, unsent atomic.Int64
@@ -35,8 +36,8 @@ func TestSharedLoop(t *testing.T) {
 			s := first
 			redial := func() error {
 				for {
-					next, err := s.Redial(e.ctx)
-					if errors.Is(err, zk.ErrNoServer) && e.ctx.Err() == nil {
+					next, err := s.Redial(e.Ctx)
+					if errors.Is(err, zk.ErrNoServer) && e.Ctx.Err() == nil {
 						continue // cut in the middle of the Dial
 					}
 					if err == nil {
@@ -47,7 +48,7 @@ func TestSharedLoop(t *testing.T) {
 				}
 			}
 			for i := int32(0); i < sets; {
-				_, err := s.Set(e.ctx, path, fmt.Append(nil, i+1), i)
+				_, err := s.Set(e.Ctx, path, fmt.Append(nil, i+1), i)
 				switch {
 				case err == nil:
 					i++
@@ -59,9 +60,9 @@ func TestSharedLoop(t *testing.T) {
 							return err
 						}
 						var st zk.Stat
-						err := s.Sync(e.ctx, path) // another server may not have heard of it yet
+						err := s.Sync(e.Ctx, path) // another server may not have heard of it yet
 						if err == nil {
-							_, st, err = s.Get(e.ctx, path, nil)
+							_, st, err = s.Get(e.Ctx, path, nil)
 						}
 						if err == nil {
 							i = st.Version
@@ -88,7 +89,7 @@ func TestSharedLoop(t *testing.T) {
 		var wg sync.WaitGroup
 		paths := make([]string, workers)
 		for g := range workers {
-			paths[g] = e.create(first, fmt.Sprintf("%s/%d", e.root, g), "0")
+			paths[g] = e.Create(first, fmt.Sprintf("%s/%d", e.Root, g), "0")
 		}
 		for _, path := range paths {
 			wg.Go(func() {
@@ -107,7 +108,7 @@ func TestSharedLoop(t *testing.T) {
 			select {
 			case <-acks:
 				if n++; n%between == 0 {
-					l.cut()
+					l.Cut()
 					cuts++
 				}
 			case <-done:
@@ -115,17 +116,17 @@ func TestSharedLoop(t *testing.T) {
 			}
 		}
 		last := first
-		for last.Sync(e.ctx, "/") != nil { // the last cut may not have been noticed yet
-			next, err := last.Redial(e.ctx)
+		for last.Sync(e.Ctx, "/") != nil { // the last cut may not have been noticed yet
+			next, err := last.Redial(e.Ctx)
 			assert.NilError(t, err)
-			last = e.keep(next)
+			last = e.Keep(next)
 		}
 		for _, path := range paths {
-			data, st, err := last.Get(e.ctx, path, nil)
+			data, st, err := last.Get(e.Ctx, path, nil)
 			assert.NilError(t, err)
 			assert.Equal(t, fmt.Sprint(string(data), " ", st.Version), fmt.Sprint(sets, " ", sets))
 		}
-		_, st, err := last.Get(e.ctx, eph, nil)
+		_, st, err := last.Get(e.Ctx, eph, nil)
 		assert.NilError(t, err)
 		assert.Equal(t, st.EphemeralOwner, first.ID())
 		assert.Assert(t, cuts >= 10 && redials.Load() > 0 && lost.Load()+unsent.Load() > 0, "%d cuts, %d redials, %d lost, %d unsent", cuts, redials.Load(), lost.Load(), unsent.Load())
@@ -146,7 +147,7 @@ type cluster struct {
 func clusters(t *testing.T, processes bool, f func(t *testing.T, c *cluster)) {
 	if !processes {
 		t.Run("sim", func(t *testing.T) {
-			e := zktest.NewEnsemble(t, 3, simOptions(zktest.V39))
+			e := zktest.NewEnsemble(t, 3, suite.SimOptions(zktest.V39))
 			f(t, &cluster{
 				addrs:  e.Addrs(),
 				kill:   func(i int) { e.Member(i).Stop() },
@@ -154,7 +155,7 @@ func clusters(t *testing.T, processes bool, f func(t *testing.T, c *cluster)) {
 			})
 		})
 	}
-	if !realServers {
+	if !suite.RealServers {
 		return
 	}
 	for _, release := range apache.Tested() {
@@ -188,7 +189,7 @@ func (c *cluster) index(s *zk.Session) int {
 func TestServerDies(t *testing.T) {
 	t.Parallel()
 	clusters(t, false, func(t *testing.T, c *cluster) {
-		ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*suite.Patience)
 		defer cancel()
 		redial := func(s *zk.Session) *zk.Session {
 			t.Helper()
@@ -226,7 +227,7 @@ func TestServerDies(t *testing.T) {
 			}
 			down = c.index(s)
 			c.kill(down)
-			await(t, s.Done())
+			suite.Await(t, s.Done())
 			assert.ErrorIs(t, s.Err(), zk.ErrConnection)
 			for { // the writer too may have lost its server
 				_, err = writer.Set(ctx, "/n", nil, i)
@@ -239,7 +240,7 @@ func TestServerDies(t *testing.T) {
 			next := redial(s)
 			assert.Equal(t, next.ID(), s.ID())
 			s = next
-			ev := await(t, ch)
+			ev := suite.Await(t, ch)
 			assert.Equal(t, fmt.Sprint(ev.Type, ev.Path), fmt.Sprint(zk.Changed, "/n"))
 			assert.NilError(t, s.Sync(ctx, "/"))
 			_, st, err = s.Get(ctx, "/eph", nil)
@@ -256,9 +257,9 @@ func TestServerPauses(t *testing.T) {
 	t.Parallel()
 	apache.Need(t)
 	clusters(t, true, func(t *testing.T, c *cluster) {
-		ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*suite.Patience)
 		defer cancel()
-		s, err := zk.Dial(ctx, zk.Config{Addrs: c.addrs, Timeout: patience})
+		s, err := zk.Dial(ctx, zk.Config{Addrs: c.addrs, Timeout: suite.Patience})
 		assert.NilError(t, err)
 		_, err = s.Create(ctx, "/eph", nil, zk.Ephemeral, zk.ACLOpen)
 		assert.NilError(t, err)
@@ -270,7 +271,7 @@ func TestServerPauses(t *testing.T) {
 		enough, stop := context.WithTimeout(ctx, 100*time.Millisecond)
 		defer stop()
 		_, err = s.Set(enough, "/eph", []byte("1"), 0)
-		wantLost(t, err, context.DeadlineExceeded)
+		suite.WantLost(t, err, context.DeadlineExceeded)
 		conf := s.Detach()
 		conf.Addrs = slices.Delete(slices.Clone(c.addrs), still, still+1)
 		var next *zk.Session
@@ -287,7 +288,7 @@ func TestServerPauses(t *testing.T) {
 		c.resume(still)
 		_, err = next.Set(ctx, "/eph", []byte("2"), zk.AnyVersion)
 		assert.NilError(t, err)
-		ev := await(t, ch)
+		ev := suite.Await(t, ch)
 		assert.Equal(t, ev.Path, "/eph")
 		for range 20 {
 			_, _, err := next.Get(ctx, "/eph", nil)
@@ -323,15 +324,15 @@ func TestPauseIsNoticed(t *testing.T) {
 			began := time.Now()
 			assert.NilError(t, e.Member(0).Pause())
 			defer e.Member(0).Resume()
-			call := start(t, func() error { return busy.Sync(t.Context(), "/") })
+			call := suite.Start(t, func() error { return busy.Sync(t.Context(), "/") })
 			for _, s := range []*zk.Session{idle, busy} {
-				await(t, s.Done())
+				suite.Await(t, s.Done())
 				took := time.Since(began)
 				assert.ErrorIs(t, s.Err(), zk.ErrConnection)
 				assert.Assert(t, took > soonest-margin && took < latest+margin, "%v", took)
 				t.Logf("noticed after %v of %v", took, timeout)
 			}
-			call.lost(zk.ErrConnection)
+			call.Lost(zk.ErrConnection)
 		})
 	}
 }
@@ -352,7 +353,7 @@ func TestRestoredBackup(t *testing.T) {
 				assert.NilError(t, server.Start())
 				assert.NilError(t, e.WaitServing(t.Context()))
 			}
-			ctx := testContext(t)
+			ctx := suite.NewContext(t)
 			s, err := zk.Dial(ctx, zk.Config{Addrs: e.Addrs(), Timeout: 10 * time.Second})
 			assert.NilError(t, err)
 			create := func(path string) {
@@ -378,11 +379,11 @@ func TestRestoredBackup(t *testing.T) {
 			create("/n/c")
 			data, gone, child, absent, all := make(chan zk.Event, 3), make(chan zk.Event, 3), make(chan zk.Event, 3), make(chan zk.Event, 3), make(chan zk.Event, 3)
 			for _, err := range []error{
-				errOf2(s.Get(ctx, "/n", data)), errOf2(s.Get(ctx, "/m", gone)), errOf2(s.Children(ctx, "/n", child)), errOf2(s.Exists(ctx, "/absent", absent)),
+				suite.ErrOf2(s.Get(ctx, "/n", data)), suite.ErrOf2(s.Get(ctx, "/m", gone)), suite.ErrOf2(s.Children(ctx, "/n", child)), suite.ErrOf2(s.Exists(ctx, "/absent", absent)),
 			} {
 				assert.NilError(t, err)
 			}
-			persistent := minor(string(release)) >= zktest.V36
+			persistent := suite.Minor(string(release)) >= zktest.V36
 			if persistent {
 				assert.NilError(t, s.AddWatch(ctx, "/p", zk.WatchPersistent, all))
 			}
@@ -405,15 +406,15 @@ func TestRestoredBackup(t *testing.T) {
 			found, st, err := s.Exists(ctx, "/eph", nil)
 			assert.NilError(t, err)
 			assert.Assert(t, found && st.EphemeralOwner == s.ID())
-			assert.Equal(t, told(taken(data)...), "changed /n")
-			assert.Equal(t, told(taken(gone)...), "deleted /m")
-			assert.Equal(t, told(taken(child)...), "child /n")
+			assert.Equal(t, suite.Told(suite.Taken(data)...), "changed /n")
+			assert.Equal(t, suite.Told(suite.Taken(gone)...), "deleted /m")
+			assert.Equal(t, suite.Told(suite.Taken(child)...), "child /n")
 			assert.Equal(t, len(absent), 0)
 			if persistent {
-				assert.Equal(t, told(taken(all)...), "gap /p")
+				assert.Equal(t, suite.Told(suite.Taken(all)...), "gap /p")
 			}
 			create("/absent") // it was armed all the time
-			assert.Equal(t, told(taken(absent)...), "created /absent")
+			assert.Equal(t, suite.Told(suite.Taken(absent)...), "created /absent")
 
 			// Its history is the one that counts from now on.
 			s, err = zk.Dial(ctx, s.Config())
@@ -433,7 +434,7 @@ func TestLostData(t *testing.T) {
 		data, child, absent, all, below := make(chan zk.Event, 3), make(chan zk.Event, 3), make(chan zk.Event, 3), make(chan zk.Event, 3), make(chan zk.Event, 3)
 		docWatch(t, s, "/data", data)
 		for _, err := range []error{
-			errOf2(s.Children(t.Context(), "/child", child)), errOf2(s.Exists(t.Context(), "/absent", absent)),
+			suite.ErrOf2(s.Children(t.Context(), "/child", child)), suite.ErrOf2(s.Exists(t.Context(), "/absent", absent)),
 			s.AddWatch(t.Context(), "/all", zk.WatchPersistent, all), s.AddWatch(t.Context(), "/below", zk.WatchRecursive, below),
 		} {
 			assert.NilError(t, err)
@@ -451,16 +452,16 @@ func TestLostData(t *testing.T) {
 		assert.ErrorIs(t, err, zk.ErrExpired)
 		next := docDial(t, conf.Renew())
 		assert.Assert(t, next.ID() != s.ID())
-		assert.Equal(t, told(taken(data)...), "deleted /data")
-		assert.Equal(t, told(taken(child)...), "deleted /child")
-		assert.Equal(t, told(taken(all)...), "gap /all")
-		assert.Equal(t, told(taken(below)...), "gap /below")
+		assert.Equal(t, suite.Told(suite.Taken(data)...), "deleted /data")
+		assert.Equal(t, suite.Told(suite.Taken(child)...), "deleted /child")
+		assert.Equal(t, suite.Told(suite.Taken(all)...), "gap /all")
+		assert.Equal(t, suite.Told(suite.Taken(below)...), "gap /below")
 		assert.Equal(t, len(absent), 0)
-		assert.Equal(t, armedList(next.Config().Watches), "exists /absent, persistent /all, recursive /below")
+		assert.Equal(t, suite.ArmedList(next.Config().Watches), "exists /absent, persistent /all, recursive /below")
 		docCreate(t, next, "/absent", "/all", "/below")
-		assert.Equal(t, told(taken(absent)...), "created /absent")
-		assert.Equal(t, told(taken(all)...), "created /all")
-		assert.Equal(t, told(taken(below)...), "created /below")
+		assert.Equal(t, suite.Told(suite.Taken(absent)...), "created /absent")
+		assert.Equal(t, suite.Told(suite.Taken(all)...), "created /all")
+		assert.Equal(t, suite.Told(suite.Taken(below)...), "created /below")
 		assert.Equal(t, len(data)+len(child), 0)
 		docCut(t, e, next) // the new history is the one that counts
 		next, err = next.Redial(t.Context())
@@ -471,44 +472,44 @@ func TestLostData(t *testing.T) {
 
 // The siblings of a chroot that begin like it are not in it.
 func TestChrootSiblings(t *testing.T) {
-	e := private(t, 1)
-	conf, _ := e.config()
-	top := e.dial(conf)
+	e := suite.Private(t, 1)
+	conf, _ := e.Config()
+	top := e.Dial(conf)
 	for _, path := range []string{"/app", "/app/app", "/apple", "/ap"} {
-		e.create(top, path, "")
+		e.Create(top, path, "")
 	}
-	mixed, err := zk.Dial(e.ctx, conf)
+	mixed, err := zk.Dial(e.Ctx, conf)
 	assert.NilError(t, err)
 	for _, path := range []string{"/app/e", "/app/app/e", "/apple/e", "/ap/e", "/application"} {
-		_, err := mixed.Create(e.ctx, path, nil, zk.Ephemeral, zk.ACLOpen)
+		_, err := mixed.Create(e.Ctx, path, nil, zk.Ephemeral, zk.ACLOpen)
 		assert.NilError(t, err)
 	}
 	conf = mixed.Config()
 	conf.Chroot = "/app"
-	s := e.dial(conf)
+	s := e.Dial(conf)
 	for prefix, want := range map[string][]string{"": {"/app/e", "/e"}, "/": {"/app/e", "/e"}, "/a": {"/app/e"}, "/e": {"/e"}, "/app": {"/app/e"}} {
-		got, err := s.Ephemerals(e.ctx, prefix)
+		got, err := s.Ephemerals(e.Ctx, prefix)
 		assert.NilError(t, err)
-		assert.DeepEqual(t, sorted(got), want)
+		assert.DeepEqual(t, suite.Sorted(got), want)
 	}
 	ch := make(chan zk.Event, 20)
-	assert.NilError(t, s.AddWatch(e.ctx, "/", zk.WatchRecursive, ch))
+	assert.NilError(t, s.AddWatch(e.Ctx, "/", zk.WatchRecursive, ch))
 	changes := func(prefix string) {
-		e.set(top, prefix+"/app", "x")
-		e.set(top, prefix+"/app/e", "x")
+		e.Set(top, prefix+"/app", "x")
+		e.Set(top, prefix+"/app/e", "x")
 	}
 	for _, path := range []string{"/apple", "/ap", "/apple/e", "/application"} {
-		e.set(top, path, "x")
+		e.Set(top, path, "x")
 	}
-	e.none(s, ch)
+	e.None(s, ch)
 	changes("")
 	changes("/app")
-	e.want(ch, zk.Changed, "/")
-	e.want(ch, zk.Changed, "/e")
-	e.want(ch, zk.Changed, "/app")
-	e.want(ch, zk.Changed, "/app/e")
-	e.none(s, ch)
-	n, err := s.AllChildrenNumber(e.ctx, "/")
+	e.Want(ch, zk.Changed, "/")
+	e.Want(ch, zk.Changed, "/e")
+	e.Want(ch, zk.Changed, "/app")
+	e.Want(ch, zk.Changed, "/app/e")
+	e.None(s, ch)
+	n, err := s.AllChildrenNumber(e.Ctx, "/")
 	assert.NilError(t, err)
 	assert.Equal(t, n, 3)
 	assert.Equal(t, fmt.Sprint(s.Config().Watches.List()[0].Path), "/")
@@ -526,7 +527,7 @@ func TestMinorityIsReadOnly(t *testing.T) {
 	var servers []server
 	for _, release := range apache.Tested() {
 		servers = append(servers, server{release, false})
-		if minor(string(release)) >= zktest.V35 {
+		if suite.Minor(string(release)) >= zktest.V35 {
 			servers = append(servers, server{release, true})
 		}
 	}
@@ -537,11 +538,11 @@ func TestMinorityIsReadOnly(t *testing.T) {
 				conf.Settings = map[string]string{"localSessionsEnabled": "true", "localSessionsUpgradingEnabled": "true"}
 			}
 			// The others have none to give, and say so, as their first and only frame, by a bare reply header.
-			refuses := !x.local && minor(string(x.release)) >= zktest.V37
+			refuses := !x.local && suite.Minor(string(x.release)) >= zktest.V37
 			cluster := apache.New(t, conf)
-			ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
+			ctx, cancel := context.WithTimeout(t.Context(), 3*suite.Patience)
 			defer cancel()
-			s, err := zk.Dial(ctx, zk.Config{Addrs: cluster.Addrs(), Timeout: patience})
+			s, err := zk.Dial(ctx, zk.Config{Addrs: cluster.Addrs(), Timeout: suite.Patience})
 			assert.NilError(t, err)
 			_, err = s.Create(ctx, "/n", []byte("data"), zk.Persistent, zk.ACLOpen)
 			assert.NilError(t, err)
@@ -556,7 +557,7 @@ func TestMinorityIsReadOnly(t *testing.T) {
 			for i := 1; i < 3; i++ {
 				assert.NilError(t, cluster.Member(i).Kill())
 			}
-			ro := zk.Config{Addrs: cluster.Addrs()[:1], ReadOnly: true, Timeout: patience}
+			ro := zk.Config{Addrs: cluster.Addrs()[:1], ReadOnly: true, Timeout: suite.Patience}
 			answered := func(err error) bool { // by a server that is up as a read-only one
 				assert.NilError(t, ctx.Err(), "%v", err)
 				time.Sleep(20 * time.Millisecond)
@@ -579,19 +580,19 @@ func TestMinorityIsReadOnly(t *testing.T) {
 				assert.NilError(t, err)
 				assert.Equal(t, string(data), "data")
 				_, err = r.Set(ctx, "/n", nil, zk.AnyVersion)
-				wantCode(t, err, zk.ErrNotReadOnly, "/n")
-				wantCode(t, r.Sync(ctx, "/n"), zk.ErrNotReadOnly, "/n")
+				suite.WantCode(t, err, zk.ErrNotReadOnly, "/n")
+				suite.WantCode(t, r.Sync(ctx, "/n"), zk.ErrNotReadOnly, "/n")
 				assert.Equal(t, r.Config().ID, int64(0)) // nobody else would know it
 				back := make(chan error, 1)
 				go func() {
 					_, err := fourletter.Client{}.AwaitReadWrite(ctx, cluster.Addrs())
 					back <- err
 				}()
-				assert.NilError(t, errOf2(r.Get(ctx, "/n", nil)))
+				assert.NilError(t, suite.ErrOf2(r.Get(ctx, "/n", nil)))
 				assert.Equal(t, len(back), 0)
 				revive(t, cluster)
-				assert.NilError(t, await(t, back))
-				await(t, r.Done())
+				assert.NilError(t, suite.Await(t, back))
+				suite.Await(t, r.Done())
 				again, err := r.Redial(ctx)
 				for err != nil {
 					assert.ErrorIs(t, err, zk.ErrNoServer)
@@ -602,7 +603,7 @@ func TestMinorityIsReadOnly(t *testing.T) {
 				assert.Assert(t, !again.ReadOnly() && again.ID() != r.ID())
 				_, err = again.Set(ctx, "/n", []byte("more"), zk.AnyVersion)
 				assert.NilError(t, err)
-				ev := await(t, ch)
+				ev := suite.Await(t, ch)
 				assert.Equal(t, fmt.Sprint(ev.Type, ev.Path), "changed/n")
 			} else {
 				assert.ErrorIs(t, err, zk.ErrNoServer)

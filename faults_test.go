@@ -22,6 +22,7 @@ import (
 
 	"github.com/seed-9f8420c6/zk"
 	"github.com/seed-9f8420c6/zk/internal/limits"
+	"github.com/seed-9f8420c6/zk/internal/suite"
 	"github.com/seed-9f8420c6/zk/wire"
 	"github.com/seed-9f8420c6/zk/zktest"
 )
@@ -31,38 +32,38 @@ import (
 // A channel that is closed while its event waits is found closed by whoever looks
 // next: also by an event that has to queue Gaps first, or by List.
 func TestClosedWhileGapsAreOwed(t *testing.T) {
-	if raceEnabled {
+	if suite.RaceEnabled {
 		t.Skip("to close a channel that is being sent to is a race: see make unraced")
 	}
 	for i := range 300 {
-		bubble(t, func(t *testing.T, r *rig) {
-			s, l := r.open(r.config())
+		suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+			s, l := r.Open(r.Config())
 			waits, other := make(chan zk.Event), make(chan zk.Event, 9)
 			for _, path := range []string{"/a", "/b", "/c"} {
-				arm(t, s, l, zk.PersistentWatch, path, waits)
-				arm(t, s, l, zk.PersistentWatch, path, other)
+				suite.Arm(t, s, l, zk.PersistentWatch, path, waits)
+				suite.Arm(t, s, l, zk.PersistentWatch, path, other)
 			}
-			arm(t, s, l, zk.DataWatch, "/a", waits)
+			suite.Arm(t, s, l, zk.DataWatch, "/a", waits)
 			advance(t, s, l, 10)
-			l.send(happened(zk.Changed, "/b", -1))
+			l.Send(suite.Happened(zk.Changed, "/b", -1))
 			synctest.Wait()
-			d := r.begin(s.Detach())
-			l = r.accept()
-			l.greet()
-			q := l.want(wire.OpSetWatches2, "")
+			d := r.Begin(s.Detach())
+			l = r.Accept()
+			l.Greet()
+			q := l.Want(wire.OpSetWatches2, "")
 			w := s.Config().Watches
 			var wg sync.WaitGroup
 			wg.Go(func() { close(waits) })
 			wg.Go(func() { w.List() })
-			wg.Go(func() { l.send(happened(zk.Deleted, "/a", -1), answer(q.Xid, 11, nil)) })
+			wg.Go(func() { l.Send(suite.Happened(zk.Deleted, "/a", -1), suite.Answer(q.Xid, 11, nil)) })
 			wg.Wait()
-			next := d.session()
+			next := d.Session()
 			synctest.Wait()
 			for _, x := range w.List() {
 				assert.Assert(t, x.Path != "" && x.Kind == zk.PersistentWatch, "%d: %+v", i, x)
 			}
 			assert.Equal(t, w.Len(), 3) // those of the other channel
-			assert.Equal(t, told(taken(other)[1:]...), "gap /a, gap /b, gap /c, deleted /a")
+			assert.Equal(t, suite.Told(suite.Taken(other)[1:]...), "gap /a, gap /b, gap /c, deleted /a")
 			next.Detach()
 		})
 	}
@@ -71,25 +72,25 @@ func TestClosedWhileGapsAreOwed(t *testing.T) {
 // A consumer that takes an event and then calls finds all that it made room for when
 // the call returns, in every channel.
 func TestRoomIsUsedBeforeTheAnswer(t *testing.T) {
-	opts := simOptions(zktest.V39)
+	opts := suite.SimOptions(zktest.V39)
 	opts.InMemory = true
-	e := private(t, 1, opts)
-	s, other := e.session(), e.session()
+	e := suite.Private(t, 1, opts)
+	s, other := e.Session(), e.Session()
 	for _, path := range []string{"/a", "/b"} {
-		e.create(other, path, "")
+		e.Create(other, path, "")
 	}
 	a, b := make(chan zk.Event, 1), make(chan zk.Event, 9)
-	assert.NilError(t, s.AddWatch(e.ctx, "/a", zk.WatchPersistent, a))
-	assert.NilError(t, s.AddWatch(e.ctx, "/b", zk.WatchPersistent, b))
+	assert.NilError(t, s.AddWatch(e.Ctx, "/a", zk.WatchPersistent, a))
+	assert.NilError(t, s.AddWatch(e.Ctx, "/b", zk.WatchPersistent, b))
 	for round := range 500 {
-		e.set(other, "/a", "1")
-		e.set(other, "/a", "2")
-		e.set(other, "/b", "1")
+		e.Set(other, "/a", "1")
+		e.Set(other, "/a", "2")
+		e.Set(other, "/b", "1")
 		for s.Stats().Queued != 2 { // a is full with the first
 			runtime.Gosched()
 		}
 		<-a
-		e.set(s, "/b", "2")
+		e.Set(s, "/b", "2")
 		assert.Equal(t, len(b), 2, "round %d", round)
 		<-a
 		<-b
@@ -108,14 +109,14 @@ func TestBatchGivenUpWhileItArms(t *testing.T) {
 		ops[i] = zk.GetOp{Path: fmt.Sprintf("/n%d", i), Watch: channels[i]}
 	}
 	for range 60 {
-		bubble(t, func(t *testing.T, r *rig) {
-			s, l := r.open(r.config())
-			ctx, cancel := context.WithCancel(bg)
+		suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+			s, l := r.Open(r.Config())
+			ctx, cancel := context.WithCancel(suite.BG)
 			var res []zk.Result
-			call := start(t, func() (err error) {
+			call := suite.Start(t, func() (err error) {
 				res, err = s.Batch(ctx, ops...)
 				for i := n - 1; i >= 0; i-- {
-					err := s.RemoveWatch(bg, ops[i].(zk.GetOp).Path, channels[i])
+					err := s.RemoveWatch(suite.BG, ops[i].(zk.GetOp).Path, channels[i])
 					if armed := err == nil; armed != (res[i].Err == nil) {
 						t.Errorf("operation %d: %v, RemoveWatch: %v", i, res[i].Err, err)
 						break
@@ -125,7 +126,7 @@ func TestBatchGivenUpWhileItArms(t *testing.T) {
 			})
 			var out [][]byte
 			for range n {
-				out = append(out, fitting(l.next(), 1))
+				out = append(out, suite.Fitting(l.Next(), 1))
 			}
 			before := s.Stats().Replies
 			go func() {
@@ -133,9 +134,9 @@ func TestBatchGivenUpWhileItArms(t *testing.T) {
 				}
 				cancel()
 			}()
-			l.send(out[:n-1]...)
-			call.wait()
-			l.send(out[n-1])
+			l.Send(out[:n-1]...)
+			call.Wait()
+			l.Send(out[n-1])
 			synctest.Wait()
 			assert.Equal(t, s.Watches().Len(), 0)
 			s.Detach()
@@ -168,28 +169,28 @@ func (c partWrites) Write(b []byte) (int, error) {
 // who waits behind its answer, with a context or for an event, is not held up.
 func TestNoCallerWritesForOthers(t *testing.T) {
 	for range 40 {
-		bubble(t, func(t *testing.T, r *rig) {
-			r.lay = func(c net.Conn) net.Conn { return partWrites{c, 3 * time.Second} }
-			s, l := r.open(r.config())
+		suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+			r.Lay = func(c net.Conn) net.Conn { return partWrites{c, 3 * time.Second} }
+			s, l := r.Open(r.Config())
 			ch := make(chan zk.Event, 1)
-			arm(t, s, l, zk.DataWatch, "/watched", ch)
-			slow := start(t, func() error { return s.Sync(bg, "/slow") }) // keeps others from writing alone
-			q := l.want(wire.OpSync, "/slow")
+			suite.Arm(t, s, l, zk.DataWatch, "/watched", ch)
+			slow := suite.Start(t, func() error { return s.Sync(suite.BG, "/slow") }) // keeps others from writing alone
+			q := l.Want(wire.OpSync, "/slow")
 			began := time.Now()
-			var plain []*under
+			var plain []*suite.Under
 			for range 3 {
-				plain = append(plain, start(t, func() error { return s.Sync(bg, "/plain") }))
+				plain = append(plain, suite.Start(t, func() error { return s.Sync(suite.BG, "/plain") }))
 			}
-			first := l.next()
-			l.send(answer(q.Xid, 1, nil), answer(first.Xid, 1, nil), happened(zk.Changed, "/watched", -1))
+			first := l.Next()
+			l.Send(suite.Answer(q.Xid, 1, nil), suite.Answer(first.Xid, 1, nil), suite.Happened(zk.Changed, "/watched", -1))
 			<-ch
-			slow.ok()
+			slow.OK()
 			assert.Equal(t, time.Since(began), time.Duration(0))
 			for range len(plain) - 1 {
-				l.send(answer(l.next().Xid, 1, nil))
+				l.Send(suite.Answer(l.Next().Xid, 1, nil))
 			}
 			for _, u := range plain {
-				u.ok()
+				u.OK()
 			}
 			s.Detach()
 		})
@@ -198,40 +199,40 @@ func TestNoCallerWritesForOthers(t *testing.T) {
 
 // A watch whose path no frame could restore is not armed.
 func TestWatchThatCannotBeRestored(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		conf := r.config()
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		conf := r.Config()
 		conf.MaxRequest = 200
-		s, l := r.open(conf)
+		s, l := r.Open(conf)
 		path := "/" + strings.Repeat("x", 169)
 		ch := make(chan zk.Event, 1)
-		for kind, call := range watchCalls {
+		for kind, call := range suite.WatchCalls {
 			err := call(s, path, ch)
-			checkOutcome(t, err, zk.NotSent, zk.ErrTooLarge)
+			suite.CheckOutcome(t, err, zk.NotSent, zk.ErrTooLarge)
 			assert.Assert(t, !errors.Is(err, zk.ErrConnection), "%v", kind)
 		}
 		for _, op := range []zk.Op{zk.GetOp{Path: path, Watch: ch}, zk.ExistsOp{Path: path, Watch: ch}, zk.ChildrenOp{Path: path, Watch: ch}} {
-			_, err := s.Batch(bg, op)
-			checkOutcome(t, err, zk.NotSent, zk.ErrTooLarge)
+			_, err := s.Batch(suite.BG, op)
+			suite.CheckOutcome(t, err, zk.NotSent, zk.ErrTooLarge)
 		}
-		l.quiet()
-		get := start(t, func() error { return errOf2(s.Get(bg, path, nil)) })
-		l.send(fitting(l.want(wire.OpGetData, path), 1))
-		get.ok()
+		l.Quiet()
+		get := suite.Start(t, func() error { return suite.ErrOf2(s.Get(suite.BG, path, nil)) })
+		l.Send(suite.Fitting(l.Want(wire.OpGetData, path), 1))
+		get.OK()
 		path = path[:160] // the longest
-		for _, kind := range kinds {
-			arm(t, s, l, kind, path, ch)
+		for _, kind := range suite.Kinds {
+			suite.Arm(t, s, l, kind, path, ch)
 		}
-		d := r.begin(s.Detach())
-		l = r.accept()
-		l.greet()
-		for restored := 0; restored < len(kinds); {
-			q := l.next()
-			assert.Assert(t, 8+len(q.body) <= 200)
-			w := q.watches(t)
+		d := r.Begin(s.Detach())
+		l = r.Accept()
+		l.Greet()
+		for restored := 0; restored < len(suite.Kinds); {
+			q := l.Next()
+			assert.Assert(t, 8+len(q.Body) <= 200)
+			w := q.Watches(t)
 			restored += len(w.Data) + len(w.Exist) + len(w.Child) + len(w.Persistent) + len(w.Recursive)
-			l.send(answer(q.Xid, 1, nil))
+			l.Send(suite.Answer(q.Xid, 1, nil))
 		}
-		d.session().Detach()
+		d.Session().Detach()
 	})
 }
 
@@ -258,26 +259,26 @@ func TestRepliesTakeNoMoreThanTheirSize(t *testing.T) {
 		call func(s *zk.Session) error
 	}{
 		{"multi", wire.AppendMultiEnd(fill(wire.MultiResult{Op: wire.OpDelete}.Append(nil), 0)), zk.ErrProtocol,
-			func(s *zk.Session) error { return errOf(s.Multi(bg, zk.DeleteOp{Path: "/a"})) }},
+			func(s *zk.Session) error { return suite.ErrOf(s.Multi(suite.BG, zk.DeleteOp{Path: "/a"})) }},
 		{"check in a batch", wire.AppendMultiEnd(fill(wire.MultiResult{Op: wire.OpCheck}.Append(nil), 0)), zk.ErrProtocol,
-			func(s *zk.Session) error { return errOf(s.Batch(bg, zk.CheckOp{Path: "/a"})) }},
+			func(s *zk.Session) error { return suite.ErrOf(s.Batch(suite.BG, zk.CheckOp{Path: "/a"})) }},
 		{"multiread", wire.AppendMultiEnd(fill(wire.MultiResult{Op: wire.OpError, Err: -101}.Append(nil), 0)), zk.ErrProtocol,
-			func(s *zk.Session) error { return errOf(s.MultiRead(bg, zk.GetOp{Path: "/a"})) }},
+			func(s *zk.Session) error { return suite.ErrOf(s.MultiRead(suite.BG, zk.GetOp{Path: "/a"})) }},
 		{"getacl", append(fill(make([]byte, 12), 1), stat...), nil,
-			func(s *zk.Session) error { return errOf2(s.GetACL(bg, "/a")) }},
-		{"whoami", fill(make([]byte, 8), 1), nil, func(s *zk.Session) error { return errOf(s.WhoAmI(bg)) }},
+			func(s *zk.Session) error { return suite.ErrOf2(s.GetACL(suite.BG, "/a")) }},
+		{"whoami", fill(make([]byte, 8), 1), nil, func(s *zk.Session) error { return suite.ErrOf(s.WhoAmI(suite.BG)) }},
 		{"children", append(fill(make([]byte, 4), 1), stat...), nil,
-			func(s *zk.Session) error { return errOf2(s.Children(bg, "/a", nil)) }},
+			func(s *zk.Session) error { return suite.ErrOf2(s.Children(suite.BG, "/a", nil)) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, r *rig) {
-				s, l := r.open(r.config())
-				call := start(t, func() error { return c.call(s) })
-				frame := framed(wire.ReplyHeader{Xid: l.next().Xid, Zxid: 1}, raw(c.body))
+			suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+				s, l := r.Open(r.Config())
+				call := suite.Start(t, func() error { return c.call(s) })
+				frame := suite.Framed(wire.ReplyHeader{Xid: l.Next().Xid, Zxid: 1}, raw(c.body))
 				var before, after runtime.MemStats
 				runtime.ReadMemStats(&before)
-				l.send(frame)
-				err := call.wait()
+				l.Send(frame)
+				err := call.Wait()
 				runtime.ReadMemStats(&after)
 				if c.want == nil {
 					assert.NilError(t, err)
@@ -301,31 +302,31 @@ func (r raw) Append(dst []byte) []byte { return append(dst, r...) }
 // Who arms one-shot watches again and again without receiving is refused, before
 // memory runs out: nothing is sent, and the session lives.
 func TestOneShotsThatNobodyReceives(t *testing.T) {
-	defer shrink(&limits.OneShotQueue, 10)()
-	bubble(t, func(t *testing.T, r *rig) {
-		s, l := r.open(r.config())
+	defer suite.Shrink(&limits.OneShotQueue, 10)()
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		s, l := r.Open(r.Config())
 		ch := make(chan zk.Event)
 		armed := 0
 		for {
-			get := start(t, func() error { return errOf2(s.Get(bg, "/a", ch)) })
+			get := suite.Start(t, func() error { return suite.ErrOf2(s.Get(suite.BG, "/a", ch)) })
 			synctest.Wait()
-			if get.returned() {
-				checkOutcome(t, get.wait(), zk.NotSent, zk.ErrSlowConsumer)
-				assert.Assert(t, !errors.Is(get.wait(), zk.ErrConnection))
+			if get.Returned() {
+				suite.CheckOutcome(t, get.Wait(), zk.NotSent, zk.ErrSlowConsumer)
+				assert.Assert(t, !errors.Is(get.Wait(), zk.ErrConnection))
 				break
 			}
 			armed++
 			assert.Assert(t, armed < 100)
-			l.send(fitting(l.want(wire.OpGetData, "/a"), 1), happened(zk.Changed, "/a", -1))
-			get.ok()
+			l.Send(suite.Fitting(l.Want(wire.OpGetData, "/a"), 1), suite.Happened(zk.Changed, "/a", -1))
+			get.OK()
 		}
 		assert.Equal(t, armed, 12) // the first was armed when nothing was undelivered
-		l.quiet()
-		_, err := s.Batch(bg, zk.GetOp{Path: "/a"}, zk.ExistsOp{Path: "/b", Watch: ch})
-		checkOutcome(t, err, zk.NotSent, zk.ErrSlowConsumer)
-		get := start(t, func() error { return errOf2(s.Get(bg, "/a", nil)) }) // without a watch
-		l.send(fitting(l.want(wire.OpGetData, "/a"), 1))
-		get.ok()
+		l.Quiet()
+		_, err := s.Batch(suite.BG, zk.GetOp{Path: "/a"}, zk.ExistsOp{Path: "/b", Watch: ch})
+		suite.CheckOutcome(t, err, zk.NotSent, zk.ErrSlowConsumer)
+		get := suite.Start(t, func() error { return suite.ErrOf2(s.Get(suite.BG, "/a", nil)) }) // without a watch
+		l.Send(suite.Fitting(l.Want(wire.OpGetData, "/a"), 1))
+		get.OK()
 		for range armed {
 			<-ch
 		}
@@ -333,13 +334,13 @@ func TestOneShotsThatNobodyReceives(t *testing.T) {
 		// received is armed again.
 		many := make(chan zk.Event)
 		for i := range 100 {
-			arm(t, s, l, zk.DataWatch, fmt.Sprint("/", i), many)
+			suite.Arm(t, s, l, zk.DataWatch, fmt.Sprint("/", i), many)
 		}
 		for i := range 100 {
-			l.send(happened(zk.Changed, fmt.Sprint("/", i), -1))
+			l.Send(suite.Happened(zk.Changed, fmt.Sprint("/", i), -1))
 		}
 		for range 100 {
-			arm(t, s, l, zk.DataWatch, (<-many).Path, many)
+			suite.Arm(t, s, l, zk.DataWatch, (<-many).Path, many)
 		}
 		s.Detach()
 	})
@@ -379,17 +380,17 @@ func TestShortHandshake(t *testing.T) {
 		{"expired, 14 bytes", wire.ConnectResponse{Password: make([]byte, 14)}, zk.ErrExpired},
 		{"expired, no password", wire.ConnectResponse{Password: []byte{}}, zk.ErrExpired},
 		{"expired, read-only flag", wire.ConnectResponse{Password: make([]byte, 3), HasReadOnly: true}, zk.ErrExpired},
-		{"granted, no password", wire.ConnectResponse{Timeout: 9000, SessionID: rigID, Password: []byte{}}, zk.ErrProtocol},
+		{"granted, no password", wire.ConnectResponse{Timeout: 9000, SessionID: suite.RigID, Password: []byte{}}, zk.ErrProtocol},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, r *rig) {
-				conf := r.config()
-				conf.ID, conf.Password = rigID, rigPassword
-				d := r.begin(conf)
-				l := r.accept()
-				l.connect()
-				l.send(framed(c.r))
-				assert.ErrorIs(t, d.wait(), c.want)
+			suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+				conf := r.Config()
+				conf.ID, conf.Password = suite.RigID, suite.RigPassword
+				d := r.Begin(conf)
+				l := r.Accept()
+				l.Connect()
+				l.Send(suite.Framed(c.r))
+				assert.ErrorIs(t, d.Wait(), c.want)
 			})
 		})
 	}
@@ -397,19 +398,19 @@ func TestShortHandshake(t *testing.T) {
 
 // Closed channels are reported once each, whatever is queued for them.
 func TestClosedChannelIsReportedOnce(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		log := new(lockedBuffer)
-		conf := r.config()
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		log := new(suite.LockedBuffer)
+		conf := r.Config()
 		conf.Logger = slog.New(slog.NewTextHandler(log, nil))
-		s, l := r.open(conf)
+		s, l := r.Open(conf)
 		gone, full := make(chan zk.Event), make(chan zk.Event)
 		close(gone)
-		arm(t, s, l, zk.PersistentWatch, "/full", full)
-		arm(t, s, l, zk.RecursiveWatch, "/", gone)
-		arm(t, s, l, zk.PersistentWatch, "/a", gone)
-		l.send(happened(zk.Changed, "/full", -1)) // nothing passes it
+		suite.Arm(t, s, l, zk.PersistentWatch, "/full", full)
+		suite.Arm(t, s, l, zk.RecursiveWatch, "/", gone)
+		suite.Arm(t, s, l, zk.PersistentWatch, "/a", gone)
+		l.Send(suite.Happened(zk.Changed, "/full", -1)) // nothing passes it
 		for range 5 {
-			l.send(happened(zk.Changed, "/a", -1))
+			l.Send(suite.Happened(zk.Changed, "/a", -1))
 		}
 		synctest.Wait()
 		assert.Equal(t, s.Stats().Queued, 1+6)
@@ -417,7 +418,7 @@ func TestClosedChannelIsReportedOnce(t *testing.T) {
 		synctest.Wait()
 		assert.Equal(t, s.Stats().Queued, 0)
 		assert.Equal(t, s.Watches().Len(), 1)
-		l.send(happened(zk.Changed, "/full", -1))
+		l.Send(suite.Happened(zk.Changed, "/full", -1))
 		<-full
 		s.Detach()
 		assert.Equal(t, strings.Count(log.String(), "closed channel"), 1)
@@ -496,42 +497,42 @@ func kindsCases(root string) (cases []*kindsCase) {
 // whether one of them was removed, and wherever the session has moved: each gets its
 // events. Servers before 3.9 keep one mode per path, the last that they were told.
 func TestEveryKindBesideEveryOther(t *testing.T) {
-	since(t, zktest.V36, func(t *testing.T, e *env) {
+	suite.Since(t, zktest.V36, func(t *testing.T, e *suite.Env) {
 		for _, redial := range []string{"never", "before the removal", "after the removal"} {
-			s, other := e.session(), e.session()
-			top := e.create(other, fmt.Sprintf("%s/%s", e.root, strings.ReplaceAll(redial, " ", "-")), "")
+			s, other := e.Session(), e.Session()
+			top := e.Create(other, fmt.Sprintf("%s/%s", e.Root, strings.ReplaceAll(redial, " ", "-")), "")
 			cases := kindsCases(top)
 			assert.Assert(t, len(cases) > 80, len(cases))
 			for _, c := range cases {
-				e.create(other, c.path, "")
+				e.Create(other, c.path, "")
 			}
-			assert.NilError(t, s.Sync(e.ctx, top))
+			assert.NilError(t, s.Sync(e.Ctx, top))
 			for _, c := range cases {
 				for _, k := range c.kinds {
 					ch := make(chan zk.Event, 9)
 					c.chans = append(c.chans, ch)
-					assert.NilError(t, watchCalls[k](s, c.path, ch))
+					assert.NilError(t, suite.WatchCalls[k](s, c.path, ch))
 				}
 			}
 			if redial == "before the removal" {
-				s = e.move(s)
+				s = e.Move(s)
 			}
 			for _, c := range cases {
 				if c.removed >= 0 {
-					assert.NilError(t, s.RemoveWatch(e.ctx, c.path, c.chans[c.removed]))
+					assert.NilError(t, s.RemoveWatch(e.Ctx, c.path, c.chans[c.removed]))
 				}
 			}
 			if redial == "after the removal" {
-				s = e.move(s)
+				s = e.Move(s)
 			}
-			assert.NilError(t, s.Sync(e.ctx, top)) // all that was asked before has been done
+			assert.NilError(t, s.Sync(e.Ctx, top)) // all that was asked before has been done
 			for _, c := range cases {
-				e.create(other, c.path+"/c", "")
-				e.set(other, c.path, "x")
+				e.Create(other, c.path+"/c", "")
+				e.Set(other, c.path, "x")
 			}
-			assert.NilError(t, s.Sync(e.ctx, top))
+			assert.NilError(t, s.Sync(e.Ctx, top))
 			for _, c := range cases {
-				c.check(t, redial, e.knows(zktest.V39))
+				c.check(t, redial, e.Knows(zktest.V39))
 			}
 			assert.NilError(t, s.Close())
 		}
@@ -544,8 +545,8 @@ func (c *kindsCase) check(t *testing.T, redial string, bothModes bool) {
 		var got []string
 		gaps := 0
 		want, may := c.want(k, bothModes)
-		for _, ev := range taken(c.chans[i]) {
-			switch text := told(ev); {
+		for _, ev := range suite.Taken(c.chans[i]) {
+			switch text := suite.Told(ev); {
 			case ev.Type == zk.Gap:
 				gaps++
 			case text != may:
@@ -615,12 +616,12 @@ func TestSessionIDsAsServersPrintThem(t *testing.T) {
 		n++
 		id, err := strconv.ParseInt(cells[0], 10, 64)
 		assert.NilError(t, err)
-		bubble(t, func(t *testing.T, r *rig) {
-			log := new(lockedBuffer)
-			conf := r.config()
-			conf.ID, conf.Password = id, rigPassword
+		suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+			log := new(suite.LockedBuffer)
+			conf := r.Config()
+			conf.ID, conf.Password = id, suite.RigPassword
 			conf.Logger = slog.New(slog.NewTextHandler(log, nil))
-			s, _ := r.open(conf)
+			s, _ := r.Open(conf)
 			for _, text := range []string{s.String(), s.Config().String(), s.Config().State.String()} {
 				assert.Assert(t, strings.Contains(text, cells[1]), text)
 			}
@@ -637,40 +638,40 @@ func TestSessionIDsAsServersPrintThem(t *testing.T) {
 // sent earlier. The write is refused in its turn, the reads are answered, and the
 // Session lives. Any other reply out of order ends it, here as elsewhere.
 func TestReadOnlyRefusesEarly(t *testing.T) {
-	open := func(t *testing.T, r *rig, readOnly bool) (*zk.Session, *line) {
-		conf := r.config()
+	open := func(t *testing.T, r *suite.Rig, readOnly bool) (*zk.Session, *suite.Line) {
+		conf := r.Config()
 		conf.ReadOnly = true
-		d := r.begin(conf)
-		l := r.accept()
-		q := l.connect()
-		l.send(framed(wire.ConnectResponse{Timeout: q.Timeout, SessionID: rigID, Password: rigPassword, ReadOnly: readOnly, HasReadOnly: true}))
-		return d.session(), l
+		d := r.Begin(conf)
+		l := r.Accept()
+		q := l.Connect()
+		l.Send(suite.Framed(wire.ConnectResponse{Timeout: q.Timeout, SessionID: suite.RigID, Password: suite.RigPassword, ReadOnly: readOnly, HasReadOnly: true}))
+		return d.Session(), l
 	}
-	bubble(t, func(t *testing.T, r *rig) {
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
 		s, l := open(t, r, true)
-		get := start(t, func() error { return errOf2(s.Get(bg, "/a", nil)) })
-		first := l.want(wire.OpGetData, "/a")
-		set := start(t, func() error { return errOf(s.Set(bg, "/a", nil, -1)) })
-		second := l.want(wire.OpSetData, "/a")
+		get := suite.Start(t, func() error { return suite.ErrOf2(s.Get(suite.BG, "/a", nil)) })
+		first := l.Want(wire.OpGetData, "/a")
+		set := suite.Start(t, func() error { return suite.ErrOf(s.Set(suite.BG, "/a", nil, -1)) })
+		second := l.Want(wire.OpSetData, "/a")
 		var res []zk.Result
-		batch := start(t, func() (err error) {
-			res, err = s.Batch(bg, zk.GetOp{Path: "/1"}, zk.SetOp{Path: "/2"}, zk.SetOp{Path: "/3"}, zk.GetOp{Path: "/4"})
+		batch := suite.Start(t, func() (err error) {
+			res, err = s.Batch(suite.BG, zk.GetOp{Path: "/1"}, zk.SetOp{Path: "/2"}, zk.SetOp{Path: "/3"}, zk.GetOp{Path: "/4"})
 			return err
 		})
-		var more []asked
+		var more []suite.Asked
 		for range 4 {
-			more = append(more, l.next())
+			more = append(more, l.Next())
 		}
 		zxid := s.Zxid()
-		l.send(refusal(more[2].Xid, 0, zk.ErrNotReadOnly), refusal(second.Xid, 0, zk.ErrNotReadOnly), refusal(more[1].Xid, 0, zk.ErrNotReadOnly))
+		l.Send(suite.Refusal(more[2].Xid, 0, zk.ErrNotReadOnly), suite.Refusal(second.Xid, 0, zk.ErrNotReadOnly), suite.Refusal(more[1].Xid, 0, zk.ErrNotReadOnly))
 		synctest.Wait()
-		assert.Assert(t, !set.returned() && !get.returned())
+		assert.Assert(t, !set.Returned() && !get.Returned())
 		assert.Equal(t, s.Zxid(), zxid)
-		l.send(fitting(first, 7))
-		get.ok()
-		set.refused(zk.ErrNotReadOnly)
-		l.send(fitting(more[0], 7), fitting(more[3], 7))
-		batch.refused(zk.ErrNotReadOnly)
+		l.Send(suite.Fitting(first, 7))
+		get.OK()
+		set.Refused(zk.ErrNotReadOnly)
+		l.Send(suite.Fitting(more[0], 7), suite.Fitting(more[3], 7))
+		batch.Refused(zk.ErrNotReadOnly)
 		for i, r := range res {
 			assert.Equal(t, errors.Is(r.Err, zk.ErrNotReadOnly), i == 1 || i == 2, "%d: %v", i, r.Err)
 		}
@@ -691,30 +692,30 @@ func TestReadOnlyRefusesEarly(t *testing.T) {
 		"answered besides": {true, 2, zk.ErrNotReadOnly},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, r *rig) {
+			suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
 				s, l := open(t, r, c.readOnly)
-				get := start(t, func() error { return errOf2(s.Get(bg, "/a", nil)) })
-				first := l.want(wire.OpGetData, "/a")
-				set := start(t, func() error { return errOf(s.Set(bg, "/a", nil, -1)) })
-				second := l.want(wire.OpSetData, "/a")
+				get := suite.Start(t, func() error { return suite.ErrOf2(s.Get(suite.BG, "/a", nil)) })
+				first := l.Want(wire.OpGetData, "/a")
+				set := suite.Start(t, func() error { return suite.ErrOf(s.Set(suite.BG, "/a", nil, -1)) })
+				second := l.Want(wire.OpSetData, "/a")
 				switch name {
 				case "the same again":
-					l.send(refusal(2, 0, c.code))
+					l.Send(suite.Refusal(2, 0, c.code))
 				case "answered besides":
-					l.send(refusal(2, 0, c.code), fitting(first, 7))
-					get.ok()
-					set.refused(zk.ErrNotReadOnly)
-					l.send(fitting(second, 7))
+					l.Send(suite.Refusal(2, 0, c.code), suite.Fitting(first, 7))
+					get.OK()
+					set.Refused(zk.ErrNotReadOnly)
+					l.Send(suite.Fitting(second, 7))
 				}
 				if c.xid > 0 {
-					l.trySend(refusal(c.xid, 0, c.code))
+					l.TrySend(suite.Refusal(c.xid, 0, c.code))
 				} else {
-					l.send(fitting(first, 7), refusal(1, 0, c.code))
+					l.Send(suite.Fitting(first, 7), suite.Refusal(1, 0, c.code))
 				}
 				<-s.Done()
 				assert.ErrorIs(t, s.Err(), zk.ErrProtocol)
-				set.wait()
-				get.wait()
+				set.Wait()
+				get.Wait()
 			})
 		})
 	}
@@ -724,20 +725,20 @@ func TestReadOnlyRefusesEarly(t *testing.T) {
 // the call that waits is told its size and the limit.
 func TestOversizeReplyEndsAtOnce(t *testing.T) {
 	for cut := 4; cut <= 24; cut += 4 {
-		bubble(t, func(t *testing.T, r *rig) {
-			conf := r.config()
+		suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+			conf := r.Config()
 			conf.MaxReply = 1000
-			s, l := r.open(conf)
-			get := start(t, func() error { return errOf2(s.Get(bg, "/a", nil)) })
-			q := l.want(wire.OpGetData, "/a")
-			frame := framed(wire.ReplyHeader{Xid: q.Xid, Zxid: 1}, raw(make([]byte, 5000)))
-			l.send(frame[:cut])
+			s, l := r.Open(conf)
+			get := suite.Start(t, func() error { return suite.ErrOf2(s.Get(suite.BG, "/a", nil)) })
+			q := l.Want(wire.OpGetData, "/a")
+			frame := suite.Framed(wire.ReplyHeader{Xid: q.Xid, Zxid: 1}, raw(make([]byte, 5000)))
+			l.Send(frame[:cut])
 			began := time.Now()
-			get.lost(zk.ErrTooLarge)
+			get.Lost(zk.ErrTooLarge)
 			assert.Equal(t, time.Since(began), time.Duration(0))
 			var size *zk.SizeError
-			assert.Assert(t, errors.As(get.err, &size) && *size == zk.SizeError{Size: 5016, Limit: 1000, Reply: true}, "%v", get.err)
-			assert.Assert(t, zk.Hopeless(get.err))
+			assert.Assert(t, errors.As(get.Err, &size) && *size == zk.SizeError{Size: 5016, Limit: 1000, Reply: true}, "%v", get.Err)
+			assert.Assert(t, zk.Hopeless(get.Err))
 			assert.ErrorIs(t, s.Err(), zk.ErrConnection)
 			assert.ErrorContains(t, s.Err(), "5016")
 		})

@@ -25,6 +25,7 @@ import (
 	"gotest.tools/v3/assert"
 
 	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/internal/suite"
 	"github.com/seed-9f8420c6/zk/wire"
 )
 
@@ -53,34 +54,34 @@ var hostileFrames = map[string][]byte{
 	"a TLS alert":            {0x15, 3, 1, 0, 2, 2, 40},
 	"zeros":                  make([]byte, 4096),
 	"ones":                   []byte(strings.Repeat("\xff", 4096)),
-	"xid -3":                 answer(-3, 1, nil),
-	"xid -8":                 answer(-8, 1, nil),
-	"xid -9":                 answer(-9, 1, nil),
-	"xid MinInt32":           answer(math.MinInt32, 1, nil),
-	"xid 0":                  answer(0, 1, nil),
-	"xid of nobody":          answer(77777, 1, wire.GetDataResponse{}),
-	"error with xid of none": refusal(77777, 1, zk.ErrNoNode),
-	"auth refused unasked":   refusal(wire.XidAuth, 0, zk.ErrAuthFailed),
-	"event: no type":         framed(wire.ReplyHeader{Xid: wire.XidNotification}),
-	"event: no path":         framed(wire.ReplyHeader{Xid: wire.XidNotification}, bytesOf(make([]byte, 8))),
-	"event: half a length":   framed(wire.ReplyHeader{Xid: wire.XidNotification}, bytesOf(make([]byte, 10))),
-	"event: path too long":   framed(wire.ReplyHeader{Xid: wire.XidNotification}, bytesOf(join(length(3), length(3), length(10), []byte("/w")))),
-	"event: path of 2 GiB":   framed(wire.ReplyHeader{Xid: wire.XidNotification}, bytesOf(join(length(3), length(3), length(math.MaxInt32), []byte("/w")))),
-	"event: path length -2":  framed(wire.ReplyHeader{Xid: wire.XidNotification}, bytesOf(join(length(3), length(3), length(-2), []byte("/w")))),
+	"xid -3":                 suite.Answer(-3, 1, nil),
+	"xid -8":                 suite.Answer(-8, 1, nil),
+	"xid -9":                 suite.Answer(-9, 1, nil),
+	"xid MinInt32":           suite.Answer(math.MinInt32, 1, nil),
+	"xid 0":                  suite.Answer(0, 1, nil),
+	"xid of nobody":          suite.Answer(77777, 1, wire.GetDataResponse{}),
+	"error with xid of none": suite.Refusal(77777, 1, zk.ErrNoNode),
+	"auth refused unasked":   suite.Refusal(wire.XidAuth, 0, zk.ErrAuthFailed),
+	"event: no type":         suite.Framed(wire.ReplyHeader{Xid: wire.XidNotification}),
+	"event: no path":         suite.Framed(wire.ReplyHeader{Xid: wire.XidNotification}, bytesOf(make([]byte, 8))),
+	"event: half a length":   suite.Framed(wire.ReplyHeader{Xid: wire.XidNotification}, bytesOf(make([]byte, 10))),
+	"event: path too long":   suite.Framed(wire.ReplyHeader{Xid: wire.XidNotification}, bytesOf(join(length(3), length(3), length(10), []byte("/w")))),
+	"event: path of 2 GiB":   suite.Framed(wire.ReplyHeader{Xid: wire.XidNotification}, bytesOf(join(length(3), length(3), length(math.MaxInt32), []byte("/w")))),
+	"event: path length -2":  suite.Framed(wire.ReplyHeader{Xid: wire.XidNotification}, bytesOf(join(length(3), length(3), length(-2), []byte("/w")))),
 }
 
 // harmlessFrames look odd and change nothing.
 var harmlessFrames = map[string][]byte{
-	"ping unasked":            answer(wire.XidPing, 99, nil),
-	"ping with an error":      refusal(wire.XidPing, 99, zk.ErrSystem),
-	"ping with a body":        answer(wire.XidPing, 99, wire.PathResponse{Path: "/w"}),
-	"auth unasked":            answer(wire.XidAuth, 99, nil),
-	"event: null path":        framed(wire.ReplyHeader{Xid: wire.XidNotification}, bytesOf(join(length(3), length(3), length(-1)))),
-	"event: more behind it":   join(framed(wire.ReplyHeader{Xid: wire.XidNotification}, wire.WatcherEvent{Type: 3, State: 3, Path: "/nobody"}, bytesOf("new fields"))),
-	"event: error in header":  framed(wire.ReplyHeader{Xid: wire.XidNotification, Err: -4}, wire.WatcherEvent{Type: 3, State: 3, Path: "/nobody"}),
-	"event: 1 MB of path":     happened(zk.Changed, "/"+strings.Repeat("x", 1<<20), 5),
-	"event: zxid MaxInt64":    happened(zk.Changed, "/nobody", math.MaxInt64),
-	"event: bytes for a path": happened(zk.Changed, "\xff\xfe\x00", 5),
+	"ping unasked":            suite.Answer(wire.XidPing, 99, nil),
+	"ping with an error":      suite.Refusal(wire.XidPing, 99, zk.ErrSystem),
+	"ping with a body":        suite.Answer(wire.XidPing, 99, wire.PathResponse{Path: "/w"}),
+	"auth unasked":            suite.Answer(wire.XidAuth, 99, nil),
+	"event: null path":        suite.Framed(wire.ReplyHeader{Xid: wire.XidNotification}, bytesOf(join(length(3), length(3), length(-1)))),
+	"event: more behind it":   join(suite.Framed(wire.ReplyHeader{Xid: wire.XidNotification}, wire.WatcherEvent{Type: 3, State: 3, Path: "/nobody"}, bytesOf("new fields"))),
+	"event: error in header":  suite.Framed(wire.ReplyHeader{Xid: wire.XidNotification, Err: -4}, wire.WatcherEvent{Type: 3, State: 3, Path: "/nobody"}),
+	"event: 1 MB of path":     suite.Happened(zk.Changed, "/"+strings.Repeat("x", 1<<20), 5),
+	"event: zxid MaxInt64":    suite.Happened(zk.Changed, "/nobody", math.MaxInt64),
+	"event: bytes for a path": suite.Happened(zk.Changed, "\xff\xfe\x00", 5),
 }
 
 // TestHostileFrames: each of them between events and ahead of replies that are
@@ -89,42 +90,42 @@ var harmlessFrames = map[string][]byte{
 func TestHostileFrames(t *testing.T) {
 	for name, frame := range hostileFrames {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, r *rig) {
-				conf := r.config()
-				s, l := r.open(conf)
+			suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+				conf := r.Config()
+				s, l := r.Open(conf)
 				before, behind := make(chan zk.Event, 1), make(chan zk.Event, 1)
-				arm(t, s, l, zk.DataWatch, "/before", before)
-				arm(t, s, l, zk.DataWatch, "/behind", behind)
-				answered := get(t, s, bg, "/answered", nil)
-				q := l.next()
-				lost := get(t, s, bg, "/lost", nil)
-				q2 := l.next()
-				batch := start(t, func() error { _, err := s.Batch(bg, zk.GetOp{Path: "/1"}, zk.GetOp{Path: "/2"}); return err })
-				l.next()
-				l.next()
-				l.send(
-					happened(zk.Changed, "/before", -1), fitting(q, 40),
+				suite.Arm(t, s, l, zk.DataWatch, "/before", before)
+				suite.Arm(t, s, l, zk.DataWatch, "/behind", behind)
+				answered := suite.Get(t, s, suite.BG, "/answered", nil)
+				q := l.Next()
+				lost := suite.Get(t, s, suite.BG, "/lost", nil)
+				q2 := l.Next()
+				batch := suite.Start(t, func() error { _, err := s.Batch(suite.BG, zk.GetOp{Path: "/1"}, zk.GetOp{Path: "/2"}); return err })
+				l.Next()
+				l.Next()
+				l.Send(
+					suite.Happened(zk.Changed, "/before", -1), suite.Fitting(q, 40),
 					frame,
-					happened(zk.Changed, "/behind", -1), fitting(q2, 50),
+					suite.Happened(zk.Changed, "/behind", -1), suite.Fitting(q2, 50),
 				)
-				answered.ok()
-				lost.lost(zk.ErrProtocol)
-				batch.lost(zk.ErrProtocol)
+				answered.OK()
+				lost.Lost(zk.ErrProtocol)
+				batch.Lost(zk.ErrProtocol)
 				<-s.Done()
 				assert.Assert(t, errors.Is(s.Err(), zk.ErrProtocol) && errors.Is(s.Err(), zk.ErrConnection), "%v", s.Err())
-				l.hungUp()
-				assert.Equal(t, told(taken(before)...), "changed /before")
+				l.HungUp()
+				assert.Equal(t, suite.Told(suite.Taken(before)...), "changed /before")
 				assert.Equal(t, len(behind), 0)
 				assert.Equal(t, s.Zxid(), int64(40))
-				get(t, s, bg, "/later", nil).unsent(zk.ErrProtocol)
+				suite.Get(t, s, suite.BG, "/later", nil).Unsent(zk.ErrProtocol)
 
-				d := r.begin(s.Config())
-				l = r.accept()
-				assert.Equal(t, l.greet().LastZxidSeen, int64(40))
-				w := l.restored(41)
+				d := r.Begin(s.Config())
+				l = r.Accept()
+				assert.Equal(t, l.Greet().LastZxidSeen, int64(40))
+				w := l.Restored(41)
 				assert.DeepEqual(t, w.Data, []string{"/behind"})
 				assert.Equal(t, w.RelativeZxid, int64(40))
-				d.session()
+				d.Session()
 			})
 		})
 	}
@@ -134,25 +135,25 @@ func TestHostileFrames(t *testing.T) {
 func TestHostileFramesInDial(t *testing.T) {
 	for name, frame := range hostileFrames {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, r *rig) {
-				s, l := r.open(r.config())
+			suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+				s, l := r.Open(r.Config())
 				ch := make(chan zk.Event, 1)
-				arm(t, s, l, zk.DataWatch, "/w", ch)
+				suite.Arm(t, s, l, zk.DataWatch, "/w", ch)
 				conf := s.Detach()
-				d := r.begin(conf)
-				l = r.accept()
-				l.greet()
-				q := l.want(wire.OpSetWatches, "")
-				l.send(frame, happened(zk.Changed, "/w", -1), answer(q.Xid, 9, nil))
-				err := d.wait()
+				d := r.Begin(conf)
+				l = r.Accept()
+				l.Greet()
+				q := l.Want(wire.OpSetWatches, "")
+				l.Send(frame, suite.Happened(zk.Changed, "/w", -1), suite.Answer(q.Xid, 9, nil))
+				err := d.Wait()
 				assert.Assert(t, errors.Is(err, zk.ErrNoServer) && errors.Is(err, zk.ErrProtocol), "%v", err)
-				l.hungUp()
+				l.HungUp()
 				assert.Equal(t, len(ch), 0)
-				d = r.begin(conf)
-				l = r.accept()
-				l.greet()
-				assert.DeepEqual(t, l.restored(9).Data, []string{"/w"})
-				d.session()
+				d = r.Begin(conf)
+				l = r.Accept()
+				l.Greet()
+				assert.DeepEqual(t, l.Restored(9).Data, []string{"/w"})
+				d.Session()
 			})
 		})
 	}
@@ -162,16 +163,16 @@ func TestHostileFramesInDial(t *testing.T) {
 func TestHarmlessFrames(t *testing.T) {
 	for name, frame := range harmlessFrames {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, r *rig) {
-				s, l := r.open(r.config())
+			suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+				s, l := r.Open(r.Config())
 				ch := make(chan zk.Event, 1)
-				arm(t, s, l, zk.DataWatch, "/w", ch)
-				u := get(t, s, bg, "/a", nil)
-				q := l.next()
-				l.send(frame, frame, happened(zk.Changed, "/w", -1), fitting(q, 5), frame)
-				u.ok()
+				suite.Arm(t, s, l, zk.DataWatch, "/w", ch)
+				u := suite.Get(t, s, suite.BG, "/a", nil)
+				q := l.Next()
+				l.Send(frame, frame, suite.Happened(zk.Changed, "/w", -1), suite.Fitting(q, 5), frame)
+				u.OK()
 				synctest.Wait()
-				assert.Equal(t, told(taken(ch)...), "changed /w")
+				assert.Equal(t, suite.Told(suite.Taken(ch)...), "changed /w")
 				assert.Equal(t, s.Zxid(), int64(5))
 				assert.NilError(t, s.Err())
 			})
@@ -190,68 +191,68 @@ func TestHostileReplies(t *testing.T) {
 		fatal error   // or this
 		zxid  int64   // afterwards; 10 was before
 	}{
-		{"in order", func(xid int32) []byte { return answer(xid, 11, bytesOf(body)) }, 0, nil, 11},
-		{"unknown code", func(xid int32) []byte { return refusal(xid, 11, -12345) }, -12345, nil, 11},
-		{"unknown code above 0", func(xid int32) []byte { return refusal(xid, 11, 7) }, 7, nil, 11},
-		{"code MinInt32", func(xid int32) []byte { return refusal(xid, 11, math.MinInt32) }, math.MinInt32, nil, 11},
-		{"throttled", func(xid int32) []byte { return refusal(xid, 11, zk.ErrThrottled) }, zk.ErrThrottled, nil, 11},
+		{"in order", func(xid int32) []byte { return suite.Answer(xid, 11, bytesOf(body)) }, 0, nil, 11},
+		{"unknown code", func(xid int32) []byte { return suite.Refusal(xid, 11, -12345) }, -12345, nil, 11},
+		{"unknown code above 0", func(xid int32) []byte { return suite.Refusal(xid, 11, 7) }, 7, nil, 11},
+		{"code MinInt32", func(xid int32) []byte { return suite.Refusal(xid, 11, math.MinInt32) }, math.MinInt32, nil, 11},
+		{"throttled", func(xid int32) []byte { return suite.Refusal(xid, 11, zk.ErrThrottled) }, zk.ErrThrottled, nil, 11},
 		{"an error with a body", func(xid int32) []byte {
-			return framed(wire.ReplyHeader{Xid: xid, Zxid: 11, Err: -101}, bytesOf(body))
+			return suite.Framed(wire.ReplyHeader{Xid: xid, Zxid: 11, Err: -101}, bytesOf(body))
 		}, zk.ErrNoNode, nil, 11},
 		{"an error with garbage", func(xid int32) []byte {
-			return framed(wire.ReplyHeader{Xid: xid, Zxid: 11, Err: -101}, bytesOf("\xff\xff\xff\xff"))
+			return suite.Framed(wire.ReplyHeader{Xid: xid, Zxid: 11, Err: -101}, bytesOf("\xff\xff\xff\xff"))
 		}, zk.ErrNoNode, nil, 11},
-		{"more fields", func(xid int32) []byte { return answer(xid, 11, bytesOf(string(body)+"of the future")) }, 0, nil, 11},
-		{"zxid -1", func(xid int32) []byte { return answer(xid, -1, bytesOf(body)) }, 0, nil, 10},
-		{"zxid 0", func(xid int32) []byte { return answer(xid, 0, bytesOf(body)) }, 0, nil, 10},
-		{"zxid before", func(xid int32) []byte { return answer(xid, 9, bytesOf(body)) }, 0, nil, 10},
-		{"zxid MinInt64", func(xid int32) []byte { return answer(xid, math.MinInt64, bytesOf(body)) }, 0, nil, 10},
-		{"zxid MaxInt64", func(xid int32) []byte { return answer(xid, math.MaxInt64, bytesOf(body)) }, 0, nil, math.MaxInt64},
-		{"no body", func(xid int32) []byte { return answer(xid, 11, nil) }, 0, zk.ErrProtocol, 10},
-		{"data longer than the frame", func(xid int32) []byte { return answer(xid, 11, bytesOf(join(length(1000), body[4:]))) }, 0, zk.ErrProtocol, 10},
-		{"data of 2 GiB", func(xid int32) []byte { return answer(xid, 11, bytesOf(join(length(math.MaxInt32), body[4:]))) }, 0, zk.ErrProtocol, 10},
-		{"data of length -2", func(xid int32) []byte { return answer(xid, 11, bytesOf(join(length(-2), body[4:]))) }, 0, zk.ErrProtocol, 10},
-		{"an event's body", func(xid int32) []byte { return answer(xid, 11, wire.WatcherEvent{Type: 3, State: 3, Path: "/a"}) }, 0, zk.ErrProtocol, 10},
-		{"cut in its length", func(xid int32) []byte { return answer(xid, 11, bytesOf(body))[:3] }, 0, io.ErrUnexpectedEOF, 10},
-		{"cut in its header", func(xid int32) []byte { return answer(xid, 11, bytesOf(body))[:15] }, 0, io.ErrUnexpectedEOF, 10},
-		{"cut in its body", func(xid int32) []byte { return answer(xid, 11, bytesOf(body))[:50] }, 0, io.ErrUnexpectedEOF, 10},
+		{"more fields", func(xid int32) []byte { return suite.Answer(xid, 11, bytesOf(string(body)+"of the future")) }, 0, nil, 11},
+		{"zxid -1", func(xid int32) []byte { return suite.Answer(xid, -1, bytesOf(body)) }, 0, nil, 10},
+		{"zxid 0", func(xid int32) []byte { return suite.Answer(xid, 0, bytesOf(body)) }, 0, nil, 10},
+		{"zxid before", func(xid int32) []byte { return suite.Answer(xid, 9, bytesOf(body)) }, 0, nil, 10},
+		{"zxid MinInt64", func(xid int32) []byte { return suite.Answer(xid, math.MinInt64, bytesOf(body)) }, 0, nil, 10},
+		{"zxid MaxInt64", func(xid int32) []byte { return suite.Answer(xid, math.MaxInt64, bytesOf(body)) }, 0, nil, math.MaxInt64},
+		{"no body", func(xid int32) []byte { return suite.Answer(xid, 11, nil) }, 0, zk.ErrProtocol, 10},
+		{"data longer than the frame", func(xid int32) []byte { return suite.Answer(xid, 11, bytesOf(join(length(1000), body[4:]))) }, 0, zk.ErrProtocol, 10},
+		{"data of 2 GiB", func(xid int32) []byte { return suite.Answer(xid, 11, bytesOf(join(length(math.MaxInt32), body[4:]))) }, 0, zk.ErrProtocol, 10},
+		{"data of length -2", func(xid int32) []byte { return suite.Answer(xid, 11, bytesOf(join(length(-2), body[4:]))) }, 0, zk.ErrProtocol, 10},
+		{"an event's body", func(xid int32) []byte { return suite.Answer(xid, 11, wire.WatcherEvent{Type: 3, State: 3, Path: "/a"}) }, 0, zk.ErrProtocol, 10},
+		{"cut in its length", func(xid int32) []byte { return suite.Answer(xid, 11, bytesOf(body))[:3] }, 0, io.ErrUnexpectedEOF, 10},
+		{"cut in its header", func(xid int32) []byte { return suite.Answer(xid, 11, bytesOf(body))[:15] }, 0, io.ErrUnexpectedEOF, 10},
+		{"cut in its body", func(xid int32) []byte { return suite.Answer(xid, 11, bytesOf(body))[:50] }, 0, io.ErrUnexpectedEOF, 10},
 		{"cut before it", func(xid int32) []byte { return nil }, 0, io.EOF, 10},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, r *rig) {
-				s, l := r.open(r.config())
+			suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+				s, l := r.Open(r.Config())
 				ch := make(chan zk.Event, 1)
-				u := get(t, s, bg, "/0", nil)
-				l.send(fitting(l.next(), 10))
-				u.ok()
+				u := suite.Get(t, s, suite.BG, "/0", nil)
+				l.Send(suite.Fitting(l.Next(), 10))
+				u.OK()
 				var data []byte
-				u = start(t, func() (err error) { data, _, err = s.Get(bg, "/a", ch); return err })
-				q := l.next()
-				behind := get(t, s, bg, "/b", nil)
-				q2 := l.next()
-				l.send(c.reply(q.Xid))
+				u = suite.Start(t, func() (err error) { data, _, err = s.Get(suite.BG, "/a", ch); return err })
+				q := l.Next()
+				behind := suite.Get(t, s, suite.BG, "/b", nil)
+				q2 := l.Next()
+				l.Send(c.reply(q.Xid))
 				if c.fatal != nil {
 					if c.fatal != zk.ErrProtocol {
 						l.CloseWrite()
 					}
-					u.lost(c.fatal)
-					behind.lost(c.fatal)
+					u.Lost(c.fatal)
+					behind.Lost(c.fatal)
 					<-s.Done()
 					assert.Assert(t, errors.Is(s.Err(), zk.ErrConnection) && errors.Is(s.Err(), c.fatal), "%v", s.Err())
-					assert.Equal(t, armedList(s.Config().Watches), "")
+					assert.Equal(t, suite.ArmedList(s.Config().Watches), "")
 					assert.Equal(t, len(data), 0)
-					l.hungUp()
+					l.HungUp()
 				} else {
 					if c.code == 0 {
-						u.ok()
+						u.OK()
 						assert.Equal(t, string(data), "data")
-						assert.Equal(t, armedList(s.Config().Watches), "data /a")
+						assert.Equal(t, suite.ArmedList(s.Config().Watches), "data /a")
 					} else {
-						u.refused(c.code)
-						assert.Equal(t, armedList(s.Config().Watches), "")
+						u.Refused(c.code)
+						assert.Equal(t, suite.ArmedList(s.Config().Watches), "")
 					}
-					l.send(fitting(q2, 1))
-					behind.ok()
+					l.Send(suite.Fitting(q2, 1))
+					behind.OK()
 				}
 				assert.Equal(t, s.Zxid(), c.zxid)
 			})
@@ -262,26 +263,26 @@ func TestHostileReplies(t *testing.T) {
 // A zxid that no server has is believed, and every server refuses it: that is no
 // expiry and no loop, and giving it up is the application's decision.
 func TestHostileZxidFromTheFuture(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		s, l := r.open(r.config())
-		u := get(t, s, bg, "/a", nil)
-		l.send(fitting(l.next(), math.MaxInt64))
-		u.ok()
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		s, l := r.Open(r.Config())
+		u := suite.Get(t, s, suite.BG, "/a", nil)
+		l.Send(suite.Fitting(l.Next(), math.MaxInt64))
+		u.OK()
 		conf := s.Detach()
 		conf.Addrs = []string{"a:1", "b:2", "c:3"}
-		d := r.begin(conf)
+		d := r.Begin(conf)
 		for range 3 {
-			l = r.accept()
-			assert.Equal(t, l.connect().LastZxidSeen, int64(math.MaxInt64))
+			l = r.Accept()
+			assert.Equal(t, l.Connect().LastZxidSeen, int64(math.MaxInt64))
 			l.Close()
 		}
-		err := d.wait()
+		err := d.Wait()
 		assert.Assert(t, errors.Is(err, zk.ErrNoServer) && !errors.Is(err, zk.ErrExpired), "%v", err)
 		conf.Zxid = 0
-		d = r.begin(conf)
-		l = r.accept()
-		assert.Equal(t, l.greet().LastZxidSeen, int64(0))
-		assert.Equal(t, d.session().Zxid(), int64(0))
+		d = r.Begin(conf)
+		l = r.Accept()
+		assert.Equal(t, l.Greet().LastZxidSeen, int64(0))
+		assert.Equal(t, d.Session().Zxid(), int64(0))
 	})
 }
 
@@ -290,7 +291,7 @@ func TestHostileZxidFromTheFuture(t *testing.T) {
 // what is there, and nothing else happens.
 func TestHostileBodies(t *testing.T) {
 	stat := wire.Stat{Version: 1}
-	bodies := map[string]record{
+	bodies := map[string]suite.Record{
 		"Create":            wire.PathResponse{Path: "/a"},
 		"CreateStat":        wire.Create2Response{Path: "/a", Stat: stat},
 		"Get":               wire.GetDataResponse{Data: []byte("data"), Stat: stat},
@@ -309,12 +310,12 @@ func TestHostileBodies(t *testing.T) {
 		"Batch":             wire.GetDataResponse{Data: []byte("data"), Stat: stat},
 	}
 	try := func(t *testing.T, name string, body []byte) (err error) {
-		bubble(t, func(t *testing.T, r *rig) {
-			s, l := r.open(r.config())
-			u := start(t, func() error { return calls[name].do(bg, s, "/a", nil) })
-			q := l.next()
-			l.send(answer(q.Xid, 1, bytesOf(body)))
-			err = u.wait()
+		suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+			s, l := r.Open(r.Config())
+			u := suite.Start(t, func() error { return suite.Calls[name].Do(suite.BG, s, "/a", nil) })
+			q := l.Next()
+			l.Send(suite.Answer(q.Xid, 1, bytesOf(body)))
+			err = u.Wait()
 			if err != nil {
 				if name == "Multi" || name == "MultiRead" { // an odd result may be an error, as it may be in truth
 					var op *zk.OpError
@@ -323,7 +324,7 @@ func TestHostileBodies(t *testing.T) {
 						return
 					}
 				}
-				checkOutcome(t, err, zk.Lost, zk.ErrProtocol)
+				suite.CheckOutcome(t, err, zk.Lost, zk.ErrProtocol)
 				<-s.Done()
 				return
 			}
@@ -379,23 +380,23 @@ func TestHostileMulti(t *testing.T) {
 		{"rolled back, nobody knows why", wire.MultiResponse{Results: []wire.MultiResult{{Op: wire.OpError, Err: 0}, {Op: wire.OpError, Err: -2}}}.Append(nil), zk.ErrRuntimeInconsistency},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, r *rig) {
-				s, l := r.open(r.config())
+			suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+				s, l := r.Open(r.Config())
 				var res []zk.Result
-				u := start(t, func() (err error) {
-					res, err = s.Multi(bg, zk.SetOp{Path: "/a"}, zk.CheckOp{Path: "/b"})
+				u := suite.Start(t, func() (err error) {
+					res, err = s.Multi(suite.BG, zk.SetOp{Path: "/a"}, zk.CheckOp{Path: "/b"})
 					return err
 				})
-				q := l.want(wire.OpMulti, "")
-				l.send(answer(q.Xid, 1, bytesOf(c.body)))
+				q := l.Want(wire.OpMulti, "")
+				l.Send(suite.Answer(q.Xid, 1, bytesOf(c.body)))
 				switch {
 				case c.want == nil:
-					u.ok()
+					u.OK()
 				case c.want == zk.ErrProtocol:
-					u.lost(zk.ErrProtocol)
+					u.Lost(zk.ErrProtocol)
 					assert.Equal(t, len(res), 0)
 				default:
-					checkOutcome(t, u.wait(), zk.Answered, c.want)
+					suite.CheckOutcome(t, u.Wait(), zk.Answered, c.want)
 					assert.Equal(t, len(res), 2)
 					for _, x := range res {
 						assert.Assert(t, x.Err != nil)
@@ -409,18 +410,18 @@ func TestHostileMulti(t *testing.T) {
 
 // Names come through as they are, and a null list is an empty one.
 func TestHostileNames(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		s, l := r.open(r.config())
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		s, l := r.Open(r.Config())
 		for _, names := range [][]string{{"", "/", "a/b", "\xff\xfe", "\x00", "..", strings.Repeat("x", 70_000)}, {}, nil} {
 			var got []string
-			u := start(t, func() (err error) { got, _, err = s.Children(bg, "/a", nil); return err })
-			l.send(answer(l.next().Xid, 1, wire.Children2Response{Children: names}))
-			u.ok()
+			u := suite.Start(t, func() (err error) { got, _, err = s.Children(suite.BG, "/a", nil); return err })
+			l.Send(suite.Answer(l.Next().Xid, 1, wire.Children2Response{Children: names}))
+			u.OK()
 			assert.Assert(t, slices.Equal(got, names), "%q", got)
 		}
 		ch := make(chan zk.Event, 1)
-		arm(t, s, l, zk.RecursiveWatch, "/", ch)
-		l.send(happened(zk.Created, "/\xff\xfe\x00", -1))
+		suite.Arm(t, s, l, zk.RecursiveWatch, "/", ch)
+		l.Send(suite.Happened(zk.Created, "/\xff\xfe\x00", -1))
 		assert.Equal(t, (<-ch).Path, "/\xff\xfe\x00")
 	})
 }
@@ -429,15 +430,15 @@ func TestHostileNames(t *testing.T) {
 // second address is asked for what is wrong with one server, and not for what is
 // wrong with the session.
 func TestHostileHandshake(t *testing.T) {
-	ok := wire.ConnectResponse{Timeout: 9000, SessionID: rigID, Password: rigPassword, HasReadOnly: true}
+	ok := wire.ConnectResponse{Timeout: 9000, SessionID: suite.RigID, Password: suite.RigPassword, HasReadOnly: true}
 	with := func(f func(r *wire.ConnectResponse)) []byte {
 		r := ok
 		f(&r)
-		return framed(r)
+		return suite.Framed(r)
 	}
 	padded := func(r wire.ConnectResponse, n int) []byte {
 		b := r.Append(nil)
-		return framed(bytesOf(append(b, make([]byte, n-len(b))...)))
+		return suite.Framed(bytesOf(append(b, make([]byte, n-len(b))...)))
 	}
 	const fresh, resumed = 1, 2
 	for _, c := range []struct {
@@ -449,35 +450,35 @@ func TestHostileHandshake(t *testing.T) {
 		cut    bool   // the server hangs up behind it
 		closes bool   // the client sends a closeSession
 	}{
-		{name: "37 bytes", answer: framed(ok), when: fresh | resumed},
+		{name: "37 bytes", answer: suite.Framed(ok), when: fresh | resumed},
 		{name: "36 bytes, without read-only", answer: with(func(r *wire.ConnectResponse) { r.HasReadOnly = false }), when: fresh | resumed},
-		{name: "with fields of the future", answer: framed(ok, bytesOf("of the future")), when: fresh | resumed},
+		{name: "with fields of the future", answer: suite.Framed(ok, bytesOf("of the future")), when: fresh | resumed},
 		{name: "protocol version 1", answer: with(func(r *wire.ConnectResponse) { r.ProtocolVersion = 1 }), when: fresh | resumed},
 		{name: "timeout MaxInt32", answer: with(func(r *wire.ConnectResponse) { r.Timeout = math.MaxInt32 }), when: fresh | resumed},
 		{name: "negative id", answer: with(func(r *wire.ConnectResponse) { r.SessionID = -5 }), when: fresh},
 
 		{name: "EOF", cut: true, want: io.EOF, note: "handshake refused", when: fresh | resumed},
-		{name: "EOF in the length", answer: framed(ok)[:3], cut: true, want: zk.ErrConnection, when: fresh | resumed},
-		{name: "EOF in the body", answer: framed(ok)[:30], cut: true, want: io.ErrUnexpectedEOF, when: fresh | resumed},
+		{name: "EOF in the length", answer: suite.Framed(ok)[:3], cut: true, want: zk.ErrConnection, when: fresh | resumed},
+		{name: "EOF in the body", answer: suite.Framed(ok)[:30], cut: true, want: io.ErrUnexpectedEOF, when: fresh | resumed},
 		{name: "length -1", answer: length(-1), want: zk.ErrProtocol, when: fresh | resumed},
 		{name: "length MinInt32", answer: length(math.MinInt32), want: zk.ErrProtocol, when: fresh | resumed},
 		{name: "length MaxInt32", answer: length(math.MaxInt32), want: zk.ErrProtocol, when: fresh | resumed},
 		{name: "length 1 MiB", answer: length(1 << 20), want: zk.ErrProtocol, when: fresh | resumed},
 		{name: "length 0", answer: length(0), want: zk.ErrProtocol, when: fresh | resumed},
-		{name: "1 byte", answer: framed(bytesOf("x")), want: zk.ErrProtocol, when: fresh | resumed},
-		{name: "15 bytes", answer: framed(bytesOf(make([]byte, 15))), want: zk.ErrProtocol, when: fresh | resumed},
-		{name: "17 bytes", answer: framed(bytesOf(make([]byte, 17))), want: zk.ErrProtocol, when: fresh | resumed},
-		{name: "35 bytes", answer: framed(bytesOf(framed(ok)[4:39])), want: zk.ErrProtocol, when: fresh | resumed},
+		{name: "1 byte", answer: suite.Framed(bytesOf("x")), want: zk.ErrProtocol, when: fresh | resumed},
+		{name: "15 bytes", answer: suite.Framed(bytesOf(make([]byte, 15))), want: zk.ErrProtocol, when: fresh | resumed},
+		{name: "17 bytes", answer: suite.Framed(bytesOf(make([]byte, 17))), want: zk.ErrProtocol, when: fresh | resumed},
+		{name: "35 bytes", answer: suite.Framed(bytesOf(suite.Framed(ok)[4:39])), want: zk.ErrProtocol, when: fresh | resumed},
 		{name: "an HTTP response", answer: hostileFrames["an HTTP response"], want: zk.ErrProtocol, when: fresh | resumed},
 		{name: "a TLS alert", answer: hostileFrames["a TLS alert"], want: zk.ErrProtocol, when: fresh | resumed},
-		{name: "a read-only server's error header", answer: refusal(0, 0, zk.ErrNotReadOnly), want: zk.ErrNotReadOnly, when: fresh | resumed},
-		{name: "an unknown error header", answer: refusal(0, 0, -999), want: zk.Code(-999), when: fresh | resumed},
-		{name: "password null", answer: padded(wire.ConnectResponse{Timeout: 9000, SessionID: rigID, HasReadOnly: true}, 37), want: zk.ErrProtocol, when: fresh | resumed},
-		{name: "password of 0 bytes", answer: padded(wire.ConnectResponse{Timeout: 9000, SessionID: rigID, Password: []byte{}}, 37), want: zk.ErrProtocol, when: fresh | resumed},
-		{name: "password of 15 bytes", answer: padded(wire.ConnectResponse{Timeout: 9000, SessionID: rigID, Password: rigPassword[:15]}, 37), want: zk.ErrProtocol, when: fresh | resumed},
-		{name: "password of 17 bytes", answer: with(func(r *wire.ConnectResponse) { r.Password = append(slices.Clone(rigPassword), 'x') }), want: zk.ErrProtocol, when: fresh | resumed},
-		{name: "password of 2 GiB", answer: framed(bytesOf(join(length(0), length(9000), make([]byte, 8), length(math.MaxInt32), make([]byte, 17)))), want: zk.ErrProtocol, when: fresh | resumed},
-		{name: "password of length -2", answer: framed(bytesOf(join(length(0), length(9000), make([]byte, 8), length(-2), make([]byte, 17)))), want: zk.ErrProtocol, when: fresh | resumed},
+		{name: "a read-only server's error header", answer: suite.Refusal(0, 0, zk.ErrNotReadOnly), want: zk.ErrNotReadOnly, when: fresh | resumed},
+		{name: "an unknown error header", answer: suite.Refusal(0, 0, -999), want: zk.Code(-999), when: fresh | resumed},
+		{name: "password null", answer: padded(wire.ConnectResponse{Timeout: 9000, SessionID: suite.RigID, HasReadOnly: true}, 37), want: zk.ErrProtocol, when: fresh | resumed},
+		{name: "password of 0 bytes", answer: padded(wire.ConnectResponse{Timeout: 9000, SessionID: suite.RigID, Password: []byte{}}, 37), want: zk.ErrProtocol, when: fresh | resumed},
+		{name: "password of 15 bytes", answer: padded(wire.ConnectResponse{Timeout: 9000, SessionID: suite.RigID, Password: suite.RigPassword[:15]}, 37), want: zk.ErrProtocol, when: fresh | resumed},
+		{name: "password of 17 bytes", answer: with(func(r *wire.ConnectResponse) { r.Password = append(slices.Clone(suite.RigPassword), 'x') }), want: zk.ErrProtocol, when: fresh | resumed},
+		{name: "password of 2 GiB", answer: suite.Framed(bytesOf(join(length(0), length(9000), make([]byte, 8), length(math.MaxInt32), make([]byte, 17)))), want: zk.ErrProtocol, when: fresh | resumed},
+		{name: "password of length -2", answer: suite.Framed(bytesOf(join(length(0), length(9000), make([]byte, 8), length(-2), make([]byte, 17)))), want: zk.ErrProtocol, when: fresh | resumed},
 		{name: "id 0", answer: with(func(r *wire.ConnectResponse) { r.SessionID = 0 }), want: zk.ErrProtocol, when: fresh | resumed},
 		{name: "timeout 0", answer: with(func(r *wire.ConnectResponse) { r.Timeout = 0; r.SessionID = 0; r.Password = make([]byte, 16) }), want: zk.ErrExpired, when: resumed},
 		{name: "timeout -1", answer: with(func(r *wire.ConnectResponse) { r.Timeout = -1 }), want: zk.ErrExpired, when: resumed},
@@ -494,63 +495,63 @@ func TestHostileHandshake(t *testing.T) {
 				continue
 			}
 			t.Run(fmt.Sprintf("%s/%s", c.name, map[int]string{fresh: "new", resumed: "resumed"}[when]), func(t *testing.T) {
-				bubble(t, func(t *testing.T, r *rig) {
-					conf := r.config()
+				suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+					conf := r.Config()
 					ch := make(chan zk.Event, 1)
 					if when == resumed {
-						s, l := r.open(conf)
-						arm(t, s, l, zk.DataWatch, "/w", ch)
+						s, l := r.Open(conf)
+						suite.Arm(t, s, l, zk.DataWatch, "/w", ch)
 						conf = s.Detach()
 					}
 					conf.Addrs = []string{"a:1", "b:2"}
-					d := r.begin(conf)
-					l := r.accept()
-					q := l.connect()
+					d := r.Begin(conf)
+					l := r.Accept()
+					q := l.Connect()
 					assert.Equal(t, q.SessionID != 0, when == resumed)
-					l.quiet() // nothing is written before the answer
-					l.send(c.answer)
+					l.Quiet() // nothing is written before the answer
+					l.Send(c.answer)
 					if c.cut {
 						l.Close()
 					}
-					restored := func(l *line) {
+					restored := func(l *suite.Line) {
 						if when == resumed {
-							assert.DeepEqual(t, l.restored(1).Data, []string{"/w"})
+							assert.DeepEqual(t, l.Restored(1).Data, []string{"/w"})
 						}
 					}
 					switch {
 					case c.want == nil:
 						restored(l)
-						s := d.session()
-						assert.Equal(t, r.connections(), when)
+						s := d.Session()
+						assert.Equal(t, r.Connections(), when)
 						if when == resumed {
-							assert.Equal(t, s.ID(), rigID)
+							assert.Equal(t, s.ID(), suite.RigID)
 						}
 						return
 					case c.want == zk.ErrExpired:
-						err := d.wait()
+						err := d.Wait()
 						assert.Assert(t, errors.Is(err, zk.ErrExpired) && !errors.Is(err, zk.ErrNoServer), "%v", err)
-						assert.Equal(t, r.connections(), 2, "another server was asked about an expired session")
+						assert.Equal(t, r.Connections(), 2, "another server was asked about an expired session")
 					default:
-						l2 := r.accept() // the other server
-						l2.connect()
+						l2 := r.Accept() // the other server
+						l2.Connect()
 						l2.Close()
-						err := d.wait()
+						err := d.Wait()
 						assert.Assert(t, errors.Is(err, zk.ErrNoServer) && !errors.Is(err, zk.ErrExpired), "%v", err)
 						assert.Assert(t, errors.Is(err, c.want), "%v", err)
 						assert.Assert(t, strings.Contains(err.Error(), c.note), "%v", err)
 					}
 					if !c.cut {
 						if c.closes {
-							l.want(wire.OpCloseSession, "")
+							l.Want(wire.OpCloseSession, "")
 						}
-						l.hungUp()
+						l.HungUp()
 					}
 					// All that was there is there.
-					d = r.begin(conf)
-					l = r.accept()
-					assert.Equal(t, l.greet().SessionID != 0, when == resumed)
+					d = r.Begin(conf)
+					l = r.Accept()
+					assert.Equal(t, l.Greet().SessionID != 0, when == resumed)
 					restored(l)
-					d.session()
+					d.Session()
 				})
 			})
 		}
@@ -561,92 +562,92 @@ func TestHostileHandshake(t *testing.T) {
 // the same segment.
 func TestHandshakeInPieces(t *testing.T) {
 	for split := 1; split < 41; split++ {
-		bubble(t, func(t *testing.T, r *rig) {
-			s, l := r.open(r.config())
+		suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+			s, l := r.Open(r.Config())
 			ch := make(chan zk.Event, 4)
-			arm(t, s, l, zk.DataWatch, "/w", ch)
-			arm(t, s, l, zk.PersistentWatch, "/p", ch)
+			suite.Arm(t, s, l, zk.DataWatch, "/w", ch)
+			suite.Arm(t, s, l, zk.PersistentWatch, "/p", ch)
 			conf := s.Detach()
-			d := r.begin(conf)
-			l = r.accept()
-			b := welcome(l.connect())
-			l.send(b[:split])
+			d := r.Begin(conf)
+			l = r.Accept()
+			b := suite.Welcome(l.Connect())
+			l.Send(b[:split])
 			time.Sleep(time.Second)
-			l.send(b[split:], happened(zk.Changed, "/w", -1))
-			l.restored(1)
-			d.session()
-			assert.Equal(t, told(taken(ch)...), "gap /p, changed /w")
+			l.Send(b[split:], suite.Happened(zk.Changed, "/w", -1))
+			l.Restored(1)
+			d.Session()
+			assert.Equal(t, suite.Told(suite.Taken(ch)...), "gap /p, changed /w")
 		})
 	}
 }
 
 // A handshake that drips a byte a second takes the Dial no longer than its time.
 func TestHandshakeDrips(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
 		began := time.Now()
-		d := r.begin(r.config())
-		l := r.accept()
-		b := welcome(l.connect())
-		sent := start(t, func() error {
+		d := r.Begin(r.Config())
+		l := r.Accept()
+		b := suite.Welcome(l.Connect())
+		sent := suite.Start(t, func() error {
 			for i := range b {
-				if err := l.trySend(b[i : i+1]); err != nil {
+				if err := l.TrySend(b[i : i+1]); err != nil {
 					return err
 				}
 				time.Sleep(time.Second)
 			}
 			return nil
 		})
-		assert.Assert(t, errors.Is(d.wait(), zk.ErrNoServer))
-		assert.Equal(t, time.Since(began), rigTimeout)
-		assert.Assert(t, sent.wait() != nil)
+		assert.Assert(t, errors.Is(d.Wait(), zk.ErrNoServer))
+		assert.Equal(t, time.Since(began), suite.RigTimeout)
+		assert.Assert(t, sent.Wait() != nil)
 	})
 }
 
 // A frame above MaxReply: the call that it answers is told, and the connection ends.
 func TestHostileOversize(t *testing.T) {
 	for _, n := range []int{1001, 1 << 20, math.MaxInt32} {
-		bubble(t, func(t *testing.T, r *rig) {
-			conf := r.config()
+		suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+			conf := r.Config()
 			conf.MaxReply = 1000
-			s, l := r.open(conf)
-			exact := get(t, s, bg, "/exact", nil)
-			q := l.next()
-			l.send(answer(q.Xid, 1, wire.GetDataResponse{Data: make([]byte, 1000-16-4-68)}))
-			exact.ok()
-			u := get(t, s, bg, "/a", nil)
-			q = l.next()
-			behind := get(t, s, bg, "/b", nil)
-			l.next()
-			l.send(length(n), wire.ReplyHeader{Xid: q.Xid, Zxid: 7}.Append(nil))
-			u.lost(zk.ErrTooLarge)
-			assert.Assert(t, strings.Contains(u.err.Error(), fmt.Sprint(n)), "%v", u.err)
-			assert.Assert(t, errors.Is(u.err, zk.ErrConnection))
-			behind.lost(zk.ErrConnection)
-			assert.Assert(t, !errors.Is(behind.err, zk.ErrTooLarge), "%v", behind.err)
+			s, l := r.Open(conf)
+			exact := suite.Get(t, s, suite.BG, "/exact", nil)
+			q := l.Next()
+			l.Send(suite.Answer(q.Xid, 1, wire.GetDataResponse{Data: make([]byte, 1000-16-4-68)}))
+			exact.OK()
+			u := suite.Get(t, s, suite.BG, "/a", nil)
+			q = l.Next()
+			behind := suite.Get(t, s, suite.BG, "/b", nil)
+			l.Next()
+			l.Send(length(n), wire.ReplyHeader{Xid: q.Xid, Zxid: 7}.Append(nil))
+			u.Lost(zk.ErrTooLarge)
+			assert.Assert(t, strings.Contains(u.Err.Error(), fmt.Sprint(n)), "%v", u.Err)
+			assert.Assert(t, errors.Is(u.Err, zk.ErrConnection))
+			behind.Lost(zk.ErrConnection)
+			assert.Assert(t, !errors.Is(behind.Err, zk.ErrTooLarge), "%v", behind.Err)
 			<-s.Done()
-			l.hungUp()
+			l.HungUp()
 		})
 	}
 }
 
 // Half-close: what was sent before the end counts.
 func TestHalfClose(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		s, l := r.open(r.config())
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		s, l := r.Open(r.Config())
 		ch := make(chan zk.Event, 1)
-		arm(t, s, l, zk.DataWatch, "/w", ch)
-		u := get(t, s, bg, "/a", nil)
-		q := l.next()
-		behind := get(t, s, bg, "/b", nil)
-		l.next()
-		l.send(happened(zk.Changed, "/w", -1), fitting(q, 9))
+		suite.Arm(t, s, l, zk.DataWatch, "/w", ch)
+		u := suite.Get(t, s, suite.BG, "/a", nil)
+		q := l.Next()
+		behind := suite.Get(t, s, suite.BG, "/b", nil)
+		l.Next()
+		l.Send(suite.Happened(zk.Changed, "/w", -1), suite.Fitting(q, 9))
 		l.CloseWrite()
-		u.ok()
-		behind.lost(io.EOF)
+		u.OK()
+		behind.Lost(io.EOF)
 		<-s.Done()
-		assert.Equal(t, told(taken(ch)...), "changed /w")
+		assert.Equal(t, suite.Told(suite.Taken(ch)...), "changed /w")
 		assert.Equal(t, s.Zxid(), int64(9))
-		l.hungUp()
+		l.HungUp()
 	})
 }
 
@@ -657,7 +658,7 @@ func TestReset(t *testing.T) {
 	assert.NilError(t, err)
 	defer listener.Close()
 	// accept plays the server of the next connection up to its first request.
-	accept := func() (net.Conn, wire.ConnectRequest, func() asked) {
+	accept := func() (net.Conn, wire.ConnectRequest, func() suite.Asked) {
 		conn, err := listener.Accept()
 		assert.NilError(t, err)
 		frame := func() []byte {
@@ -672,51 +673,51 @@ func TestReset(t *testing.T) {
 		var q wire.ConnectRequest
 		d := wire.NewDecoder(frame())
 		q.Decode(&d)
-		_, err = conn.Write(welcome(q))
+		_, err = conn.Write(suite.Welcome(q))
 		assert.NilError(t, err)
-		return conn, q, func() asked { return parseAsked(frame()) }
+		return conn, q, func() suite.Asked { return suite.ParseAsked(frame()) }
 	}
 	write := func(conn net.Conn, frames ...[]byte) {
 		_, err := conn.Write(join(frames...))
 		assert.NilError(t, err)
 	}
 
-	ctx := testContext(t)
+	ctx := suite.NewContext(t)
 	var s *zk.Session
-	u := start(t, func() (err error) {
-		s, err = zk.Dial(ctx, zk.Config{Addrs: []string{listener.Addr().String()}, Timeout: patience})
+	u := suite.Start(t, func() (err error) {
+		s, err = zk.Dial(ctx, zk.Config{Addrs: []string{listener.Addr().String()}, Timeout: suite.Patience})
 		return err
 	})
 	conn, _, next := accept()
-	u.ok()
+	u.OK()
 	ch := make(chan zk.Event, 1)
 	for _, path := range []string{"/fires", "/stays"} {
-		u = start(t, func() error { _, _, err := s.Get(ctx, path, ch); return err })
-		write(conn, fitting(next(), 5))
-		u.ok()
+		u = suite.Start(t, func() error { _, _, err := s.Get(ctx, path, ch); return err })
+		write(conn, suite.Fitting(next(), 5))
+		u.OK()
 	}
-	answered := start(t, func() error { _, _, err := s.Get(ctx, "/a", nil); return err })
+	answered := suite.Start(t, func() error { _, _, err := s.Get(ctx, "/a", nil); return err })
 	q := next()
-	behind := start(t, func() error { _, _, err := s.Get(ctx, "/b", nil); return err })
-	cut := fitting(next(), 7)
-	write(conn, happened(zk.Changed, "/fires", -1), fitting(q, 6), cut[:len(cut)-1])
-	answered.ok() // what the system has not handed over yet goes with the reset
+	behind := suite.Start(t, func() error { _, _, err := s.Get(ctx, "/b", nil); return err })
+	cut := suite.Fitting(next(), 7)
+	write(conn, suite.Happened(zk.Changed, "/fires", -1), suite.Fitting(q, 6), cut[:len(cut)-1])
+	answered.OK() // what the system has not handed over yet goes with the reset
 	assert.NilError(t, conn.(*net.TCPConn).SetLinger(0))
 	conn.Close()
-	behind.lost(zk.ErrConnection)
-	await(t, s.Done())
+	behind.Lost(zk.ErrConnection)
+	suite.Await(t, s.Done())
 	assert.Assert(t, errors.Is(s.Err(), syscall.ECONNRESET) || errors.Is(s.Err(), io.ErrUnexpectedEOF), "%v", s.Err())
-	assert.Equal(t, told(taken(ch)...), "changed /fires")
+	assert.Equal(t, suite.Told(suite.Taken(ch)...), "changed /fires")
 	assert.Equal(t, s.Zxid(), int64(6))
 
-	u = start(t, func() (err error) { s, err = s.Redial(ctx); return err })
+	u = suite.Start(t, func() (err error) { s, err = s.Redial(ctx); return err })
 	conn, hello, next := accept()
 	defer conn.Close()
 	assert.Equal(t, hello.LastZxidSeen, int64(6))
 	q = next()
-	assert.DeepEqual(t, q.watches(t).Data, []string{"/stays"})
-	write(conn, answer(q.Xid, 8, nil))
-	u.ok()
+	assert.DeepEqual(t, q.Watches(t).Data, []string{"/stays"})
+	write(conn, suite.Answer(q.Xid, 8, nil))
+	u.OK()
 	s.Detach()
 }
 
@@ -724,11 +725,11 @@ func TestReset(t *testing.T) {
 func TestBodiesNobodyReads(t *testing.T) {
 	for _, name := range []string{"Delete", "Sync", "AddWatch", "AddAuth"} {
 		for _, body := range []string{"", "\xff", "\xff\xff\xff\xff", "\x7f\xff\xff\xff" + strings.Repeat("x", 100)} {
-			bubble(t, func(t *testing.T, r *rig) {
-				s, l := r.open(r.config())
-				u := start(t, func() error { return calls[name].do(bg, s, "/a", nil) })
-				l.send(answer(l.next().Xid, 7, bytesOf(body)))
-				u.ok()
+			suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+				s, l := r.Open(r.Config())
+				u := suite.Start(t, func() error { return suite.Calls[name].Do(suite.BG, s, "/a", nil) })
+				l.Send(suite.Answer(l.Next().Xid, 7, bytesOf(body)))
+				u.OK()
 				assert.NilError(t, s.Err())
 			})
 		}
@@ -775,13 +776,13 @@ func TestI36_LiesAboutSizes(t *testing.T) {
 		"a batch's data of 2^31 byte": {"Batch", join(length(math.MaxInt32), make([]byte, 100))},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, r *rig) {
-				s, l := r.open(r.config())
-				u := start(t, func() error { return calls[c.call].do(bg, s, "/a", nil) })
-				q := l.next()
+			suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+				s, l := r.Open(r.Config())
+				u := suite.Start(t, func() error { return suite.Calls[c.call].Do(suite.BG, s, "/a", nil) })
+				q := l.Next()
 				if n := allocated(func() {
-					l.send(answer(q.Xid, 1, bytesOf(c.body)))
-					u.wait()
+					l.Send(suite.Answer(q.Xid, 1, bytesOf(c.body)))
+					u.Wait()
 					synctest.Wait()
 				}); n > 64<<10 {
 					t.Errorf("%d bytes allocated for a frame of %d", n, len(c.body))
@@ -791,19 +792,19 @@ func TestI36_LiesAboutSizes(t *testing.T) {
 	}
 	t.Run("a frame of 16 MiB of which a little comes", func(t *testing.T) {
 		for _, n := range []int{0, 100, 100_000, 1 << 20} {
-			bubble(t, func(t *testing.T, r *rig) {
-				s, l := r.open(r.config())
-				u := get(t, s, bg, "/a", nil)
-				q := l.next()
+			suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+				s, l := r.Open(r.Config())
+				u := suite.Get(t, s, suite.BG, "/a", nil)
+				q := l.Next()
 				frame := join(length(zk.DefaultMaxReply), wire.ReplyHeader{Xid: q.Xid}.Append(nil), length(zk.DefaultMaxReply-100), make([]byte, n))
 				if got := allocated(func() {
-					l.send(frame)
+					l.Send(frame)
 					synctest.Wait()
 				}); got > uint64(8*len(frame)+192<<10) {
 					t.Errorf("%d bytes allocated for %d", got, len(frame))
 				}
 				l.Close()
-				u.lost(io.ErrUnexpectedEOF)
+				u.Lost(io.ErrUnexpectedEOF)
 			})
 		}
 	})
@@ -812,14 +813,14 @@ func TestI36_LiesAboutSizes(t *testing.T) {
 // Memory goes back: after a large reply, after many watches and events, after a
 // million events that nobody waits for.
 func TestI36_MemoryGoesBack(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		s, l := r.open(r.config())
-		u := get(t, s, bg, "/warm", nil)
-		l.send(fitting(l.next(), 1))
-		u.ok()
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		s, l := r.Open(r.Config())
+		u := suite.Get(t, s, suite.BG, "/warm", nil)
+		l.Send(suite.Fitting(l.Next(), 1))
+		u.OK()
 		rest := func() int64 {
-			time.Sleep(rigTimeout / 2) // a tick
-			l.send(answer(wire.XidPing, 0, nil))
+			time.Sleep(suite.RigTimeout / 2) // a tick
+			l.Send(suite.Answer(wire.XidPing, 0, nil))
 			synctest.Wait()
 			return inUse()
 		}
@@ -833,11 +834,11 @@ func TestI36_MemoryGoesBack(t *testing.T) {
 
 		var frames []byte
 		for range 3000 {
-			frames = append(frames, happened(zk.Changed, "/nobody", -1)...)
+			frames = append(frames, suite.Happened(zk.Changed, "/nobody", -1)...)
 		}
 		base = rest()
 		for range 334 {
-			l.send(frames)
+			l.Send(frames)
 			synctest.Wait()
 		}
 		assert.Equal(t, s.Stats().Ignored, int64(1_002_000))
@@ -846,14 +847,14 @@ func TestI36_MemoryGoesBack(t *testing.T) {
 		frames = nil
 		base = rest()
 
-		u = get(t, s, bg, "/a", nil)
-		large := answer(l.next().Xid, 1, wire.GetDataResponse{Data: make([]byte, 8<<20)})
+		u = suite.Get(t, s, suite.BG, "/a", nil)
+		large := suite.Answer(l.Next().Xid, 1, wire.GetDataResponse{Data: make([]byte, 8<<20)})
 		for part := range slices.Chunk(large, 64<<10) { // the pipe would keep a buffer for all of it
-			l.send(part)
+			l.Send(part)
 			synctest.Wait()
 		}
 		large = nil
-		u.ok()
+		u.OK()
 		check("a large reply")
 
 		// The connection's buffers grow in a first round, without watches.
@@ -864,27 +865,27 @@ func TestI36_MemoryGoesBack(t *testing.T) {
 			for i := range n {
 				ops = append(ops, zk.GetOp{Path: fmt.Sprintf("/%d", i), Watch: watch})
 			}
-			u := start(t, func() error { _, err := s.Batch(bg, ops...); return err })
+			u := suite.Start(t, func() error { _, err := s.Batch(suite.BG, ops...); return err })
 			for i := range ops {
-				l.send(fitting(l.next(), 1))
+				l.Send(suite.Fitting(l.Next(), 1))
 				if i%100 == 0 { // or the pipe would have to hold more in one round than in the other
 					synctest.Wait()
 				}
 			}
-			u.ok()
+			u.OK()
 			for from := 0; from < n; from += 500 {
 				var frames []byte
 				for i := from; i < from+500; i++ {
-					frames = append(frames, happened(zk.Changed, fmt.Sprintf("/%d", i), -1)...)
+					frames = append(frames, suite.Happened(zk.Changed, fmt.Sprintf("/%d", i), -1)...)
 				}
-				l.send(frames)
+				l.Send(frames)
 				synctest.Wait()
 			}
 		}
 		round(nil)
 		base = rest()
 		round(ch)
-		assert.Equal(t, len(taken(ch)), n)
+		assert.Equal(t, len(suite.Taken(ch)), n)
 		check("20,000 watches that fired")
 		runtime.KeepAlive(ch)
 	})
@@ -934,7 +935,7 @@ func recordedStreams(f *testing.F) (streams [][]byte) {
 				reply := slices.Clone(of[i%len(of)])
 				wire.AppendInt32(reply[:4], call.xid)
 				if call.xid == 5 && i%2 == 0 { // a recorded one is of other operations
-					reply = refusal(call.xid, 9, zk.ErrNoNode)
+					reply = suite.Refusal(call.xid, 9, zk.ErrNoNode)
 				}
 				stream = append(stream, reply...)
 			}
@@ -958,39 +959,41 @@ func FuzzFrames(f *testing.F) {
 	// What an ordinary server sends.
 	stat := wire.Stat{Version: 1}
 	f.Add(uint8(0), join(
-		answer(3, 5, wire.GetDataResponse{Data: []byte("data"), Stat: stat}), happened(zk.Changed, "/w", 6),
-		answer(4, 6, wire.Children2Response{Children: []string{"a", "b"}, Stat: stat}), happened(zk.Changed, "/p", 7), answer(wire.XidAuth, 0, nil),
-		answer(5, 7, wire.MultiResponse{Results: []wire.MultiResult{{Op: wire.OpSetData, Stat: stat}, {Op: wire.OpCheck}}}),
-		refusal(6, 8, zk.ErrNoNode), answer(7, 8, wire.GetDataResponse{}), answer(8, 9, wire.GetACLResponse{ACL: []wire.ACL{{Perms: 31}}}),
+		suite.Answer(3, 5, wire.GetDataResponse{Data: []byte("data"), Stat: stat}), suite.Happened(zk.Changed, "/w", 6),
+		suite.Answer(4, 6, wire.Children2Response{Children: []string{"a", "b"}, Stat: stat}), suite.Happened(zk.Changed, "/p", 7), suite.Answer(wire.XidAuth, 0, nil),
+		suite.Answer(5, 7, wire.MultiResponse{Results: []wire.MultiResult{{Op: wire.OpSetData, Stat: stat}, {Op: wire.OpCheck}}}),
+		suite.Refusal(6, 8, zk.ErrNoNode), suite.Answer(7, 8, wire.GetDataResponse{}), suite.Answer(8, 9, wire.GetACLResponse{ACL: []wire.ACL{{Perms: 31}}}),
 	))
 	for i, stream := range recordedStreams(f) {
 		f.Add([]uint8{0, 7, 255}[i%3], stream)
 	}
 	f.Fuzz(func(t *testing.T, piece uint8, stream []byte) {
-		bubble(t, func(t *testing.T, r *rig) {
-			s, l := r.open(r.config())
+		suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+			s, l := r.Open(r.Config())
 			ch := make(chan zk.Event, 1)
-			arm(t, s, l, zk.DataWatch, "/w", ch)
-			arm(t, s, l, zk.PersistentWatch, "/p", ch)
-			var all []*under
+			suite.Arm(t, s, l, zk.DataWatch, "/w", ch)
+			suite.Arm(t, s, l, zk.PersistentWatch, "/p", ch)
+			var all []*suite.Under
 			for _, call := range []func() error{ // xids 3 to 8, and that of auth
-				func() error { return errOf2(s.Get(bg, "/a", ch)) },
-				func() error { return errOf2(s.Children(bg, "/a", ch)) },
-				func() error { return errOf(s.Multi(bg, zk.SetOp{Path: "/a"}, zk.CheckOp{Path: "/b"})) },
-				func() error { return errOf(s.Batch(bg, zk.ExistsOp{Path: "/a", Watch: ch}, zk.GetOp{Path: "/b"})) },
-				func() error { return errOf2(s.GetACL(bg, "/a")) },
-				func() error { return s.AddAuth(bg, zk.Digest("u", "p")) },
+				func() error { return suite.ErrOf2(s.Get(suite.BG, "/a", ch)) },
+				func() error { return suite.ErrOf2(s.Children(suite.BG, "/a", ch)) },
+				func() error { return suite.ErrOf(s.Multi(suite.BG, zk.SetOp{Path: "/a"}, zk.CheckOp{Path: "/b"})) },
+				func() error {
+					return suite.ErrOf(s.Batch(suite.BG, zk.ExistsOp{Path: "/a", Watch: ch}, zk.GetOp{Path: "/b"}))
+				},
+				func() error { return suite.ErrOf2(s.GetACL(suite.BG, "/a")) },
+				func() error { return s.AddAuth(suite.BG, zk.Digest("u", "p")) },
 			} {
-				all = append(all, start(t, call))
+				all = append(all, suite.Start(t, call))
 				synctest.Wait()
 			}
 			for range 7 {
-				l.next()
+				l.Next()
 			}
 			size := len(stream)
 			if n := allocated(func() {
 				for part := range slices.Chunk(stream, 1+int(piece)) {
-					if l.trySend(part) != nil {
+					if l.TrySend(part) != nil {
 						break
 					}
 					synctest.Wait()
@@ -1002,7 +1005,7 @@ func FuzzFrames(f *testing.F) {
 			}
 			for _, u := range all {
 				var op *zk.OpError
-				if err := u.wait(); err != nil && (!errors.As(err, &op) || op.Outcome() == zk.NotSent) {
+				if err := u.Wait(); err != nil && (!errors.As(err, &op) || op.Outcome() == zk.NotSent) {
 					t.Errorf("%v", err)
 				}
 			}
@@ -1011,14 +1014,14 @@ func FuzzFrames(f *testing.F) {
 			}
 			conf := s.Config()
 			conf.Auth = nil // if it was accepted
-			d := r.begin(conf)
-			l = r.accept()
-			l.greet()
+			d := r.Begin(conf)
+			l = r.Accept()
+			l.Greet()
 			if conf.Watches.Len() > 0 {
-				l.restored(1)
+				l.Restored(1)
 			}
-			d.session()
-			r.end()
+			d.Session()
+			r.End()
 		})
 	})
 }
@@ -1026,47 +1029,47 @@ func FuzzFrames(f *testing.F) {
 // FuzzHandshake answers the ConnectRequest with bytes. Dial makes a Session or
 // says why not, and the State can be dialed again.
 func FuzzHandshake(f *testing.F) {
-	ok := framed(wire.ConnectResponse{Timeout: 9000, SessionID: rigID, Password: rigPassword, HasReadOnly: true})
-	for _, seed := range [][]byte{ok, ok[:20], join(ok, answer(1, 1, nil)), refusal(0, 0, zk.ErrNotReadOnly), refusal(0, 0, zk.ErrAuthFailed), length(-1), length(1 << 30), hostileFrames["an HTTP response"]} {
+	ok := suite.Framed(wire.ConnectResponse{Timeout: 9000, SessionID: suite.RigID, Password: suite.RigPassword, HasReadOnly: true})
+	for _, seed := range [][]byte{ok, ok[:20], join(ok, suite.Answer(1, 1, nil)), suite.Refusal(0, 0, zk.ErrNotReadOnly), suite.Refusal(0, 0, zk.ErrAuthFailed), length(-1), length(1 << 30), hostileFrames["an HTTP response"]} {
 		f.Add(false, seed)
 		f.Add(true, seed)
 	}
 	f.Fuzz(func(t *testing.T, resumed bool, answer []byte) {
-		bubble(t, func(t *testing.T, r *rig) {
-			conf := r.config()
+		suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+			conf := r.Config()
 			ch := make(chan zk.Event, 1)
 			if resumed {
-				s, l := r.open(conf)
-				arm(t, s, l, zk.DataWatch, "/w", ch)
+				s, l := r.Open(conf)
+				suite.Arm(t, s, l, zk.DataWatch, "/w", ch)
 				conf = s.Detach()
 			}
-			d := r.begin(conf)
-			l := r.accept()
-			l.connect()
+			d := r.Begin(conf)
+			l := r.Accept()
+			l.Connect()
 			if n := allocated(func() {
-				l.trySend(answer)
+				l.TrySend(answer)
 				l.CloseWrite()
-				d.wait()
+				d.Wait()
 			}); n > uint64(8*len(answer)+512<<10) {
 				t.Errorf("%d bytes allocated for %d", n, len(answer))
 			}
 			switch {
-			case d.err == nil:
-				<-d.s.Done()
-				conf = d.s.Config()
-			case errors.Is(d.err, zk.ErrExpired):
-				assert.Assert(t, resumed, "%v", d.err)
+			case d.Err == nil:
+				<-d.S.Done()
+				conf = d.S.Config()
+			case errors.Is(d.Err, zk.ErrExpired):
+				assert.Assert(t, resumed, "%v", d.Err)
 			default:
-				assert.Assert(t, errors.Is(d.err, zk.ErrNoServer) || errors.Is(d.err, zk.ErrAuth), "%v", d.err)
+				assert.Assert(t, errors.Is(d.Err, zk.ErrNoServer) || errors.Is(d.Err, zk.ErrAuth), "%v", d.Err)
 			}
-			d = r.begin(conf)
-			l = r.accept()
-			l.greet()
+			d = r.Begin(conf)
+			l = r.Accept()
+			l.Greet()
 			if conf.Watches.Len() > 0 {
-				l.restored(1)
+				l.Restored(1)
 			}
-			d.session()
-			r.end()
+			d.Session()
+			r.End()
 		})
 	})
 }
@@ -1078,9 +1081,9 @@ func TestTruncatedReplyArmsNothing(t *testing.T) {
 	data, names := wire.GetDataResponse{Data: []byte("data"), Stat: stat}, wire.Children2Response{Children: []string{"a", "b"}, Stat: stat}
 	batch := func(op func(path string, ch chan<- zk.Event) zk.Op) func(s *zk.Session, ch chan<- zk.Event) error {
 		return func(s *zk.Session, ch chan<- zk.Event) error {
-			res, err := s.Batch(bg, op("/before", ch), op("/a", ch), op("/behind", ch))
+			res, err := s.Batch(suite.BG, op("/before", ch), op("/a", ch), op("/behind", ch))
 			assert.NilError(t, res[0].Err)
-			checkOutcome(t, res[2].Err, zk.Lost, zk.ErrProtocol)
+			suite.CheckOutcome(t, res[2].Err, zk.Lost, zk.ErrProtocol)
 			assert.Equal(t, err, res[1].Err)
 			return err
 		}
@@ -1088,12 +1091,12 @@ func TestTruncatedReplyArmsNothing(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		call   func(s *zk.Session, ch chan<- zk.Event) error
-		reply  record
+		reply  suite.Record
 		before string // armed by the answer before it
 	}{
-		{"Get", func(s *zk.Session, ch chan<- zk.Event) error { return errOf2(s.Get(bg, "/a", ch)) }, data, ""},
-		{"Exists", func(s *zk.Session, ch chan<- zk.Event) error { return errOf2(s.Exists(bg, "/a", ch)) }, stat, ""},
-		{"Children", func(s *zk.Session, ch chan<- zk.Event) error { return errOf2(s.Children(bg, "/a", ch)) }, names, ""},
+		{"Get", func(s *zk.Session, ch chan<- zk.Event) error { return suite.ErrOf2(s.Get(suite.BG, "/a", ch)) }, data, ""},
+		{"Exists", func(s *zk.Session, ch chan<- zk.Event) error { return suite.ErrOf2(s.Exists(suite.BG, "/a", ch)) }, stat, ""},
+		{"Children", func(s *zk.Session, ch chan<- zk.Event) error { return suite.ErrOf2(s.Children(suite.BG, "/a", ch)) }, names, ""},
 		{"GetOp", batch(func(path string, ch chan<- zk.Event) zk.Op { return zk.GetOp{Path: path, Watch: ch} }), data, "data /before"},
 		{"ExistsOp", batch(func(path string, ch chan<- zk.Event) zk.Op { return zk.ExistsOp{Path: path, Watch: ch} }), stat, "data /before"},
 		{"ChildrenOp", batch(func(path string, ch chan<- zk.Event) zk.Op { return zk.ChildrenOp{Path: path, Watch: ch} }), names, "child /before"},
@@ -1101,19 +1104,19 @@ func TestTruncatedReplyArmsNothing(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			whole := c.reply.Append(nil)
 			for n := range whole {
-				bubble(t, func(t *testing.T, r *rig) {
-					s, l := r.open(r.config())
+				suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+					s, l := r.Open(r.Config())
 					ch := make(chan zk.Event, 3)
-					u := start(t, func() error { return c.call(s, ch) })
-					q := l.next()
+					u := suite.Start(t, func() error { return c.call(s, ch) })
+					q := l.Next()
 					if c.before != "" {
-						l.send(answer(q.Xid, 1, c.reply))
-						q = l.next()
+						l.Send(suite.Answer(q.Xid, 1, c.reply))
+						q = l.Next()
 					}
-					l.send(answer(q.Xid, 2, bytesOf(whole[:n])), happened(zk.Changed, "/a", 3))
-					u.lost(zk.ErrProtocol)
+					l.Send(suite.Answer(q.Xid, 2, bytesOf(whole[:n])), suite.Happened(zk.Changed, "/a", 3))
+					u.Lost(zk.ErrProtocol)
 					<-s.Done()
-					assert.Equal(t, armedList(s.Config().Watches), c.before, "cut at %d of %d", n, len(whole))
+					assert.Equal(t, suite.ArmedList(s.Config().Watches), c.before, "cut at %d of %d", n, len(whole))
 					assert.Equal(t, len(ch), 0)
 				})
 			}
@@ -1147,7 +1150,7 @@ func FuzzSessionScript(f *testing.F) {
 		if len(script) > 500 {
 			t.Skip("long enough")
 		}
-		bubble(t, func(t *testing.T, r *rig) { playScript(t, r, script) })
+		suite.Bubble(t, func(t *testing.T, r *suite.Rig) { playScript(t, r, script) })
 	})
 }
 
@@ -1194,9 +1197,9 @@ func (f *fuzzServer) op() (byte, bool) {
 const fuzzPaths = 4
 
 // serve plays one connection. It returns false when the script is at its end.
-func (f *fuzzServer) serve(l *line) bool {
+func (f *fuzzServer) serve(l *suite.Line) bool {
 	defer l.Close()
-	body, err := l.frame()
+	body, err := l.Frame()
 	if err != nil {
 		return true
 	}
@@ -1207,12 +1210,12 @@ func (f *fuzzServer) serve(l *line) bool {
 	if !ok {
 		return false
 	}
-	r := wire.ConnectResponse{Timeout: q.Timeout, SessionID: q.SessionID, Password: rigPassword, HasReadOnly: true}
+	r := wire.ConnectResponse{Timeout: q.Timeout, SessionID: q.SessionID, Password: suite.RigPassword, HasReadOnly: true}
 	switch how % 16 {
 	case 1:
 		return true
 	case 2:
-		l.trySend(framed(r)[:how%40])
+		l.TrySend(suite.Framed(r)[:how%40])
 		return true
 	case 3:
 		r.Timeout = 0
@@ -1221,7 +1224,7 @@ func (f *fuzzServer) serve(l *line) bool {
 	case 5:
 		r.ReadOnly = true
 	case 6:
-		l.trySend(refusal(0, 0, zk.ErrNotReadOnly))
+		l.TrySend(suite.Refusal(0, 0, zk.ErrNotReadOnly))
 		return true
 	default:
 		if r.SessionID == 0 {
@@ -1232,22 +1235,22 @@ func (f *fuzzServer) serve(l *line) bool {
 			r.Timeout = 0
 		}
 	}
-	if l.trySend(framed(r)) != nil || r.Timeout == 0 {
+	if l.TrySend(suite.Framed(r)) != nil || r.Timeout == 0 {
 		return true
 	}
 
-	queue := make(chan asked, 10_000)
+	queue := make(chan suite.Asked, 10_000)
 	go func() {
 		defer close(queue)
 		for {
-			body, err := l.frame()
+			body, err := l.Frame()
 			if err != nil || len(body) < 8 {
 				return
 			}
-			queue <- parseAsked(body)
+			queue <- suite.ParseAsked(body)
 		}
 	}()
-	var due []asked
+	var due []suite.Asked
 	var held [][]byte
 	hold := false
 	send := func(frame []byte) bool {
@@ -1255,7 +1258,7 @@ func (f *fuzzServer) serve(l *line) bool {
 		if hold {
 			return true
 		}
-		err := l.trySend(held...)
+		err := l.TrySend(held...)
 		held = nil
 		return err == nil
 	}
@@ -1267,7 +1270,7 @@ func (f *fuzzServer) serve(l *line) bool {
 					return nil
 				}
 				due = append(due, a)
-			case <-l.stop:
+			case <-l.Stop:
 				return nil
 			case <-time.After(time.Second):
 				return nil
@@ -1277,15 +1280,15 @@ func (f *fuzzServer) serve(l *line) bool {
 		due = due[1:]
 		switch {
 		case a.Op == wire.OpPing || a.Op == wire.OpAuth:
-			return refusal(a.Xid, 0, code)
+			return suite.Refusal(a.Xid, 0, code)
 		case code != 0:
-			return refusal(a.Xid, f.zxid, code)
+			return suite.Refusal(a.Xid, f.zxid, code)
 		case a.Op == wire.OpGetData: // the zxid of what it shows
-			return answer(a.Xid, f.zxid, wire.GetDataResponse{Data: []byte(a.path), Stat: wire.Stat{Mzxid: f.zxid}})
+			return suite.Answer(a.Xid, f.zxid, wire.GetDataResponse{Data: []byte(a.Path), Stat: wire.Stat{Mzxid: f.zxid}})
 		case a.Op == wire.OpCloseSession:
 			delete(f.live, q.SessionID)
 		}
-		return fitting(a, f.zxid)
+		return suite.Fitting(a, f.zxid)
 	}
 	for {
 		op, ok := f.op()
@@ -1309,19 +1312,19 @@ func (f *fuzzServer) serve(l *line) bool {
 		case 'e', 'w':
 			at, _ := f.op()
 			f.zxid++
-			alive = send(happened(zk.EventType(1+at/fuzzPaths%4), fmt.Sprintf("/%d", at%fuzzPaths), f.zxid))
+			alive = send(suite.Happened(zk.EventType(1+at/fuzzPaths%4), fmt.Sprintf("/%d", at%fuzzPaths), f.zxid))
 		case 'o': // out of order
 			first, second := reply(0), reply(0)
 			alive = send(append(second, first...))
 		case 's':
-			alive = l.pause(time.Duration(op) * 50 * time.Millisecond)
+			alive = l.Pause(time.Duration(op) * 50 * time.Millisecond)
 		case 'h':
 			if hold = !hold; !hold {
 				alive = send(nil)
 			}
 		case 't':
 			if b := reply(0); len(b) > 5 { // in two pieces
-				alive = send(b[:len(b)/2]) && (hold || l.pause(time.Millisecond)) && send(b[len(b)/2:])
+				alive = send(b[:len(b)/2]) && (hold || l.Pause(time.Millisecond)) && send(b[len(b)/2:])
 			}
 		case 'c':
 			if b := reply(0); len(b) > 5 { // a body too short for its record
@@ -1351,16 +1354,16 @@ func (f *fuzzServer) serve(l *line) bool {
 
 // settle plays a connection as an ordinary server does. A sync tells first
 // that its path has changed.
-func (f *fuzzServer) settle(l *line) {
+func (f *fuzzServer) settle(l *suite.Line) {
 	defer l.Close()
-	body, err := l.frame()
+	body, err := l.Frame()
 	if err != nil {
 		return
 	}
 	d := wire.NewDecoder(body)
 	var q wire.ConnectRequest
 	q.Decode(&d)
-	r := wire.ConnectResponse{Timeout: q.Timeout, SessionID: q.SessionID, Password: rigPassword, HasReadOnly: true}
+	r := wire.ConnectResponse{Timeout: q.Timeout, SessionID: q.SessionID, Password: suite.RigPassword, HasReadOnly: true}
 	switch {
 	case r.SessionID == 0:
 		f.last++
@@ -1369,29 +1372,29 @@ func (f *fuzzServer) settle(l *line) {
 	case !f.live[r.SessionID]:
 		r.Timeout = 0
 	}
-	if l.trySend(framed(r)) != nil || r.Timeout == 0 {
+	if l.TrySend(suite.Framed(r)) != nil || r.Timeout == 0 {
 		return
 	}
 	for {
-		body, err := l.frame()
+		body, err := l.Frame()
 		if err != nil {
 			return
 		}
-		a := parseAsked(body)
+		a := suite.ParseAsked(body)
 		if a.Op == wire.OpSync {
 			f.zxid++
-			if l.trySend(happened(zk.Changed, a.path, f.zxid)) != nil {
+			if l.TrySend(suite.Happened(zk.Changed, a.Path, f.zxid)) != nil {
 				return
 			}
 		}
-		if l.trySend(fitting(a, f.zxid)) != nil {
+		if l.TrySend(suite.Fitting(a, f.zxid)) != nil {
 			return
 		}
 	}
 }
 
 // playScript runs an application against a script, and checks what it sees.
-func playScript(t *testing.T, r *rig, script []byte) {
+func playScript(t *testing.T, r *suite.Rig, script []byte) {
 	srv := &fuzzServer{t: t, script: script, zxid: 100, live: make(map[int64]bool)}
 	ended, rest := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -1399,7 +1402,7 @@ func playScript(t *testing.T, r *rig, script []byte) {
 		over := false // the script is
 		for {
 			select {
-			case l := <-r.arrived:
+			case l := <-r.Arrived:
 				switch {
 				case srv.honest.Load():
 					srv.settle(l)
@@ -1409,12 +1412,12 @@ func playScript(t *testing.T, r *rig, script []byte) {
 					over = !srv.serve(l)
 				}
 			case <-rest:
-			case <-r.stop:
+			case <-r.Stop:
 				return
 			}
 		}
 	}()
-	conf := r.config()
+	conf := r.Config()
 	conf.Addrs = []string{"a:1", "b:2"}
 	conf.MaxInFlight = 3
 	conf.ReadOnly = len(script)%2 == 0
@@ -1426,7 +1429,7 @@ func playScript(t *testing.T, r *rig, script []byte) {
 	persistent := make(chan zk.Event) // read by its own consumer, in order
 	last := int64(0)
 	quit := make(chan struct{})
-	consumer := start(t, func() error {
+	consumer := suite.Start(t, func() error {
 		for {
 			select {
 			case ev := <-persistent:
@@ -1446,7 +1449,7 @@ func playScript(t *testing.T, r *rig, script []byte) {
 	}
 	var shots []*shot // of one-shot watches
 	work := func(s *zk.Session, i int) error {
-		ctx, cancel := context.WithTimeout(bg, time.Duration(i%5+1)*200*time.Millisecond)
+		ctx, cancel := context.WithTimeout(suite.BG, time.Duration(i%5+1)*200*time.Millisecond)
 		defer cancel()
 		path := fmt.Sprintf("/%d", i%fuzzPaths)
 		switch i % 7 {
@@ -1489,7 +1492,7 @@ func playScript(t *testing.T, r *rig, script []byte) {
 		}
 	}
 	for dials := 0; dials < 12; dials++ {
-		s, err := zk.Dial(bg, conf)
+		s, err := zk.Dial(suite.BG, conf)
 		if errors.Is(err, zk.ErrExpired) {
 			conf = conf.Renew()
 			continue
@@ -1500,9 +1503,9 @@ func playScript(t *testing.T, r *rig, script []byte) {
 			}
 			continue
 		}
-		var all []*under
+		var all []*suite.Under
 		for g := range 3 {
-			all = append(all, start(t, func() error {
+			all = append(all, suite.Start(t, func() error {
 				for i := g; ; i++ {
 					err := work(s, i)
 					var op *zk.OpError
@@ -1528,7 +1531,7 @@ func playScript(t *testing.T, r *rig, script []byte) {
 		}
 		<-s.Done()
 		for _, u := range all {
-			if err := u.wait(); err != nil {
+			if err := u.Wait(); err != nil {
 				t.Error(err)
 			}
 		}
@@ -1542,22 +1545,22 @@ func playScript(t *testing.T, r *rig, script []byte) {
 	// not has none.
 	srv.honest.Store(true)
 	rest <- struct{}{} // the last connection of the script is over
-	s, err := zk.Dial(bg, conf)
+	s, err := zk.Dial(suite.BG, conf)
 	if errors.Is(err, zk.ErrExpired) {
-		s, err = zk.Dial(bg, conf.Renew())
+		s, err = zk.Dial(suite.BG, conf.Renew())
 	}
 	if err != nil {
 		t.Fatalf("Dial of an honest server: %v", err)
 	}
 	for i := range fuzzPaths {
-		assert.NilError(t, s.Sync(bg, fmt.Sprintf("/%d", i)))
+		assert.NilError(t, s.Sync(suite.BG, fmt.Sprintf("/%d", i)))
 	}
 	for s.Stats().Queued > 0 {
 		time.Sleep(time.Millisecond)
 	}
 	assert.NilError(t, s.Close())
 	close(quit)
-	if err := consumer.wait(); err != nil {
+	if err := consumer.Wait(); err != nil {
 		t.Error(err)
 	}
 	for _, one := range shots {
@@ -1565,6 +1568,6 @@ func playScript(t *testing.T, r *rig, script []byte) {
 			t.Errorf("%d events of a one-shot (armed: %v)", n, one.armed)
 		}
 	}
-	r.end()
+	r.End()
 	<-ended
 }

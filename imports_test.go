@@ -41,6 +41,9 @@ var rooms = map[string][]string{
 	"internal/limits":   {},
 	"internal/order":    {"internal/fifo"},
 	"internal/watches":  {"wire"},
+
+	// For tests: no other room may import it.
+	"internal/suite": {".", "wire", "zktest", "internal/limits", "gotest.tools/v3/assert"},
 }
 
 // rootFiles are the only files of the client itself.
@@ -135,6 +138,12 @@ func TestWrongImports(t *testing.T) {
 		{"/internal/watches", module, false},
 		{"", module + "/internal/order", true},
 		{"/zktest", module + "/internal/fifo", false},
+		{"/internal/suite", module, true},
+		{"/internal/suite", module + "/zktest/apache", true},
+		{"/internal/suite", module + "/internal/watches", false},
+		{"", module + "/internal/suite", false},
+		{"/zktest", module + "/internal/suite", false},
+		{"/examples/redial", module + "/internal/suite", false},
 	} {
 		wrong := wrongImports([]listed{{ImportPath: module + test.from, Imports: []string{test.imp}}})
 		assert.Equal(t, len(wrong) == 0, test.ok, "%q imports %q: %v", test.from, test.imp, wrong)

@@ -17,49 +17,50 @@ import (
 	"gotest.tools/v3/assert"
 
 	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/internal/suite"
 	"github.com/seed-9f8420c6/zk/wire"
 	"github.com/seed-9f8420c6/zk/zktest"
 )
 
 // A reply above MaxReply ends the connection, and tells the call it was for.
 func TestMaxReply(t *testing.T) {
-	everywhere(t, func(t *testing.T, e *env) {
-		s := e.session()
-		path := e.create(s, e.root+"/n", "")
+	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
+		s := e.Session()
+		path := e.Create(s, e.Root+"/n", "")
 		// header, data, stat
 		fits := make([]byte, 5000-16-4-68)
-		conf, _ := e.config()
+		conf, _ := e.Config()
 		conf.MaxReply = 5000
-		reader := e.dial(conf)
-		_, err := s.Set(e.ctx, path, fits, zk.AnyVersion)
+		reader := e.Dial(conf)
+		_, err := s.Set(e.Ctx, path, fits, zk.AnyVersion)
 		assert.NilError(t, err)
-		e.fence(reader)
-		data, _, err := reader.Get(e.ctx, path, nil)
+		e.Fence(reader)
+		data, _, err := reader.Get(e.Ctx, path, nil)
 		assert.NilError(t, err)
 		assert.Equal(t, len(data), len(fits))
 
-		_, err = s.Set(e.ctx, path, append(fits, 0), zk.AnyVersion)
+		_, err = s.Set(e.Ctx, path, append(fits, 0), zk.AnyVersion)
 		assert.NilError(t, err)
-		e.fence(reader)
+		e.Fence(reader)
 		ch := make(chan zk.Event, 1)
-		data, st, err := reader.Get(e.ctx, path, ch)
-		wantLost(t, err, zk.ErrTooLarge)
+		data, st, err := reader.Get(e.Ctx, path, ch)
+		suite.WantLost(t, err, zk.ErrTooLarge)
 		assert.ErrorIs(t, err, zk.ErrConnection)
 		assert.ErrorContains(t, err, "5001")
 		assert.ErrorContains(t, err, path)
 		assert.Assert(t, data == nil && st == zk.Stat{})
-		await(t, reader.Done())
+		suite.Await(t, reader.Done())
 		assert.ErrorIs(t, reader.Err(), zk.ErrConnection)
-		_, _, err = reader.Get(e.ctx, path, nil)
-		wantUnsent(t, err, zk.ErrConnection)
+		_, _, err = reader.Get(e.Ctx, path, nil)
+		suite.WantUnsent(t, err, zk.ErrConnection)
 		assert.Assert(t, !errors.Is(err, zk.ErrTooLarge), "%v", err)
 		assert.Equal(t, reader.Config().Watches.Len(), 0)
 
 		conf = reader.Config() // the session goes on, with more room
 		conf.MaxReply = 5001
-		next := e.dial(conf)
+		next := e.Dial(conf)
 		assert.Equal(t, next.ID(), reader.ID())
-		_, _, err = next.Get(e.ctx, path, nil)
+		_, _, err = next.Get(e.Ctx, path, nil)
 		assert.NilError(t, err)
 	})
 }
@@ -67,26 +68,26 @@ func TestMaxReply(t *testing.T) {
 // The calls behind the one whose reply is too large are lost as with any
 // connection.
 func TestMaxReplyOfOthers(t *testing.T) {
-	inBubble(t, 1, func(t *testing.T, e *env) {
-		conf, _ := e.config()
+	suite.InBubble(t, 1, func(t *testing.T, e *suite.Env) {
+		conf, _ := e.Config()
 		conf.MaxReply = 1000
 		s, err := zk.Dial(context.Background(), conf)
 		assert.NilError(t, err)
 		_, err = s.Create(context.Background(), "/n", make([]byte, 1000), zk.Persistent, zk.ACLOpen)
 		assert.NilError(t, err)
-		e.sim.Fault(zktest.Rule{Op: wire.OpGetData, Delay: time.Second})
+		e.Sim.Fault(zktest.Rule{Op: wire.OpGetData, Delay: time.Second})
 		head, others := make(chan error, 1), make(chan error, 5)
-		go func() { head <- errOf2(s.Get(context.Background(), "/n", nil)) }()
+		go func() { head <- suite.ErrOf2(s.Get(context.Background(), "/n", nil)) }()
 		synctest.Wait()
 		for range cap(others) {
-			go func() { others <- errOf2(s.Exists(context.Background(), "/n", nil)) }()
+			go func() { others <- suite.ErrOf2(s.Exists(context.Background(), "/n", nil)) }()
 		}
 		synctest.Wait()
 		assert.Equal(t, s.Stats().Pending, 6)
-		wantLost(t, <-head, zk.ErrTooLarge)
+		suite.WantLost(t, <-head, zk.ErrTooLarge)
 		for range cap(others) {
 			err := <-others
-			wantLost(t, err, zk.ErrConnection)
+			suite.WantLost(t, err, zk.ErrConnection)
 			assert.Assert(t, !errors.Is(err, zk.ErrTooLarge), "%v", err)
 		}
 		assert.Assert(t, s.Close() != nil)
@@ -96,13 +97,13 @@ func TestMaxReplyOfOthers(t *testing.T) {
 // No more than MaxInFlight calls wait for replies at a time; the others wait
 // for their turn, and can give up.
 func TestMaxInFlight(t *testing.T) {
-	inBubble(t, 1, func(t *testing.T, e *env) {
-		conf, l := e.config()
+	suite.InBubble(t, 1, func(t *testing.T, e *suite.Env) {
+		conf, l := e.Config()
 		conf.MaxInFlight = 2
 		s, err := zk.Dial(context.Background(), conf)
 		assert.NilError(t, err)
 		slow := func() *zktest.Fault {
-			return e.sim.Fault(zktest.Rule{Op: wire.OpGetData, Delay: time.Second, Count: -1})
+			return e.Sim.Fault(zktest.Rule{Op: wire.OpGetData, Delay: time.Second, Count: -1})
 		}
 		fault := slow()
 		const calls = 10
@@ -142,18 +143,18 @@ func TestMaxInFlight(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 		defer cancel()
 		_, err = s.Set(ctx, "/", nil, zk.AnyVersion)
-		wantUnsent(t, err, context.DeadlineExceeded)
+		suite.WantUnsent(t, err, context.DeadlineExceeded)
 		_, err = s.Multi(ctx, zk.SetOp{Path: "/"})
-		wantUnsent(t, err, context.DeadlineExceeded)
+		suite.WantUnsent(t, err, context.DeadlineExceeded)
 		_, err = s.Batch(ctx, zk.SetOp{Path: "/"})
-		wantUnsent(t, err, context.DeadlineExceeded)
+		suite.WantUnsent(t, err, context.DeadlineExceeded)
 		assert.Equal(t, s.Stats(), before)
 
 		// Credentials need no slot.
 		go s.AddAuth(context.Background(), zk.Digest("user", "secret"))
 		synctest.Wait()
 		var h wire.RequestHeader
-		d := wire.NewDecoder(l.lastFrame())
+		d := wire.NewDecoder(l.LastFrame())
 		h.Decode(&d)
 		assert.Equal(t, h.Op, wire.OpAuth)
 		time.Sleep(time.Minute)
@@ -178,7 +179,7 @@ func TestMaxInFlight(t *testing.T) {
 		}
 		done := make(chan error, 1)
 		began := time.Now()
-		go func() { done <- errOf(s.Batch(context.Background(), ops...)) }()
+		go func() { done <- suite.ErrOf(s.Batch(context.Background(), ops...)) }()
 		for range len(ops) - 2 {
 			synctest.Wait()
 			assert.Equal(t, s.Stats().Pending, 2)
@@ -191,27 +192,27 @@ func TestMaxInFlight(t *testing.T) {
 		// Whoever waits for a slot when the session ends is told so.
 		slow()
 		full()
-		go func() { done <- errOf(s.Set(context.Background(), "/", nil, zk.AnyVersion)) }()
+		go func() { done <- suite.ErrOf(s.Set(context.Background(), "/", nil, zk.AnyVersion)) }()
 		synctest.Wait()
 		s.Detach()
-		wantUnsent(t, <-done, zk.ErrClosed)
+		suite.WantUnsent(t, <-done, zk.ErrClosed)
 	})
 }
 
 // Calls that were given up do not keep their slots for good.
 func TestMaxInFlightCancelled(t *testing.T) {
-	inBubble(t, 1, func(t *testing.T, e *env) {
-		conf, _ := e.config()
+	suite.InBubble(t, 1, func(t *testing.T, e *suite.Env) {
+		conf, _ := e.Config()
 		conf.MaxInFlight = 3
 		s, err := zk.Dial(context.Background(), conf)
 		assert.NilError(t, err)
-		fault := e.sim.Fault(zktest.Rule{Op: wire.OpGetData, Delay: time.Second, Count: 3})
+		fault := e.Sim.Fault(zktest.Rule{Op: wire.OpGetData, Delay: time.Second, Count: 3})
 		for range 3 {
 			go func() {
 				ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
 				defer cancel()
 				_, _, err := s.Get(ctx, "/", make(chan zk.Event, 1))
-				wantLost(t, err, context.DeadlineExceeded)
+				suite.WantLost(t, err, context.DeadlineExceeded)
 			}()
 		}
 		synctest.Wait()
@@ -233,24 +234,24 @@ func TestMaxInFlightCancelled(t *testing.T) {
 func TestManyCalls(t *testing.T) {
 	const calls, inFlight = 100_000, 100
 	each := 1
-	if raceEnabled {
+	if suite.RaceEnabled {
 		each = 20 // the race detector takes no more than 8,000 goroutines
 	}
-	bubble(t, func(t *testing.T, r *rig) {
-		conf := r.config()
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		conf := r.Config()
 		conf.MaxInFlight = inFlight
-		s, l := r.open(conf)
+		s, l := r.Open(conf)
 		most, asks := 0, 0
 		go func() {
-			var due []asked
+			var due []suite.Asked
 			for {
 				l.SetReadDeadline(time.Time{})
 				if len(due) > 0 { // answer when no more comes
 					l.SetReadDeadline(time.Now().Add(1))
 				}
-				body, err := l.frame()
+				body, err := l.Frame()
 				if err == nil {
-					due = append(due, parseAsked(body))
+					due = append(due, suite.ParseAsked(body))
 					asks++
 					continue
 				} else if !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -258,7 +259,7 @@ func TestManyCalls(t *testing.T) {
 				}
 				most = max(most, len(due))
 				for _, a := range due {
-					if l.trySend(fitting(a, 1)) != nil {
+					if l.TrySend(suite.Fitting(a, 1)) != nil {
 						return
 					}
 				}
@@ -266,17 +267,17 @@ func TestManyCalls(t *testing.T) {
 			}
 		}()
 		var answered, unsent, lost atomic.Int64
-		var all []*under
+		var all []*suite.Under
 		for i := range calls / each {
-			ctx, cancel := bg, func() {}
+			ctx, cancel := suite.BG, func() {}
 			if i%2 == 0 {
-				ctx, cancel = context.WithTimeout(bg, time.Duration(i)*time.Nanosecond)
+				ctx, cancel = context.WithTimeout(suite.BG, time.Duration(i)*time.Nanosecond)
 			}
-			all = append(all, start(t, func() error {
+			all = append(all, suite.Start(t, func() error {
 				defer cancel()
 				var errs []error
 				if each == 1 {
-					errs = append(errs, errOf2(s.Get(ctx, "/a", nil)))
+					errs = append(errs, suite.ErrOf2(s.Get(ctx, "/a", nil)))
 				} else {
 					ops := make([]zk.Op, each)
 					for i := range ops {
@@ -294,9 +295,9 @@ func TestManyCalls(t *testing.T) {
 					switch {
 					case err == nil:
 						answered.Add(1)
-					case ctx != bg && errors.Is(err, context.DeadlineExceeded) && errors.Is(err, zk.ErrNotSent):
+					case ctx != suite.BG && errors.Is(err, context.DeadlineExceeded) && errors.Is(err, zk.ErrNotSent):
 						unsent.Add(1)
-					case ctx != bg && errors.Is(err, context.DeadlineExceeded) && errors.Is(err, zk.ErrLost):
+					case ctx != suite.BG && errors.Is(err, context.DeadlineExceeded) && errors.Is(err, zk.ErrLost):
 						lost.Add(1)
 					default:
 						return err
@@ -306,7 +307,7 @@ func TestManyCalls(t *testing.T) {
 			}))
 		}
 		for _, u := range all {
-			u.ok()
+			u.OK()
 		}
 		synctest.Wait()
 		t.Logf("%d answered, %d not sent, %d lost, at most %d in flight", answered.Load(), unsent.Load(), lost.Load(), most)
@@ -319,15 +320,15 @@ func TestManyCalls(t *testing.T) {
 }
 
 func TestStats(t *testing.T) {
-	inBubble(t, 1, func(t *testing.T, e *env) {
-		conf, l := e.config()
+	suite.InBubble(t, 1, func(t *testing.T, e *suite.Env) {
+		conf, l := e.Config()
 		conf.Timeout = 9 * time.Second
 		s, err := zk.Dial(context.Background(), conf)
 		assert.NilError(t, err)
 		check := func(want zk.Stats) {
 			t.Helper()
 			synctest.Wait()
-			want.BytesSent, want.BytesReceived = l.traffic()
+			want.BytesSent, want.BytesReceived = l.Traffic()
 			assert.Equal(t, s.Stats(), want)
 		}
 		check(zk.Stats{})
@@ -343,7 +344,7 @@ func TestStats(t *testing.T) {
 		}
 		check(zk.Stats{Requests: 5, Replies: 5, Armed: 2})
 		_, _, err = s.Get(context.Background(), "/none", ch)
-		wantCode(t, err, zk.ErrNoNode, "/none")
+		suite.WantCode(t, err, zk.ErrNoNode, "/none")
 		check(zk.Stats{Requests: 6, Replies: 6, Armed: 2})
 		_, err = s.Set(context.Background(), "/n", nil, zk.AnyVersion)
 		assert.NilError(t, err)
@@ -362,9 +363,9 @@ func TestStats(t *testing.T) {
 		time.Sleep(time.Minute) // a ping in three seconds
 		check(zk.Stats{Requests: 12, Replies: 12, Events: 1, Ignored: 1, Pings: 20})
 
-		fault := e.sim.Fault(zktest.Rule{Op: wire.OpSetData, Delay: time.Second})
+		fault := e.Sim.Fault(zktest.Rule{Op: wire.OpSetData, Delay: time.Second})
 		done := make(chan error, 1)
-		go func() { done <- errOf(s.Set(context.Background(), "/n", nil, zk.AnyVersion)) }()
+		go func() { done <- suite.ErrOf(s.Set(context.Background(), "/n", nil, zk.AnyVersion)) }()
 		synctest.Wait()
 		assert.Equal(t, s.Stats().Pending, 1)
 		assert.NilError(t, <-done)
@@ -379,15 +380,15 @@ func TestStats(t *testing.T) {
 
 // No server expires the session before ExpiresAt.
 func TestExpiresAt(t *testing.T) {
-	inBubble(t, 1, func(t *testing.T, e *env) {
-		conf, _ := e.config()
+	suite.InBubble(t, 1, func(t *testing.T, e *suite.Env) {
+		conf, _ := e.Config()
 		conf.Timeout = 12 * time.Second
 		began := time.Now()
 		s, err := zk.Dial(context.Background(), conf)
 		assert.NilError(t, err)
 		assert.Equal(t, s.ExpiresAt().Sub(began), 9*time.Second)
 		time.Sleep(time.Second)
-		fault := e.sim.Fault(zktest.Rule{Op: wire.OpGetData, Delay: 500 * time.Millisecond})
+		fault := e.Sim.Fault(zktest.Rule{Op: wire.OpGetData, Delay: 500 * time.Millisecond})
 		_, _, err = s.Get(context.Background(), "/", nil)
 		assert.NilError(t, err)
 		assert.Equal(t, fault.Hits(), 1)
@@ -396,14 +397,14 @@ func TestExpiresAt(t *testing.T) {
 		left := time.Until(s.ExpiresAt()) // pings count
 		assert.Assert(t, left >= 5*time.Second && left <= 9*time.Second, left)
 
-		e.sim.Stall(s.ID()) // our pings go on, without an answer
+		e.Sim.Stall(s.ID()) // our pings go on, without an answer
 		at := s.ExpiresAt()
 		<-s.Done()
 		assert.Equal(t, s.ExpiresAt(), at)
 		time.Sleep(time.Until(at))
-		assert.DeepEqual(t, e.sim.Sessions(), []int64{s.ID()})
+		assert.DeepEqual(t, e.Sim.Sessions(), []int64{s.ID()})
 		time.Sleep(12 * time.Second)
-		assert.Equal(t, len(e.sim.Sessions()), 0)
+		assert.Equal(t, len(e.Sim.Sessions()), 0)
 		_, err = s.Redial(context.Background())
 		assert.ErrorIs(t, err, zk.ErrExpired)
 	})
@@ -411,8 +412,8 @@ func TestExpiresAt(t *testing.T) {
 
 // An idle session lives on pings alone.
 func TestIdleForADay(t *testing.T) {
-	inBubble(t, 1, func(t *testing.T, e *env) {
-		conf, _ := e.config()
+	suite.InBubble(t, 1, func(t *testing.T, e *suite.Env) {
+		conf, _ := e.Config()
 		conf.Timeout = 9 * time.Second
 		s, err := zk.Dial(context.Background(), conf)
 		assert.NilError(t, err)
@@ -427,15 +428,15 @@ func TestIdleForADay(t *testing.T) {
 
 // Close waits no longer than two thirds of the timeout.
 func TestCloseIsBounded(t *testing.T) {
-	inBubble(t, 1, func(t *testing.T, e *env) {
-		conf, _ := e.config()
+	suite.InBubble(t, 1, func(t *testing.T, e *suite.Env) {
+		conf, _ := e.Config()
 		conf.Timeout = 9 * time.Second
 		s, err := zk.Dial(context.Background(), conf)
 		assert.NilError(t, err)
-		e.sim.Stall(s.ID())
+		e.Sim.Stall(s.ID())
 		began := time.Now()
 		err = s.Close()
-		wantLost(t, err, zk.ErrConnection)
+		suite.WantLost(t, err, zk.ErrConnection)
 		assert.ErrorContains(t, err, "expires by itself")
 		assert.Equal(t, time.Since(began), 6*time.Second)
 		<-s.Done()
@@ -444,36 +445,36 @@ func TestCloseIsBounded(t *testing.T) {
 
 // Silent by default; with a Logger a few lines that say who and where.
 func TestLogger(t *testing.T) {
-	everywhere(t, func(t *testing.T, e *env) {
-		log := new(lockedBuffer)
-		conf, l := e.config()
+	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
+		log := new(suite.LockedBuffer)
+		conf, l := e.Config()
 		conf.Logger = slog.New(slog.NewTextHandler(log, nil))
-		s := e.dial(conf)
+		s := e.Dial(conf)
 		id := fmt.Sprintf("%x", uint64(s.ID()))
 		assert.Assert(t, strings.Contains(log.String(), id) && strings.Contains(log.String(), s.Addr()), log.String())
 		lines := func() int { return strings.Count(log.String(), "\n") }
 		up := lines()
 		for range 10 {
-			_, _, err := s.Get(e.ctx, e.root, nil)
+			_, _, err := s.Get(e.Ctx, e.Root, nil)
 			assert.NilError(t, err)
 		}
 		assert.Equal(t, lines(), up) // calls are not logged
-		e.cut(s, l)
+		e.Cut(s, l)
 		assert.Equal(t, lines(), up+1)
-		l.fail(errors.New("no route"))
-		_, err := zk.Dial(e.ctx, s.Config())
+		l.Fail(errors.New("no route"))
+		_, err := zk.Dial(e.Ctx, s.Config())
 		assert.ErrorIs(t, err, zk.ErrNoServer)
 		assert.Assert(t, strings.Contains(log.String(), "no route"), log.String())
-		l.fail(nil)
-		assert.NilError(t, e.move(s).Close())
+		l.Fail(nil)
+		assert.NilError(t, e.Move(s).Close())
 	})
 }
 
 // Nothing is left behind by Sessions that have ended in whatever way.
 func TestNothingIsLeft(t *testing.T) {
-	e := private(t, 1)
+	e := suite.Private(t, 1)
 	n := 10_000
-	if raceEnabled {
+	if suite.RaceEnabled {
 		n = 1000
 	}
 	if testing.Short() {
@@ -481,7 +482,7 @@ func TestNothingIsLeft(t *testing.T) {
 	}
 	goroutines := func() int { return runtime.NumGoroutine() }
 	cycle := func(i int) {
-		conf, l := e.config()
+		conf, l := e.Config()
 		conf.DialContext = nil // as applications do
 		switch i % 5 {
 		case 0: // Dial and Close
@@ -492,11 +493,11 @@ func TestNothingIsLeft(t *testing.T) {
 			s, err := zk.Dial(context.Background(), conf)
 			assert.NilError(t, err)
 			full := make(chan zk.Event)
-			_, _, err = s.Get(e.ctx, "/", full)
+			_, _, err = s.Get(e.Ctx, "/", full)
 			assert.NilError(t, err)
-			_, err = s.Set(e.ctx, "/", nil, zk.AnyVersion)
+			_, err = s.Set(e.Ctx, "/", nil, zk.AnyVersion)
 			assert.NilError(t, err)
-			s, err = s.Redial(e.ctx)
+			s, err = s.Redial(e.Ctx)
 			assert.NilError(t, err)
 			assert.NilError(t, s.Close())
 		case 2: // detached, and taken up again
@@ -506,21 +507,21 @@ func TestNothingIsLeft(t *testing.T) {
 			assert.NilError(t, err)
 			assert.NilError(t, s.Close())
 		case 3: // a Dial that fails, before and behind the handshake
-			conf.DialContext = l.dial
-			l.fail(errors.New("no route"))
+			conf.DialContext = l.Dial
+			l.Fail(errors.New("no route"))
 			_, err := zk.Dial(context.Background(), conf)
 			assert.ErrorIs(t, err, zk.ErrNoServer)
-			l.fail(nil)
+			l.Fail(nil)
 			conf.Auth = []zk.Auth{{Scheme: "nonsense"}}
 			_, err = zk.Dial(context.Background(), conf)
 			assert.ErrorIs(t, err, zk.ErrAuth)
 		case 4: // cut, and renewed
 			s, err := zk.Dial(context.Background(), conf)
 			assert.NilError(t, err)
-			e.sim.Expire(s.ID())
-			_, err = s.Redial(e.ctx)
+			e.Sim.Expire(s.ID())
+			_, err = s.Redial(e.Ctx)
 			assert.ErrorIs(t, err, zk.ErrExpired)
-			s, err = s.Renew(e.ctx)
+			s, err = s.Renew(e.Ctx)
 			assert.NilError(t, err)
 			assert.NilError(t, s.Close())
 		}
@@ -544,7 +545,7 @@ func TestNothingIsLeft(t *testing.T) {
 	for i := range n {
 		cycle(i)
 	}
-	end := time.Now().Add(patience)
+	end := time.Now().Add(suite.Patience)
 	for {
 		g2, f2 := goroutines(), descriptors(t)
 		if g2 <= g && f2 <= f {
@@ -556,7 +557,7 @@ func TestNothingIsLeft(t *testing.T) {
 		}
 		time.Sleep(time.Millisecond)
 	}
-	e.sim.Close() // sessions of refused credentials are left to expire
+	e.Sim.Close() // sessions of refused credentials are left to expire
 }
 
 // descriptors counts the open files of this process; 0 where it cannot tell.
@@ -571,31 +572,31 @@ func descriptors(t *testing.T) int {
 
 // On real servers and in ensembles too: each session that is closed is gone.
 func TestManySessions(t *testing.T) {
-	everywhere(t, func(t *testing.T, e *env) {
+	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
 		const n = 50
 		var wg sync.WaitGroup
 		for g := range 4 {
 			wg.Go(func() {
 				for i := range n {
-					conf, l := e.config()
-					s, err := zk.Dial(e.ctx, conf)
+					conf, l := e.Config()
+					s, err := zk.Dial(e.Ctx, conf)
 					if err != nil {
 						t.Error(err)
 						return
 					}
-					if _, err := s.Create(e.ctx, fmt.Sprintf("%s/%d-%d", e.root, g, i), nil, zk.Ephemeral, zk.ACLOpen); err != nil && !errors.Is(err, zk.ErrNoNode) {
+					if _, err := s.Create(e.Ctx, fmt.Sprintf("%s/%d-%d", e.Root, g, i), nil, zk.Ephemeral, zk.ACLOpen); err != nil && !errors.Is(err, zk.ErrNoNode) {
 						t.Error(err)
 					}
 					if err := s.Close(); err != nil {
 						t.Error(err)
 					}
-					if l.open() != 0 {
+					if l.Open() != 0 {
 						t.Error("a connection is open after Close")
 					}
 				}
 			})
 		}
 		wg.Wait()
-		assert.Equal(t, len(children(t, e, e.session(), e.root)), 0)
+		assert.Equal(t, len(children(t, e, e.Session(), e.Root)), 0)
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,6 +23,7 @@ import (
 
 	"github.com/seed-9f8420c6/zk"
 	"github.com/seed-9f8420c6/zk/internal/limits"
+	"github.com/seed-9f8420c6/zk/internal/suite"
 	"github.com/seed-9f8420c6/zk/sasl"
 	"github.com/seed-9f8420c6/zk/wire"
 	"github.com/seed-9f8420c6/zk/zktest"
@@ -32,7 +34,7 @@ import (
 
 // tick is how often a Session looks at the clock: what the bounds below may be
 // late by.
-const tick = rigTimeout / 6
+const tick = suite.RigTimeout / 6
 
 // endsBetween waits for a Session's end and checks how long that took.
 func endsBetween(t testing.TB, s *zk.Session, since time.Time, least, most time.Duration) {
@@ -47,26 +49,26 @@ func endsBetween(t testing.TB, s *zk.Session, since time.Time, least, most time.
 // TestI31_ReaderNeverBlocks: channels that nobody reads delay their events, and
 // neither replies nor pings.
 func TestI31_ReaderNeverBlocks(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		s, l := r.open(r.config())
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		s, l := r.Open(r.Config())
 		const n = 2000
 		var ops []zk.Op
 		full := make(chan zk.Event)
 		for i := range n {
 			ops = append(ops, zk.GetOp{Path: fmt.Sprintf("/%d", i), Watch: full})
 		}
-		u := start(t, func() error { _, err := s.Batch(bg, ops...); return err })
+		u := suite.Start(t, func() error { _, err := s.Batch(suite.BG, ops...); return err })
 		for range n {
-			l.send(fitting(l.next(), 1))
+			l.Send(suite.Fitting(l.Next(), 1))
 		}
-		u.ok()
-		l.serve(func(a asked) [][]byte { return [][]byte{fitting(a, 2)} })
+		u.OK()
+		l.Serve(func(a suite.Asked) [][]byte { return [][]byte{suite.Fitting(a, 2)} })
 		for i := range n {
 			for range 10 { // the server says everything ten times
-				l.send(happened(zk.Changed, fmt.Sprintf("/%d", i), -1))
+				l.Send(suite.Happened(zk.Changed, fmt.Sprintf("/%d", i), -1))
 			}
 			time.Sleep(time.Hour / n)
-			_, _, err := s.Get(bg, "/a", nil)
+			_, _, err := s.Get(suite.BG, "/a", nil)
 			assert.NilError(t, err)
 		}
 		st := s.Stats()
@@ -75,7 +77,7 @@ func TestI31_ReaderNeverBlocks(t *testing.T) {
 		time.Sleep(time.Hour)
 		assert.NilError(t, s.Err())
 		for i := range n {
-			assert.Equal(t, told(<-full), fmt.Sprintf("changed /%d", i))
+			assert.Equal(t, suite.Told(<-full), fmt.Sprintf("changed /%d", i))
 		}
 	})
 }
@@ -85,75 +87,75 @@ func TestI31_ReaderNeverBlocks(t *testing.T) {
 // something is missing.
 func TestI31_SlowConsumer(t *testing.T) {
 	const limit = 65536
-	bubble(t, func(t *testing.T, r *rig) {
-		s, l := r.open(r.config())
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		s, l := r.Open(r.Config())
 		full, quick, one := make(chan zk.Event), make(chan zk.Event, 1), make(chan zk.Event, 1)
-		arm(t, s, l, zk.DataWatch, "/p", one)
-		arm(t, s, l, zk.PersistentWatch, "/p", full)
-		arm(t, s, l, zk.DataWatch, "/other", quick)
+		suite.Arm(t, s, l, zk.DataWatch, "/p", one)
+		suite.Arm(t, s, l, zk.PersistentWatch, "/p", full)
+		suite.Arm(t, s, l, zk.DataWatch, "/other", quick)
 		for i := range limit / 256 {
 			var frames [][]byte
 			for j := range 256 {
-				frames = append(frames, happened(zk.Child, "/p", int64(i*256+j+1)))
+				frames = append(frames, suite.Happened(zk.Child, "/p", int64(i*256+j+1)))
 			}
-			l.send(frames...)
+			l.Send(frames...)
 		}
-		u := start(t, func() error { _, err := s.Set(bg, "/set", nil, -1); return err })
-		l.send(happened(zk.Changed, "/other", -1), fitting(l.next(), 7))
-		u.ok()
+		u := suite.Start(t, func() error { _, err := s.Set(suite.BG, "/set", nil, -1); return err })
+		l.Send(suite.Happened(zk.Changed, "/other", -1), suite.Fitting(l.Next(), 7))
+		u.OK()
 		assert.NilError(t, s.Err())
 		assert.Equal(t, s.Stats().Queued, limit+1)
-		assert.Equal(t, armedList(s.Config().Watches), "data /p", "the queued kinds count as fired")
+		assert.Equal(t, suite.ArmedList(s.Config().Watches), "data /p", "the queued kinds count as fired")
 
-		l.send(happened(zk.Deleted, "/p", limit+1), happened(zk.Changed, "/other", -1))
+		l.Send(suite.Happened(zk.Deleted, "/p", limit+1), suite.Happened(zk.Changed, "/other", -1))
 		<-s.Done()
 		assert.Assert(t, errors.Is(s.Err(), zk.ErrSlowConsumer) && errors.Is(s.Err(), zk.ErrConnection), "%v", s.Err())
 		assert.Assert(t, strings.Contains(fmt.Sprint(s.Config().Watches.List()), "{/p data "), "the one-shot was disarmed by the event that was refused")
 		assert.Equal(t, len(one), 0)
 		assert.Equal(t, s.Config().Watches.Undelivered(), limit+1)
 
-		d := r.begin(s.Config())
-		l = r.accept()
-		l.greet()
-		a := l.next()
-		w := a.watches(t)
+		d := r.Begin(s.Config())
+		l = r.Accept()
+		l.Greet()
+		a := l.Next()
+		w := a.Watches(t)
 		assert.DeepEqual(t, w.Data, []string{"/p"})
 		assert.DeepEqual(t, w.Persistent, []string{"/p"})
 		for i := range limit {
 			assert.Equal(t, (<-full).Zxid, int64(i+1))
 		}
-		l.send(happened(zk.Deleted, "/p", -1), answer(a.Xid, 9, nil))
-		assert.Equal(t, told(<-quick), "changed /other")
-		assert.Equal(t, told(<-full), "gap /p")
-		assert.Equal(t, told(<-full), "deleted /p")
-		assert.Equal(t, told(<-one), "deleted /p")
-		d.session()
+		l.Send(suite.Happened(zk.Deleted, "/p", -1), suite.Answer(a.Xid, 9, nil))
+		assert.Equal(t, suite.Told(<-quick), "changed /other")
+		assert.Equal(t, suite.Told(<-full), "gap /p")
+		assert.Equal(t, suite.Told(<-full), "deleted /p")
+		assert.Equal(t, suite.Told(<-one), "deleted /p")
+		d.Session()
 	})
 }
 
 // TestI31_OneEventForAll: one event that is for more persistent watches than may
 // wait passes when none does, or every connection would end of it.
 func TestI31_OneEventForAll(t *testing.T) {
-	defer shrink(&limits.PersistentQueue, 10)()
-	bubble(t, func(t *testing.T, r *rig) {
-		s, l := r.open(r.config())
+	defer suite.Shrink(&limits.PersistentQueue, 10)()
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		s, l := r.Open(r.Config())
 		var all []chan zk.Event
 		for range 11 {
 			all = append(all, make(chan zk.Event))
-			arm(t, s, l, zk.PersistentWatch, "/p", all[len(all)-1])
+			suite.Arm(t, s, l, zk.PersistentWatch, "/p", all[len(all)-1])
 		}
-		l.send(happened(zk.Changed, "/p", 1))
+		l.Send(suite.Happened(zk.Changed, "/p", 1))
 		synctest.Wait()
 		assert.NilError(t, s.Err())
 		assert.Equal(t, s.Stats().Queued, len(all))
-		l.send(happened(zk.Changed, "/p", 2))
+		l.Send(suite.Happened(zk.Changed, "/p", 2))
 		<-s.Done()
 		assert.ErrorIs(t, s.Err(), zk.ErrSlowConsumer)
 		assert.Equal(t, s.Config().Watches.Undelivered(), len(all))
-		_, _, _, w := r.move(s.Config(), 1)
+		_, _, _, w := r.Move(s.Config(), 1)
 		assert.DeepEqual(t, w.Persistent, []string{"/p"})
 		for _, ch := range all {
-			assert.Equal(t, told(<-ch), "changed /p")
+			assert.Equal(t, suite.Told(<-ch), "changed /p")
 		}
 	})
 }
@@ -162,14 +164,14 @@ func TestI31_OneEventForAll(t *testing.T) {
 // thirds of the granted timeout have passed since its last byte, and not before.
 func TestI32_SilentPeer(t *testing.T) {
 	t.Run("from the handshake on", func(t *testing.T) {
-		bubble(t, func(t *testing.T, r *rig) {
-			s, l := r.open(r.config())
+		suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+			s, l := r.Open(r.Config())
 			began := time.Now()
-			u := get(t, s, bg, "/a", nil)
-			endsBetween(t, s, began, rigTimeout*2/3, rigTimeout*2/3)
-			u.lost(zk.ErrConnection)
+			u := suite.Get(t, s, suite.BG, "/a", nil)
+			endsBetween(t, s, began, suite.RigTimeout*2/3, suite.RigTimeout*2/3)
+			u.Lost(zk.ErrConnection)
 			for {
-				if _, err := l.frame(); err != nil {
+				if _, err := l.Frame(); err != nil {
 					assert.Equal(t, err, io.EOF)
 					break
 				}
@@ -178,16 +180,16 @@ func TestI32_SilentPeer(t *testing.T) {
 	})
 	t.Run("the granted timeout counts", func(t *testing.T) {
 		for _, granted := range []time.Duration{6 * time.Millisecond, 600 * time.Millisecond, 4 * time.Second, time.Hour} {
-			bubble(t, func(t *testing.T, r *rig) {
-				conf := r.config()
+			suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+				conf := r.Config()
 				conf.Timeout = 30 * time.Second
 				for range 2 { // what is granted changes nothing in what is asked for
-					d := r.begin(conf)
-					l := r.accept()
-					q := l.connect()
+					d := r.Begin(conf)
+					l := r.Accept()
+					q := l.Connect()
 					assert.Equal(t, q.Timeout, int32(30_000))
-					l.send(framed(wire.ConnectResponse{Timeout: int32(granted.Milliseconds()), SessionID: rigID, Password: rigPassword}))
-					s, began := d.session(), time.Now()
+					l.Send(suite.Framed(wire.ConnectResponse{Timeout: int32(granted.Milliseconds()), SessionID: suite.RigID, Password: suite.RigPassword}))
+					s, began := d.Session(), time.Now()
 					assert.Equal(t, s.Timeout(), granted)
 					endsBetween(t, s, began, granted*2/3, granted*2/3+granted/6)
 					conf = s.Config()
@@ -198,28 +200,28 @@ func TestI32_SilentPeer(t *testing.T) {
 	})
 	t.Run("after some life", func(t *testing.T) {
 		for n := range 40 { // the last byte, at different moments
-			bubble(t, func(t *testing.T, r *rig) {
-				s, l := r.open(r.config())
+			suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+				s, l := r.Open(r.Config())
 				last := time.Duration(n) * 777 * time.Millisecond
 				end := time.Now().Add(last)
 				for time.Until(end) > 0 {
 					time.Sleep(min(time.Second, time.Until(end)))
-					l.send(happened(zk.Changed, "/nobody", -1))
+					l.Send(suite.Happened(zk.Changed, "/nobody", -1))
 				}
-				endsBetween(t, s, end, rigTimeout*2/3, rigTimeout*2/3+tick)
+				endsBetween(t, s, end, suite.RigTimeout*2/3, suite.RigTimeout*2/3+tick)
 			})
 		}
 	})
 	t.Run("a part of a frame is life", func(t *testing.T) {
-		bubble(t, func(t *testing.T, r *rig) {
-			s, l := r.open(r.config())
-			frame := happened(zk.Changed, "/nobody", -1)
+		suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+			s, l := r.Open(r.Config())
+			frame := suite.Happened(zk.Changed, "/nobody", -1)
 			begun := time.Now()
-			l.send(frame[:3])
-			time.Sleep(rigTimeout*2/3 - time.Second)
-			l.send(frame[3:7])
+			l.Send(frame[:3])
+			time.Sleep(suite.RigTimeout*2/3 - time.Second)
+			l.Send(frame[3:7])
 			// Not by silence, which began anew: by the bound of the whole frame.
-			endsBetween(t, s, begun, rigTimeout, rigTimeout+tick)
+			endsBetween(t, s, begun, suite.RigTimeout, suite.RigTimeout+tick)
 		})
 	})
 }
@@ -227,42 +229,42 @@ func TestI32_SilentPeer(t *testing.T) {
 // A server that answers pings and no requests is alive: only their contexts
 // bound the calls. One that answers requests and no pings is alive too.
 func TestI32_HalfDead(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		s, l := r.open(r.config())
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		s, l := r.Open(r.Config())
 		go func() {
 			for {
-				body, err := l.frame()
+				body, err := l.Frame()
 				if err != nil {
 					return
 				}
-				if parseAsked(body).Op == wire.OpPing {
-					l.trySend(answer(wire.XidPing, 0, nil))
+				if suite.ParseAsked(body).Op == wire.OpPing {
+					l.TrySend(suite.Answer(wire.XidPing, 0, nil))
 				}
 			}
 		}()
-		ctx, cancel := context.WithTimeout(bg, time.Hour)
+		ctx, cancel := context.WithTimeout(suite.BG, time.Hour)
 		defer cancel()
 		began := time.Now()
-		get(t, s, ctx, "/a", nil).lost(context.DeadlineExceeded)
+		suite.Get(t, s, ctx, "/a", nil).Lost(context.DeadlineExceeded)
 		assert.Equal(t, time.Since(began), time.Hour)
 		assert.NilError(t, s.Err())
 	})
-	bubble(t, func(t *testing.T, r *rig) {
-		s, l := r.open(r.config())
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		s, l := r.Open(r.Config())
 		go func() {
 			for {
-				body, err := l.frame()
+				body, err := l.Frame()
 				if err != nil {
 					return
 				}
-				if a := parseAsked(body); a.Op != wire.OpPing {
-					l.trySend(fitting(a, 1))
+				if a := suite.ParseAsked(body); a.Op != wire.OpPing {
+					l.TrySend(suite.Fitting(a, 1))
 				}
 			}
 		}()
 		for range 200 {
-			time.Sleep(rigTimeout / 2)
-			_, _, err := s.Get(bg, "/a", nil)
+			time.Sleep(suite.RigTimeout / 2)
+			_, _, err := s.Get(suite.BG, "/a", nil)
 			assert.NilError(t, err)
 		}
 	})
@@ -273,96 +275,96 @@ func TestI32_HalfDead(t *testing.T) {
 // pipeline is.
 func TestI32_Pings(t *testing.T) {
 	t.Run("idle", func(t *testing.T) {
-		bubble(t, func(t *testing.T, r *rig) {
+		suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
 			began := time.Now()
-			s, l := r.open(r.config())
+			s, l := r.Open(r.Config())
 			for i := 1; i <= 300; i++ {
-				body, err := l.frame()
+				body, err := l.Frame()
 				assert.NilError(t, err)
-				a := parseAsked(body)
+				a := suite.ParseAsked(body)
 				assert.Equal(t, a.Op, wire.OpPing)
 				assert.Equal(t, a.Xid, wire.XidPing)
-				assert.Equal(t, time.Since(began), time.Duration(i)*rigTimeout/3)
-				l.send(answer(wire.XidPing, 0, nil))
+				assert.Equal(t, time.Since(began), time.Duration(i)*suite.RigTimeout/3)
+				l.Send(suite.Answer(wire.XidPing, 0, nil))
 			}
 			assert.Equal(t, s.Stats().Pings, int64(300))
 			assert.NilError(t, s.Err())
 		})
 	})
 	t.Run("after a request", func(t *testing.T) {
-		bubble(t, func(t *testing.T, r *rig) {
-			s, l := r.open(r.config())
+		suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+			s, l := r.Open(r.Config())
 			for i := range 30 {
 				time.Sleep(time.Duration(i) * 100 * time.Millisecond)
-				u := get(t, s, bg, "/a", nil)
-				l.send(fitting(l.next(), 1))
-				u.ok()
+				u := suite.Get(t, s, suite.BG, "/a", nil)
+				l.Send(suite.Fitting(l.Next(), 1))
+				u.OK()
 				began := time.Now()
-				body, err := l.frame()
+				body, err := l.Frame()
 				assert.NilError(t, err)
-				assert.Equal(t, parseAsked(body).Op, wire.OpPing)
-				assert.Equal(t, time.Since(began), rigTimeout/3)
-				l.send(answer(wire.XidPing, 0, nil))
+				assert.Equal(t, suite.ParseAsked(body).Op, wire.OpPing)
+				assert.Equal(t, time.Since(began), suite.RigTimeout/3)
+				l.Send(suite.Answer(wire.XidPing, 0, nil))
 			}
 		})
 	})
 	t.Run("requests are enough", func(t *testing.T) {
-		bubble(t, func(t *testing.T, r *rig) {
-			s, l := r.open(r.config())
-			l.serve(func(a asked) [][]byte { return [][]byte{fitting(a, 1)} })
+		suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+			s, l := r.Open(r.Config())
+			l.Serve(func(a suite.Asked) [][]byte { return [][]byte{suite.Fitting(a, 1)} })
 			for range 100 {
-				time.Sleep(rigTimeout/3 - time.Millisecond)
-				_, _, err := s.Get(bg, "/a", nil)
+				time.Sleep(suite.RigTimeout/3 - time.Millisecond)
+				_, _, err := s.Get(suite.BG, "/a", nil)
 				assert.NilError(t, err)
 			}
 			assert.Equal(t, s.Stats().Pings, int64(0))
 		})
 	})
 	t.Run("full pipeline", func(t *testing.T) {
-		bubble(t, func(t *testing.T, r *rig) {
-			conf := r.config()
+		suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+			conf := r.Config()
 			conf.MaxInFlight = 64
-			s, l := r.open(conf)
-			const late = rigTimeout * 6 / 10 // of every answer
+			s, l := r.Open(conf)
+			const late = suite.RigTimeout * 6 / 10 // of every answer
 			last := time.Now()
 			var gap time.Duration
 			frames := 0
 			type due struct {
-				asked
+				suite.Asked
 				at time.Time
 			}
 			queue := make(chan due, 1000)
 			go func() {
 				defer close(queue)
 				for {
-					body, err := l.frame()
+					body, err := l.Frame()
 					if err != nil {
 						return
 					}
 					gap = max(gap, time.Since(last))
 					last = time.Now()
 					frames++
-					queue <- due{parseAsked(body), last.Add(late)}
+					queue <- due{suite.ParseAsked(body), last.Add(late)}
 				}
 			}()
 			go func() {
 				for a := range queue {
-					if !l.pause(time.Until(a.at)) {
+					if !l.Pause(time.Until(a.at)) {
 						return
 					}
 					if a.Op == wire.OpPing {
-						l.trySend(answer(wire.XidPing, 0, nil))
+						l.TrySend(suite.Answer(wire.XidPing, 0, nil))
 					} else {
-						l.trySend(fitting(a.asked, 1))
+						l.TrySend(suite.Fitting(a.Asked, 1))
 					}
 				}
 			}()
 			end := time.Now().Add(time.Hour)
-			var all []*under
+			var all []*suite.Under
 			for range 100 {
-				all = append(all, start(t, func() error {
+				all = append(all, suite.Start(t, func() error {
 					for time.Until(end) > 0 {
-						if _, _, err := s.Get(bg, "/a", nil); err != nil {
+						if _, _, err := s.Get(suite.BG, "/a", nil); err != nil {
 							return err
 						}
 					}
@@ -370,10 +372,10 @@ func TestI32_Pings(t *testing.T) {
 				}))
 			}
 			for _, u := range all {
-				u.ok()
+				u.OK()
 			}
 			synctest.Wait()
-			assert.Assert(t, gap <= rigTimeout/3, "nothing was written for %v", gap)
+			assert.Assert(t, gap <= suite.RigTimeout/3, "nothing was written for %v", gap)
 			assert.Assert(t, frames > 1000)
 			assert.NilError(t, s.Err())
 		})
@@ -383,12 +385,12 @@ func TestI32_Pings(t *testing.T) {
 // TestI32_SlowFrames: a frame may take the timeout and its size at 16 KiB/s, in
 // either direction, and no longer.
 func TestI32_SlowFrames(t *testing.T) {
-	bound := func(size int) time.Duration { return rigTimeout + time.Duration(size)*time.Second/(16<<10) }
+	bound := func(size int) time.Duration { return suite.RigTimeout + time.Duration(size)*time.Second/(16<<10) }
 	// drip sends a frame at so many bytes a second.
-	drip := func(l *line, frame []byte, rate int) error {
+	drip := func(l *suite.Line, frame []byte, rate int) error {
 		for at := 0; at < len(frame); {
 			n := min(max(rate/10, 1), len(frame)-at)
-			if err := l.trySend(frame[at : at+n]); err != nil {
+			if err := l.TrySend(frame[at : at+n]); err != nil {
 				return err
 			}
 			at += n
@@ -410,43 +412,43 @@ func TestI32_SlowFrames(t *testing.T) {
 		{"20 bytes, two a second", 20, 2, true},
 	} {
 		t.Run("reply of "+c.name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, r *rig) {
-				s, l := r.open(r.config())
-				u := get(t, s, bg, "/a", nil)
-				q := l.want(wire.OpGetData, "/a")
-				frame := refusal(q.Xid, 1, zk.ErrNoNode)
+			suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+				s, l := r.Open(r.Config())
+				u := suite.Get(t, s, suite.BG, "/a", nil)
+				q := l.Want(wire.OpGetData, "/a")
+				frame := suite.Refusal(q.Xid, 1, zk.ErrNoNode)
 				if c.size > len(frame) {
-					frame = answer(q.Xid, 1, wire.GetDataResponse{Data: make([]byte, max(0, c.size-92))})
+					frame = suite.Answer(q.Xid, 1, wire.GetDataResponse{Data: make([]byte, max(0, c.size-92))})
 				}
 				go func() { // what else comes is no concern of this test
 					for {
-						if _, err := l.frame(); err != nil {
+						if _, err := l.Frame(); err != nil {
 							return
 						}
 					}
 				}()
 				began := time.Now()
-				dripped := start(t, func() error { return drip(l, frame, c.rate) })
+				dripped := suite.Start(t, func() error { return drip(l, frame, c.rate) })
 				if c.survives {
-					dripped.ok()
+					dripped.OK()
 					if c.size > 20 {
-						u.ok()
+						u.OK()
 					} else {
-						u.refused(zk.ErrNoNode)
+						u.Refused(zk.ErrNoNode)
 					}
 					assert.NilError(t, s.Err())
 					return
 				}
-				u.lost(zk.ErrConnection)
+				u.Lost(zk.ErrConnection)
 				endsBetween(t, s, began, bound(len(frame)), bound(len(frame))+tick)
-				assert.Assert(t, dripped.wait() != nil)
+				assert.Assert(t, dripped.Wait() != nil)
 			})
 		})
 	}
 	t.Run("many frames, each in time", func(t *testing.T) {
-		bubble(t, func(t *testing.T, r *rig) {
-			s, l := r.open(r.config())
-			frame := happened(zk.Changed, "/nobody", -1)
+		suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+			s, l := r.Open(r.Config())
+			frame := suite.Happened(zk.Changed, "/nobody", -1)
 			for range 20 { // each takes 9 of 12 seconds, and none begins late
 				assert.NilError(t, drip(l, frame, len(frame)/9))
 			}
@@ -464,15 +466,15 @@ func TestI32_SlowFrames(t *testing.T) {
 		{"nothing", 0, false},
 	} {
 		t.Run("a peer that takes "+c.name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, r *rig) {
-				conf := r.config()
+			suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+				conf := r.Config()
 				conf.MaxRequest = 2 << 20
-				s, l := r.open(conf)
-				r.lastClient.SetCapacity(4 << 10)
-				l.chatter(time.Second)
+				s, l := r.Open(conf)
+				r.LastClient.SetCapacity(4 << 10)
+				l.Chatter(time.Second)
 				const size = 1 << 20
 				began := time.Now()
-				u := start(t, func() error { _, err := s.Set(bg, "/a", make([]byte, size), -1); return err })
+				u := suite.Start(t, func() error { _, err := s.Set(suite.BG, "/a", make([]byte, size), -1); return err })
 				var rest []byte
 				if c.rate > 0 {
 					go func() {
@@ -484,22 +486,22 @@ func TestI32_SlowFrames(t *testing.T) {
 							}
 							rest = append(rest, chunk[:n]...)
 							if len(rest) >= 4 && len(rest) >= 4+wire.FrameLen(rest) {
-								l.trySend(fitting(parseAsked(rest[4:4+wire.FrameLen(rest)]), 1))
+								l.TrySend(suite.Fitting(suite.ParseAsked(rest[4:4+wire.FrameLen(rest)]), 1))
 								return
 							}
-							if !l.pause(time.Second / 10) {
+							if !l.Pause(time.Second / 10) {
 								return
 							}
 						}
 					}()
 				}
 				if c.survives {
-					u.ok()
+					u.OK()
 					assert.NilError(t, s.Err())
 					s.Detach()
 					return
 				}
-				u.lost(zk.ErrConnection)
+				u.Lost(zk.ErrConnection)
 				endsBetween(t, s, began, bound(size), bound(size)+2*tick)
 			})
 		})
@@ -520,39 +522,39 @@ func (saslStub) Next([]byte) ([]byte, bool, error) { return nil, true, nil }
 var stalls = []struct {
 	name string
 	conf func(c *zk.Config)
-	play func(l *line) // up to the stall; nil: there is no connection
-	most time.Duration // that it takes without a deadline
+	play func(l *suite.Line) // up to the stall; nil: there is no connection
+	most time.Duration       // that it takes without a deadline
 }{
 	{"TCP", func(c *zk.Config) {
 		c.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { <-ctx.Done(); return nil, ctx.Err() }
-	}, nil, rigTimeout},
-	{"TLS", func(c *zk.Config) { c.TLS = new(tls.Config) }, func(l *line) {}, rigTimeout},
-	{"handshake", nil, func(l *line) { l.connect() }, rigTimeout},
-	{"within the handshake", nil, func(l *line) { l.send(welcome(l.connect())[:20]) }, rigTimeout},
-	{"SASL", func(c *zk.Config) { c.SASL = saslStub{} }, func(l *line) { l.greet(); l.want(wire.OpSASL, "") }, rigTimeout * 2 / 3},
-	{"auth", nil, func(l *line) { l.greet(); l.want(wire.OpAuth, "") }, rigTimeout * 2 / 3},
-	{"watches", nil, func(l *line) {
-		l.greet()
-		l.want(wire.OpAuth, "")
-		l.send(answer(wire.XidAuth, 0, nil))
-		l.want(wire.OpSetWatches, "")
-	}, rigTimeout * 2 / 3},
+	}, nil, suite.RigTimeout},
+	{"TLS", func(c *zk.Config) { c.TLS = new(tls.Config) }, func(l *suite.Line) {}, suite.RigTimeout},
+	{"handshake", nil, func(l *suite.Line) { l.Connect() }, suite.RigTimeout},
+	{"within the handshake", nil, func(l *suite.Line) { l.Send(suite.Welcome(l.Connect())[:20]) }, suite.RigTimeout},
+	{"SASL", func(c *zk.Config) { c.SASL = saslStub{} }, func(l *suite.Line) { l.Greet(); l.Want(wire.OpSASL, "") }, suite.RigTimeout * 2 / 3},
+	{"auth", nil, func(l *suite.Line) { l.Greet(); l.Want(wire.OpAuth, "") }, suite.RigTimeout * 2 / 3},
+	{"watches", nil, func(l *suite.Line) {
+		l.Greet()
+		l.Want(wire.OpAuth, "")
+		l.Send(suite.Answer(wire.XidAuth, 0, nil))
+		l.Want(wire.OpSetWatches, "")
+	}, suite.RigTimeout * 2 / 3},
 }
 
 // stallable is a Session with a credential, a watch and a queued event, that has ended.
-func stallable(t *testing.T, r *rig, full chan zk.Event) zk.Config {
+func stallable(t *testing.T, r *suite.Rig, full chan zk.Event) zk.Config {
 	t.Helper()
-	conf := r.config()
+	conf := r.Config()
 	conf.Auth = []zk.Auth{zk.Digest("u", "p")}
-	d := r.begin(conf)
-	l := r.accept()
-	l.greet()
-	l.want(wire.OpAuth, "")
-	l.send(answer(wire.XidAuth, 0, nil))
-	s := d.session()
-	arm(t, s, l, zk.DataWatch, "/queued", full)
-	arm(t, s, l, zk.DataWatch, "/armed", full)
-	l.send(happened(zk.Changed, "/queued", -1))
+	d := r.Begin(conf)
+	l := r.Accept()
+	l.Greet()
+	l.Want(wire.OpAuth, "")
+	l.Send(suite.Answer(wire.XidAuth, 0, nil))
+	s := d.Session()
+	suite.Arm(t, s, l, zk.DataWatch, "/queued", full)
+	suite.Arm(t, s, l, zk.DataWatch, "/armed", full)
+	l.Send(suite.Happened(zk.Changed, "/queued", -1))
 	synctest.Wait()
 	return s.Detach()
 }
@@ -563,18 +565,18 @@ func TestI32_DialStalls(t *testing.T) {
 	for _, c := range stalls {
 		for _, how := range []string{"deadline", "deadline", "deadline", "cancel", "nothing"} { // two timers meet at a deadline
 			t.Run(c.name+"/"+how, func(t *testing.T) {
-				bubble(t, func(t *testing.T, r *rig) {
+				suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
 					full := make(chan zk.Event)
 					whole := stallable(t, r, full)
 					conf := whole
 					if c.conf != nil {
 						c.conf(&conf)
 					}
-					ctx, cancel := context.WithCancel(bg)
+					ctx, cancel := context.WithCancel(suite.BG)
 					want, took := context.Canceled, time.Second
 					switch how {
 					case "deadline":
-						ctx, cancel = context.WithTimeout(bg, 2*time.Second)
+						ctx, cancel = context.WithTimeout(suite.BG, 2*time.Second)
 						want, took = context.DeadlineExceeded, 2*time.Second
 					case "cancel":
 						time.AfterFunc(time.Second, cancel)
@@ -583,17 +585,17 @@ func TestI32_DialStalls(t *testing.T) {
 					}
 					defer cancel()
 					began := time.Now()
-					d := r.beginContext(ctx, conf)
-					var l *line
+					d := r.BeginContext(ctx, conf)
+					var l *suite.Line
 					if c.play != nil {
-						l = r.accept()
+						l = r.Accept()
 						c.play(l)
 					}
-					err := d.wait()
-					if t2 := time.Since(began); t2 != took && (how != "nothing" || took == rigTimeout || t2 < took || t2 > took+tick) {
+					err := d.Wait()
+					if t2 := time.Since(began); t2 != took && (how != "nothing" || took == suite.RigTimeout || t2 < took || t2 > took+tick) {
 						t.Errorf("returned after %v, not %v", t2, took)
 					}
-					assert.Assert(t, d.s == nil)
+					assert.Assert(t, d.S == nil)
 					assert.Assert(t, errors.Is(err, zk.ErrNoServer) && !errors.Is(err, zk.ErrExpired), "%v", err)
 					if want != nil {
 						assert.Assert(t, errors.Is(err, want), "%v", err)
@@ -605,15 +607,15 @@ func TestI32_DialStalls(t *testing.T) {
 
 					// The State is whole.
 					assert.Equal(t, whole.Watches.Undelivered(), 1)
-					assert.Equal(t, armedList(whole.Watches), "data /armed")
-					d = r.begin(whole)
-					l = r.accept()
-					assert.Equal(t, l.greet().SessionID, rigID)
-					l.want(wire.OpAuth, "")
-					l.send(answer(wire.XidAuth, 0, nil))
-					assert.DeepEqual(t, l.restored(1).Data, []string{"/armed"})
-					d.session()
-					assert.Equal(t, told(<-full), "changed /queued")
+					assert.Equal(t, suite.ArmedList(whole.Watches), "data /armed")
+					d = r.Begin(whole)
+					l = r.Accept()
+					assert.Equal(t, l.Greet().SessionID, suite.RigID)
+					l.Want(wire.OpAuth, "")
+					l.Send(suite.Answer(wire.XidAuth, 0, nil))
+					assert.DeepEqual(t, l.Restored(1).Data, []string{"/armed"})
+					d.Session()
+					assert.Equal(t, suite.Told(<-full), "changed /queued")
 				})
 			})
 		}
@@ -623,18 +625,18 @@ func TestI32_DialStalls(t *testing.T) {
 // Without a deadline the time for connecting is shared among the addresses that
 // are left, and a context that ends leaves none of them a turn.
 func TestI32_DialSharesItsTime(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		conf := r.config()
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		conf := r.Config()
 		conf.Addrs = []string{"a:1", "b:2", "c:3"}
 		began := time.Now()
-		d := r.begin(conf)
+		d := r.Begin(conf)
 		for i := range 3 {
-			l := r.accept()
-			assert.Equal(t, time.Since(began), time.Duration(i)*rigTimeout/3)
-			l.connect()
+			l := r.Accept()
+			assert.Equal(t, time.Since(began), time.Duration(i)*suite.RigTimeout/3)
+			l.Connect()
 		}
-		err := d.wait()
-		assert.Equal(t, time.Since(began), rigTimeout)
+		err := d.Wait()
+		assert.Equal(t, time.Since(began), suite.RigTimeout)
 		assert.Assert(t, errors.Is(err, zk.ErrNoServer))
 		for _, addr := range conf.Addrs {
 			assert.Assert(t, strings.Contains(err.Error(), addr), "%v", err)
@@ -642,25 +644,25 @@ func TestI32_DialSharesItsTime(t *testing.T) {
 
 		// One that refuses at once leaves its share to the others.
 		began = time.Now()
-		d = r.begin(conf)
-		r.accept().Close()
+		d = r.Begin(conf)
+		r.Accept().Close()
 		for i := range 2 {
-			l := r.accept()
-			assert.Equal(t, time.Since(began), time.Duration(i)*rigTimeout/2)
-			l.connect()
+			l := r.Accept()
+			assert.Equal(t, time.Since(began), time.Duration(i)*suite.RigTimeout/2)
+			l.Connect()
 		}
-		assert.Assert(t, errors.Is(d.wait(), zk.ErrNoServer))
-		assert.Equal(t, time.Since(began), rigTimeout)
+		assert.Assert(t, errors.Is(d.Wait(), zk.ErrNoServer))
+		assert.Equal(t, time.Since(began), suite.RigTimeout)
 
-		ctx, cancel := context.WithTimeout(bg, time.Second)
+		ctx, cancel := context.WithTimeout(suite.BG, time.Second)
 		defer cancel()
-		before := r.connections()
-		d = r.beginContext(ctx, conf)
+		before := r.Connections()
+		d = r.BeginContext(ctx, conf)
 		for range 3 {
-			r.accept().connect()
+			r.Accept().Connect()
 		}
-		assert.Assert(t, errors.Is(d.wait(), context.DeadlineExceeded))
-		assert.Equal(t, r.connections(), before+3)
+		assert.Assert(t, errors.Is(d.Wait(), context.DeadlineExceeded))
+		assert.Equal(t, r.Connections(), before+3)
 	})
 }
 
@@ -674,12 +676,12 @@ func TestI32_DialStallsInDNS(t *testing.T) {
 		asked <- struct{}{}
 		return client, nil
 	}}
-	ctx, cancel := context.WithCancel(bg)
-	d := (&rig{t: t}).beginContext(ctx, zk.Config{Addrs: []string{"zk.invalid.example:2181"}})
+	ctx, cancel := context.WithCancel(suite.BG)
+	d := (&suite.Rig{T: t}).BeginContext(ctx, zk.Config{Addrs: []string{"zk.invalid.example:2181"}})
 	<-asked
 	cancel()
 	began := time.Now()
-	err := d.wait()
+	err := d.Wait()
 	if took := time.Since(began); took > 2500*time.Millisecond { // a resolver tries for 5 s, and again
 		t.Errorf("the lookup was left after %v", took)
 	}
@@ -689,15 +691,15 @@ func TestI32_DialStallsInDNS(t *testing.T) {
 // TestI32_ExpiresAt: the send time of the last request that was answered, and
 // three quarters of the granted timeout.
 func TestI32_ExpiresAt(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		d := r.begin(r.config())
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		d := r.Begin(r.Config())
 		sent := time.Now() // of the ConnectRequest
-		l := r.accept()
-		q := l.connect()
+		l := r.Accept()
+		q := l.Connect()
 		time.Sleep(2 * time.Second)
 		q.Timeout = 8000
-		l.send(welcome(q))
-		s := d.session()
+		l.Send(suite.Welcome(q))
+		s := d.Session()
 		check := func(sent time.Time) {
 			t.Helper()
 			synctest.Wait()
@@ -707,49 +709,49 @@ func TestI32_ExpiresAt(t *testing.T) {
 
 		time.Sleep(time.Second)
 		first := time.Now()
-		u1 := get(t, s, bg, "/1", nil)
-		q1 := l.next()
+		u1 := suite.Get(t, s, suite.BG, "/1", nil)
+		q1 := l.Next()
 		time.Sleep(time.Second)
 		second := time.Now()
-		u2 := get(t, s, bg, "/2", nil)
-		q2 := l.next()
+		u2 := suite.Get(t, s, suite.BG, "/2", nil)
+		q2 := l.Next()
 		check(sent) // nothing is answered
-		l.send(happened(zk.Changed, "/nobody", -1))
+		l.Send(suite.Happened(zk.Changed, "/nobody", -1))
 		check(sent) // nor is an event an answer
 		time.Sleep(time.Second)
 		third := time.Now()
-		u3 := get(t, s, bg, "/3", nil)
-		q3 := l.next()
-		l.send(fitting(q1, 1))
-		u1.ok()
+		u3 := suite.Get(t, s, suite.BG, "/3", nil)
+		q3 := l.Next()
+		l.Send(suite.Fitting(q1, 1))
+		u1.OK()
 		check(first)
-		l.send(refusal(q2.Xid, 1, zk.ErrNoNode)) // any answer
-		u2.refused(zk.ErrNoNode)
+		l.Send(suite.Refusal(q2.Xid, 1, zk.ErrNoNode)) // any answer
+		u2.Refused(zk.ErrNoNode)
 		check(second)
-		l.send(fitting(q3, 1))
-		u3.ok()
+		l.Send(suite.Fitting(q3, 1))
+		u3.OK()
 		check(third)
 
 		// A ping's answer.
-		body, err := l.frame()
+		body, err := l.Frame()
 		assert.NilError(t, err)
-		assert.Equal(t, parseAsked(body).Op, wire.OpPing)
+		assert.Equal(t, suite.ParseAsked(body).Op, wire.OpPing)
 		ping := time.Now()
 		time.Sleep(time.Second)
 		check(third)
-		l.send(answer(wire.XidPing, 0, nil))
+		l.Send(suite.Answer(wire.XidPing, 0, nil))
 		check(ping)
-		l.send(answer(wire.XidPing, 0, nil)) // nobody asked
+		l.Send(suite.Answer(wire.XidPing, 0, nil)) // nobody asked
 		check(ping)
 
 		// A call that was given up has its answer all the same.
-		ctx, cancel := context.WithTimeout(bg, time.Millisecond)
+		ctx, cancel := context.WithTimeout(suite.BG, time.Millisecond)
 		defer cancel()
 		sent = time.Now()
-		u := get(t, s, ctx, "/gone", nil)
-		q4 := l.next()
-		u.lost(context.DeadlineExceeded)
-		l.send(fitting(q4, 1))
+		u := suite.Get(t, s, ctx, "/gone", nil)
+		q4 := l.Next()
+		u.Lost(context.DeadlineExceeded)
+		l.Send(suite.Fitting(q4, 1))
 		check(sent)
 		l.Close()
 		<-s.Done()
@@ -763,7 +765,7 @@ func TestI32_NoWallClock(t *testing.T) {
 	fset := token.NewFileSet()
 	names := append([]string{}, rootFiles...)
 	for _, name := range globAll(t, "internal/*/*.go") {
-		if !strings.HasSuffix(name, "_test.go") {
+		if !strings.HasSuffix(name, "_test.go") && filepath.Dir(name) != filepath.Join("internal", "suite") {
 			names = append(names, name)
 		}
 	}
@@ -792,15 +794,15 @@ func TestI32_NoWallClock(t *testing.T) {
 			return true
 		})
 	}
-	r := newRig(t)
-	s, l := r.open(r.config())
+	r := suite.NewRig(t)
+	s, l := r.Open(r.Config())
 	assert.Assert(t, strings.Contains(s.ExpiresAt().String(), " m=+"), "no monotonic reading: %v", s.ExpiresAt())
 	l.Close()
 	<-s.Done()
 }
 
 // closer starts a Close.
-func closer(t testing.TB, s *zk.Session) *under { return start(t, s.Close) }
+func closer(t testing.TB, s *zk.Session) *suite.Under { return suite.Start(t, s.Close) }
 
 // isDuration reports whether an expression is one of the calls that return a
 // Duration.
@@ -816,46 +818,46 @@ func isDuration(x ast.Expr) bool {
 // TestI33_Close: closeSession goes behind all that was written, and Close returns
 // when it is answered.
 func TestI33_Close(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		s, l := r.open(r.config())
-		var sets []*under
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		s, l := r.Open(r.Config())
+		var sets []*suite.Under
 		for i := range 5 {
-			sets = append(sets, start(t, func() error { _, err := s.Set(bg, fmt.Sprintf("/%d", i), nil, -1); return err }))
+			sets = append(sets, suite.Start(t, func() error { _, err := s.Set(suite.BG, fmt.Sprintf("/%d", i), nil, -1); return err }))
 			synctest.Wait()
 		}
 		first, second := closer(t, s), closer(t, s)
 		synctest.Wait()
-		start(t, func() error { _, err := s.Set(bg, "/late", nil, -1); return err }).unsent(zk.ErrClosed)
+		suite.Start(t, func() error { _, err := s.Set(suite.BG, "/late", nil, -1); return err }).Unsent(zk.ErrClosed)
 		var frames [][]byte
 		for i := range 5 {
-			frames = append(frames, fitting(l.want(wire.OpSetData, fmt.Sprintf("/%d", i)), 1))
+			frames = append(frames, suite.Fitting(l.Want(wire.OpSetData, fmt.Sprintf("/%d", i)), 1))
 		}
-		q := l.want(wire.OpCloseSession, "")
-		assert.Equal(t, len(q.body), 0)
-		l.quiet()
-		l.send(frames...)
+		q := l.Want(wire.OpCloseSession, "")
+		assert.Equal(t, len(q.Body), 0)
+		l.Quiet()
+		l.Send(frames...)
 		for _, u := range sets {
-			u.ok()
+			u.OK()
 		}
 		synctest.Wait()
-		assert.Assert(t, !first.returned() && !second.returned())
-		l.send(answer(q.Xid, 9, nil), happened(zk.Changed, "/a", -1), []byte("garbage"))
-		first.ok()
-		second.ok()
-		l.hungUp()
+		assert.Assert(t, !first.Returned() && !second.Returned())
+		l.Send(suite.Answer(q.Xid, 9, nil), suite.Happened(zk.Changed, "/a", -1), []byte("garbage"))
+		first.OK()
+		second.OK()
+		l.HungUp()
 		assert.NilError(t, s.Close())
 		<-s.Done()
 		assert.Assert(t, errors.Is(s.Err(), zk.ErrClosed) && !errors.Is(s.Err(), zk.ErrConnection), "%v", s.Err())
-		assert.Equal(t, r.connections(), 1)
+		assert.Equal(t, r.Connections(), 1)
 
 		// The identity is no more, and nobody needs a server to know.
-		err := r.begin(s.Config()).wait()
+		err := r.Begin(s.Config()).Wait()
 		assert.Assert(t, errors.Is(err, zk.ErrExpired), "%v", err)
-		_, err = s.Redial(bg)
+		_, err = s.Redial(suite.BG)
 		assert.Assert(t, errors.Is(err, zk.ErrClosed), "%v", err)
-		_, err = s.Renew(bg)
+		_, err = s.Renew(suite.BG)
 		assert.Assert(t, errors.Is(err, zk.ErrClosed), "%v", err)
-		assert.Equal(t, r.connections(), 1)
+		assert.Equal(t, r.Connections(), 1)
 	})
 }
 
@@ -867,118 +869,118 @@ func TestI33_CloseEverywhere(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name string
-		play func(t *testing.T, r *rig, s *zk.Session, l *line)
+		play func(t *testing.T, r *suite.Rig, s *zk.Session, l *suite.Line)
 	}{
-		{"silent server", func(t *testing.T, r *rig, s *zk.Session, l *line) {
-			l.chatter(time.Second) // alive, and that is all
-			u := get(t, s, bg, "/a", nil)
-			l.next()
+		{"silent server", func(t *testing.T, r *suite.Rig, s *zk.Session, l *suite.Line) {
+			l.Chatter(time.Second) // alive, and that is all
+			u := suite.Get(t, s, suite.BG, "/a", nil)
+			l.Next()
 			began := time.Now()
 			cl := closer(t, s)
-			err := cl.wait()
-			assert.Equal(t, time.Since(began), rigTimeout*2/3)
-			checkOutcome(t, err, zk.Lost, zk.ErrConnection)
+			err := cl.Wait()
+			assert.Equal(t, time.Since(began), suite.RigTimeout*2/3)
+			suite.CheckOutcome(t, err, zk.Lost, zk.ErrConnection)
 			expires(t, err)
-			u.lost(zk.ErrConnection)
+			u.Lost(zk.ErrConnection)
 			<-s.Done()
 		}},
-		{"hangs up", func(t *testing.T, r *rig, s *zk.Session, l *line) {
-			u := get(t, s, bg, "/a", nil)
-			l.next()
+		{"hangs up", func(t *testing.T, r *suite.Rig, s *zk.Session, l *suite.Line) {
+			u := suite.Get(t, s, suite.BG, "/a", nil)
+			l.Next()
 			cl := closer(t, s)
-			l.want(wire.OpCloseSession, "")
+			l.Want(wire.OpCloseSession, "")
 			l.Close()
-			checkOutcome(t, cl.wait(), zk.Lost, zk.ErrConnection)
-			expires(t, cl.err)
-			u.lost(zk.ErrConnection)
-			assert.Equal(t, s.Close(), cl.err)
+			suite.CheckOutcome(t, cl.Wait(), zk.Lost, zk.ErrConnection)
+			expires(t, cl.Err)
+			u.Lost(zk.ErrConnection)
+			assert.Equal(t, s.Close(), cl.Err)
 		}},
-		{"refuses", func(t *testing.T, r *rig, s *zk.Session, l *line) {
+		{"refuses", func(t *testing.T, r *suite.Rig, s *zk.Session, l *suite.Line) {
 			cl := closer(t, s)
-			l.send(refusal(l.want(wire.OpCloseSession, "").Xid, 1, zk.ErrThrottled))
-			cl.refused(zk.ErrThrottled)
-			expires(t, cl.err)
+			l.Send(suite.Refusal(l.Want(wire.OpCloseSession, "").Xid, 1, zk.ErrThrottled))
+			cl.Refused(zk.ErrThrottled)
+			expires(t, cl.Err)
 			<-s.Done()
-			l.hungUp()
+			l.HungUp()
 		}},
-		{"lost before", func(t *testing.T, r *rig, s *zk.Session, l *line) {
+		{"lost before", func(t *testing.T, r *suite.Rig, s *zk.Session, l *suite.Line) {
 			l.Close()
 			<-s.Done()
-			checkOutcome(t, s.Close(), zk.NotSent, zk.ErrConnection)
+			suite.CheckOutcome(t, s.Close(), zk.NotSent, zk.ErrConnection)
 			expires(t, s.Close())
 		}},
-		{"detached before", func(t *testing.T, r *rig, s *zk.Session, l *line) {
+		{"detached before", func(t *testing.T, r *suite.Rig, s *zk.Session, l *suite.Line) {
 			conf := s.Detach()
-			checkOutcome(t, s.Close(), zk.NotSent, zk.ErrClosed)
+			suite.CheckOutcome(t, s.Close(), zk.NotSent, zk.ErrClosed)
 			expires(t, s.Close())
-			l.hungUp()
-			_, l = r.open(conf) // the session lives
-			l.quiet()
+			l.HungUp()
+			_, l = r.Open(conf) // the session lives
+			l.Quiet()
 		}},
-		{"redialed before", func(t *testing.T, r *rig, s *zk.Session, l *line) {
-			s2, l2 := r.open(s.Config())
-			checkOutcome(t, s.Close(), zk.NotSent, zk.ErrMoved)
-			l.hungUp()
-			l2.quiet()
+		{"redialed before", func(t *testing.T, r *suite.Rig, s *zk.Session, l *suite.Line) {
+			s2, l2 := r.Open(s.Config())
+			suite.CheckOutcome(t, s.Close(), zk.NotSent, zk.ErrMoved)
+			l.HungUp()
+			l2.Quiet()
 			assert.NilError(t, s2.Err())
 		}},
-		{"redialed meanwhile", func(t *testing.T, r *rig, s *zk.Session, l *line) {
+		{"redialed meanwhile", func(t *testing.T, r *suite.Rig, s *zk.Session, l *suite.Line) {
 			cl := closer(t, s)
-			l.want(wire.OpCloseSession, "")
-			d := r.begin(s.Config())
-			r.accept().greet()
-			checkOutcome(t, cl.wait(), zk.Lost, zk.ErrMoved)
-			d.session()
+			l.Want(wire.OpCloseSession, "")
+			d := r.Begin(s.Config())
+			r.Accept().Greet()
+			suite.CheckOutcome(t, cl.Wait(), zk.Lost, zk.ErrMoved)
+			d.Session()
 		}},
-		{"a Write that blocks", func(t *testing.T, r *rig, s *zk.Session, l *line) {
-			r.lastClient.SetCapacity(1)
-			u := start(t, func() error { _, err := s.Set(bg, "/a", make([]byte, 1000), -1); return err })
+		{"a Write that blocks", func(t *testing.T, r *suite.Rig, s *zk.Session, l *suite.Line) {
+			r.LastClient.SetCapacity(1)
+			u := suite.Start(t, func() error { _, err := s.Set(suite.BG, "/a", make([]byte, 1000), -1); return err })
 			synctest.Wait()
-			l.chatter(time.Second)
+			l.Chatter(time.Second)
 			began := time.Now()
 			cl := closer(t, s)
-			checkOutcome(t, cl.wait(), zk.NotSent, zk.ErrConnection)
-			assert.Equal(t, time.Since(began), rigTimeout*2/3)
-			u.lost(zk.ErrConnection)
+			suite.CheckOutcome(t, cl.Wait(), zk.NotSent, zk.ErrConnection)
+			assert.Equal(t, time.Since(began), suite.RigTimeout*2/3)
+			u.Lost(zk.ErrConnection)
 		}},
-		{"full channels", func(t *testing.T, r *rig, s *zk.Session, l *line) {
+		{"full channels", func(t *testing.T, r *suite.Rig, s *zk.Session, l *suite.Line) {
 			full, room := make(chan zk.Event), make(chan zk.Event, 1)
-			arm(t, s, l, zk.DataWatch, "/room", room)
-			arm(t, s, l, zk.DataWatch, "/full", full)
-			arm(t, s, l, zk.DataWatch, "/behind", room)
+			suite.Arm(t, s, l, zk.DataWatch, "/room", room)
+			suite.Arm(t, s, l, zk.DataWatch, "/full", full)
+			suite.Arm(t, s, l, zk.DataWatch, "/behind", room)
 			cl := closer(t, s)
-			q := l.want(wire.OpCloseSession, "")
-			l.send(happened(zk.Changed, "/room", -1), happened(zk.Changed, "/full", -1), happened(zk.Changed, "/behind", -1), answer(q.Xid, 1, nil))
-			cl.ok()
-			assert.Equal(t, told(taken(room)...), "changed /room")
+			q := l.Want(wire.OpCloseSession, "")
+			l.Send(suite.Happened(zk.Changed, "/room", -1), suite.Happened(zk.Changed, "/full", -1), suite.Happened(zk.Changed, "/behind", -1), suite.Answer(q.Xid, 1, nil))
+			cl.OK()
+			assert.Equal(t, suite.Told(suite.Taken(room)...), "changed /room")
 			synctest.Wait()
-			assert.Equal(t, told(taken(full)...)+told(taken(room)...), "")
+			assert.Equal(t, suite.Told(suite.Taken(full)...)+suite.Told(suite.Taken(room)...), "")
 			assert.Equal(t, s.Config().Watches.Undelivered(), 2)
 			// A new session gets them.
-			d := r.begin(s.Config().Renew())
-			r.accept().greet()
-			assert.Equal(t, told(<-full), "changed /full")
-			assert.Equal(t, told(<-room), "changed /behind")
-			d.session()
+			d := r.Begin(s.Config().Renew())
+			r.Accept().Greet()
+			assert.Equal(t, suite.Told(<-full), "changed /full")
+			assert.Equal(t, suite.Told(<-room), "changed /behind")
+			d.Session()
 		}},
-		{"from a consumer", func(t *testing.T, r *rig, s *zk.Session, l *line) {
+		{"from a consumer", func(t *testing.T, r *suite.Rig, s *zk.Session, l *suite.Line) {
 			ch := make(chan zk.Event)
-			arm(t, s, l, zk.DataWatch, "/a", ch)
-			consumer := start(t, func() error { <-ch; return s.Close() })
-			l.send(happened(zk.Changed, "/a", -1))
-			l.send(answer(l.want(wire.OpCloseSession, "").Xid, 1, nil))
-			consumer.ok()
+			suite.Arm(t, s, l, zk.DataWatch, "/a", ch)
+			consumer := suite.Start(t, func() error { <-ch; return s.Close() })
+			l.Send(suite.Happened(zk.Changed, "/a", -1))
+			l.Send(suite.Answer(l.Want(wire.OpCloseSession, "").Xid, 1, nil))
+			consumer.OK()
 		}},
-		{"of nothing", func(t *testing.T, r *rig, s *zk.Session, l *line) {
+		{"of nothing", func(t *testing.T, r *suite.Rig, s *zk.Session, l *suite.Line) {
 			var zero zk.Session
 			var null *zk.Session
-			checkOutcome(t, zero.Close(), zk.NotSent, zk.ErrClosed)
-			checkOutcome(t, null.Close(), zk.NotSent, zk.ErrClosed)
+			suite.CheckOutcome(t, zero.Close(), zk.NotSent, zk.ErrClosed)
+			suite.CheckOutcome(t, null.Close(), zk.NotSent, zk.ErrClosed)
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, r *rig) {
-				s, l := r.open(r.config())
+			suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+				s, l := r.Open(r.Config())
 				c.play(t, r, s, l)
 			})
 		})
@@ -989,27 +991,27 @@ func TestI33_CloseEverywhere(t *testing.T) {
 // accepted, and everybody ends.
 func TestI33_ConcurrentClose(t *testing.T) {
 	for range 50 {
-		bubble(t, func(t *testing.T, r *rig) {
-			s, l := r.open(r.config())
+		suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+			s, l := r.Open(r.Config())
 			var ops []wire.Op
-			l.serve(func(a asked) [][]byte {
+			l.Serve(func(a suite.Asked) [][]byte {
 				ops = append(ops, a.Op)
-				return [][]byte{fitting(a, 1)}
+				return [][]byte{suite.Fitting(a, 1)}
 			})
-			var sets, closes []*under
+			var sets, closes []*suite.Under
 			for range 50 {
-				sets = append(sets, start(t, func() error { _, err := s.Set(bg, "/a", nil, -1); return err }))
+				sets = append(sets, suite.Start(t, func() error { _, err := s.Set(suite.BG, "/a", nil, -1); return err }))
 				closes = append(closes, closer(t, s))
 			}
 			for _, u := range closes {
-				u.ok()
+				u.OK()
 			}
 			answered := 0
 			for _, u := range sets {
-				if u.wait() == nil {
+				if u.Wait() == nil {
 					answered++
 				} else {
-					u.unsent(zk.ErrClosed)
+					u.Unsent(zk.ErrClosed)
 				}
 			}
 			synctest.Wait()
@@ -1023,40 +1025,40 @@ func TestI33_ConcurrentClose(t *testing.T) {
 // moved and never made, and no goroutine or connection of them.
 func TestI33_NothingLeft(t *testing.T) {
 	var open atomic.Int64
-	bubble(t, func(t *testing.T, r *rig) {
-		r.lay = func(c net.Conn) net.Conn { open.Add(1); return &countedConn{Conn: c, open: &open} }
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		r.Lay = func(c net.Conn) net.Conn { open.Add(1); return &countedConn{Conn: c, open: &open} }
 		for i := range 1000 {
-			conf := r.config()
+			conf := r.Config()
 			full := make(chan zk.Event)
 			switch i % 5 {
 			case 0:
-				s, l := r.open(conf)
-				arm(t, s, l, zk.DataWatch, "/a", full)
-				l.send(happened(zk.Changed, "/a", -1))
+				s, l := r.Open(conf)
+				suite.Arm(t, s, l, zk.DataWatch, "/a", full)
+				l.Send(suite.Happened(zk.Changed, "/a", -1))
 				cl := closer(t, s)
-				l.send(answer(l.want(wire.OpCloseSession, "").Xid, 1, nil))
-				cl.ok()
+				l.Send(suite.Answer(l.Want(wire.OpCloseSession, "").Xid, 1, nil))
+				cl.OK()
 			case 1:
-				s, l := r.open(conf)
-				arm(t, s, l, zk.DataWatch, "/a", full)
-				l.send(happened(zk.Changed, "/a", -1))
+				s, l := r.Open(conf)
+				suite.Arm(t, s, l, zk.DataWatch, "/a", full)
+				l.Send(suite.Happened(zk.Changed, "/a", -1))
 				l.Close()
 				<-s.Done()
 			case 2:
-				s, _ := r.open(conf)
+				s, _ := r.Open(conf)
 				s.Detach()
 			case 3:
-				s, _ := r.open(conf)
-				s2, _ := r.open(s.Config())
+				s, _ := r.Open(conf)
+				s2, _ := r.Open(s.Config())
 				s2.Detach()
 			case 4:
-				ctx, cancel := context.WithTimeout(bg, time.Millisecond)
-				d := r.beginContext(ctx, conf)
-				l := r.accept()
+				ctx, cancel := context.WithTimeout(suite.BG, time.Millisecond)
+				d := r.BeginContext(ctx, conf)
+				l := r.Accept()
 				if i%2 == 0 {
-					l.send([]byte("HTTP/1.1 400 Bad Request\r\n"))
+					l.Send([]byte("HTTP/1.1 400 Bad Request\r\n"))
 				}
-				assert.Assert(t, d.wait() != nil)
+				assert.Assert(t, d.Wait() != nil)
 				cancel()
 			}
 			synctest.Wait()
@@ -1079,32 +1081,32 @@ func (c *countedConn) Close() error {
 // TestI34_EventsStandStill: from Done until the next Dial has its
 // ConnectResponse nothing is delivered, then all of it, oldest first.
 func TestI34_EventsStandStill(t *testing.T) {
-	ends := map[string]func(t *testing.T, r *rig, s *zk.Session, l *line){
-		"lost":     func(t *testing.T, r *rig, s *zk.Session, l *line) { l.Close() },
-		"detached": func(t *testing.T, r *rig, s *zk.Session, l *line) { s.Detach() },
-		"protocol": func(t *testing.T, r *rig, s *zk.Session, l *line) { l.send([]byte{0, 0, 0, 1, 0}) },
-		"silent":   func(t *testing.T, r *rig, s *zk.Session, l *line) {},
-		"moved in vain": func(t *testing.T, r *rig, s *zk.Session, l *line) {
-			d := r.begin(s.Config())
-			r.accept().Close()
-			assert.Assert(t, d.wait() != nil)
+	ends := map[string]func(t *testing.T, r *suite.Rig, s *zk.Session, l *suite.Line){
+		"lost":     func(t *testing.T, r *suite.Rig, s *zk.Session, l *suite.Line) { l.Close() },
+		"detached": func(t *testing.T, r *suite.Rig, s *zk.Session, l *suite.Line) { s.Detach() },
+		"protocol": func(t *testing.T, r *suite.Rig, s *zk.Session, l *suite.Line) { l.Send([]byte{0, 0, 0, 1, 0}) },
+		"silent":   func(t *testing.T, r *suite.Rig, s *zk.Session, l *suite.Line) {},
+		"moved in vain": func(t *testing.T, r *suite.Rig, s *zk.Session, l *suite.Line) {
+			d := r.Begin(s.Config())
+			r.Accept().Close()
+			assert.Assert(t, d.Wait() != nil)
 		},
 	}
 	for name, end := range ends {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, r *rig) {
-				s, l := r.open(r.config())
+			suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+				s, l := r.Open(r.Config())
 				a, b, c := make(chan zk.Event), make(chan zk.Event, 1), make(chan zk.Event, 1)
-				arm(t, s, l, zk.DataWatch, "/room", c)
-				arm(t, s, l, zk.DataWatch, "/1", a)
-				arm(t, s, l, zk.DataWatch, "/2", b)
-				arm(t, s, l, zk.DataWatch, "/3", a)
-				arm(t, s, l, zk.DataWatch, "/later", b)
-				l.send(happened(zk.Changed, "/room", -1), happened(zk.Changed, "/1", -1), happened(zk.Changed, "/2", -1), happened(zk.Changed, "/3", -1))
+				suite.Arm(t, s, l, zk.DataWatch, "/room", c)
+				suite.Arm(t, s, l, zk.DataWatch, "/1", a)
+				suite.Arm(t, s, l, zk.DataWatch, "/2", b)
+				suite.Arm(t, s, l, zk.DataWatch, "/3", a)
+				suite.Arm(t, s, l, zk.DataWatch, "/later", b)
+				l.Send(suite.Happened(zk.Changed, "/room", -1), suite.Happened(zk.Changed, "/1", -1), suite.Happened(zk.Changed, "/2", -1), suite.Happened(zk.Changed, "/3", -1))
 				synctest.Wait()
 				end(t, r, s, l)
 				<-s.Done()
-				assert.Equal(t, told(taken(c)...), "changed /room")
+				assert.Equal(t, suite.Told(suite.Taken(c)...), "changed /room")
 
 				// A receiver that is there, and one that comes. (To count what is
 				// undelivered would stop whoever delivers it: that comes later.)
@@ -1116,25 +1118,25 @@ func TestI34_EventsStandStill(t *testing.T) {
 				}()
 				time.Sleep(time.Hour)
 				synctest.Wait()
-				assert.Equal(t, told(got...), "")
+				assert.Equal(t, suite.Told(got...), "")
 				assert.Equal(t, len(b), 0)
 				assert.Equal(t, s.Config().Watches.Undelivered(), 3)
 
-				d := r.begin(s.Config())
-				l = r.accept()
-				q := l.connect()
+				d := r.Begin(s.Config())
+				l = r.Accept()
+				q := l.Connect()
 				time.Sleep(time.Second)
 				synctest.Wait()
-				assert.Equal(t, told(got...)+told(taken(b)...), "", "delivered before the ConnectResponse")
-				l.send(welcome(q))
-				x := l.next()
-				assert.DeepEqual(t, x.watches(t).Data, []string{"/later"})
+				assert.Equal(t, suite.Told(got...)+suite.Told(suite.Taken(b)...), "", "delivered before the ConnectResponse")
+				l.Send(suite.Welcome(q))
+				x := l.Next()
+				assert.DeepEqual(t, x.Watches(t).Data, []string{"/later"})
 				synctest.Wait()
-				assert.Equal(t, told(got...), "changed /1, changed /3")
-				assert.Equal(t, told(taken(b)...), "changed /2")
-				l.send(happened(zk.Deleted, "/later", -1), answer(x.Xid, 1, nil))
-				d.session()
-				assert.Equal(t, told(taken(b)...), "deleted /later")
+				assert.Equal(t, suite.Told(got...), "changed /1, changed /3")
+				assert.Equal(t, suite.Told(suite.Taken(b)...), "changed /2")
+				l.Send(suite.Happened(zk.Deleted, "/later", -1), suite.Answer(x.Xid, 1, nil))
+				d.Session()
+				assert.Equal(t, suite.Told(suite.Taken(b)...), "deleted /later")
 				close(a) // only the application closes a channel
 			})
 		})
@@ -1143,9 +1145,9 @@ func TestI34_EventsStandStill(t *testing.T) {
 
 // What was read before the link ends and has room is in its channel before Done.
 func TestI34_InChannelBeforeDone(t *testing.T) {
-	r := newRig(t)
+	r := suite.NewRig(t)
 	for i := range 300 {
-		s, l := r.open(r.config())
+		s, l := r.Open(r.Config())
 		var chans []chan zk.Event
 		var ops []zk.Op
 		for j := range 10 {
@@ -1153,31 +1155,31 @@ func TestI34_InChannelBeforeDone(t *testing.T) {
 			chans = append(chans, ch)
 			ops = append(ops, zk.GetOp{Path: fmt.Sprintf("/%d", j), Watch: ch})
 		}
-		u := start(t, func() error { _, err := s.Batch(bg, ops...); return err })
+		u := suite.Start(t, func() error { _, err := s.Batch(suite.BG, ops...); return err })
 		var frames [][]byte
 		for range ops {
-			frames = append(frames, fitting(l.next(), 1))
+			frames = append(frames, suite.Fitting(l.Next(), 1))
 		}
 		for j := range ops {
-			frames = append(frames, happened(zk.Changed, fmt.Sprintf("/%d", j), -1))
+			frames = append(frames, suite.Happened(zk.Changed, fmt.Sprintf("/%d", j), -1))
 		}
-		l.send(frames...)
+		l.Send(frames...)
 		l.Close()
 		<-s.Done()
 		for j, ch := range chans {
 			assert.Equal(t, len(ch), 1, "round %d, event %d", i, j)
 		}
-		u.ok()
+		u.OK()
 	}
 }
 
 // No channel is ever closed by the library, and a dead Session does no I/O.
 func TestI34_DeadSession(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		s, l := r.open(r.config())
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		s, l := r.Open(r.Config())
 		ch := make(chan zk.Event)
-		for _, k := range kinds {
-			arm(t, s, l, k, "/"+k.String(), ch)
+		for _, k := range suite.Kinds {
+			suite.Arm(t, s, l, k, "/"+k.String(), ch)
 		}
 		l.Close()
 		<-s.Done()
@@ -1186,18 +1188,18 @@ func TestI34_DeadSession(t *testing.T) {
 			t.Fatalf("%v, %t", ev, ok)
 		default:
 		}
-		for name, c := range calls {
+		for name, c := range suite.Calls {
 			if name == "RemoveWatch" {
 				continue // see below
 			}
-			err := c.do(bg, s, "/a", nil)
-			checkOutcome(t, err, zk.NotSent, zk.ErrConnection)
+			err := c.Do(suite.BG, s, "/a", nil)
+			suite.CheckOutcome(t, err, zk.NotSent, zk.ErrConnection)
 			assert.Assert(t, errors.Is(err, s.Err()), "%s: %v", name, err)
 		}
-		assert.Equal(t, s.Config().Watches.Len(), len(kinds))
+		assert.Equal(t, s.Config().Watches.Len(), len(suite.Kinds))
 		// A watch is disarmed all the same: the server has none any more.
-		assert.NilError(t, s.RemoveWatch(bg, "/"+zk.PersistentWatch.String(), ch))
-		assert.Equal(t, s.Config().Watches.Len(), len(kinds)-1)
-		assert.Equal(t, r.connections(), 1)
+		assert.NilError(t, s.RemoveWatch(suite.BG, "/"+zk.PersistentWatch.String(), ch))
+		assert.Equal(t, s.Config().Watches.Len(), len(suite.Kinds)-1)
+		assert.Equal(t, r.Connections(), 1)
 	})
 }

@@ -16,6 +16,7 @@ import (
 	"gotest.tools/v3/assert"
 
 	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/internal/suite"
 	"github.com/seed-9f8420c6/zk/zktest"
 	"github.com/seed-9f8420c6/zk/zktest/apache"
 )
@@ -29,7 +30,7 @@ type operation struct {
 	name   string // as README.md has it
 	method string // of Session; empty: no row of its own
 	since  string // the first release that knows it
-	run    func(e *env, s *zk.Session) error
+	run    func(e *suite.Env, s *zk.Session) error
 
 	ensembles bool    // one server alone cannot do it
 	op        string  // as its error names it, where the server does not know it
@@ -39,134 +40,134 @@ type operation struct {
 }
 
 // version returns the first version of in-process servers that has it.
-func (o operation) version() zktest.Version { return minor(o.since) }
+func (o operation) version() zktest.Version { return suite.Minor(o.since) }
 
 // operations use each operation once.
 var operations = []operation{
-	{name: "`Create`", method: "Create", since: "3.4", run: func(e *env, s *zk.Session) error {
-		_, err := s.Create(e.ctx, e.root+"/create", nil, zk.EphemeralSequential, zk.ACLOpen)
+	{name: "`Create`", method: "Create", since: "3.4", run: func(e *suite.Env, s *zk.Session) error {
+		_, err := s.Create(e.Ctx, e.Root+"/create", nil, zk.EphemeralSequential, zk.ACLOpen)
 		return err
 	}},
-	{name: "`Get`", method: "Get", since: "3.4", run: func(e *env, s *zk.Session) error {
-		return errOf2(s.Get(e.ctx, e.root, nil))
+	{name: "`Get`", method: "Get", since: "3.4", run: func(e *suite.Env, s *zk.Session) error {
+		return suite.ErrOf2(s.Get(e.Ctx, e.Root, nil))
 	}},
-	{name: "`Exists`", method: "Exists", since: "3.4", run: func(e *env, s *zk.Session) error {
-		return errOf2(s.Exists(e.ctx, e.root, nil))
+	{name: "`Exists`", method: "Exists", since: "3.4", run: func(e *suite.Env, s *zk.Session) error {
+		return suite.ErrOf2(s.Exists(e.Ctx, e.Root, nil))
 	}},
-	{name: "`Children`", method: "Children", since: "3.4", run: func(e *env, s *zk.Session) error {
-		return errOf2(s.Children(e.ctx, e.root, nil))
+	{name: "`Children`", method: "Children", since: "3.4", run: func(e *suite.Env, s *zk.Session) error {
+		return suite.ErrOf2(s.Children(e.Ctx, e.Root, nil))
 	}},
-	{name: "`Set`", method: "Set", since: "3.4", run: func(e *env, s *zk.Session) error {
-		return errOf(s.Set(e.ctx, e.root, nil, zk.AnyVersion))
+	{name: "`Set`", method: "Set", since: "3.4", run: func(e *suite.Env, s *zk.Session) error {
+		return suite.ErrOf(s.Set(e.Ctx, e.Root, nil, zk.AnyVersion))
 	}},
-	{name: "`Delete`", method: "Delete", since: "3.4", run: func(e *env, s *zk.Session) error {
-		return s.Delete(e.ctx, e.create(s, e.root+"/delete", ""), 0)
+	{name: "`Delete`", method: "Delete", since: "3.4", run: func(e *suite.Env, s *zk.Session) error {
+		return s.Delete(e.Ctx, e.Create(s, e.Root+"/delete", ""), 0)
 	}},
-	{name: "`Sync`", method: "Sync", since: "3.4", run: func(e *env, s *zk.Session) error {
-		return s.Sync(e.ctx, e.root)
+	{name: "`Sync`", method: "Sync", since: "3.4", run: func(e *suite.Env, s *zk.Session) error {
+		return s.Sync(e.Ctx, e.Root)
 	}},
-	{name: "`GetACL`", method: "GetACL", since: "3.4", run: func(e *env, s *zk.Session) error {
-		return errOf2(s.GetACL(e.ctx, e.root))
+	{name: "`GetACL`", method: "GetACL", since: "3.4", run: func(e *suite.Env, s *zk.Session) error {
+		return suite.ErrOf2(s.GetACL(e.Ctx, e.Root))
 	}},
-	{name: "`SetACL`", method: "SetACL", since: "3.4", run: func(e *env, s *zk.Session) error {
-		return errOf(s.SetACL(e.ctx, e.root, zk.ACLOpen, zk.AnyVersion))
+	{name: "`SetACL`", method: "SetACL", since: "3.4", run: func(e *suite.Env, s *zk.Session) error {
+		return suite.ErrOf(s.SetACL(e.Ctx, e.Root, zk.ACLOpen, zk.AnyVersion))
 	}},
-	{name: "`AddAuth`", method: "AddAuth", since: "3.4", run: func(e *env, s *zk.Session) error {
-		return s.AddAuth(e.ctx, zk.Digest("user", "secret"))
+	{name: "`AddAuth`", method: "AddAuth", since: "3.4", run: func(e *suite.Env, s *zk.Session) error {
+		return s.AddAuth(e.Ctx, zk.Digest("user", "secret"))
 	}},
-	{name: "`Batch` (pipelined requests)", method: "Batch", since: "3.4", run: func(e *env, s *zk.Session) error {
-		path := e.root + "/batch"
-		return errOf(s.Batch(e.ctx, zk.CreateOp{Path: path, ACL: zk.ACLOpen}, zk.CheckOp{Path: path}, zk.SetOp{Path: path}, zk.GetOp{Path: path},
+	{name: "`Batch` (pipelined requests)", method: "Batch", since: "3.4", run: func(e *suite.Env, s *zk.Session) error {
+		path := e.Root + "/batch"
+		return suite.ErrOf(s.Batch(e.Ctx, zk.CreateOp{Path: path, ACL: zk.ACLOpen}, zk.CheckOp{Path: path}, zk.SetOp{Path: path}, zk.GetOp{Path: path},
 			zk.ExistsOp{Path: path}, zk.ChildrenOp{Path: path}, zk.DeleteOp{Path: path, Version: 1}))
 	}},
-	{name: "`Multi` of `SetOp`, `DeleteOp`, `CheckOp`", method: "Multi", since: "3.4", run: func(e *env, s *zk.Session) error {
-		path := e.create(s, e.root+"/multi", "")
-		return errOf(s.Multi(e.ctx, zk.CheckOp{Path: path}, zk.SetOp{Path: path}, zk.DeleteOp{Path: path, Version: 1}))
+	{name: "`Multi` of `SetOp`, `DeleteOp`, `CheckOp`", method: "Multi", since: "3.4", run: func(e *suite.Env, s *zk.Session) error {
+		path := e.Create(s, e.Root+"/multi", "")
+		return suite.ErrOf(s.Multi(e.Ctx, zk.CheckOp{Path: path}, zk.SetOp{Path: path}, zk.DeleteOp{Path: path, Version: 1}))
 	}},
-	{name: "`Multi` with a `CreateOp`", since: "3.4", run: func(e *env, s *zk.Session) error {
-		return errOf(s.Multi(e.ctx, zk.CreateOp{Path: e.root + "/multi", ACL: zk.ACLOpen}))
+	{name: "`Multi` with a `CreateOp`", since: "3.4", run: func(e *suite.Env, s *zk.Session) error {
+		return suite.ErrOf(s.Multi(e.Ctx, zk.CreateOp{Path: e.Root + "/multi", ACL: zk.ACLOpen}))
 	}},
-	{name: "`RemoveWatch` of a watch that fires once", method: "RemoveWatch", since: "3.4", run: func(e *env, s *zk.Session) error {
+	{name: "`RemoveWatch` of a watch that fires once", method: "RemoveWatch", since: "3.4", run: func(e *suite.Env, s *zk.Session) error {
 		ch := make(chan zk.Event, 1)
-		e.watch(s, e.root, ch)
-		if err := s.RemoveWatch(e.ctx, e.root, ch); err != nil {
+		e.Watch(s, e.Root, ch)
+		if err := s.RemoveWatch(e.Ctx, e.Root, ch); err != nil {
 			return err
 		}
-		e.set(s, e.root, "")
+		e.Set(s, e.Root, "")
 		return differs(len(ch), 0)
 	}},
-	{name: "`CreateStat`", method: "CreateStat", since: "3.5.0", op: "create", run: func(e *env, s *zk.Session) error {
-		_, st, err := s.CreateStat(e.ctx, e.root+"/stat", nil, zk.Persistent, zk.ACLOpen)
+	{name: "`CreateStat`", method: "CreateStat", since: "3.5.0", op: "create", run: func(e *suite.Env, s *zk.Session) error {
+		_, st, err := s.CreateStat(e.Ctx, e.Root+"/stat", nil, zk.Persistent, zk.ACLOpen)
 		return cmpErr(err, func() error { return differs(st.Czxid, s.Zxid()) })
 	}},
-	{name: "`GetConfig`", method: "GetConfig", since: "3.5.0", op: "getconfig", refusal: zk.ErrNoNode, run: func(e *env, s *zk.Session) error {
-		return errOf2(s.GetConfig(e.ctx, nil))
+	{name: "`GetConfig`", method: "GetConfig", since: "3.5.0", op: "getconfig", refusal: zk.ErrNoNode, run: func(e *suite.Env, s *zk.Session) error {
+		return suite.ErrOf2(s.GetConfig(e.Ctx, nil))
 	}},
-	{name: "`Reconfig`, where the server has reconfigEnabled", method: "Reconfig", since: "3.5.0", op: "reconfig", ensembles: true, switched: true, run: func(e *env, s *zk.Session) error {
-		if !e.knows(zktest.V35) {
-			return errOf2(s.Reconfig(e.ctx, zk.Reconfig{Leave: []string{"9"}, Version: -1}))
+	{name: "`Reconfig`, where the server has reconfigEnabled", method: "Reconfig", since: "3.5.0", op: "reconfig", ensembles: true, switched: true, run: func(e *suite.Env, s *zk.Session) error {
+		if !e.Knows(zktest.V35) {
+			return suite.ErrOf2(s.Reconfig(e.Ctx, zk.Reconfig{Leave: []string{"9"}, Version: -1}))
 		}
 		// The members as they are: nothing changes but the version.
-		config, _, err := s.GetConfig(e.ctx, nil)
+		config, _, err := s.GetConfig(e.Ctx, nil)
 		if err != nil {
 			return err
 		}
-		if err := s.AddAuth(e.ctx, zk.Auth{Scheme: "digest", Credential: []byte(apache.SuperCredential)}); err != nil {
+		if err := s.AddAuth(e.Ctx, zk.Auth{Scheme: "digest", Credential: []byte(apache.SuperCredential)}); err != nil {
 			return err
 		}
-		return errOf2(s.Reconfig(e.ctx, zk.Reconfig{Join: configServers(config)[:1], Version: -1}))
+		return suite.ErrOf2(s.Reconfig(e.Ctx, zk.Reconfig{Join: configServers(config)[:1], Version: -1}))
 	}},
-	{name: "`Create` of containers", since: "3.5.1", op: "create", run: func(e *env, s *zk.Session) error {
-		return errOf(s.Create(e.ctx, e.root+"/container", nil, zk.Container, zk.ACLOpen))
+	{name: "`Create` of containers", since: "3.5.1", op: "create", run: func(e *suite.Env, s *zk.Session) error {
+		return suite.ErrOf(s.Create(e.Ctx, e.Root+"/container", nil, zk.Container, zk.ACLOpen))
 	}},
-	{name: "`Create` with a TTL, where the server has extendedTypesEnabled", since: "3.5.3", op: "create", switched: true, run: func(e *env, s *zk.Session) error {
-		return errOf(s.Create(e.ctx, e.root+"/ttl", nil, zk.TTL(time.Hour), zk.ACLOpen))
+	{name: "`Create` with a TTL, where the server has extendedTypesEnabled", since: "3.5.3", op: "create", switched: true, run: func(e *suite.Env, s *zk.Session) error {
+		return suite.ErrOf(s.Create(e.Ctx, e.Root+"/ttl", nil, zk.TTL(time.Hour), zk.ACLOpen))
 	}},
-	{name: "`AddWatch`: persistent and recursive watches; `RemoveWatch` of one", method: "AddWatch", since: "3.6.0", op: "addwatch", run: func(e *env, s *zk.Session) error {
+	{name: "`AddWatch`: persistent and recursive watches; `RemoveWatch` of one", method: "AddWatch", since: "3.6.0", op: "addwatch", run: func(e *suite.Env, s *zk.Session) error {
 		for _, x := range []struct {
 			mode zk.WatchMode
 			want zk.EventType
 		}{{zk.WatchPersistent, zk.Child}, {zk.WatchRecursive, zk.Created}} {
-			path, ch := fmt.Sprintf("%s/add%d", e.root, x.mode), make(chan zk.Event, 9)
-			e.create(s, path, "")
-			if err := s.AddWatch(e.ctx, path, x.mode, ch); err != nil {
+			path, ch := fmt.Sprintf("%s/add%d", e.Root, x.mode), make(chan zk.Event, 9)
+			e.Create(s, path, "")
+			if err := s.AddWatch(e.Ctx, path, x.mode, ch); err != nil {
 				return err
 			}
-			e.create(s, path+"/a", "")
-			e.create(s, path+"/b", "")
+			e.Create(s, path+"/a", "")
+			e.Create(s, path+"/b", "")
 			for range 2 {
 				if err := differs((<-ch).Type, x.want); err != nil {
 					return err
 				}
 			}
-			if err := s.RemoveWatch(e.ctx, path, ch); err != nil {
+			if err := s.RemoveWatch(e.Ctx, path, ch); err != nil {
 				return err
 			}
-			e.create(s, path+"/c", "")
+			e.Create(s, path+"/c", "")
 			if err := differs(len(ch), 0); err != nil {
 				return err
 			}
 		}
 		return nil
 	}},
-	{name: "`MultiRead`", method: "MultiRead", since: "3.6.0", op: "multiread", run: func(e *env, s *zk.Session) error {
-		return errOf(s.MultiRead(e.ctx, zk.GetOp{Path: e.root}, zk.ChildrenOp{Path: e.root}))
+	{name: "`MultiRead`", method: "MultiRead", since: "3.6.0", op: "multiread", run: func(e *suite.Env, s *zk.Session) error {
+		return suite.ErrOf(s.MultiRead(e.Ctx, zk.GetOp{Path: e.Root}, zk.ChildrenOp{Path: e.Root}))
 	}},
-	{name: "`Ephemerals`", method: "Ephemerals", since: "3.6.0", op: "ephemerals", run: func(e *env, s *zk.Session) error {
-		return errOf(s.Ephemerals(e.ctx, "/"))
+	{name: "`Ephemerals`", method: "Ephemerals", since: "3.6.0", op: "ephemerals", run: func(e *suite.Env, s *zk.Session) error {
+		return suite.ErrOf(s.Ephemerals(e.Ctx, "/"))
 	}},
-	{name: "`AllChildrenNumber`", method: "AllChildrenNumber", since: "3.6.0", op: "allchildrennumber", run: func(e *env, s *zk.Session) error {
-		return errOf(s.AllChildrenNumber(e.ctx, e.root))
+	{name: "`AllChildrenNumber`", method: "AllChildrenNumber", since: "3.6.0", op: "allchildrennumber", run: func(e *suite.Env, s *zk.Session) error {
+		return suite.ErrOf(s.AllChildrenNumber(e.Ctx, e.Root))
 	}},
-	{name: "`WhoAmI`", method: "WhoAmI", since: "3.7.0", op: "whoami", run: func(e *env, s *zk.Session) error {
-		return errOf(s.WhoAmI(e.ctx))
+	{name: "`WhoAmI`", method: "WhoAmI", since: "3.7.0", op: "whoami", run: func(e *suite.Env, s *zk.Session) error {
+		return suite.ErrOf(s.WhoAmI(e.Ctx))
 	}},
-	{name: "`Event.Zxid`", since: "3.9.0", silent: true, run: func(e *env, s *zk.Session) error {
+	{name: "`Event.Zxid`", since: "3.9.0", silent: true, run: func(e *suite.Env, s *zk.Session) error {
 		ch := make(chan zk.Event, 1)
-		e.watch(s, e.root, ch)
-		st := e.set(s, e.root, "")
+		e.Watch(s, e.Root, ch)
+		st := e.Set(s, e.Root, "")
 		want := st.Mzxid
-		if !e.knows(zktest.V39) {
+		if !e.Knows(zktest.V39) {
 			want = 0
 		}
 		return differs((<-ch).Zxid, want)
@@ -203,15 +204,15 @@ func configServers(config []byte) []string {
 func TestOperations(t *testing.T) {
 	for _, o := range operations {
 		t.Run(o.name, func(t *testing.T) {
-			on(t, func(b backend) bool { return !o.ensembles || b.members > 1 }, func(t *testing.T, e *env) {
-				known := e.knows(o.version())
+			suite.On(t, func(b suite.Backend) bool { return !o.ensembles || b.Members > 1 }, func(t *testing.T, e *suite.Env) {
+				known := e.Knows(o.version())
 				if known || o.silent {
-					assert.NilError(t, o.run(e, e.session()))
+					assert.NilError(t, o.run(e, e.Session()))
 				} else {
 					refuses(e, o)
 				}
-				if e.real() {
-					matrix.note(o.name, e.release, known)
+				if e.Real() {
+					matrix.note(o.name, e.Release, known)
 				}
 			})
 		})
@@ -219,14 +220,14 @@ func TestOperations(t *testing.T) {
 }
 
 // refuses checks what becomes of an operation that the server does not know.
-func refuses(e *env, o operation) {
-	t := e.t
+func refuses(e *suite.Env, o operation) {
+	t := e.T
 	t.Helper()
-	s := e.session()
-	eph, err := s.Create(e.ctx, e.root+"/eph", nil, zk.Ephemeral, zk.ACLOpen)
+	s := e.Session()
+	eph, err := s.Create(e.Ctx, e.Root+"/eph", nil, zk.Ephemeral, zk.ACLOpen)
 	assert.NilError(t, err)
 	ch := make(chan zk.Event, 1)
-	e.watch(s, eph, ch)
+	e.Watch(s, eph, ch)
 	err = o.run(e, s)
 	var op *zk.OpError
 	assert.Assert(t, errors.As(err, &op), "%T %v", err, err)
@@ -236,22 +237,22 @@ func refuses(e *env, o operation) {
 	if o.refusal != 0 {
 		assert.ErrorIs(t, err, o.refusal)
 		assert.Assert(t, !errors.Is(err, zk.ErrConnection), "%v", err)
-		e.set(s, eph, "")
-		e.ready(ch, zk.Changed, eph)
+		e.Set(s, eph, "")
+		e.Ready(ch, zk.Changed, eph)
 		assert.NilError(t, s.Err())
 		return
 	}
 	assert.ErrorIs(t, err, zk.ErrUnimplemented)
 	assert.Equal(t, errors.Is(err, zk.ErrConnection), !o.switched, "%v", err)
-	await(t, s.Done())
+	suite.Await(t, s.Done())
 	assert.ErrorIs(t, s.Err(), zk.ErrConnection)
-	next := e.move(s)
+	next := e.Move(s)
 	assert.Equal(t, next.ID(), s.ID())
-	found, st, err := next.Exists(e.ctx, eph, nil)
+	found, st, err := next.Exists(e.Ctx, eph, nil)
 	assert.NilError(t, err)
 	assert.Assert(t, found && st.EphemeralOwner == s.ID(), "%v %+v", found, st)
-	e.set(next, eph, "")
-	e.ready(ch, zk.Changed, eph)
+	e.Set(next, eph, "")
+	e.Ready(ch, zk.Changed, eph)
 }
 
 // matrix is what has run on real servers.
@@ -334,7 +335,7 @@ func (r *runs) report() error {
 	if len(r.ops) == 0 {
 		return nil
 	}
-	r.passed = passedOn()
+	r.passed = suite.PassedOn()
 	table := r.table()
 	fmt.Printf("\nWhat ran on real servers: yes where it works, - where the server says that it does not know it.\n\n%s\n", table)
 	for _, x := range r.releases() {
@@ -358,7 +359,7 @@ func TestReadmeOperations(t *testing.T) {
 	for _, x := range apache.Releases() {
 		all.passed[x]++
 		for _, o := range operations {
-			all.note(o.name, x, minor(string(x)) >= o.version())
+			all.note(o.name, x, suite.Minor(string(x)) >= o.version())
 		}
 	}
 	text, err := os.ReadFile("README.md")
@@ -384,14 +385,4 @@ func TestOperationsAreComplete(t *testing.T) {
 	}
 	delete(methods, "")
 	assert.Assert(t, len(methods) == 0, "%v are no methods", slices.Sorted(maps.Keys(methods)))
-}
-
-// minor returns the version of a release: 3.9 of 3.9.5.
-func minor(release string) zktest.Version {
-	for v := zktest.V34; v <= zktest.V39; v++ {
-		if release == v.String() || strings.HasPrefix(release, v.String()+".") {
-			return v
-		}
-	}
-	panic("no version of an in-process server for release " + release)
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-9f8420c6/zk/internal/suite"
 	"gotest.tools/v3/assert"
 )
 
@@ -32,7 +33,7 @@ func modelTools() error {
 // are lose nothing, and every wrong rule is found out.
 func TestModel(t *testing.T) {
 	if err := modelTools(); err != nil {
-		if realServers {
+		if suite.RealServers {
 			t.Fatal(err)
 		}
 		t.Skip(err)

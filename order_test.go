@@ -17,49 +17,48 @@ import (
 	"gotest.tools/v3/assert"
 
 	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/internal/suite"
 	"github.com/seed-9f8420c6/zk/wire"
 )
 
 // The invariants I1 to I11 of docs/guarantees.md: the order inside one connection,
 // and which channels an event is for.
 
-var bg = context.Background()
-
 // TestI01_ResponseBeforeEvent: an event reaches no channel before the calls that
 // were answered ahead of it are running again. Here the caller that was answered
 // is still inside Write, which is up to the test.
 func TestI01_ResponseBeforeEvent(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		gate := new(gatedConn)
-		r.lay = func(c net.Conn) net.Conn { gate.Conn = c; return gate }
-		s, l := r.open(r.config())
-		gate.shut()
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		gate := new(suite.GatedConn)
+		r.Lay = func(c net.Conn) net.Conn { gate.Conn = c; return gate }
+		s, l := r.Open(r.Config())
+		gate.Shut()
 		a, b := make(chan zk.Event, 1), make(chan zk.Event, 1)
 		var data []byte
 		var seen, seenAll int
-		get := start(t, func() (err error) {
-			data, _, err = s.Get(bg, "/a", a)
+		get := suite.Start(t, func() (err error) {
+			data, _, err = s.Get(suite.BG, "/a", a)
 			return err
 		})
-		xid := l.want(wire.OpGetData, "/a").Xid
-		children := start(t, func() (err error) {
-			_, _, err = s.Children(bg, "/b", b)
+		xid := l.Want(wire.OpGetData, "/a").Xid
+		children := suite.Start(t, func() (err error) {
+			_, _, err = s.Children(suite.BG, "/b", b)
 			seen = len(a)
 			return err
 		})
 		synctest.Wait()
-		exists := start(t, func() (err error) {
-			_, _, err = s.Exists(bg, "/c", nil)
+		exists := suite.Start(t, func() (err error) {
+			_, _, err = s.Exists(suite.BG, "/c", nil)
 			seenAll = len(a) + len(b)
 			return err
 		})
 		synctest.Wait()
-		l.send(
-			answer(xid, 1, wire.GetDataResponse{Data: []byte("old")}),
-			happened(zk.Changed, "/a", -1),
-			answer(xid+1, 2, wire.Children2Response{}),
-			happened(zk.Child, "/b", -1),
-			answer(xid+2, 3, wire.Stat{}),
+		l.Send(
+			suite.Answer(xid, 1, wire.GetDataResponse{Data: []byte("old")}),
+			suite.Happened(zk.Changed, "/a", -1),
+			suite.Answer(xid+1, 2, wire.Children2Response{}),
+			suite.Happened(zk.Child, "/b", -1),
+			suite.Answer(xid+2, 3, wire.Stat{}),
 		)
 		synctest.Wait()
 		st := s.Stats()
@@ -67,69 +66,69 @@ func TestI01_ResponseBeforeEvent(t *testing.T) {
 		assert.Equal(t, st.Events, int64(2))
 		assert.Equal(t, st.Queued, 2)
 		assert.Equal(t, len(a), 0, "the event is there before the caller of Get has left its wait")
-		assert.Assert(t, !get.returned() && !children.returned() && !exists.returned())
+		assert.Assert(t, !get.Returned() && !children.Returned() && !exists.Returned())
 
-		gate.open()
-		get.ok()
-		children.ok()
-		exists.ok()
+		gate.Open()
+		get.OK()
+		children.OK()
+		exists.OK()
 		assert.Equal(t, string(data), "old")
 		assert.Equal(t, seen, 1, "Children returned before the event ahead of its answer")
 		assert.Equal(t, seenAll, 2, "Exists returned before the events ahead of its answer")
-		assert.Equal(t, told(taken(a)...), "changed /a")
-		assert.Equal(t, told(taken(b)...), "child /b")
+		assert.Equal(t, suite.Told(suite.Taken(a)...), "changed /a")
+		assert.Equal(t, suite.Told(suite.Taken(b)...), "child /b")
 	})
 }
 
 // A call that its context ended holds nothing up, and neither does a Batch
 // before its last answer.
 func TestI01_CallsThatHoldNothingUp(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		s, l := r.open(r.config())
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		s, l := r.Open(r.Config())
 		ch := make(chan zk.Event, 2)
-		arm := start(t, func() error { _, _, err := s.Get(bg, "/a", ch); return err })
-		l.send(fitting(l.next(), 1))
-		arm.ok()
+		arm := suite.Start(t, func() error { _, _, err := s.Get(suite.BG, "/a", ch); return err })
+		l.Send(suite.Fitting(l.Next(), 1))
+		arm.OK()
 
-		ctx, cancel := context.WithCancel(bg)
-		gone := start(t, func() error { _, _, err := s.Get(ctx, "/gone", nil); return err })
-		q := l.want(wire.OpGetData, "/gone")
+		ctx, cancel := context.WithCancel(suite.BG)
+		gone := suite.Start(t, func() error { _, _, err := s.Get(ctx, "/gone", nil); return err })
+		q := l.Want(wire.OpGetData, "/gone")
 		cancel()
-		gone.lost(context.Canceled)
-		batch := start(t, func() error {
-			_, err := s.Batch(bg, zk.GetOp{Path: "/1"}, zk.GetOp{Path: "/2"})
+		gone.Lost(context.Canceled)
+		batch := suite.Start(t, func() error {
+			_, err := s.Batch(suite.BG, zk.GetOp{Path: "/1"}, zk.GetOp{Path: "/2"})
 			return err
 		})
-		q1, q2 := l.next(), l.next()
-		l.send(fitting(q, 2), fitting(q1, 3), happened(zk.Changed, "/a", -1))
+		q1, q2 := l.Next(), l.Next()
+		l.Send(suite.Fitting(q, 2), suite.Fitting(q1, 3), suite.Happened(zk.Changed, "/a", -1))
 		synctest.Wait()
-		assert.Equal(t, told(taken(ch)...), "changed /a")
-		assert.Assert(t, !batch.returned())
-		l.send(fitting(q2, 4))
-		batch.ok()
+		assert.Equal(t, suite.Told(suite.Taken(ch)...), "changed /a")
+		assert.Assert(t, !batch.Returned())
+		l.Send(suite.Fitting(q2, 4))
+		batch.OK()
 	})
 }
 
 // A Batch is one call, answered at its last reply: an event between its replies
 // is there when it returns, and one behind them is not before it runs again.
 func TestI01_BatchIsOneCall(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		gate := new(gatedConn)
-		r.lay = func(c net.Conn) net.Conn { gate.Conn = c; return gate }
-		s, l := r.open(r.config())
-		gate.shut()
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		gate := new(suite.GatedConn)
+		r.Lay = func(c net.Conn) net.Conn { gate.Conn = c; return gate }
+		s, l := r.Open(r.Config())
+		gate.Shut()
 		a, b := make(chan zk.Event, 1), make(chan zk.Event, 1)
-		batch := start(t, func() error {
-			_, err := s.Batch(bg, zk.GetOp{Path: "/a", Watch: a}, zk.GetOp{Path: "/b", Watch: b})
+		batch := suite.Start(t, func() error {
+			_, err := s.Batch(suite.BG, zk.GetOp{Path: "/a", Watch: a}, zk.GetOp{Path: "/b", Watch: b})
 			return err
 		})
-		q1, q2 := l.next(), l.next()
-		l.send(fitting(q1, 1), happened(zk.Changed, "/a", -1), fitting(q2, 2), happened(zk.Changed, "/b", -1))
+		q1, q2 := l.Next(), l.Next()
+		l.Send(suite.Fitting(q1, 1), suite.Happened(zk.Changed, "/a", -1), suite.Fitting(q2, 2), suite.Happened(zk.Changed, "/b", -1))
 		synctest.Wait()
 		assert.Equal(t, len(a), 1)
 		assert.Equal(t, len(b), 0)
-		gate.open()
-		batch.ok()
+		gate.Open()
+		batch.OK()
 		synctest.Wait()
 		assert.Equal(t, len(b), 1)
 	})
@@ -138,28 +137,28 @@ func TestI01_BatchIsOneCall(t *testing.T) {
 // Rounds of an answer and its event in one segment: the data is from before the
 // event, which comes exactly once.
 func TestI01_OneSegment(t *testing.T) {
-	onProcs(t, func(t *testing.T) {
-		r := newRig(t)
-		s, l := r.open(r.config())
+	suite.OnProcs(t, func(t *testing.T) {
+		r := suite.NewRig(t)
+		s, l := r.Open(r.Config())
 		n := 0
-		l.serve(func(a asked) [][]byte {
-			if a.path == "/fence" {
-				return [][]byte{fitting(a, 1)}
+		l.Serve(func(a suite.Asked) [][]byte {
+			if a.Path == "/fence" {
+				return [][]byte{suite.Fitting(a, 1)}
 			}
 			n++
 			return [][]byte{
-				answer(a.Xid, int64(n), wire.GetDataResponse{Data: fmt.Append(nil, n)}),
-				happened(zk.Changed, "/a", int64(n)),
+				suite.Answer(a.Xid, int64(n), wire.GetDataResponse{Data: fmt.Append(nil, n)}),
+				suite.Happened(zk.Changed, "/a", int64(n)),
 			}
 		})
 		for i := range 5000 {
 			ch := make(chan zk.Event, 2)
-			data, _, err := s.Get(bg, "/a", ch)
+			data, _, err := s.Get(suite.BG, "/a", ch)
 			assert.NilError(t, err)
 			assert.Equal(t, string(data), fmt.Sprint(i+1))
 			assert.Equal(t, (<-ch).Zxid, int64(i+1))
 			if i%100 == 0 { // its answer is behind whatever comes twice
-				_, _, err = s.Exists(bg, "/fence", nil)
+				_, _, err = s.Exists(suite.BG, "/fence", nil)
 				assert.NilError(t, err)
 			}
 			assert.Equal(t, len(ch), 0)
@@ -170,65 +169,65 @@ func TestI01_OneSegment(t *testing.T) {
 // TestI02_EventBeforeLaterResponse: what is ahead of an answer on the wire is in
 // its channel when the call returns, or queued because there is no room.
 func TestI02_EventBeforeLaterResponse(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		s, l := r.open(r.config())
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		s, l := r.Open(r.Config())
 		arm := func(path string, ch chan<- zk.Event) {
 			t.Helper()
-			u := start(t, func() error { _, _, err := s.Get(bg, path, ch); return err })
-			l.send(fitting(l.want(wire.OpGetData, path), 1))
-			u.ok()
+			u := suite.Start(t, func() error { _, _, err := s.Get(suite.BG, path, ch); return err })
+			l.Send(suite.Fitting(l.Want(wire.OpGetData, path), 1))
+			u.OK()
 		}
 		// behind makes a call whose answer is behind events, and returns how many
 		// of them were queued when it returned.
 		behind := func(events ...[]byte) (queued int) {
 			t.Helper()
-			u := start(t, func() error {
-				_, err := s.Set(bg, "/set", nil, -1)
+			u := suite.Start(t, func() error {
+				_, err := s.Set(suite.BG, "/set", nil, -1)
 				queued = s.Stats().Queued
 				return err
 			})
-			l.send(append(events, fitting(l.want(wire.OpSetData, "/set"), 2))...)
-			u.ok()
+			l.Send(append(events, suite.Fitting(l.Want(wire.OpSetData, "/set"), 2))...)
+			u.OK()
 			return queued
 		}
 		room, parked, full := make(chan zk.Event, 1), make(chan zk.Event), make(chan zk.Event)
 
 		arm("/room", room)
-		assert.Equal(t, behind(happened(zk.Changed, "/room", -1)), 0)
-		assert.Equal(t, told(taken(room)...), "changed /room")
+		assert.Equal(t, behind(suite.Happened(zk.Changed, "/room", -1)), 0)
+		assert.Equal(t, suite.Told(suite.Taken(room)...), "changed /room")
 
 		arm("/parked", parked)
-		receiver := start(t, func() error { <-parked; return nil })
+		receiver := suite.Start(t, func() error { <-parked; return nil })
 		synctest.Wait()
-		assert.Equal(t, behind(happened(zk.Changed, "/parked", -1)), 0)
-		receiver.ok()
+		assert.Equal(t, behind(suite.Happened(zk.Changed, "/parked", -1)), 0)
+		receiver.OK()
 
 		arm("/full", full)
 		arm("/room", room)
-		assert.Equal(t, behind(happened(zk.Changed, "/full", -1), happened(zk.Deleted, "/room", -1)), 2)
+		assert.Equal(t, behind(suite.Happened(zk.Changed, "/full", -1), suite.Happened(zk.Deleted, "/room", -1)), 2)
 		assert.Equal(t, len(room), 0, "an event overtook one that was queued")
-		assert.Equal(t, told(<-full), "changed /full")
+		assert.Equal(t, suite.Told(<-full), "changed /full")
 		synctest.Wait()
-		assert.Equal(t, told(taken(room)...), "deleted /room")
+		assert.Equal(t, suite.Told(suite.Taken(room)...), "deleted /room")
 	})
 }
 
 // Own writes: the event is in the channel when Set returns.
 func TestI02_OwnSet(t *testing.T) {
-	onProcs(t, func(t *testing.T) {
-		r := newRig(t)
-		s, l := r.open(r.config())
-		l.serve(func(a asked) [][]byte {
+	suite.OnProcs(t, func(t *testing.T) {
+		r := suite.NewRig(t)
+		s, l := r.Open(r.Config())
+		l.Serve(func(a suite.Asked) [][]byte {
 			if a.Op == wire.OpSetData {
-				return [][]byte{happened(zk.Changed, a.path, -1), fitting(a, 1)}
+				return [][]byte{suite.Happened(zk.Changed, a.Path, -1), suite.Fitting(a, 1)}
 			}
-			return [][]byte{fitting(a, 1)}
+			return [][]byte{suite.Fitting(a, 1)}
 		})
 		ch := make(chan zk.Event, 1)
 		for i := range 5000 {
-			_, _, err := s.Get(bg, "/a", ch)
+			_, _, err := s.Get(suite.BG, "/a", ch)
 			assert.NilError(t, err)
-			_, err = s.Set(bg, "/a", nil, -1)
+			_, err = s.Set(suite.BG, "/a", nil, -1)
 			assert.NilError(t, err)
 			select {
 			case <-ch:
@@ -242,21 +241,21 @@ func TestI02_OwnSet(t *testing.T) {
 // A consumer that has just received the only queued event calls Set: the next
 // event, ahead of Set's answer, must not wait for whoever delivered the first.
 func TestI02_BehindTheLastQueued(t *testing.T) {
-	onProcs(t, func(t *testing.T) {
-		r := newRig(t)
-		s, l := r.open(r.config())
-		l.serve(func(a asked) [][]byte {
+	suite.OnProcs(t, func(t *testing.T) {
+		r := suite.NewRig(t)
+		s, l := r.Open(r.Config())
+		l.Serve(func(a suite.Asked) [][]byte {
 			if a.Op == wire.OpSetData {
-				return [][]byte{happened(zk.Changed, a.path, -1), fitting(a, 1)}
+				return [][]byte{suite.Happened(zk.Changed, a.Path, -1), suite.Fitting(a, 1)}
 			}
-			return [][]byte{fitting(a, 1)}
+			return [][]byte{suite.Fitting(a, 1)}
 		})
 		queued, next := make(chan zk.Event), make(chan zk.Event, 1)
 		for i := range 3000 {
-			_, err := s.Batch(bg, zk.GetOp{Path: "/queued", Watch: queued}, zk.GetOp{Path: "/next", Watch: next}, zk.SetOp{Path: "/queued"})
+			_, err := s.Batch(suite.BG, zk.GetOp{Path: "/queued", Watch: queued}, zk.GetOp{Path: "/next", Watch: next}, zk.SetOp{Path: "/queued"})
 			assert.NilError(t, err)
 			<-queued
-			_, err = s.Set(bg, "/next", nil, -1)
+			_, err = s.Set(suite.BG, "/next", nil, -1)
 			assert.NilError(t, err)
 			select {
 			case <-next:
@@ -270,34 +269,34 @@ func TestI02_BehindTheLastQueued(t *testing.T) {
 // TestI03_OneTotalOrder: one channel without room delays all later events, and
 // nothing changes their order.
 func TestI03_OneTotalOrder(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		s, l := r.open(r.config())
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		s, l := r.Open(r.Config())
 		first := make(chan zk.Event)
 		ops := []zk.Op{zk.GetOp{Path: "/first", Watch: first}}
 		var chans []chan zk.Event
-		events := [][]byte{happened(zk.Changed, "/first", -1)}
+		events := [][]byte{suite.Happened(zk.Changed, "/first", -1)}
 		for i := range 50 {
 			ch := make(chan zk.Event, 1)
 			chans = append(chans, ch)
 			path := fmt.Sprintf("/%d", i)
 			ops = append(ops, zk.GetOp{Path: path, Watch: ch})
-			events = append(events, happened(zk.Changed, path, -1))
+			events = append(events, suite.Happened(zk.Changed, path, -1))
 		}
-		u := start(t, func() error { _, err := s.Batch(bg, ops...); return err })
+		u := suite.Start(t, func() error { _, err := s.Batch(suite.BG, ops...); return err })
 		for range ops {
-			l.send(fitting(l.next(), 1))
+			l.Send(suite.Fitting(l.Next(), 1))
 		}
-		u.ok()
-		l.send(events...)
+		u.OK()
+		l.Send(events...)
 		synctest.Wait()
 		for i, ch := range chans {
 			assert.Equal(t, len(ch), 0, "event %d overtook the first", i)
 		}
 		assert.Equal(t, s.Stats().Queued, 51)
-		assert.Equal(t, told(<-first), "changed /first")
+		assert.Equal(t, suite.Told(<-first), "changed /first")
 		synctest.Wait()
 		for i, ch := range chans {
-			assert.Equal(t, told(taken(ch)...), fmt.Sprintf("changed /%d", i))
+			assert.Equal(t, suite.Told(suite.Taken(ch)...), fmt.Sprintf("changed /%d", i))
 		}
 	})
 }
@@ -342,10 +341,10 @@ func (o *outbox) receive(ch int) int {
 // between: what is where is at every step what one queue gives.
 func TestI03_RandomAgainstModel(t *testing.T) {
 	for seed := range uint64(12) {
-		bubble(t, func(t *testing.T, r *rig) {
+		suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
 			const events = 300
 			rnd := rand.New(rand.NewPCG(seed, 3))
-			s, l := r.open(r.config())
+			s, l := r.Open(r.Config())
 			m := outbox{room: []int{0, 0, 1, 1, 2, 5}}
 			m.held = make([][]int, len(m.room))
 			var chans []chan zk.Event
@@ -358,11 +357,11 @@ func TestI03_RandomAgainstModel(t *testing.T) {
 				m.target = append(m.target, ch)
 				ops = append(ops, zk.GetOp{Path: fmt.Sprintf("/%d", i), Watch: chans[ch]})
 			}
-			u := start(t, func() error { _, err := s.Batch(bg, ops...); return err })
+			u := suite.Start(t, func() error { _, err := s.Batch(suite.BG, ops...); return err })
 			for range ops {
-				l.send(fitting(l.next(), 1))
+				l.Send(suite.Fitting(l.Next(), 1))
 			}
-			u.ok()
+			u.OK()
 
 			order := rnd.Perm(events)
 			got := func(ch int) int {
@@ -378,11 +377,11 @@ func TestI03_RandomAgainstModel(t *testing.T) {
 					var segment [][]byte
 					for _, ev := range order[sent : sent+n] {
 						m.queue = append(m.queue, ev)
-						segment = append(segment, happened(zk.Changed, fmt.Sprintf("/%d", ev), int64(ev+1)))
+						segment = append(segment, suite.Happened(zk.Changed, fmt.Sprintf("/%d", ev), int64(ev+1)))
 					}
 					sent += n
 					m.flow()
-					l.send(segment...)
+					l.Send(segment...)
 				}
 				synctest.Wait()
 				assert.Equal(t, s.Stats().Queued, len(m.queue))
@@ -401,30 +400,30 @@ func TestI03_RandomAgainstModel(t *testing.T) {
 // TestI04_ResolvedAtWirePosition: an event is for the channels that were armed
 // at its place on the wire, whenever it is delivered.
 func TestI04_ResolvedAtWirePosition(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		s, l := r.open(r.config())
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		s, l := r.Open(r.Config())
 		block, before, after := make(chan zk.Event), make(chan zk.Event, 2), make(chan zk.Event, 2)
 		arm := func(path string, ch chan<- zk.Event, events ...[]byte) {
 			t.Helper()
-			u := start(t, func() error { _, _, err := s.Get(bg, path, ch); return err })
-			q := l.want(wire.OpGetData, path)
-			l.send(append(events, fitting(q, 1))...)
-			u.ok()
+			u := suite.Start(t, func() error { _, _, err := s.Get(suite.BG, path, ch); return err })
+			q := l.Want(wire.OpGetData, path)
+			l.Send(append(events, suite.Fitting(q, 1))...)
+			u.OK()
 		}
 		arm("/block", block)
 		arm("/x", before)
-		l.send(happened(zk.Changed, "/block", -1))
-		arm("/x", after, happened(zk.Changed, "/x", -1)) // queued; then the new registration
-		assert.Equal(t, armedList(s.Config().Watches), "data /x")
+		l.Send(suite.Happened(zk.Changed, "/block", -1))
+		arm("/x", after, suite.Happened(zk.Changed, "/x", -1)) // queued; then the new registration
+		assert.Equal(t, suite.ArmedList(s.Config().Watches), "data /x")
 		<-block
 		synctest.Wait()
-		assert.Equal(t, told(taken(before)...), "changed /x")
-		assert.Equal(t, told(taken(after)...), "", "an event from before it was armed")
-		assert.Equal(t, armedList(s.Config().Watches), "data /x", "the queued event took a later registration")
-		l.send(happened(zk.Deleted, "/x", -1))
+		assert.Equal(t, suite.Told(suite.Taken(before)...), "changed /x")
+		assert.Equal(t, suite.Told(suite.Taken(after)...), "", "an event from before it was armed")
+		assert.Equal(t, suite.ArmedList(s.Config().Watches), "data /x", "the queued event took a later registration")
+		l.Send(suite.Happened(zk.Deleted, "/x", -1))
 		synctest.Wait()
-		assert.Equal(t, told(taken(before)...), "")
-		assert.Equal(t, told(taken(after)...), "deleted /x")
+		assert.Equal(t, suite.Told(suite.Taken(before)...), "")
+		assert.Equal(t, suite.Told(suite.Taken(after)...), "deleted /x")
 	})
 }
 
@@ -490,45 +489,45 @@ func TestI05_ArmedOnSuccessOnly(t *testing.T) {
 			{name: "cancelled, no node", ctx: true, code: zk.ErrNoNode},
 		} {
 			t.Run(c.name+"/"+end.name, func(t *testing.T) {
-				bubble(t, func(t *testing.T, r *rig) {
-					s, l := r.open(r.config())
+				suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+					s, l := r.Open(r.Config())
 					ch := make(chan zk.Event, 1)
-					ctx, cancel := context.WithCancel(bg)
+					ctx, cancel := context.WithCancel(suite.BG)
 					defer cancel()
-					u := start(t, func() error { return c.call(ctx, s, ch) })
-					q := l.next()
+					u := suite.Start(t, func() error { return c.call(ctx, s, ch) })
+					q := l.Next()
 					switch {
 					case end.cut:
 						l.Close()
-						u.lost(zk.ErrConnection)
+						u.Lost(zk.ErrConnection)
 					case end.ctx:
 						cancel()
-						u.lost(context.Canceled)
+						u.Lost(context.Canceled)
 						fallthrough
 					case end.code != 0:
-						l.send(refusal(q.Xid, 1, end.code))
+						l.Send(suite.Refusal(q.Xid, 1, end.code))
 						if end.code == 0 { // of a call that was given up: no body is needed
 							break
 						}
-						if err := u.wait(); !end.ctx && !errors.Is(err, end.code) {
+						if err := u.Wait(); !end.ctx && !errors.Is(err, end.code) {
 							t.Errorf("%v instead of %v", err, end.code)
 						}
 					default:
-						l.send(fitting(q, 1))
-						u.ok()
+						l.Send(suite.Fitting(q, 1))
+						u.OK()
 					}
 					synctest.Wait()
 					want := ""
 					if end.want != "" {
 						want = end.want + " /a"
 					}
-					assert.Equal(t, armedList(s.Config().Watches), want)
+					assert.Equal(t, suite.ArmedList(s.Config().Watches), want)
 
-					d := r.begin(s.Detach())
-					l = r.accept()
-					l.greet()
+					d := r.Begin(s.Detach())
+					l = r.Accept()
+					l.Greet()
 					if end.want != "" {
-						w := l.restored(1)
+						w := l.Restored(1)
 						lists := map[string][]string{"data": w.Data, "exists": w.Exist, "child": w.Child, "persistent": w.Persistent, "recursive": w.Recursive}
 						for name, list := range lists {
 							if name == end.want {
@@ -538,52 +537,13 @@ func TestI05_ArmedOnSuccessOnly(t *testing.T) {
 							}
 						}
 					}
-					d.session()
-					l.quiet()
+					d.Session()
+					l.Quiet()
 					assert.Equal(t, len(ch), 0)
 				})
 			})
 		}
 	}
-}
-
-// watchCalls arm a channel, one call for each kind.
-var watchCalls = map[zk.WatchKind]func(s *zk.Session, path string, ch chan<- zk.Event) error{
-	zk.DataWatch: func(s *zk.Session, path string, ch chan<- zk.Event) error {
-		_, _, err := s.Get(bg, path, ch)
-		return err
-	},
-	zk.ExistsWatch: func(s *zk.Session, path string, ch chan<- zk.Event) error {
-		_, _, err := s.Exists(bg, path, ch)
-		return err
-	},
-	zk.ChildWatch: func(s *zk.Session, path string, ch chan<- zk.Event) error {
-		_, _, err := s.Children(bg, path, ch)
-		return err
-	},
-	zk.PersistentWatch: func(s *zk.Session, path string, ch chan<- zk.Event) error {
-		return s.AddWatch(bg, path, zk.WatchPersistent, ch)
-	},
-	zk.RecursiveWatch: func(s *zk.Session, path string, ch chan<- zk.Event) error {
-		return s.AddWatch(bg, path, zk.WatchRecursive, ch)
-	},
-}
-
-var kinds = []zk.WatchKind{zk.DataWatch, zk.ExistsWatch, zk.ChildWatch, zk.PersistentWatch, zk.RecursiveWatch}
-
-// arm arms a channel, in a given kind.
-func arm(t testing.TB, s *zk.Session, l *line, kind zk.WatchKind, path string, ch chan<- zk.Event) asked {
-	t.Helper()
-	u := start(t, func() error { return watchCalls[kind](s, path, ch) })
-	q := l.next()
-	assert.Assert(t, path == "/" || strings.HasSuffix(q.path, path), "%s for %s", q.path, path)
-	if kind == zk.ExistsWatch {
-		l.send(refusal(q.Xid, 1, zk.ErrNoNode))
-	} else {
-		l.send(fitting(q, 1))
-	}
-	u.ok()
-	return q
 }
 
 // TestI06_EventToRegistry: which kinds an event is for, and which it disarms.
@@ -598,7 +558,7 @@ func TestI06_EventToRegistry(t *testing.T) {
 		zk.RecursiveWatch:  {own: "Cr De Ch", above: "Cr De Ch", root: "Cr De Ch"},
 	}
 	initial := map[zk.EventType]string{zk.Created: "Cr", zk.Deleted: "De", zk.Changed: "Ch", zk.Child: "ch"}
-	for _, kind := range kinds {
+	for _, kind := range suite.Kinds {
 		for _, typ := range types {
 			for _, at := range []struct {
 				watch, event string
@@ -619,30 +579,30 @@ func TestI06_EventToRegistry(t *testing.T) {
 			} {
 				want := at.place >= 0 && strings.Contains(takes[kind][at.place], initial[typ])
 				t.Run(fmt.Sprintf("%v at %s/%v %s", kind, at.watch, typ, at.event), func(t *testing.T) {
-					bubble(t, func(t *testing.T, r *rig) {
-						s, l := r.open(r.config())
+					suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+						s, l := r.Open(r.Config())
 						ch := make(chan zk.Event, 4)
-						arm(t, s, l, kind, at.watch, ch)
-						l.send(happened(typ, at.event, -1))
+						suite.Arm(t, s, l, kind, at.watch, ch)
+						l.Send(suite.Happened(typ, at.event, -1))
 						synctest.Wait()
 						expect := ""
 						if want {
 							expect = fmt.Sprintf("%v %s", typ, at.event)
 						}
-						assert.Equal(t, told(taken(ch)...), expect)
-						armed := armedList(s.Config().Watches)
+						assert.Equal(t, suite.Told(suite.Taken(ch)...), expect)
+						armed := suite.ArmedList(s.Config().Watches)
 						if want && kind < zk.PersistentWatch {
 							assert.Equal(t, armed, "")
 						} else {
 							assert.Equal(t, armed, fmt.Sprintf("%v %s", kind, at.watch))
 						}
 						// Again, from a server that says it twice.
-						l.send(happened(typ, at.event, -1))
+						l.Send(suite.Happened(typ, at.event, -1))
 						synctest.Wait()
 						if kind < zk.PersistentWatch {
 							expect = ""
 						}
-						assert.Equal(t, told(taken(ch)...), expect)
+						assert.Equal(t, suite.Told(suite.Taken(ch)...), expect)
 						st := s.Stats()
 						assert.Equal(t, st.Events+st.Ignored, int64(2))
 					})
@@ -656,20 +616,20 @@ func TestI06_EventToRegistry(t *testing.T) {
 // two through SetWatches: both watches fire, once.
 func TestI06_OneOrTwoDeleted(t *testing.T) {
 	for n := 1; n <= 2; n++ {
-		bubble(t, func(t *testing.T, r *rig) {
-			s, l := r.open(r.config())
+		suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+			s, l := r.Open(r.Config())
 			data, child := make(chan zk.Event, 2), make(chan zk.Event, 2)
-			arm(t, s, l, zk.DataWatch, "/a", data)
-			arm(t, s, l, zk.ChildWatch, "/a", child)
+			suite.Arm(t, s, l, zk.DataWatch, "/a", data)
+			suite.Arm(t, s, l, zk.ChildWatch, "/a", child)
 			for range n {
-				l.send(happened(zk.Deleted, "/a", -1))
+				l.Send(suite.Happened(zk.Deleted, "/a", -1))
 			}
 			synctest.Wait()
-			assert.Equal(t, told(taken(data)...), "deleted /a")
-			assert.Equal(t, told(taken(child)...), "deleted /a")
+			assert.Equal(t, suite.Told(suite.Taken(data)...), "deleted /a")
+			assert.Equal(t, suite.Told(suite.Taken(child)...), "deleted /a")
 			assert.Equal(t, s.Stats().Ignored, int64(n-1))
-			assert.Equal(t, armedList(s.Config().Watches), "")
-			l.quiet()
+			assert.Equal(t, suite.ArmedList(s.Config().Watches), "")
+			l.Quiet()
 		})
 	}
 }
@@ -677,60 +637,60 @@ func TestI06_OneOrTwoDeleted(t *testing.T) {
 // TestI07_SameChannelTwice: one notification gives a channel one event, in
 // however many ways it is armed.
 func TestI07_SameChannelTwice(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		s, l := r.open(r.config())
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		s, l := r.Open(r.Config())
 		ch := make(chan zk.Event, 1)
 		for range 3 {
 			for _, k := range []zk.WatchKind{zk.DataWatch, zk.ExistsWatch, zk.ChildWatch} {
-				arm(t, s, l, k, "/a", ch)
+				suite.Arm(t, s, l, k, "/a", ch)
 			}
 		}
 		assert.Equal(t, len(s.Config().Watches.List()), 3)
-		l.send(happened(zk.Deleted, "/a", -1))
+		l.Send(suite.Happened(zk.Deleted, "/a", -1))
 		synctest.Wait()
-		assert.Equal(t, told(taken(ch)...), "deleted /a")
+		assert.Equal(t, suite.Told(suite.Taken(ch)...), "deleted /a")
 		assert.Equal(t, s.Stats().Queued, 0)
-		assert.Equal(t, armedList(s.Config().Watches), "")
+		assert.Equal(t, suite.ArmedList(s.Config().Watches), "")
 
 		for range 1000 {
-			arm(t, s, l, zk.DataWatch, "/a", ch)
+			suite.Arm(t, s, l, zk.DataWatch, "/a", ch)
 		}
 		assert.Equal(t, s.Config().Watches.Len(), 1)
-		l.send(happened(zk.Changed, "/a", -1))
+		l.Send(suite.Happened(zk.Changed, "/a", -1))
 		synctest.Wait()
-		assert.Equal(t, told(taken(ch)...), "changed /a")
+		assert.Equal(t, suite.Told(suite.Taken(ch)...), "changed /a")
 		assert.Equal(t, s.Stats().Queued, 0)
 	})
 }
 
 // Persistent and recursive watches up the tree, and a one-shot, on one channel.
 func TestI07_AcrossPathsAndKinds(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		s, l := r.open(r.config())
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		s, l := r.Open(r.Config())
 		ch, other := make(chan zk.Event, 4), make(chan zk.Event, 4)
-		arm(t, s, l, zk.DataWatch, "/a/b", ch)
-		arm(t, s, l, zk.PersistentWatch, "/a/b", ch)
+		suite.Arm(t, s, l, zk.DataWatch, "/a/b", ch)
+		suite.Arm(t, s, l, zk.PersistentWatch, "/a/b", ch)
 		for _, path := range []string{"/", "/a", "/a/b"} {
-			arm(t, s, l, zk.RecursiveWatch, path, ch)
+			suite.Arm(t, s, l, zk.RecursiveWatch, path, ch)
 		}
-		arm(t, s, l, zk.RecursiveWatch, "/a", other)
-		l.send(happened(zk.Changed, "/a/b", -1))
+		suite.Arm(t, s, l, zk.RecursiveWatch, "/a", other)
+		l.Send(suite.Happened(zk.Changed, "/a/b", -1))
 		synctest.Wait()
-		assert.Equal(t, told(taken(ch)...), "changed /a/b")
-		assert.Equal(t, told(taken(other)...), "changed /a/b")
+		assert.Equal(t, suite.Told(suite.Taken(ch)...), "changed /a/b")
+		assert.Equal(t, suite.Told(suite.Taken(other)...), "changed /a/b")
 		assert.Equal(t, s.Config().Watches.Len(), 5, "the one-shot is gone, the others stay")
 		// Many channels on one path: each gets one.
 		var chans []chan zk.Event
 		for range 100 {
 			c := make(chan zk.Event, 2)
 			chans = append(chans, c)
-			arm(t, s, l, zk.DataWatch, "/many", c)
-			arm(t, s, l, zk.ChildWatch, "/many", c)
+			suite.Arm(t, s, l, zk.DataWatch, "/many", c)
+			suite.Arm(t, s, l, zk.ChildWatch, "/many", c)
 		}
-		l.send(happened(zk.Deleted, "/many", -1))
+		l.Send(suite.Happened(zk.Deleted, "/many", -1))
 		synctest.Wait()
 		for _, c := range chans {
-			assert.Equal(t, told(taken(c)...), "deleted /many")
+			assert.Equal(t, suite.Told(suite.Taken(c)...), "deleted /many")
 		}
 	})
 }
@@ -738,105 +698,105 @@ func TestI07_AcrossPathsAndKinds(t *testing.T) {
 // TestI08_ExactlyOne: a one-shot watch gives one event, not none when events
 // come fast and consumers are slow, and not two when more changes follow.
 func TestI08_ExactlyOne(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		s, l := r.open(r.config())
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		s, l := r.Open(r.Config())
 		var chans []chan zk.Event
 		var events [][]byte
 		for i := range 100 {
 			ch := make(chan zk.Event) // nobody receives yet
 			chans = append(chans, ch)
 			path := fmt.Sprintf("/%d", i)
-			arm(t, s, l, zk.DataWatch, path, ch)
-			events = append(events, happened(zk.Changed, path, -1), happened(zk.Changed, path, -1), happened(zk.Deleted, path, -1))
+			suite.Arm(t, s, l, zk.DataWatch, path, ch)
+			events = append(events, suite.Happened(zk.Changed, path, -1), suite.Happened(zk.Changed, path, -1), suite.Happened(zk.Deleted, path, -1))
 		}
-		l.send(events...)
+		l.Send(events...)
 		synctest.Wait()
 		assert.Equal(t, s.Stats().Queued, 100)
 		for i, ch := range chans {
-			assert.Equal(t, told(<-ch), fmt.Sprintf("changed /%d", i))
+			assert.Equal(t, suite.Told(<-ch), fmt.Sprintf("changed /%d", i))
 		}
 		synctest.Wait()
 		for _, ch := range chans {
-			assert.Equal(t, told(taken(ch)...), "")
+			assert.Equal(t, suite.Told(suite.Taken(ch)...), "")
 		}
 		st := s.Stats()
 		assert.Equal(t, st.Queued, 0)
 		assert.Equal(t, st.Ignored, int64(200))
 
 		// Armed again, it gives the next one.
-		arm(t, s, l, zk.DataWatch, "/0", chans[0])
-		l.send(happened(zk.Deleted, "/0", -1))
-		assert.Equal(t, told(<-chans[0]), "deleted /0")
+		suite.Arm(t, s, l, zk.DataWatch, "/0", chans[0])
+		l.Send(suite.Happened(zk.Deleted, "/0", -1))
+		assert.Equal(t, suite.Told(<-chans[0]), "deleted /0")
 	})
 }
 
 // TestI09_UnmatchedIgnored: events that nobody here waits for are counted, and
 // nothing else happens.
 func TestI09_UnmatchedIgnored(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		conf := r.config()
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		conf := r.Config()
 		conf.Chroot = "/app"
-		s, l := r.open(conf)
+		s, l := r.Open(conf)
 		chans := make(map[zk.WatchKind]chan zk.Event)
-		for _, k := range kinds {
+		for _, k := range suite.Kinds {
 			chans[k] = make(chan zk.Event, 8)
-			arm(t, s, l, k, fmt.Sprintf("/%v", k), chans[k])
+			suite.Arm(t, s, l, k, fmt.Sprintf("/%v", k), chans[k])
 		}
-		armed := armedList(s.Config().Watches)
+		armed := suite.ArmedList(s.Config().Watches)
 		var frames [][]byte
 		for _, path := range []string{"/app/data", "/app/exists", "/app/child", "/app/persistent", "/app/recursive"} {
 			for _, typ := range []zk.EventType{-1, 0, 5, 6, 7, 8, 99, math.MinInt32, math.MaxInt32} {
-				frames = append(frames, happened(typ, path, 77))
+				frames = append(frames, suite.Happened(typ, path, 77))
 			}
 			// The state says nothing.
-			frames = append(frames, framed(wire.ReplyHeader{Xid: wire.XidNotification}, wire.WatcherEvent{Type: -1, State: -112, Path: path}))
+			frames = append(frames, suite.Framed(wire.ReplyHeader{Xid: wire.XidNotification}, wire.WatcherEvent{Type: -1, State: -112, Path: path}))
 		}
 		for _, path := range []string{"", "/", "/app", "/data", "/apple/data", "/app/dat", "/app/data/x", "app/data", "/app/data/", "\xff\xfe", strings.Repeat("/x", 5000)} {
 			for typ := zk.Created; typ <= zk.Child; typ++ {
-				frames = append(frames, happened(typ, path, 77))
+				frames = append(frames, suite.Happened(typ, path, 77))
 			}
 		}
-		l.send(frames...)
-		u := start(t, func() error { _, err := s.Set(bg, "/set", nil, -1); return err })
-		l.send(fitting(l.want(wire.OpSetData, "/app/set"), 5))
-		u.ok()
+		l.Send(frames...)
+		u := suite.Start(t, func() error { _, err := s.Set(suite.BG, "/set", nil, -1); return err })
+		l.Send(suite.Fitting(l.Want(wire.OpSetData, "/app/set"), 5))
+		u.OK()
 		for k, ch := range chans {
-			assert.Equal(t, told(taken(ch)...), "", "%v", k)
+			assert.Equal(t, suite.Told(suite.Taken(ch)...), "", "%v", k)
 		}
-		assert.Equal(t, armedList(s.Config().Watches), armed)
+		assert.Equal(t, suite.ArmedList(s.Config().Watches), armed)
 		st := s.Stats()
 		assert.Equal(t, st.Ignored, int64(len(frames)))
 		assert.Equal(t, st.Events, int64(0))
 		assert.Equal(t, s.Zxid(), int64(5))
 		assert.NilError(t, s.Err())
-		l.quiet()
+		l.Quiet()
 	})
 }
 
 // TestI10_Persistent: such a watch is armed by err=0 and stays.
 func TestI10_Persistent(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		s, l := r.open(r.config())
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		s, l := r.Open(r.Config())
 		p, rec := make(chan zk.Event, 100), make(chan zk.Event, 100)
-		arm(t, s, l, zk.PersistentWatch, "/p", p)
-		arm(t, s, l, zk.RecursiveWatch, "/r", rec)
+		suite.Arm(t, s, l, zk.PersistentWatch, "/p", p)
+		suite.Arm(t, s, l, zk.RecursiveWatch, "/r", rec)
 		var want []string
 		for range 3 {
 			for typ := zk.Created; typ <= zk.Child; typ++ {
-				l.send(happened(typ, "/p", -1), happened(typ, "/p/x", -1), happened(typ, "/r", -1), happened(typ, "/r/x/y", -1), happened(typ, "/rr", -1))
+				l.Send(suite.Happened(typ, "/p", -1), suite.Happened(typ, "/p/x", -1), suite.Happened(typ, "/r", -1), suite.Happened(typ, "/r/x/y", -1), suite.Happened(typ, "/rr", -1))
 				want = append(want, fmt.Sprintf("%v /p", typ))
 			}
 		}
 		synctest.Wait()
-		assert.Equal(t, told(taken(p)...), strings.Join(want, ", "))
+		assert.Equal(t, suite.Told(suite.Taken(p)...), strings.Join(want, ", "))
 		want = nil
 		for range 3 {
 			for typ := zk.Created; typ < zk.Child; typ++ {
 				want = append(want, fmt.Sprintf("%v /r", typ), fmt.Sprintf("%v /r/x/y", typ))
 			}
 		}
-		assert.Equal(t, told(taken(rec)...), strings.Join(want, ", "))
-		assert.Equal(t, armedList(s.Config().Watches), "persistent /p, recursive /r")
+		assert.Equal(t, suite.Told(suite.Taken(rec)...), strings.Join(want, ", "))
+		assert.Equal(t, suite.ArmedList(s.Config().Watches), "persistent /p, recursive /r")
 	})
 }
 
@@ -844,11 +804,11 @@ func TestI10_Persistent(t *testing.T) {
 // so it is not armed there but hangs on the local stream. A recursive watch says
 // nothing of children, so a child watch below it must be sent.
 func TestI10_OneShotBesidePersistent(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		s, l := r.open(r.config())
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		s, l := r.Open(r.Config())
 		ch, one := make(chan zk.Event, 100), make(chan zk.Event, 8)
-		arm(t, s, l, zk.PersistentWatch, "/p", ch)
-		arm(t, s, l, zk.RecursiveWatch, "/r", ch)
+		suite.Arm(t, s, l, zk.PersistentWatch, "/p", ch)
+		suite.Arm(t, s, l, zk.RecursiveWatch, "/r", ch)
 		for _, c := range []struct {
 			kind zk.WatchKind
 			path string
@@ -865,24 +825,24 @@ func TestI10_OneShotBesidePersistent(t *testing.T) {
 			{zk.DataWatch, "/r/x", true, zk.Changed},
 			{zk.DataWatch, "/q", true, zk.Changed},
 		} {
-			q := arm(t, s, l, c.kind, c.path, one)
-			assert.Equal(t, q.armed(), c.sent, "%v at %s", c.kind, c.path)
-			l.send(happened(c.typ, c.path, -1), happened(c.typ, c.path, -1))
+			q := suite.Arm(t, s, l, c.kind, c.path, one)
+			assert.Equal(t, q.Armed(), c.sent, "%v at %s", c.kind, c.path)
+			l.Send(suite.Happened(c.typ, c.path, -1), suite.Happened(c.typ, c.path, -1))
 			synctest.Wait()
-			assert.Equal(t, told(taken(one)...), fmt.Sprintf("%v %s", c.typ, c.path))
+			assert.Equal(t, suite.Told(suite.Taken(one)...), fmt.Sprintf("%v %s", c.typ, c.path))
 		}
 		// In a Batch too.
-		u := start(t, func() error {
-			_, err := s.Batch(bg, zk.GetOp{Path: "/q", Watch: one}, zk.GetOp{Path: "/p", Watch: one}, zk.ChildrenOp{Path: "/r", Watch: one}, zk.GetOp{Path: "/p"})
+		u := suite.Start(t, func() error {
+			_, err := s.Batch(suite.BG, zk.GetOp{Path: "/q", Watch: one}, zk.GetOp{Path: "/p", Watch: one}, zk.ChildrenOp{Path: "/r", Watch: one}, zk.GetOp{Path: "/p"})
 			return err
 		})
 		for _, sent := range []bool{true, false, true, false} {
-			q := l.next()
-			assert.Equal(t, q.armed(), sent, "%v %s", q.Op, q.path)
-			l.send(fitting(q, 1))
+			q := l.Next()
+			assert.Equal(t, q.Armed(), sent, "%v %s", q.Op, q.Path)
+			l.Send(suite.Fitting(q, 1))
 		}
-		u.ok()
-		assert.Equal(t, armedList(s.Config().Watches), "child /r, data /p, data /q, persistent /p, recursive /r")
+		u.OK()
+		assert.Equal(t, suite.ArmedList(s.Config().Watches), "child /r, data /p, data /q, persistent /p, recursive /r")
 	})
 }
 
@@ -890,42 +850,42 @@ func TestI10_OneShotBesidePersistent(t *testing.T) {
 // it tells what may be sent.
 func TestI10_ArmingWaitsForAddWatch(t *testing.T) {
 	for _, code := range []zk.Code{0, zk.ErrUnimplemented, zk.ErrNoAuth} {
-		bubble(t, func(t *testing.T, r *rig) {
-			s, l := r.open(r.config())
+		suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+			s, l := r.Open(r.Config())
 			ch := make(chan zk.Event, 8)
-			add := start(t, func() error { return s.AddWatch(bg, "/p", zk.WatchPersistent, ch) })
-			q := l.want(wire.OpAddWatch, "/p")
-			get := start(t, func() error { _, _, err := s.Get(bg, "/p", ch); return err })
-			ctx, cancel := context.WithCancel(bg)
-			gone := start(t, func() error { _, _, err := s.Get(ctx, "/p", ch); return err })
-			l.quiet()
+			add := suite.Start(t, func() error { return s.AddWatch(suite.BG, "/p", zk.WatchPersistent, ch) })
+			q := l.Want(wire.OpAddWatch, "/p")
+			get := suite.Start(t, func() error { _, _, err := s.Get(suite.BG, "/p", ch); return err })
+			ctx, cancel := context.WithCancel(suite.BG)
+			gone := suite.Start(t, func() error { _, _, err := s.Get(ctx, "/p", ch); return err })
+			l.Quiet()
 			cancel()
-			gone.unsent(context.Canceled)
+			gone.Unsent(context.Canceled)
 			// Others pass.
-			u := start(t, func() error { _, _, err := s.Get(bg, "/q", ch); return err })
-			assert.Assert(t, l.want(wire.OpGetData, "/q").armed())
-			u2 := start(t, func() error { _, _, err := s.Get(bg, "/p", nil); return err })
-			l.want(wire.OpGetData, "/p")
+			u := suite.Start(t, func() error { _, _, err := s.Get(suite.BG, "/q", ch); return err })
+			assert.Assert(t, l.Want(wire.OpGetData, "/q").Armed())
+			u2 := suite.Start(t, func() error { _, _, err := s.Get(suite.BG, "/p", nil); return err })
+			l.Want(wire.OpGetData, "/p")
 
-			l.send(refusal(q.Xid, 1, code))
+			l.Send(suite.Refusal(q.Xid, 1, code))
 			switch code {
 			case 0:
-				add.ok()
+				add.OK()
 			case zk.ErrUnimplemented: // an opcode that the server does not know ends the connection
-				add.refused(code)
-				get.unsent(zk.ErrConnection)
-				u.lost(zk.ErrConnection)
-				u2.lost(zk.ErrConnection)
+				add.Refused(code)
+				get.Unsent(zk.ErrConnection)
+				u.Lost(zk.ErrConnection)
+				u2.Lost(zk.ErrConnection)
 				return
 			default:
-				add.refused(code)
+				add.Refused(code)
 			}
-			g := l.want(wire.OpGetData, "/p")
-			assert.Equal(t, g.armed(), code != 0)
-			l.send(answer(q.Xid+1, 1, wire.GetDataResponse{}), answer(q.Xid+2, 1, wire.GetDataResponse{}), fitting(g, 1))
-			u.ok()
-			u2.ok()
-			get.ok()
+			g := l.Want(wire.OpGetData, "/p")
+			assert.Equal(t, g.Armed(), code != 0)
+			l.Send(suite.Answer(q.Xid+1, 1, wire.GetDataResponse{}), suite.Answer(q.Xid+2, 1, wire.GetDataResponse{}), suite.Fitting(g, 1))
+			u.OK()
+			u2.OK()
+			get.OK()
 		})
 	}
 }
@@ -933,168 +893,168 @@ func TestI10_ArmingWaitsForAddWatch(t *testing.T) {
 // TestI11_RemoveWatch: behind its success nothing reaches the channel; what was
 // ahead does.
 func TestI11_RemoveWatch(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		s, l := r.open(r.config())
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		s, l := r.Open(r.Config())
 		a, b := make(chan zk.Event, 8), make(chan zk.Event, 8)
-		remove := func(path string, ch chan zk.Event) *under {
-			return start(t, func() error { return s.RemoveWatch(bg, path, ch) })
+		remove := func(path string, ch chan zk.Event) *suite.Under {
+			return suite.Start(t, func() error { return s.RemoveWatch(suite.BG, path, ch) })
 		}
-		arm(t, s, l, zk.PersistentWatch, "/p", a)
-		arm(t, s, l, zk.PersistentWatch, "/p", b)
-		remove("/p", a).ok() // another channel remains: no matter of the server's
-		l.quiet()
-		l.send(happened(zk.Changed, "/p", -1))
+		suite.Arm(t, s, l, zk.PersistentWatch, "/p", a)
+		suite.Arm(t, s, l, zk.PersistentWatch, "/p", b)
+		remove("/p", a).OK() // another channel remains: no matter of the server's
+		l.Quiet()
+		l.Send(suite.Happened(zk.Changed, "/p", -1))
 		synctest.Wait()
-		assert.Equal(t, told(taken(a)...), "")
-		assert.Equal(t, told(taken(b)...), "changed /p")
-		remove("/p", a).unsent(zk.ErrNoWatcher)
+		assert.Equal(t, suite.Told(suite.Taken(a)...), "")
+		assert.Equal(t, suite.Told(suite.Taken(b)...), "changed /p")
+		remove("/p", a).Unsent(zk.ErrNoWatcher)
 
 		u := remove("/p", b)
-		q := l.want(wire.OpRemoveWatches, "/p")
-		assert.Equal(t, q.body[len(q.body)-1], byte(wire.WatcherAny))
-		assert.Equal(t, armedList(s.Config().Watches), "persistent /p", "it is armed until the server says so")
-		l.send(happened(zk.Created, "/p", -1), answer(q.Xid, 1, nil), happened(zk.Deleted, "/p", -1))
-		u.ok()
+		q := l.Want(wire.OpRemoveWatches, "/p")
+		assert.Equal(t, q.Body[len(q.Body)-1], byte(wire.WatcherAny))
+		assert.Equal(t, suite.ArmedList(s.Config().Watches), "persistent /p", "it is armed until the server says so")
+		l.Send(suite.Happened(zk.Created, "/p", -1), suite.Answer(q.Xid, 1, nil), suite.Happened(zk.Deleted, "/p", -1))
+		u.OK()
 		synctest.Wait()
-		assert.Equal(t, told(taken(b)...), "created /p")
+		assert.Equal(t, suite.Told(suite.Taken(b)...), "created /p")
 		assert.Equal(t, s.Config().Watches.Len(), 0)
 
 		// One-shots are removed here; the server's event comes to nobody.
-		arm(t, s, l, zk.DataWatch, "/o", a)
-		arm(t, s, l, zk.ChildWatch, "/o", a)
-		arm(t, s, l, zk.DataWatch, "/o", b)
-		remove("/o", a).ok()
-		l.quiet()
-		l.send(happened(zk.Deleted, "/o", -1))
+		suite.Arm(t, s, l, zk.DataWatch, "/o", a)
+		suite.Arm(t, s, l, zk.ChildWatch, "/o", a)
+		suite.Arm(t, s, l, zk.DataWatch, "/o", b)
+		remove("/o", a).OK()
+		l.Quiet()
+		l.Send(suite.Happened(zk.Deleted, "/o", -1))
 		synctest.Wait()
-		assert.Equal(t, told(taken(a)...), "")
-		assert.Equal(t, told(taken(b)...), "deleted /o")
-		remove("/o", a).unsent(zk.ErrNoWatcher)
-		remove("/nowhere", a).unsent(zk.ErrNoWatcher)
-		remove("/o", nil).unsent(zk.ErrNoWatcher)
-		l.quiet()
+		assert.Equal(t, suite.Told(suite.Taken(a)...), "")
+		assert.Equal(t, suite.Told(suite.Taken(b)...), "deleted /o")
+		remove("/o", a).Unsent(zk.ErrNoWatcher)
+		remove("/nowhere", a).Unsent(zk.ErrNoWatcher)
+		remove("/o", nil).Unsent(zk.ErrNoWatcher)
+		l.Quiet()
 	})
 }
 
 // An event that is queued when its watch is removed was ahead on the wire.
 func TestI11_QueuedEventStays(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		s, l := r.open(r.config())
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		s, l := r.Open(r.Config())
 		full := make(chan zk.Event)
-		arm(t, s, l, zk.DataWatch, "/a", full)
-		arm(t, s, l, zk.ChildWatch, "/a", full)
-		l.send(happened(zk.Changed, "/a", -1))
+		suite.Arm(t, s, l, zk.DataWatch, "/a", full)
+		suite.Arm(t, s, l, zk.ChildWatch, "/a", full)
+		l.Send(suite.Happened(zk.Changed, "/a", -1))
 		synctest.Wait()
-		assert.NilError(t, s.RemoveWatch(bg, "/a", full))
-		l.send(happened(zk.Child, "/a", -1))
+		assert.NilError(t, s.RemoveWatch(suite.BG, "/a", full))
+		l.Send(suite.Happened(zk.Child, "/a", -1))
 		synctest.Wait()
-		assert.Equal(t, told(<-full), "changed /a")
+		assert.Equal(t, suite.Told(<-full), "changed /a")
 		synctest.Wait()
-		assert.Equal(t, told(taken(full)...), "")
+		assert.Equal(t, suite.Told(suite.Taken(full)...), "")
 	})
 }
 
 // The server is asked only where nothing else is armed or about to be: it would go too.
 func TestI11_AskedOnlyWhereAlone(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		s, l := r.open(r.config())
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		s, l := r.Open(r.Config())
 		ch, other := make(chan zk.Event, 8), make(chan zk.Event, 8)
 
 		// A one-shot of another channel hangs on the stream.
-		arm(t, s, l, zk.PersistentWatch, "/p", ch)
-		arm(t, s, l, zk.DataWatch, "/p", other)
-		assert.NilError(t, s.RemoveWatch(bg, "/p", ch))
-		l.quiet()
-		l.send(happened(zk.Changed, "/p", -1))
+		suite.Arm(t, s, l, zk.PersistentWatch, "/p", ch)
+		suite.Arm(t, s, l, zk.DataWatch, "/p", other)
+		assert.NilError(t, s.RemoveWatch(suite.BG, "/p", ch))
+		l.Quiet()
+		l.Send(suite.Happened(zk.Changed, "/p", -1))
 		synctest.Wait()
-		assert.Equal(t, told(taken(other)...), "changed /p")
-		assert.Equal(t, told(taken(ch)...), "")
+		assert.Equal(t, suite.Told(suite.Taken(other)...), "changed /p")
+		assert.Equal(t, suite.Told(suite.Taken(ch)...), "")
 
 		// An arming call is unanswered.
-		arm(t, s, l, zk.PersistentWatch, "/q", ch)
-		u := start(t, func() error { _, _, err := s.Get(bg, "/q", other); return err })
-		q := l.want(wire.OpGetData, "/q")
-		assert.NilError(t, s.RemoveWatch(bg, "/q", ch))
-		l.quiet()
-		l.send(fitting(q, 1), happened(zk.Changed, "/q", -1))
-		u.ok()
+		suite.Arm(t, s, l, zk.PersistentWatch, "/q", ch)
+		u := suite.Start(t, func() error { _, _, err := s.Get(suite.BG, "/q", other); return err })
+		q := l.Want(wire.OpGetData, "/q")
+		assert.NilError(t, s.RemoveWatch(suite.BG, "/q", ch))
+		l.Quiet()
+		l.Send(suite.Fitting(q, 1), suite.Happened(zk.Changed, "/q", -1))
+		u.OK()
 		synctest.Wait()
-		assert.Equal(t, told(taken(other)...), "changed /q")
+		assert.Equal(t, suite.Told(suite.Taken(other)...), "changed /q")
 
 		// While the server is asked, it is about to forget all of the path: what
 		// is armed now must be sent.
-		arm(t, s, l, zk.PersistentWatch, "/r", ch)
-		gone := start(t, func() error { return s.RemoveWatch(bg, "/r", ch) })
-		q = l.want(wire.OpRemoveWatches, "/r")
-		u = start(t, func() error { _, _, err := s.Get(bg, "/r", other); return err })
-		g := l.want(wire.OpGetData, "/r")
-		assert.Assert(t, g.armed())
-		l.send(answer(q.Xid, 1, nil), fitting(g, 1), happened(zk.Changed, "/r", -1))
-		gone.ok()
-		u.ok()
+		suite.Arm(t, s, l, zk.PersistentWatch, "/r", ch)
+		gone := suite.Start(t, func() error { return s.RemoveWatch(suite.BG, "/r", ch) })
+		q = l.Want(wire.OpRemoveWatches, "/r")
+		u = suite.Start(t, func() error { _, _, err := s.Get(suite.BG, "/r", other); return err })
+		g := l.Want(wire.OpGetData, "/r")
+		assert.Assert(t, g.Armed())
+		l.Send(suite.Answer(q.Xid, 1, nil), suite.Fitting(g, 1), suite.Happened(zk.Changed, "/r", -1))
+		gone.OK()
+		u.OK()
 		synctest.Wait()
-		assert.Equal(t, told(taken(other)...), "changed /r")
-		assert.Equal(t, told(taken(ch)...), "")
+		assert.Equal(t, suite.Told(suite.Taken(other)...), "changed /r")
+		assert.Equal(t, suite.Told(suite.Taken(ch)...), "")
 
 		// A server that knows of no such watch is as good as one that removes it.
-		arm(t, s, l, zk.RecursiveWatch, "/s", ch)
-		gone = start(t, func() error { return s.RemoveWatch(bg, "/s", ch) })
-		l.send(refusal(l.want(wire.OpRemoveWatches, "/s").Xid, 1, zk.ErrNoWatcher))
-		gone.ok()
+		suite.Arm(t, s, l, zk.RecursiveWatch, "/s", ch)
+		gone = suite.Start(t, func() error { return s.RemoveWatch(suite.BG, "/s", ch) })
+		l.Send(suite.Refusal(l.Want(wire.OpRemoveWatches, "/s").Xid, 1, zk.ErrNoWatcher))
+		gone.OK()
 		assert.Equal(t, s.Config().Watches.Len(), 0)
 
 		// Another error leaves it armed.
-		arm(t, s, l, zk.RecursiveWatch, "/s", ch)
-		gone = start(t, func() error { return s.RemoveWatch(bg, "/s", ch) })
-		l.send(refusal(l.want(wire.OpRemoveWatches, "/s").Xid, 1, zk.ErrNoAuth))
-		gone.refused(zk.ErrNoAuth)
-		assert.Equal(t, armedList(s.Config().Watches), "recursive /s")
+		suite.Arm(t, s, l, zk.RecursiveWatch, "/s", ch)
+		gone = suite.Start(t, func() error { return s.RemoveWatch(suite.BG, "/s", ch) })
+		l.Send(suite.Refusal(l.Want(wire.OpRemoveWatches, "/s").Xid, 1, zk.ErrNoAuth))
+		gone.Refused(zk.ErrNoAuth)
+		assert.Equal(t, suite.ArmedList(s.Config().Watches), "recursive /s")
 	})
 }
 
 // A watch call and an event for its path meet at every moment: whoever gets the
 // answer before the event gets the event, over real goroutines.
 func TestI04_ManyCallersOneNode(t *testing.T) {
-	r := newRig(t)
-	s, l := r.open(r.config())
+	r := suite.NewRig(t)
+	s, l := r.Open(r.Config())
 	var mu sync.Mutex // the server's
 	armed, version := false, int32(0)
-	l.serve(func(a asked) [][]byte {
+	l.Serve(func(a suite.Asked) [][]byte {
 		mu.Lock()
 		defer mu.Unlock()
 		if a.Op == wire.OpSetData {
 			version++
-			out := [][]byte{answer(a.Xid, int64(version), wire.Stat{Version: version})}
+			out := [][]byte{suite.Answer(a.Xid, int64(version), wire.Stat{Version: version})}
 			if armed {
 				armed = false
-				out = append([][]byte{happened(zk.Changed, "/n", int64(version))}, out...)
+				out = append([][]byte{suite.Happened(zk.Changed, "/n", int64(version))}, out...)
 			}
 			return out
 		}
 		armed = true
-		return [][]byte{answer(a.Xid, int64(version), wire.GetDataResponse{Stat: wire.Stat{Version: version}})}
+		return [][]byte{suite.Answer(a.Xid, int64(version), wire.GetDataResponse{Stat: wire.Stat{Version: version}})}
 	})
 	const readers, rounds = 8, 200
 	stop := make(chan struct{})
-	writer := start(t, func() error {
+	writer := suite.Start(t, func() error {
 		for {
 			select {
 			case <-stop:
 				return nil
 			default:
 			}
-			if _, err := s.Set(bg, "/n", nil, -1); err != nil {
+			if _, err := s.Set(suite.BG, "/n", nil, -1); err != nil {
 				return err
 			}
 			runtime.Gosched() // on one processor the others would wait for its time slice to end
 		}
 	})
-	var calls []*under
+	var calls []*suite.Under
 	for range readers {
-		calls = append(calls, start(t, func() error {
+		calls = append(calls, suite.Start(t, func() error {
 			for range rounds {
 				ch := make(chan zk.Event, 2)
-				_, st, err := s.Get(bg, "/n", ch)
+				_, st, err := s.Get(suite.BG, "/n", ch)
 				if err != nil {
 					return err
 				}
@@ -1112,8 +1072,8 @@ func TestI04_ManyCallersOneNode(t *testing.T) {
 		}))
 	}
 	for _, u := range calls {
-		u.ok()
+		u.OK()
 	}
 	close(stop)
-	writer.ok()
+	writer.OK()
 }

@@ -11,13 +11,14 @@ import (
 	"gotest.tools/v3/assert"
 
 	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/internal/suite"
 	"github.com/seed-9f8420c6/zk/zktest"
 	"github.com/seed-9f8420c6/zk/zktest/apache"
 )
 
 // reconfigReleases are those to be tested whose ensembles can change.
 func reconfigReleases() []apache.Release {
-	return slices.DeleteFunc(slices.Clone(apache.Tested()), func(r apache.Release) bool { return minor(string(r)) < zktest.V35 })
+	return slices.DeleteFunc(slices.Clone(apache.Tested()), func(r apache.Release) bool { return suite.Minor(string(r)) < zktest.V35 })
 }
 
 // A real ensemble grows and shrinks, by what joins and leaves and by the list
@@ -28,7 +29,7 @@ func TestReconfigOfServers(t *testing.T) {
 	apache.Need(t)
 	for _, release := range reconfigReleases() {
 		t.Run(string(release), func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
+			ctx, cancel := context.WithTimeout(t.Context(), 3*suite.Patience)
 			defer cancel()
 			cluster := apache.New(t, apache.Config{Release: release, Members: 3})
 			leader, err := cluster.Leader()
@@ -69,7 +70,7 @@ func TestReconfigOfServers(t *testing.T) {
 				slices.Sort(got)
 				assert.DeepEqual(t, got, want)
 				assert.Assert(t, st.Mzxid > 0 && int(st.DataLength) == len(config), "%+v", st)
-				ev := await(t, ch)
+				ev := suite.Await(t, ch)
 				assert.Equal(t, ev.Type, zk.Changed)
 				assert.Equal(t, ev.Path, configPath)
 			}
@@ -96,7 +97,7 @@ func TestReconfigOfServers(t *testing.T) {
 				t.Helper()
 				config, _, err := admin.Reconfig(ctx, change)
 				assert.Assert(t, config == nil)
-				wantCode(t, err, code, "")
+				suite.WantCode(t, err, code, "")
 			}
 			refused(zk.ErrVersion, zk.Reconfig{Leave: []string{"4"}, Version: version})
 			refused(zk.ErrBadArguments, zk.Reconfig{Join: []string{"server.9=nonsense"}, Version: -1})
@@ -105,7 +106,7 @@ func TestReconfigOfServers(t *testing.T) {
 			dead := []string{lines[0], "server.8=127.0.0.1:1:2:participant;127.0.0.1:3", "server.9=127.0.0.1:4:5:participant;127.0.0.1:6"}
 			refused(zk.ErrNewConfigNoQuorum, zk.Reconfig{Members: dead, Version: -1})
 			_, _, err = s.Reconfig(ctx, zk.Reconfig{Leave: []string{"4"}, Version: -1})
-			wantCode(t, err, zk.ErrNoAuth, "")
+			suite.WantCode(t, err, zk.ErrNoAuth, "")
 			assert.Equal(t, len(ch), 0)
 
 			// It leaves again. Then all members are named, first without one, then with it.
@@ -138,14 +139,14 @@ func TestReconfigDisabled(t *testing.T) {
 	apache.Need(t)
 	for _, release := range reconfigReleases() {
 		t.Run(string(release), func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
+			ctx, cancel := context.WithTimeout(t.Context(), 3*suite.Patience)
 			defer cancel()
 			cluster := apache.New(t, apache.Config{Release: release, Members: 3, Settings: map[string]string{"reconfigEnabled": "false"}})
 			s, err := zk.Dial(ctx, zk.Config{Addrs: cluster.Addrs(), Auth: []zk.Auth{zk.Digest("super", "zktest")}})
 			assert.NilError(t, err)
 			defer s.Close()
 			_, _, err = s.Reconfig(ctx, zk.Reconfig{Leave: []string{"3"}, Version: -1})
-			wantCode(t, err, zk.ErrReconfigDisabled, "")
+			suite.WantCode(t, err, zk.ErrReconfigDisabled, "")
 			config, _, err := s.GetConfig(ctx, nil)
 			assert.NilError(t, err)
 			assert.Equal(t, len(configServers(config)), 3)

@@ -14,6 +14,7 @@ import (
 	"gotest.tools/v3/assert"
 
 	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/internal/suite"
 )
 
 // secrets are byte strings that must not appear in any text, in any disguise.
@@ -63,20 +64,20 @@ var verbs = []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "% x", "%
 
 // Neither the session's password nor a credential is ever printed.
 func TestSecretsAreNotPrinted(t *testing.T) {
-	e := private(t, 1)
-	log := new(lockedBuffer)
+	e := suite.Private(t, 1)
+	log := new(suite.LockedBuffer)
 	var traced strings.Builder
-	conf, l := e.config()
+	conf, l := e.Config()
 	conf.Auth = []zk.Auth{zk.Digest("user", "Hush-Hush-1")}
 	conf.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	conf.Trace = &zk.Trace{
 		DialDone: func(addr string, err error) { fmt.Fprintf(&traced, "%+v %#v", err, err) },
 		End:      func(addr string, err error) { fmt.Fprintf(&traced, "%+v %#v", err, err) },
 	}
-	s := e.dial(conf)
-	assert.NilError(t, s.AddAuth(e.ctx, zk.Digest("user", "Hush-Hush-2")))
+	s := e.Dial(conf)
+	assert.NilError(t, s.AddAuth(e.Ctx, zk.Digest("user", "Hush-Hush-2")))
 	ch := make(chan zk.Event, 1)
-	e.watch(s, "/", ch)
+	e.Watch(s, "/", ch)
 	conf = s.Config()
 	hidden := secrets{conf.Password, []byte("Hush-Hush-1"), []byte("Hush-Hush-2"), []byte("user:Hush-Hush-1"), []byte("user:Hush-Hush-2")}
 	assert.Equal(t, len(conf.Password), 16)
@@ -144,24 +145,24 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 
 	// Errors of all kinds, with their stacks.
 	var errs []error
-	everyCall("/none", func(_ string, call func(context.Context, *zk.Session) error) { errs = append(errs, call(e.ctx, s)) })
-	errs = append(errs, s.AddAuth(e.ctx, zk.Auth{Scheme: "nonsense", Credential: []byte("Hush-Hush-2")}))
-	await(t, s.Done())
+	suite.EveryCall("/none/child", func(_ string, call func(context.Context, *zk.Session) error) { errs = append(errs, call(e.Ctx, s)) })
+	errs = append(errs, s.AddAuth(e.Ctx, zk.Auth{Scheme: "nonsense", Credential: []byte("Hush-Hush-2")}))
+	suite.Await(t, s.Done())
 	errs = append(errs, s.Err(), s.Close())
-	l.fail(errors.New("no route"))
-	_, err = zk.Dial(e.ctx, s.Config())
+	l.Fail(errors.New("no route"))
+	_, err = zk.Dial(e.Ctx, s.Config())
 	errs = append(errs, err)
-	l.fail(nil)
+	l.Fail(nil)
 	bad := s.Config()
 	bad.Auth = append(bad.Auth, zk.Auth{Scheme: "nonsense", Credential: []byte("Hush-Hush-2")})
-	_, err = zk.Dial(e.ctx, bad)
+	_, err = zk.Dial(e.Ctx, bad)
 	errs = append(errs, err)
-	e.sim.Expire(s.ID())
-	_, err = zk.Dial(e.ctx, s.Config())
+	e.Sim.Expire(s.ID())
+	_, err = zk.Dial(e.Ctx, s.Config())
 	errs = append(errs, err)
 	bad = s.Config()
 	bad.Chroot = "x"
-	_, err = zk.Dial(e.ctx, bad)
+	_, err = zk.Dial(e.Ctx, bad)
 	errs = append(errs, err)
 	seen := 0
 	for _, err := range errs {
@@ -178,11 +179,11 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 
 // What is printed instead is of use.
 func TestConfigIsPrinted(t *testing.T) {
-	e := private(t, 1)
-	s := e.session()
+	e := suite.Private(t, 1)
+	s := e.Session()
 	conf := s.Config()
 	for _, text := range []string{fmt.Sprint(conf), fmt.Sprintf("%+v", &conf), fmt.Sprintf("%#v", conf), conf.LogValue().String()} {
-		for _, part := range []string{e.addrs()[0], fmt.Sprintf("%x", uint64(s.ID())), conf.Timeout.String()} {
+		for _, part := range []string{e.Addrs()[0], fmt.Sprintf("%x", uint64(s.ID())), conf.Timeout.String()} {
 			assert.Assert(t, strings.Contains(text, part), "%s has no %s", text, part)
 		}
 	}

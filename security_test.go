@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"net"
 	"slices"
@@ -14,6 +13,7 @@ import (
 	"gotest.tools/v3/assert"
 
 	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/internal/suite"
 	"github.com/seed-9f8420c6/zk/zktest"
 	"github.com/seed-9f8420c6/zk/zktest/apache"
 )
@@ -21,20 +21,9 @@ import (
 // This file tests what real servers make of certificates, and of each scheme of
 // ACLs but sasl.
 
-// keyStore returns what a server with this certificate needs, and trusts.
-func (a *authority) keyStore(cert tls.Certificate) *apache.TLS {
-	key, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
-	assert.NilError(a.t, err)
-	return &apache.TLS{
-		Cert:      pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]}),
-		Key:       pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}),
-		ClientCAs: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw}),
-	}
-}
-
 // secureReleases are those to be tested that have a port with TLS.
 func secureReleases() []apache.Release {
-	return slices.DeleteFunc(slices.Clone(apache.Tested()), func(r apache.Release) bool { return minor(string(r)) < zktest.V35 })
+	return slices.DeleteFunc(slices.Clone(apache.Tested()), func(r apache.Release) bool { return suite.Minor(string(r)) < zktest.V35 })
 }
 
 // Servers have TLS since 3.5.5. They know a client by its certificate, and
@@ -44,13 +33,13 @@ func TestTLSOfServers(t *testing.T) {
 	apache.Need(t)
 	for _, release := range secureReleases() {
 		t.Run(string(release), func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
+			ctx, cancel := context.WithTimeout(t.Context(), 3*suite.Patience)
 			defer cancel()
-			ca, soon := newAuthority(t), time.Now().Add(time.Hour)
-			server := apache.New(t, apache.Config{Release: release, TLS: ca.keyStore(ca.certify("server", soon, "127.0.0.1"))})
+			ca, soon := suite.NewAuthority(t), time.Now().Add(time.Hour)
+			server := apache.New(t, apache.Config{Release: release, TLS: ca.KeyStore(ca.Certify("server", soon, "127.0.0.1"))})
 			addr := server.SecureAddrs()[0]
 			as := func(cert ...tls.Certificate) zk.Config {
-				return zk.Config{Addrs: []string{addr}, TLS: &tls.Config{RootCAs: ca.pool(), Certificates: cert}}
+				return zk.Config{Addrs: []string{addr}, TLS: &tls.Config{RootCAs: ca.Pool(), Certificates: cert}}
 			}
 			dial := func(conf zk.Config) *zk.Session {
 				t.Helper()
@@ -59,7 +48,7 @@ func TestTLSOfServers(t *testing.T) {
 				t.Cleanup(func() { s.Close() })
 				return s
 			}
-			conf := as(ca.certify("client", soon))
+			conf := as(ca.Certify("client", soon))
 			s := dial(conf)
 			list := zk.ACL{{Perms: zk.PermAll, Scheme: "x509", ID: "CN=client"}}
 			_, err := s.Create(ctx, "/mine", make([]byte, 900_000), zk.Persistent, list)
@@ -69,7 +58,7 @@ func TestTLSOfServers(t *testing.T) {
 			acl, _, err := s.GetACL(ctx, "/creator")
 			assert.NilError(t, err)
 			assert.DeepEqual(t, acl, list)
-			if minor(string(release)) >= zktest.V37 {
+			if suite.Minor(string(release)) >= zktest.V37 {
 				infos, err := s.WhoAmI(ctx)
 				assert.NilError(t, err)
 				assert.Assert(t, slices.Contains(infos, zk.AuthInfo{Scheme: "x509", User: "CN=client"}), "%v", infos)
@@ -80,19 +69,19 @@ func TestTLSOfServers(t *testing.T) {
 			_, _, err = s.Get(ctx, "/mine", ch)
 			assert.NilError(t, err)
 			next := s.Config()
-			next.TLS = as(ca.certify("client", soon)).TLS
+			next.TLS = as(ca.Certify("client", soon)).TLS
 			moved := dial(next)
 			assert.Equal(t, moved.ID(), s.ID())
 			_, err = moved.Set(ctx, "/mine", nil, 0)
 			assert.NilError(t, err)
 			assert.Equal(t, (<-ch).Type, zk.Changed)
 
-			stranger := dial(as(ca.certify("stranger", soon)))
+			stranger := dial(as(ca.Certify("stranger", soon)))
 			_, _, err = stranger.Get(ctx, "/mine", nil)
-			wantCode(t, err, zk.ErrNoAuth, "/mine")
+			suite.WantCode(t, err, zk.ErrNoAuth, "/mine")
 			plain := dial(zk.Config{Addrs: server.Addrs()}) // the other port asks for no certificate
 			_, _, err = plain.Get(ctx, "/mine", nil)
-			wantCode(t, err, zk.ErrNoAuth, "/mine")
+			suite.WantCode(t, err, zk.ErrNoAuth, "/mine")
 
 			// What is wrong with the server's certificate is told with the address.
 			refused := func(conf zk.Config) error {
@@ -110,19 +99,19 @@ func TestTLSOfServers(t *testing.T) {
 			named.Addrs = []string{"localhost:" + port}
 			var name x509.HostnameError
 			assert.Assert(t, errors.As(refused(named), &name) && name.Host == "localhost", "%v", name)
-			late := as(ca.certify("client", soon))
+			late := as(ca.Certify("client", soon))
 			late.TLS.Time = func() time.Time { return time.Now().Add(2 * time.Hour) }
 			var invalid x509.CertificateInvalidError
 			assert.Assert(t, errors.As(refused(late), &invalid) && invalid.Reason == x509.Expired, "%v", invalid)
-			other := newAuthority(t)
+			other := suite.NewAuthority(t)
 			untrusted := conf
-			untrusted.TLS = &tls.Config{RootCAs: other.pool(), Certificates: conf.TLS.Certificates}
+			untrusted.TLS = &tls.Config{RootCAs: other.Pool(), Certificates: conf.TLS.Certificates}
 			var unknown x509.UnknownAuthorityError
 			assert.Assert(t, errors.As(refused(untrusted), &unknown))
 
 			// And what the server finds wrong with ours, as it puts it.
 			for what, conf := range map[string]zk.Config{
-				"none": as(), "untrusted": as(other.certify("client", soon)), "expired": as(ca.certify("client", time.Now().Add(-time.Minute))),
+				"none": as(), "untrusted": as(other.Certify("client", soon)), "expired": as(ca.Certify("client", time.Now().Add(-time.Minute))),
 			} {
 				var alert *net.OpError
 				err := refused(conf)
@@ -140,27 +129,27 @@ func TestTLSOfServers(t *testing.T) {
 
 // A server knows where a client comes from: one address, or since 3.5 a network.
 func TestIPScheme(t *testing.T) {
-	everywhere(t, func(t *testing.T, e *env) {
-		s := e.session()
+	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
+		s := e.Session()
 		try := func(name, id string, allowed bool) {
 			t.Helper()
-			path, err := s.Create(e.ctx, e.root+"/"+name, []byte("data"), zk.Persistent, zk.ACL{{Perms: zk.PermAll, Scheme: "ip", ID: id}})
+			path, err := s.Create(e.Ctx, e.Root+"/"+name, []byte("data"), zk.Persistent, zk.ACL{{Perms: zk.PermAll, Scheme: "ip", ID: id}})
 			assert.NilError(t, err)
-			_, _, err = s.Get(e.ctx, path, nil)
+			_, _, err = s.Get(e.Ctx, path, nil)
 			if !allowed {
-				wantCode(t, err, zk.ErrNoAuth, path)
+				suite.WantCode(t, err, zk.ErrNoAuth, path)
 				return
 			}
 			assert.NilError(t, err)
-			e.set(s, path, "more")
+			e.Set(s, path, "more")
 		}
 		try("here", "127.0.0.1", true)
 		try("elsewhere", "127.0.0.2", false)
-		if e.knows(zktest.V35) {
+		if e.Knows(zktest.V35) {
 			try("net", "127.0.0.0/8", true)
 			try("other-net", "10.0.0.0/8", false)
 		}
-		_, err := s.Create(e.ctx, e.root+"/bad", nil, zk.Persistent, zk.ACL{{Perms: zk.PermAll, Scheme: "ip", ID: "300.0.0.1"}})
-		wantCode(t, err, zk.ErrInvalidACL, e.root+"/bad")
+		_, err := s.Create(e.Ctx, e.Root+"/bad", nil, zk.Persistent, zk.ACL{{Perms: zk.PermAll, Scheme: "ip", ID: "300.0.0.1"}})
+		suite.WantCode(t, err, zk.ErrInvalidACL, e.Root+"/bad")
 	})
 }

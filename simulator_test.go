@@ -27,6 +27,7 @@ import (
 
 	"github.com/seed-9f8420c6/zk"
 	"github.com/seed-9f8420c6/zk/internal/limits"
+	"github.com/seed-9f8420c6/zk/internal/suite"
 	"github.com/seed-9f8420c6/zk/wire"
 	"github.com/seed-9f8420c6/zk/zktest"
 )
@@ -219,9 +220,9 @@ func runSeeds(t *testing.T, start time.Time) *simFigures {
 func runSeed(t *testing.T, seed uint64) *simulation {
 	t.Helper()
 	s := newSimulation(seed)
-	defer shrink(&limits.SetWatchesFrame, s.limit)()
+	defer suite.Shrink(&limits.SetWatchesFrame, s.limit)()
 	if s.queue > 0 {
-		s.widen = shrink(&limits.PersistentQueue, s.queue)
+		s.widen = suite.Shrink(&limits.PersistentQueue, s.queue)
 		defer s.widen()
 	}
 	over := make(chan struct{})
@@ -1606,11 +1607,4 @@ func (s *simulation) keepLog(found []simFinding) string {
 		}
 	}
 	return name
-}
-
-// shrink lowers one of internal/limits until the returned function is called.
-func shrink(limit *int, n int) (restore func()) {
-	old := *limit
-	*limit = n
-	return func() { *limit = old }
 }

@@ -1,4 +1,4 @@
-package zk_test
+package suite
 
 import (
 	"context"
@@ -18,10 +18,10 @@ func TestCallsAreComplete(t *testing.T) {
 	for i := range session.NumMethod() {
 		if m := session.Method(i); m.Type.NumIn() > 1 && m.Type.In(1) == ctx && m.Type.Out(0) != session {
 			methods[m.Name] = true
-			assert.Check(t, calls[m.Name].do != nil, "no call of %s", m.Name)
+			assert.Check(t, Calls[m.Name].Do != nil, "no call of %s", m.Name)
 		}
 	}
-	for name := range calls {
+	for name := range Calls {
 		assert.Check(t, methods[name], "%s is no method", name)
 	}
 }
