@@ -1,4 +1,4 @@
-package zk_test
+package house
 
 import (
 	"fmt"
@@ -55,13 +55,21 @@ func TestGuarantees(t *testing.T) {
 	}
 	assert.Assert(t, len(rows) > numbered+30, "only %d rows", len(rows))
 
-	for _, test := range testsIn(t, ".") {
-		if number, ok := strings.CutPrefix(test, "TestI"); ok && number[0] >= '0' && number[0] <= '9' {
-			number, _, _ = strings.Cut(number, "_")
-			row := rows["I"+strings.TrimPrefix(number, "0")]
-			assert.Check(t, strings.Contains(row, "`"+test+"`"), "%s is not in the row of its number", test)
+	found := 0
+	for _, dir := range []string{".", "internal/scripts", "internal/house"} {
+		for _, test := range testsIn(t, dir) {
+			if number, ok := strings.CutPrefix(test, "TestI"); ok && number[0] >= '0' && number[0] <= '9' {
+				found++
+				number, _, _ = strings.Cut(number, "_")
+				row := rows["I"+strings.TrimPrefix(number, "0")]
+				if dir != "." {
+					test = dir + "." + test
+				}
+				assert.Check(t, strings.Contains(row, "`"+test+"`"), "%s is not in the row of its number", test)
+			}
 		}
 	}
+	assert.Assert(t, found > 80, "only %d tests with a number", found)
 }
 
 // testsIn returns the tests, fuzz tests and Examples of a folder.
