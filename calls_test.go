@@ -14,7 +14,6 @@ import (
 	"math/big"
 	"math/rand/v2"
 	"net"
-	"reflect"
 	"runtime"
 	"sync"
 	"testing"
@@ -398,11 +397,6 @@ func TestI27_NotSentNeverHappened(t *testing.T) {
 	if count[0] < 1000 || count[zk.NotSent] < 1000 || count[zk.Lost] < 100 || done < 50 || done == count[zk.Lost] {
 		t.Error("not enough of each outcome: the test shows nothing")
 	}
-}
-
-// setXid makes the next request's xid the one after this.
-func setXid(s *zk.Session, xid int32) {
-	*(*int32)(reflect.ValueOf(s).Elem().FieldByName("xid").Addr().UnsafePointer()) = xid
 }
 
 // TestI28_XidsCount: requests are numbered one by one, across all callers and

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/pkg/errors"
@@ -145,12 +146,15 @@ func (c Config) Renew() Config {
 func (c Config) clone() Config {
 	c.Addrs = append([]string(nil), c.Addrs...)
 	c.Password = append([]byte(nil), c.Password...)
-	auth := c.Auth
-	c.Auth = nil
-	for _, a := range auth {
-		c.Auth = append(c.Auth, a.clone())
-	}
+	c.Auth = cloneAuth(c.Auth)
 	return c
+}
+
+func cloneAuth(list []Auth) (out []Auth) {
+	for _, a := range list {
+		out = append(out, a.clone())
+	}
+	return out
 }
 
 func (a Auth) clone() Auth {
@@ -465,7 +469,7 @@ func dial(ctx context.Context, conf Config, shared *dialing) (*Session, error) {
 		return nil, &noServer{reasons: []error{err}}
 	}
 	if shared != nil {
-		if next, err := shared.from.successor(shared.renew); next != nil || err != nil {
+		if next, err := shared.from.follow.successor(shared.renew, shared.from.transferable()); next != nil || err != nil {
 			return next, err
 		}
 	}
@@ -505,7 +509,7 @@ func (d *dialer) run(ctx context.Context) (*Session, error) {
 	s, err := d.connect(ctx, first)
 	if err == nil && d.shared != nil && !d.shared.commit() {
 		s.giveUp(ctx.Err())
-		<-s.done
+		<-s.line.Done()
 		err = errors.WithStack(&noServer{reasons: []error{ctx.Err()}})
 	}
 	return s, err
@@ -546,7 +550,7 @@ func (d *dialer) explain(err error) error {
 	if d.old == nil || d.conf.ID != d.old.id || !errors.Is(err, ErrNoServer) {
 		return err
 	}
-	if at := d.old.lastHeard().Add(d.old.timeout); !time.Now().Before(at) {
+	if at := d.old.line.Heard().Add(d.old.timeout); !time.Now().Before(at) {
 		return &noted{err, fmt.Sprintf("session %s has probably expired, %v ago", sessionID(d.old.id), time.Since(at).Round(time.Millisecond))}
 	}
 	return err
@@ -632,12 +636,12 @@ func (w *Watches) checkChrootLocked(chroot string) error {
 // fence ends a Session whose identity moves on, and waits until all that it
 // read has taken effect.
 func (s *Session) fence(ctx context.Context) error {
-	s.mu.Lock()
-	s.moved = true
-	s.mu.Unlock()
-	s.fail(ErrMoved, true)
+	s.line.Lock()
+	s.line.Refuse(ErrMoved)
+	s.line.Unlock()
+	s.line.Fail(ErrMoved, true)
 	select {
-	case <-s.done:
+	case <-s.line.Done():
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -656,9 +660,7 @@ func (d *dialer) publish(s *Session) {
 	}
 	w.mu.Unlock()
 	if prev != nil {
-		prev.mu.Lock()
-		prev.followLocked(s, d.conf.ID == 0 && prev.transferable())
-		prev.mu.Unlock()
+		prev.follow.set(s, d.conf.ID == 0 && prev.transferable())
 	}
 }
 
@@ -787,7 +789,7 @@ func (d *dialer) turnEnds(n int) time.Time {
 		end = at
 	}
 	if d.granted() > 0 {
-		heard := d.old.lastHeard()
+		heard := d.old.line.Heard()
 		if d.heard.After(heard) {
 			heard = d.heard
 		}
@@ -825,10 +827,10 @@ func (d *dialer) attempt(ctx context.Context, o *door) (made *Session, err error
 		err = contextCause(ctx, actx, err)
 	}
 	s := newSession(d.conf, d.w, conn)
-	s.addr, s.target, s.pingsOff = o.Addr, o.Target, o.proof != nil
+	s.addr, s.target = o.Addr, o.Target
 	defer func() { // also when a hook panics
 		if made == nil && conn != nil {
-			s.hangUp()
+			s.line.HangUp()
 		}
 	}()
 	if t := d.conf.Trace; t != nil && t.DialDone != nil {
@@ -837,8 +839,8 @@ func (d *dialer) attempt(ctx context.Context, o *door) (made *Session, err error
 	if err != nil {
 		return nil, err
 	}
-	stop := context.AfterFunc(actx, s.hangUp)
-	err = s.handshake(&d.conf)
+	stop := context.AfterFunc(actx, s.line.HangUp)
+	err = s.handshake(conn)
 	if !stop() && !errors.Is(err, ErrExpired) {
 		err = contextCause(ctx, actx, err)
 	}
@@ -848,8 +850,8 @@ func (d *dialer) attempt(ctx context.Context, o *door) (made *Session, err error
 	if err != nil {
 		return nil, err
 	}
-	d.heard = s.live.Heard()
-	s.run()
+	d.heard = s.line.Heard()
+	s.run(o.proof == nil)
 	stop = context.AfterFunc(ctx, func() { s.giveUp(ctx.Err()) })
 	err = s.restore(ctx, o.proof)
 	if !stop() {
@@ -857,7 +859,7 @@ func (d *dialer) attempt(ctx context.Context, o *door) (made *Session, err error
 	}
 	if err != nil {
 		s.giveUp(err)
-		<-s.done
+		<-s.line.Done()
 		return nil, err
 	}
 	if log := d.conf.Logger; log != nil {
@@ -909,26 +911,18 @@ func (d *dialer) dialConn(ctx context.Context, o *door) (net.Conn, error) {
 	return tconn, nil
 }
 
-// hangUp closes the connection, also below TLS, which would first wait until the
-// peer takes a farewell.
-func (s *Session) hangUp() {
-	if t, ok := s.conn.(*tls.Conn); ok {
-		t.NetConn().Close()
-		return
-	}
-	s.conn.Close()
-}
-
 const (
 	minConnectResponse = 20       // with an empty password, as some say that a session has expired
 	maxConnectResponse = 64 << 10 // no server comes near it; newer ones may append fields
 	passwordSize       = 16
+	replyHeaderSize    = 16
 )
 
 // handshake writes the ConnectRequest and nothing more before it has read the
 // answer: a server that has forgotten the session closes, and unread bytes
 // would make it reset the connection and the answer be lost.
-func (s *Session) handshake(conf *Config) error {
+func (s *Session) handshake(conn net.Conn) error {
+	conf := &s.conf
 	frame := wire.BeginFrame(nil)
 	password := conf.Password
 	if conf.ID == 0 {
@@ -939,15 +933,15 @@ func (s *Session) handshake(conf *Config) error {
 		Password: password, ReadOnly: conf.ReadOnly, HasReadOnly: true,
 	}.Append(frame)
 	wire.EndFrame(frame, 0)
-	s.live.Begin(time.Now())
-	if _, err := s.conn.Write(frame); err != nil {
+	began := time.Now()
+	if _, err := conn.Write(frame); err != nil {
 		return connError(err)
 	}
-	s.sent, s.queued = int64(len(frame)), int64(len(frame))
-	body, err := s.readConnectResponse()
+	body, err := readConnectResponse(conn)
 	if err != nil {
 		return err
 	}
+	s.line.Greet(began, len(frame), 4+len(body))
 	d := wire.NewDecoder(body)
 	if len(body) == replyHeaderSize {
 		// What a read-only server says to a new client (3.8).
@@ -963,12 +957,12 @@ func (s *Session) handshake(conf *Config) error {
 	if err := d.Err(); err != nil {
 		return &detailed{kind: ErrProtocol, detail: "handshake", cause: err}
 	}
-	return s.accept(conf, &r)
+	return s.accept(&r)
 }
 
-func (s *Session) readConnectResponse() ([]byte, error) {
+func readConnectResponse(conn net.Conn) ([]byte, error) {
 	var head [4]byte
-	if _, err := io.ReadFull(s.conn, head[:]); err == io.EOF {
+	if _, err := io.ReadFull(conn, head[:]); err == io.EOF {
 		return nil, connError(errors.WithMessage(err, "handshake refused: the server closed without an answer"))
 	} else if err != nil {
 		return nil, connError(errors.WithMessage(err, "handshake refused")) // by a TLS alert, say
@@ -977,21 +971,20 @@ func (s *Session) readConnectResponse() ([]byte, error) {
 	if n <= 0 || n > maxConnectResponse {
 		return nil, protocolError("a handshake of %d bytes", n)
 	}
-	s.live.Received(4)
 	var body []byte
 	for len(body) < n { // no more room than has arrived, but for one step
 		at := len(body)
 		body = append(body, make([]byte, min(n-at, 512))...)
-		if _, err := io.ReadFull(s.conn, body[at:]); err != nil {
+		if _, err := io.ReadFull(conn, body[at:]); err != nil {
 			return nil, connError(errors.WithMessage(err, "handshake cut short"))
 		}
 	}
-	s.live.Received(n)
 	return body, nil
 }
 
 // accept judges the server's answer.
-func (s *Session) accept(conf *Config, r *wire.ConnectResponse) error {
+func (s *Session) accept(r *wire.ConnectResponse) error {
+	conf := &s.conf
 	switch {
 	case r.Timeout <= 0 && r.ReadOnly:
 		// It may only not know the session: it is cut off from those who do.
@@ -1006,15 +999,15 @@ func (s *Session) accept(conf *Config, r *wire.ConnectResponse) error {
 		return protocolError("a handshake with a password of %d bytes", len(r.Password))
 	case conf.ID != 0 && r.SessionID != conf.ID && r.ReadOnly:
 		// It is cut off from those who know ours, and made up one of its own.
-		s.sendClose()
+		s.leave()
 		return errors.New("a read-only server does not know the session")
 	case conf.ID != 0 && r.SessionID != conf.ID:
 		// A server that has forgotten the session and made up another.
-		s.sendClose()
+		s.leave()
 		return ErrExpired
 	case r.ReadOnly && !conf.ReadOnly:
 		if conf.ID == 0 {
-			s.sendClose()
+			s.leave()
 		}
 		return errors.WithMessage(ErrNotReadOnly, "Config.ReadOnly is not set")
 	}
@@ -1022,42 +1015,6 @@ func (s *Session) accept(conf *Config, r *wire.ConnectResponse) error {
 	s.password = append([]byte(nil), r.Password...)
 	s.timeout = time.Duration(r.Timeout) * time.Millisecond
 	return nil
-}
-
-// sendClose ends the session of a connection that is not to be used, as well as
-// that goes without waiting for an answer.
-func (s *Session) sendClose() {
-	c := s.newCall("close", "")
-	c.frame(wire.OpCloseSession, nil)
-	putXid(c.req, 1)
-	timer := time.AfterFunc(closeGrace, s.hangUp)
-	s.conn.Write(c.req)
-	timer.Stop()
-	c.recycle()
-}
-
-// closeGrace bounds the write of a closeSession that nobody waits for.
-const closeGrace = 100 * time.Millisecond
-
-// giveUp ends a Session that Dial does not return. A new session is closed on
-// the server, as far as that goes without waiting.
-func (s *Session) giveUp(err error) {
-	s.mu.Lock()
-	if s.conf.ID == 0 && s.end == nil && !s.writing {
-		timer := time.AfterFunc(closeGrace, s.hangUp)
-		c := s.newCall("close", "")
-		c.state.Store(abandoned)
-		c.frame(wire.OpCloseSession, nil)
-		s.enqueueLocked(c, c.req, 1, false)
-		s.writing = true
-		if s.writeUnlock() {
-			go s.flush()
-		}
-		timer.Stop()
-	} else {
-		s.mu.Unlock()
-	}
-	s.fail(err, true)
 }
 
 // restore proves who we are again and hands the watches to the server, in one
@@ -1085,32 +1042,32 @@ func (s *Session) restore(ctx context.Context, proof *proof) error {
 		limit := 4 + min(limits.SetWatchesFrame-4, s.conf.MaxRequest)
 		buf := make([]byte, 0, min(limit, 64*s.w.Len()+64)) // one for all frames: submit copies it
 		for more := true; more && err == nil; {
-			c := s.newCall("setwatches", "")
-			c.req = buf[:0]
+			c := s.newCall(&kindSetWatches, "setwatches", "")
+			c.Frames = buf[:0]
 			at := c.begin(r.Op())
-			n := len(c.req)
-			if c.req, more = r.next(c.req, limit-n); len(c.req) == n {
-				c.recycle()
+			n := len(c.Frames)
+			if c.Frames, more = r.next(c.Frames, limit-n); len(c.Frames) == n {
+				s.recycle(c)
 				break
 			}
-			c.last, c.rearms = !more, r.Rearms()
-			wire.EndFrame(c.req, at)
-			err = s.submit(context.Background(), c, c.req, 1)
-			buf, c.req = c.req, nil
+			c.restore = &restoral{last: !more, rearms: r.Rearms()}
+			wire.EndFrame(c.Frames, at)
+			err = s.submit(context.Background(), c, c.Frames, 1)
+			buf, c.Frames = c.Frames, nil
 			if err == nil {
 				sent = append(sent, c)
 			} else {
-				c.recycle()
+				s.recycle(c)
 			}
 		}
 	}
 	for _, c := range sent {
-		<-c.done
+		<-c.Done()
 		s.w.picked()
 		if c.err != nil && (err == nil || errors.Is(c.err, ErrAuth)) {
 			err = c.err
 		}
-		c.recycle()
+		s.recycle(c)
 	}
 	if err == nil {
 		s.w.settle()
@@ -1131,25 +1088,20 @@ func appendAuth(b []byte, a Auth) []byte {
 // sendAuth sends an auth packet; its answer comes with the call. Once accepted
 // join becomes part of the Config.
 func (s *Session) sendAuth(a Auth, join *Auth) (*call, error) {
-	c := s.newCall("addauth", "")
+	c := s.newCall(&kindAuth, "addauth", "")
 	c.auth = join
-	c.req = appendAuth(c.req, a)
-	if n := len(c.req) - 4; n > s.conf.MaxRequest {
-		c.recycle()
+	c.Frames = appendAuth(c.Frames, a)
+	if n := len(c.Frames) - 4; n > s.conf.MaxRequest {
+		s.recycle(c)
 		return nil, tooLarge(n, s.conf.MaxRequest)
 	}
-	s.mu.Lock()
-	if err := s.refusalLocked(); err != nil {
-		s.mu.Unlock()
-		c.recycle()
+	s.line.Lock()
+	defer s.line.Unlock()
+	if err := s.line.Refusal(); err != nil {
+		s.recycle(c)
 		return nil, err
 	}
-	c.off = s.queued
-	s.auths.Push(c)
-	s.requests++
-	s.appendLocked(c.req)
-	s.wakeLocked()
-	s.mu.Unlock()
+	s.line.PostAuth(&c.Call)
 	return c, nil
 }
 
@@ -1192,36 +1144,32 @@ func (s *Session) authenticate(ctx context.Context, proof *proof) error {
 		if token == nil {
 			token = []byte{}
 		}
-		c := s.newCall("sasl", "")
+		c := s.newCall(&kindSASL, "sasl", "")
 		c.frame(wire.OpSASL, wire.SASLRequest{Token: token})
-		c.decode = decodeToken
-		if n := len(c.req) - 4; n > s.conf.MaxRequest {
-			c.recycle()
+		if n := len(c.Frames) - 4; n > s.conf.MaxRequest {
+			s.recycle(c)
 			return tooLarge(n, s.conf.MaxRequest)
 		}
-		if err := s.submit(ctx, c, c.req, 1); err != nil {
-			c.recycle()
+		if err := s.submit(ctx, c, c.Frames, 1); err != nil {
+			s.recycle(c)
 			return err
 		}
-		<-c.done
+		<-c.Done()
 		s.w.picked()
-		if c.err != nil {
-			err := c.err
-			c.recycle()
+		if err := c.err; err != nil {
+			s.recycle(c)
 			if errors.Is(err, ErrAuth) {
 				return saslRefused(err)
 			}
 			return err
 		}
 		token, done, err = ex.Next(c.data)
-		c.recycle()
+		s.recycle(c)
 	}
 	if err != nil {
 		return saslRefused(err)
 	}
-	s.mu.Lock()
-	s.pingsOff = false
-	s.mu.Unlock()
+	s.line.Pings()
 	return nil
 }
 
@@ -1231,20 +1179,7 @@ func decodeToken(c *call, d *wire.Decoder) {
 	c.data = append([]byte(nil), r.Token...)
 }
 
-// reportLost deals with the watches that closed channels have lost: the server is
-// told again what is left, and the Logger hears of it.
-func (s *Session) reportLost() {
-	for _, x := range s.w.takeLost() {
-		if x.Kind == RecursiveWatch {
-			s.rewatch(x.at)
-		}
-		if log := s.conf.Logger; log != nil {
-			log.Warn("zk: a closed channel lost its watches", "path", x.Path, "kind", x.Kind.String())
-		}
-	}
-}
-
-// traceEnd tells the hooks that the Session is over.
+// traceEnd shows the hooks that the Session is over.
 func (s *Session) traceEnd(end error) {
 	if t := s.conf.Trace; t != nil && t.End != nil {
 		t.End(s.addr, end)
@@ -1252,4 +1187,230 @@ func (s *Session) traceEnd(end error) {
 	if log := s.conf.Logger; log != nil {
 		log.Info("zk: session left", "addr", s.addr, "id", sessionID(s.id), "why", end)
 	}
+}
+
+// succession is who comes after a Session.
+type succession struct {
+	done chan struct{} // closed when there is a next, or the session is closed on the server
+
+	mu      sync.Mutex
+	session *Session    // the Session dialed after this one for the same Watches
+	renewed bool        // that has another session
+	dials   [2]*dialing // shared Dials under way: Redial, Renew
+}
+
+// set notes the Session that was dialed next; nil: the session is closed on the server.
+func (f *succession) set(next *Session, renewed bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.session == nil {
+		f.session, f.renewed = next, renewed
+	}
+	select {
+	case <-f.done:
+	default:
+		close(f.done)
+	}
+}
+
+func (f *succession) next() *Session {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.session
+}
+
+// successor returns the Session dialed next, if there is one, to who wants the same
+// session or (renew) a new one. transferable: other servers know the session.
+func (f *succession) successor(renew, transferable bool) (*Session, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case f.session == nil:
+		return nil, nil
+	case renew == f.renewed || !transferable:
+		return f.session, nil
+	case f.renewed:
+		return nil, ErrExpired
+	}
+	return nil, ErrMoved
+}
+
+// Successor waits until another Session has taken over from s, whoever dials it,
+// and returns it; s may live until then. It dials nothing. The Session that it
+// returns may be of a new session (Renew): compare the IDs. It returns ErrClosed
+// once s was closed on the server, and the error of ctx.
+func (s *Session) Successor(ctx context.Context) (*Session, error) {
+	if !s.usable() {
+		return nil, ErrClosed
+	}
+	select {
+	case <-s.follow.done:
+	case <-ctx.Done():
+		select {
+		case <-s.follow.done:
+		default:
+			return nil, ctx.Err()
+		}
+	}
+	if next := s.follow.next(); next != nil {
+		return next, nil
+	}
+	return nil, ErrClosed
+}
+
+// Redial returns the direct successor of s: the Session that a Dial with its
+// State has made, or one that it dials now. All callers share one Dial, which
+// ends when the last of them has gone and takes at most Config.Timeout to
+// connect. It returns ErrExpired when the session has expired or was renewed,
+// so that nobody gets another session unknowingly, and ErrClosed after Close.
+// For a context that ends first it is ErrNoServer, as of a Dial, and the
+// context's error. After Detach it dials, as after a loss.
+func (s *Session) Redial(ctx context.Context) (*Session, error) { return s.succeed(ctx, false) }
+
+// Renew does the same for a new session that takes over the watches, after
+// ErrExpired; ephemerals must be created again. Where s was redialed it returns
+// ErrMoved: the successor has the session.
+func (s *Session) Renew(ctx context.Context) (*Session, error) { return s.succeed(ctx, true) }
+
+func (s *Session) succeed(ctx context.Context, renew bool) (*Session, error) {
+	if !s.usable() {
+		return nil, ErrClosed
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, &noServer{reasons: []error{err}}
+	}
+	if next, err := s.follow.successor(renew, s.transferable()); next != nil || err != nil {
+		return next, err
+	}
+	if s.closing() {
+		return nil, ErrClosed
+	}
+	me := new(waiter)
+	me.deadline, _ = ctx.Deadline()
+	d := s.follow.join(s, renew, me)
+	select {
+	case <-d.done:
+		return d.result()
+	case <-ctx.Done():
+	}
+	if s.follow.left(d, me) {
+		return nil, &noServer{reasons: []error{ctx.Err()}}
+	}
+	<-d.done
+	return d.result()
+}
+
+// dialing is a Dial that several callers wait for.
+type dialing struct {
+	from   *Session
+	renew  bool
+	done   chan struct{}
+	cancel context.CancelFunc
+	s      *Session
+	err    error
+	panics any // what a function of the application panicked with
+
+	// Under the succession's lock.
+
+	waiters   map[*waiter]struct{}
+	committed bool // the Session that was dialed goes to whoever waits
+}
+
+// waiter is a caller of Redial or Renew.
+type waiter struct {
+	deadline time.Time // zero: none
+}
+
+// result is what those who wait get.
+func (d *dialing) result() (*Session, error) {
+	if d.panics != nil {
+		panic(d.panics)
+	}
+	return d.s, d.err
+}
+
+// deadline returns when the last of those who wait leaves; false: nobody knows.
+func (d *dialing) deadline() (last time.Time, ok bool) {
+	d.from.follow.mu.Lock()
+	defer d.from.follow.mu.Unlock()
+	for w := range d.waiters {
+		if w.deadline.IsZero() {
+			return time.Time{}, false
+		}
+		if w.deadline.After(last) {
+			last = w.deadline
+		}
+	}
+	return last, len(d.waiters) > 0
+}
+
+// commit reports whether somebody still waits for the Session that was dialed.
+// From here on they wait for it whatever becomes of their contexts.
+func (d *dialing) commit() bool {
+	d.from.follow.mu.Lock()
+	defer d.from.follow.mu.Unlock()
+	d.committed = len(d.waiters) > 0
+	return d.committed
+}
+
+// join makes a caller wait for the Dial under way, or for one that begins now.
+func (f *succession) join(s *Session, renew bool, me *waiter) *dialing {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	which := 0
+	if renew {
+		which = 1
+	}
+	d := f.dials[which]
+	if d == nil {
+		ctx, cancel := context.WithCancel(context.Background())
+		d = &dialing{from: s, renew: renew, done: make(chan struct{}), cancel: cancel, waiters: make(map[*waiter]struct{})}
+		f.dials[which] = d
+		go d.run(ctx)
+	}
+	d.waiters[me] = struct{}{}
+	return d
+}
+
+// left lets a caller leave, and reports whether it may: not if there is a Session for
+// it. The last ends the Dial.
+func (f *succession) left(d *dialing, me *waiter) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if d.committed {
+		return false
+	}
+	delete(d.waiters, me)
+	if len(d.waiters) == 0 {
+		d.cancel()
+		f.forget(d)
+	}
+	return true
+}
+
+// forget makes the next caller begin another Dial. It is called under the lock.
+func (f *succession) forget(d *dialing) {
+	for i := range f.dials {
+		if f.dials[i] == d {
+			f.dials[i] = nil
+		}
+	}
+}
+
+// run dials, for those who wait.
+func (d *dialing) run(ctx context.Context) {
+	f := &d.from.follow
+	defer func() {
+		d.panics = recover() // for those who wait: it is their function that panicked
+		d.cancel()
+		f.mu.Lock()
+		f.forget(d)
+		f.mu.Unlock()
+		close(d.done)
+	}()
+	conf := d.from.Config()
+	if d.renew {
+		conf = conf.Renew()
+	}
+	d.s, d.err = dial(ctx, conf, d)
 }

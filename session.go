@@ -2,12 +2,9 @@ package zk
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"io"
-	"math"
 	"net"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -15,9 +12,7 @@ import (
 
 	"github.com/pkg/errors"
 
-	"github.com/seed-9f8420c6/zk/internal/fifo"
-	"github.com/seed-9f8420c6/zk/internal/frames"
-	"github.com/seed-9f8420c6/zk/internal/liveness"
+	"github.com/seed-9f8420c6/zk/internal/pipeline"
 	"github.com/seed-9f8420c6/zk/internal/watches"
 	"github.com/seed-9f8420c6/zk/internal/zpath"
 	"github.com/seed-9f8420c6/zk/wire"
@@ -32,10 +27,9 @@ import (
 // cancelled, or many callers send at once, another goroutine does the writing. None
 // of them outlives Done.
 type Session struct {
-	conf     Config // as dialed; Auth grows with AddAuth, under mu
+	conf     Config // as dialed, but for Auth, see auth
 	w        *Watches
-	conn     net.Conn
-	socket   bool // conn is one of the system
+	line     *pipeline.Conn
 	id       int64
 	password []byte
 	timeout  time.Duration
@@ -43,60 +37,55 @@ type Session struct {
 	target   string // where it is connected to: the address, or one of its IPs
 	readOnly bool
 
-	done  chan struct{}
-	dying chan struct{} // closed when end is set: nothing more is sent
-	slots chan struct{} // MaxInFlight; nil: no limit
-	flush func()        // s.flushAll, bound once
-	calls sync.Pool     // of *call
-
-	mu       sync.Mutex // the send path; never held over I/O
-	end      error      // why; set once
-	closing  bool       // Close has begun
-	moved    bool       // the identity is another Session's now
-	closed   chan struct{}
-	closeErr error
-	xid      int32
-	out      []byte // appended and not yet taken by a writer
-	spare    []byte
-	queued   int64         // bytes ever appended to out
-	sent     int64         // bytes that left
-	writing  bool          // somebody is the writer
-	idle     chan struct{} // closed when the writer is gone after the end; nil unless waited for
-	ring     fifo.Ring[pending]
-	auths    fifo.Queue[*call] // auth packets are answered outside the ring
-	next     *Session          // the Session dialed after this one for the same Watches
-	renewed  bool              // next has another session
-	followed chan struct{}     // closed when next is set, or the session is closed on the server
-	dials    [2]*dialing       // shared Dials under way: Redial, Renew
-	lastZxid int64             // at the end
+	calls    sync.Pool // of *call
 	lock     interlock
-
-	pingsOff bool // SASL is under way
-	timer    *time.Timer
-	live     liveness.Monitor // but for what the reader says without the lock
-	requests int64
-	pings    int64
-
-	replies      atomic.Int64
-	plainCreates atomic.Bool // the server cannot read a create2 in a Multi
-	events       atomic.Int64
-	ignored      atomic.Int64
-
-	reader reader
+	auth     credentials
+	follow   succession
+	goodbye  farewell
+	events   atomic.Int64
+	ignored  atomic.Int64
+	lastZxid atomic.Int64 // at the end
+	// refusedWatches: a SetWatches was answered with an error. Only the reader
+	// touches it.
+	refusedWatches bool
+	// plainCreates: the server cannot read a create2 in a Multi.
+	plainCreates atomic.Bool
 }
 
-// pending is a run of n frames of one call that wait for their replies.
-type pending struct {
-	c       *call
-	xid     int32 // of the first
-	n       int32
-	off     int64 // place of the first on the wire
-	first   int32 // operation of a Batch that the first is
-	counted bool  // its arming frames are in interlock.arming
+// The locks of the client, in the order in which one may be held while another is
+// taken: succession.mu, farewell.mu, credentials.mu; the pipeline's; Watches.mu. None
+// is held over I/O or a wait for the application.
+
+// credentials are those that a redial brings. They grow with AddAuth.
+type credentials struct {
+	mu   sync.Mutex
+	list []Auth
+}
+
+// add joins a credential, unless it is there: a loop may add it on each connection.
+func (c *credentials) add(a Auth) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !slices.ContainsFunc(c.list, a.equal) {
+		c.list = append(c.list, a)
+	}
+}
+
+func (c *credentials) all() []Auth {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return cloneAuth(c.list)
+}
+
+// farewell is the first Close of a Session, whose result all others share.
+type farewell struct {
+	mu    sync.Mutex
+	begun chan struct{} // closed when err is there; nil: nobody has called Close
+	err   error
 }
 
 // interlock says what a server is asked about the watches of a path, so that a call
-// that depends on the answer can wait for it. Session.mu guards it.
+// that depends on the answer can wait for it. The lock of the pipeline guards it.
 type interlock struct {
 	// adding has the paths whose AddWatch is unanswered.
 	adding map[string]*adding
@@ -144,64 +133,50 @@ func bump(m *map[string]int, path string, by int) {
 	}
 }
 
-// call is a request under way: one frame, or the many of a Batch.
+// call is a request under way: what was asked, and what came of it.
 type call struct {
-	pool   *sync.Pool
+	pipeline.Call
+	kind *kind
+	request
+	result
+}
+
+// request is what a call asks for.
+type request struct {
 	op     string
 	path   string // as given
 	code   wire.Op
-	req    []byte                         // the frames
-	n      int32                          // their number
-	off    int64                          // of an auth packet: its place on the wire
-	decode func(c *call, d *wire.Decoder) // a reply without error; nil: no body
-
-	arming bool         // it arms a channel, or one of its operations does
-	last   bool         // the last SetWatches of a Dial
-	rearms bool         // a SetWatches with persistent watches
 	watch  chan<- Event // to arm on success
-	kind   WatchKind
-	at     string // server path of the watch
-	raw    bool
-	tells  WatchKind // what an AddWatch makes the server's mode
+	arms   WatchKind    // in this kind
+	at     string       // server path of the watch
+	arming bool         // it arms a channel, or one of its operations does
+	raw    bool         // its events have the server's path
 
-	state atomic.Uint32 // number of replies that count as answered, and the bit abandoned
-	done  chan struct{} // cap 1
-	err   error
-
-	// what the reply holds
-	str   string
-	data  []byte
-	names []string
-	stat  wire.Stat
-	num   int32
-	value any // where none of these fits
-
-	// what only few calls have, apart, so that the others stay small
+	// What only few calls have, apart, so that the others stay small.
 	batch   *batch
 	multi   *multi
+	adding  *addition
 	removal *removal
-	rewatch *rewatch // set: an AddWatch or SetWatches of the client's own
-	auth    *Auth    // AddAuth: joins Config.Auth once accepted
+	restore *restoral
+	auth    *Auth // AddAuth: joins the credentials once accepted
 }
 
-// batch is what a Batch's call has.
-type batch struct {
-	ops     []Op
-	res     []Result
-	base    int    // operation of the first frame in a submit
-	taken   int    // replies that the reader has taken
-	settled int    // of these, how many count as answered
-	failing bool   // the reader has set abandoned
-	failed  cursor // how far the reader has failed it
-	chroot  string
-	arena   []byte
-	req     []byte // kept for the next Batch
+// result is what an answer brings.
+type result struct {
+	err     error
+	str     string
+	data    []byte
+	names   []string
+	stat    wire.Stat
+	num     int32
+	missing bool // Exists: there is no such znode
+	value   any  // where none of these fits
 }
 
-// multi is what the call of a Multi or MultiRead has.
-type multi struct {
-	ops []Op
-	res []Result
+// restoral is a SetWatches of a Dial.
+type restoral struct {
+	last   bool // there is none behind it
+	rearms bool // it has persistent watches
 }
 
 // removal is what a RemoveWatch disarms on success.
@@ -211,38 +186,32 @@ type removal struct {
 	found bool   // something was disarmed
 }
 
-// abandoned is set in a call's state by the caller that gives it up, or by the
-// reader when the connection ends; whoever sets it owns the rest of the call.
-const abandoned = 1 << 31
-
 // newCall takes a call from the Session's pool. A pool for all Sessions would
 // carry its channels from one testing/synctest bubble to another, which is fatal.
-func (s *Session) newCall(op, path string) *call {
+func (s *Session) newCall(k *kind, op, path string) *call {
 	c, ok := s.calls.Get().(*call)
 	if !ok {
-		c = &call{pool: &s.calls, done: make(chan struct{}, 1)}
+		c = new(call)
+		c.Init(c)
 	}
-	c.op, c.path, c.n = op, path, 1
+	c.kind, c.op, c.path = k, op, path
+	c.Own = k.own
 	return c
 }
 
 // recycle gives a call back that nobody else knows any more.
-func (c *call) recycle() {
-	done, req := c.done, c.req[:0]
-	if cap(req) > 4096 {
-		req = nil
-	}
-	pool := c.pool
-	*c = call{pool: pool, done: done, req: req}
-	pool.Put(c)
+func (s *Session) recycle(c *call) {
+	c.Reset()
+	c.request, c.result = request{}, result{}
+	s.calls.Put(c)
 }
 
 // begin appends the head of a frame and returns its place for wire.EndFrame.
 func (c *call) begin(op wire.Op) int {
-	at := len(c.req)
+	at := len(c.Frames)
 	c.code = op
-	c.req = append(c.req, 0, 0, 0, 0, 0, 0, 0, 0)
-	c.req = wire.AppendInt32(c.req, int32(op))
+	c.Frames = append(c.Frames, 0, 0, 0, 0, 0, 0, 0, 0)
+	c.Frames = wire.AppendInt32(c.Frames, int32(op))
 	return at
 }
 
@@ -250,91 +219,54 @@ func (c *call) begin(op wire.Op) int {
 func (c *call) frame(op wire.Op, body interface{ Append([]byte) []byte }) {
 	at := c.begin(op)
 	if body != nil {
-		c.req = body.Append(c.req)
+		c.Frames = body.Append(c.Frames)
 	}
-	wire.EndFrame(c.req, at)
-}
-
-func putXid(frame []byte, xid int32) {
-	_ = frame[7]
-	frame[4], frame[5], frame[6], frame[7] = byte(xid>>24), byte(xid>>16), byte(xid>>8), byte(xid)
-}
-
-// nextXid counts from 1 to the largest int32 and on from 1.
-func nextXid(x int32) int32 {
-	if x == math.MaxInt32 {
-		return 1
-	}
-	return x + 1
+	wire.EndFrame(c.Frames, at)
 }
 
 func newSession(conf Config, w *Watches, conn net.Conn) *Session {
-	s := &Session{
-		conf: conf, w: w, conn: conn, socket: onSocket(conn),
-		done: make(chan struct{}), dying: make(chan struct{}), followed: make(chan struct{}),
-	}
-	if conf.MaxInFlight > 0 {
-		s.slots = make(chan struct{}, conf.MaxInFlight)
-	}
-	s.flush = s.flushAll
-	s.reader.ring = fifo.NewReader(&s.ring)
+	s := &Session{conf: conf, w: w}
+	s.auth.list = conf.Auth
+	s.follow.done = make(chan struct{})
+	s.line = pipeline.New(conn, (*engine)(s), pipeline.Options{MaxReply: conf.MaxReply, MaxInFlight: conf.MaxInFlight})
 	return s
 }
 
-// run begins the life of a session whose ConnectResponse is accepted.
-func (s *Session) run() {
-	s.mu.Lock()
-	s.timer = time.AfterFunc(s.live.Start(s.timeout, time.Now()), s.tick)
-	s.mu.Unlock()
+// run begins the life of a session whose ConnectResponse is accepted. Without pings
+// none are sent before the pipeline's Pings.
+func (s *Session) run(pings bool) {
 	s.w.start()
-	go s.read()
+	var early int32
+	if s.readOnly {
+		early = int32(ErrNotReadOnly)
+	}
+	s.line.Start(s.timeout, early, pings)
 }
 
 // usable tells a Session from its zero value.
 func (s *Session) usable() bool { return s != nil && s.w != nil }
-
-// refusalLocked returns why nothing can be sent, or nil.
-func (s *Session) refusalLocked() error {
-	switch {
-	case s.moved:
-		return ErrMoved
-	case s.closing:
-		return ErrClosed
-	}
-	return s.end
-}
 
 // do sends a call of one frame and waits for its answer. After an error the
 // call is not the caller's any more.
 func (s *Session) do(ctx context.Context, c *call) error {
 	if err := s.admit(ctx, c); err != nil {
 		err = notSent(c.op, c.path, err)
-		c.recycle()
+		s.recycle(c)
 		return err
 	}
-	if err := s.submit(ctx, c, c.req, 1); err != nil {
-		s.release(1)
+	if err := s.submit(ctx, c, c.Frames, 1); err != nil {
+		s.line.Release(1)
 		err = notSent(c.op, c.path, err)
-		c.recycle()
+		s.recycle(c)
 		return err
 	}
-	if done := ctx.Done(); done == nil {
-		<-c.done
-	} else {
-		select {
-		case <-c.done:
-		case <-done:
-			op, path := c.op, c.path
-			if c.state.CompareAndSwap(0, abandoned) { // the reader recycles it
-				return &OpError{Op: op, Path: path, Err: ctx.Err(), outcome: Lost}
-			}
-			<-c.done
-		}
+	op, path := c.op, c.path
+	if c.Wait(ctx) { // the reader recycles it
+		return &OpError{Op: op, Path: path, Err: ctx.Err(), outcome: Lost}
 	}
 	s.w.picked()
-	if c.err != nil {
-		err := c.err
-		c.recycle()
+	if err := c.err; err != nil {
+		s.recycle(c)
 		return err
 	}
 	return nil
@@ -345,23 +277,23 @@ func (s *Session) admit(ctx context.Context, c *call) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if len(c.req)-4 > s.conf.MaxRequest {
-		return tooLarge(len(c.req)-4, s.conf.MaxRequest)
+	if n := len(c.Frames) - 4; n > s.conf.MaxRequest {
+		return tooLarge(n, s.conf.MaxRequest)
 	}
 	if c.arming && len(c.at) > s.conf.MaxRequest-maxRestore { // rarely
 		if err := s.restorable(c.at); err != nil {
 			return err
 		}
 	}
-	if c.removal != nil && s.slots != nil { // what needs no request needs no slot
-		s.mu.Lock()
+	if c.removal != nil && s.line.Limited() { // what needs no request needs no slot
+		s.line.Lock()
 		err := s.removeLocked(c)
-		s.mu.Unlock()
+		s.line.Unlock()
 		if err != nil {
 			return err
 		}
 	}
-	return s.acquire(ctx)
+	return s.line.Acquire(ctx)
 }
 
 // maxRestore is more than the frame that restores a watch has besides its path.
@@ -380,43 +312,11 @@ const requestHeaderSize = 8
 
 func tooLarge(n, limit int) error { return &SizeError{Size: n, Limit: limit} }
 
-// acquire takes one of MaxInFlight slots; waiters are served in order.
-func (s *Session) acquire(ctx context.Context) error {
-	if s.slots == nil {
-		return nil
-	}
-	select {
-	case s.slots <- struct{}{}:
-		return nil
-	default:
-	}
-	select {
-	case s.slots <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-s.dying:
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return s.refusalLocked()
-	}
-}
-
-// release gives n slots back.
-func (s *Session) release(n int32) {
-	if s.slots == nil {
-		return
-	}
-	for range n {
-		<-s.slots
-	}
-}
-
 // submit queues n frames of a call and sees to it that they are written. One
-// lock covers taking the xids, joining the ring and joining the stream.
-func (s *Session) submit(ctx context.Context, c *call, frames []byte, n int32) error {
-	s.mu.Lock()
-	err := s.refusalLocked()
+// lock covers taking the xids, joining the queue and joining the stream.
+func (s *Session) submit(ctx context.Context, c *call, frames []byte, n int) error {
+	s.line.Lock()
+	err := s.line.Refusal()
 	counted := false
 	switch {
 	case c.removal != nil:
@@ -427,64 +327,21 @@ func (s *Session) submit(ctx context.Context, c *call, frames []byte, n int32) e
 		counted, err = s.prepareArmLocked(ctx, c, frames)
 	}
 	if err != nil {
-		s.mu.Unlock()
+		s.line.Unlock()
 		return err
 	}
-	s.enqueueLocked(c, frames, n, counted)
-	if s.writing {
-		s.mu.Unlock()
-		return nil
-	}
-	s.writing = true
-	if !s.writesHereLocked(ctx, c, len(frames)) {
-		s.mu.Unlock()
-		go s.flush()
-		return nil
-	}
-	if s.writeUnlock() {
-		go s.flush() // a caller does not write for others
-	}
+	s.line.SendUnlock(ctx, &c.Call, frames, n, counted)
 	return nil
 }
-
-// writesHereLocked reports whether a caller, as the writer, writes its request of so
-// many bytes, or another goroutine does. A caller writes nothing but its own request: it may be
-// answered while it writes on for others, and then all events and answers would
-// wait until it can leave. If its context may end, it must be able to leave a Write
-// that blocks: alone on a socket, whose peer has taken all before, a small one does
-// not.
-func (s *Session) writesHereLocked(ctx context.Context, c *call, size int) bool {
-	switch {
-	case c.internal(): // Dial's: there is nobody else yet
-		return true
-	case s.ring.Len() > 1 || len(s.out) > size:
-		return false
-	}
-	return ctx.Done() == nil || s.socket && size <= smallWrite
-}
-
-// onSocket reports whether the system buffers what is written to a connection.
-func onSocket(conn net.Conn) bool {
-	if t, ok := conn.(*tls.Conn); ok {
-		conn = t.NetConn()
-	}
-	switch conn.(type) {
-	case *net.TCPConn, *net.UnixConn:
-		return true
-	}
-	return false
-}
-
-const smallWrite = 4 << 10
 
 // eachArm calls f for every frame that arms a channel, until f returns false.
 func (c *call) eachArm(frames []byte, f func(frame []byte, path string, kind WatchKind) bool) {
 	b := c.batch
 	if b == nil {
-		f(frames, c.at, c.kind)
+		f(frames, c.at, c.arms)
 		return
 	}
-	for i := b.base; len(frames) > 0; i++ {
+	for i := c.First(); len(frames) > 0; i++ {
 		n := 4 + wire.FrameLen(frames)
 		if watch, kind := b.ops[i].watched(); watch != nil {
 			_, path := b.ops[i].describe()
@@ -503,10 +360,10 @@ func (c *call) eachArm(frames []byte, f func(frame []byte, path string, kind Wat
 func (s *Session) prepareArmLocked(ctx context.Context, c *call, frames []byte) (counted bool, err error) {
 	if c.code == wire.OpAddWatch {
 		s.lock.add(c.at)
-		c.tells = c.kind
+		c.adding = &addition{tells: c.arms}
 		// What the server has been told already need not change its mode.
-		if kinds := s.w.armed(c.at); kinds.Has(watches.Kind(c.kind)) && kinds.Has(watches.Recursive) {
-			c.tells = RecursiveWatch
+		if kinds := s.w.armed(c.at); kinds.Has(watches.Kind(c.arms)) && kinds.Has(watches.Recursive) {
+			c.adding.tells = RecursiveWatch
 			wire.AppendInt32(frames[:len(frames)-4], int32(WatchRecursive)) // the mode is the request's last field
 		}
 		return false, nil
@@ -543,35 +400,36 @@ func (s *Session) awaitAddingLocked(ctx context.Context, c *call, frames []byte)
 		if wait == nil {
 			break
 		}
-		s.mu.Unlock()
+		s.line.Unlock()
 		var err error
 		select {
 		case <-wait.done:
-		case <-s.dying:
+		case <-s.line.Dying():
 		case <-ctx.Done():
 			err = ctx.Err()
 		}
-		s.mu.Lock()
+		s.line.Lock()
 		if err != nil {
 			return err
 		}
-		if err := s.refusalLocked(); err != nil {
+		if err := s.line.Refusal(); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// armAnswered notes that a run of frames that armed channels was answered.
-func (s *Session) armAnswered(p *pending) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	b := p.c.batch
+// Left notes that a run of frames that armed channels was answered.
+func (e *engine) Left(p *pipeline.Call, first int) {
+	s, c := e.session(), p.Owner.(*call)
+	s.line.Lock()
+	defer s.line.Unlock()
+	b := c.batch
 	if b == nil {
-		bump(&s.lock.arming, p.c.at, -1)
+		bump(&s.lock.arming, c.at, -1)
 		return
 	}
-	for i := int(p.first); i < b.taken; i++ {
+	for i := first; i < c.Taken(); i++ {
 		if watch, _ := b.ops[i].watched(); watch != nil {
 			bump(&s.lock.arming, s.opPath(b.ops[i]), -1)
 		}
@@ -585,12 +443,12 @@ const errRemoved = reason("removed here")
 // server is asked to remove a persistent watch only where nothing else is
 // armed, or about to be: it would go too.
 func (s *Session) removeLocked(c *call) error {
-	if err := s.refusalLocked(); s.moved || s.closing {
+	if err := s.line.Refused(); err != nil {
 		return err
 	}
 	r := c.removal
 	before := s.w.armed(c.at)
-	shared := s.end != nil || s.lock.adding[c.at] != nil || s.lock.removing[c.at] > 0 || s.lock.arming[c.at] > 0
+	shared := s.line.Ended() != nil || s.lock.adding[c.at] != nil || s.lock.removing[c.at] > 0 || s.lock.arming[c.at] > 0
 	found, asked := s.w.disarm(c.at, r.ch, shared)
 	r.found = r.found || found
 	if r.alias != "" {
@@ -612,24 +470,24 @@ func (s *Session) removeLocked(c *call) error {
 // watchAnswered notes that an AddWatch or a RemoveWatch is under way no more:
 // first in the table, then for the calls that look at it.
 func (s *Session) watchAnswered(c *call, code Code, zxid int64) {
-	if c.rewatch != nil && code != 0 { // the next connection restores all
-		s.fail(connError(errors.WithMessagef(code, "%s of %s", c.op, c.path)), true)
+	if c.kind == &kindRewatch && code != 0 { // the next connection restores all
+		s.line.Fail(connError(errors.WithMessagef(code, "%s of %s", c.op, c.path)), true)
 	}
 	switch c.code {
 	case wire.OpAddWatch:
 		if code == 0 {
 			s.told(c, zxid)
 		}
-		s.mu.Lock()
+		s.line.Lock()
 		s.lock.added(c.at)
-		s.mu.Unlock()
+		s.line.Unlock()
 	case wire.OpRemoveWatches:
 		if code == 0 || code == ErrNoWatcher {
 			s.w.disarm(c.at, c.removal.ch, true)
 		}
-		s.mu.Lock()
+		s.line.Lock()
 		bump(&s.lock.removing, c.at, -1)
-		s.mu.Unlock()
+		s.line.Unlock()
 	}
 }
 
@@ -647,37 +505,40 @@ func (s *Session) watchAnswered(c *call, code Code, zxid int64) {
 // So the recursive mode is the last that the server was told just where there is a
 // recursive watch.
 
-// rewatch is what a request of the client's own for a path is about.
-type rewatch struct {
-	gap   bool  // the watch that is told again was deaf
-	since int64 // else the zxid since which it may have been; of an AddWatch before
+// addition is an AddWatch, of the application or of the client's own.
+type addition struct {
+	tells WatchKind // what it makes the server's mode
+	again bool      // it tells the server again of watches that are armed
+	gap   bool      // these were deaf
+	since int64     // else the zxid since which they may have been; of an AddWatch before
 }
 
 // told does what the answer to an AddWatch makes necessary. Only the reader calls it.
 func (s *Session) told(c *call, zxid int64) {
-	if r := c.rewatch; r != nil && (r.gap || zxid > r.since) {
-		s.w.gapAt(c.at, c.tells)
+	a := c.adding
+	if a.again && (a.gap || zxid > a.since) {
+		s.w.gapAt(c.at, a.tells)
 	}
 	kinds := s.w.armed(c.at)
-	recursive := c.tells == RecursiveWatch
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	recursive := a.tells == RecursiveWatch
+	s.line.Lock()
+	defer s.line.Unlock()
 	if recursive && kinds.Has(watches.Child) {
 		s.restoreChildLocked(c.at, zxid)
 	}
 	switch {
 	case !recursive && kinds.Has(watches.Recursive):
-		s.tellLocked(c.at, RecursiveWatch, rewatch{since: zxid})
+		s.tellLocked(c.at, addition{tells: RecursiveWatch, since: zxid})
 	case recursive && !kinds.Has(watches.Recursive) && kinds.Has(watches.Persistent):
-		s.tellLocked(c.at, PersistentWatch, rewatch{gap: true})
+		s.tellLocked(c.at, addition{tells: PersistentWatch, gap: true})
 	}
 }
 
 // rewatch tells the server of a path's persistent watch again, where a recursive
 // one is gone that it was told last.
 func (s *Session) rewatch(path string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.line.Lock()
+	defer s.line.Unlock()
 	s.rewatchLocked(path)
 }
 
@@ -685,525 +546,201 @@ func (s *Session) rewatchLocked(path string) {
 	kinds := s.w.armed(path)
 	// Where an AddWatch is unanswered, its answer does it.
 	if kinds.Has(watches.Persistent) && !kinds.Has(watches.Recursive) && s.lock.adding[path] == nil {
-		s.tellLocked(path, PersistentWatch, rewatch{gap: true})
+		s.tellLocked(path, addition{tells: PersistentWatch, gap: true})
 	}
 }
 
 // tellLocked sends an AddWatch that nobody waits for.
-func (s *Session) tellLocked(path string, kind WatchKind, r rewatch) {
-	if s.end != nil {
+func (s *Session) tellLocked(path string, a addition) {
+	if s.line.Ended() != nil {
 		return // the next connection restores all
 	}
 	mode := WatchPersistent
-	if kind == RecursiveWatch {
+	if a.tells == RecursiveWatch {
 		mode = WatchRecursive
 	}
-	c := s.newCall("addwatch", path)
+	a.again = true
+	c := s.newCall(&kindRewatch, "addwatch", path)
 	c.frame(wire.OpAddWatch, wire.AddWatchRequest{Path: path, Mode: int32(mode)})
-	c.at, c.tells, c.rewatch = path, kind, &r
+	c.at, c.adding = path, &a
 	s.lock.add(path)
-	s.sendOwnLocked(c)
+	c.Abandon()
+	s.line.Post(&c.Call)
 }
 
 // restoreChildLocked sends a SetWatches for the child watch of a path.
 func (s *Session) restoreChildLocked(path string, floor int64) {
-	if s.end != nil {
+	if s.line.Ended() != nil {
 		return
 	}
-	c := s.newCall("setwatches", path)
+	c := s.newCall(&kindRewatch, "setwatches", path)
 	c.frame(wire.OpSetWatches, wire.SetWatchesRequest{
 		RelativeZxid: floor, Data: []string{}, Exist: []string{}, Child: []string{path}, // null would be refused
 	})
-	c.rewatch = new(rewatch)
-	s.sendOwnLocked(c)
+	c.at = path
+	c.Abandon()
+	s.line.Post(&c.Call)
 }
 
-// sendOwnLocked sends a request of the client's own. Whoever calls it does not wait:
-// another goroutine writes.
-func (s *Session) sendOwnLocked(c *call) {
-	c.state.Store(abandoned)
-	s.enqueueLocked(c, c.req, 1, false)
-	s.wakeLocked()
-}
+// engine is a Session as the handler of its pipeline: what the reader does, in wire
+// order. It waits for nothing.
+type engine Session
 
-func (s *Session) enqueueLocked(c *call, frames []byte, n int32, counted bool) {
-	p := pending{c: c, xid: nextXid(s.xid), n: n, off: s.queued, counted: counted}
-	if c.batch != nil {
-		p.first = int32(c.batch.base)
-	}
-	for at := 0; at < len(frames); at += 4 + wire.FrameLen(frames[at:]) {
-		s.xid = nextXid(s.xid)
-		putXid(frames[at:], s.xid)
-	}
-	s.requests += int64(n)
-	s.ring.Push(p)
-	s.appendLocked(frames)
-}
+func (e *engine) session() *Session { return (*Session)(e) }
 
-func (s *Session) appendLocked(frames []byte) {
-	s.out = append(s.out, frames...)
-	s.queued += int64(len(frames))
-}
+// Chunk lets the order look anew whether what is queued has to wait.
+func (e *engine) Chunk() { e.w.queue.Chunk() }
 
-// wakeLocked makes another goroutine write what is queued, unless somebody does already.
-func (s *Session) wakeLocked() {
-	if !s.writing {
-		s.writing = true
-		go s.flush()
-	}
-}
-
-// fullWrite is as many bytes as are worth a write of their own. To wait for more
-// would let a server rest that could work.
-const fullWrite = 8 << 10
-
-// flushAll writes until nothing is queued, as the writer. With several calls under
-// way it first lets others queue their requests: that is what fills a write.
-func (s *Session) flushAll() {
-	for more := true; more; {
-		s.mu.Lock()
-		if s.ring.Len() > 1 && len(s.out) < fullWrite {
-			s.mu.Unlock()
-			runtime.Gosched()
-			s.mu.Lock()
+// Rest deals with the watches that closed channels have lost: the server is told
+// again what is left, and the Logger hears of it.
+func (e *engine) Rest() {
+	s := e.session()
+	for _, x := range s.w.takeLost() {
+		if x.Kind == RecursiveWatch {
+			s.rewatch(x.at)
 		}
-		more = s.writeUnlock()
-	}
-}
-
-// writeUnlock writes what is queued, as the writer, and reports whether it is still
-// the writer because more has come. It gives the lock up.
-func (s *Session) writeUnlock() bool {
-	buf := s.out
-	if s.end != nil || len(buf) == 0 {
-		s.leaveLocked()
-		s.mu.Unlock()
-		return false
-	}
-	s.out, s.spare = s.spare[:0], nil
-	s.live.WriteBegins(s.sent, len(buf), time.Now())
-	s.mu.Unlock()
-	n, err := s.conn.Write(buf)
-	s.mu.Lock()
-	s.live.WriteEnds()
-	if err != nil {
-		if _, ok := s.conn.(*tls.Conn); ok {
-			// What the failing record held may have left.
-			n = min(len(buf), n+maxTLSRecord)
-		}
-		s.sent += int64(n)
-		// The reader takes what still came, up to its own error; the tick bounds that.
-		s.failLocked(connError(err))
-		s.leaveLocked()
-		s.mu.Unlock()
-		return false
-	}
-	s.sent += int64(n)
-	if cap(buf) <= maxSpare {
-		s.spare = buf[:0]
-	}
-	if len(s.out) > 0 && s.end == nil {
-		s.mu.Unlock()
-		return true
-	}
-	s.leaveLocked()
-	s.mu.Unlock()
-	return false
-}
-
-const (
-	maxTLSRecord = 16 << 10
-	maxSpare     = 256 << 10
-)
-
-// leaveLocked ends being the writer.
-func (s *Session) leaveLocked() {
-	s.writing = false
-	if s.idle != nil {
-		close(s.idle)
-		s.idle = nil
-	}
-}
-
-// fail ends the Session; the first reason stays. It is the only way to end it.
-// With hangUp the connection is closed at once, else the reader first takes
-// what has come.
-func (s *Session) fail(err error, hangUp bool) {
-	s.mu.Lock()
-	s.failLocked(err)
-	s.mu.Unlock()
-	if hangUp {
-		s.hangUp()
-	}
-}
-
-func (s *Session) failLocked(err error) {
-	if s.end != nil {
-		return
-	}
-	if errors.Is(err, ErrConnection) {
-		err = errors.WithStack(err)
-	}
-	s.end = err
-	close(s.dying)
-}
-
-// tick pings a quiet connection and ends a dead one. It never writes itself, so
-// that a Write that hangs cannot keep it from seeing that.
-func (s *Session) tick() {
-	now := time.Now()
-	s.mu.Lock()
-	if s.end != nil {
-		s.mu.Unlock()
-		s.hangUp()
-		return
-	}
-	ping, next, err := s.live.Look(now, s.pingsOff)
-	if err != nil {
-		s.mu.Unlock()
-		s.fail(connError(errors.WithMessage(err, s.addr)), true)
-		return
-	}
-	quiet := len(s.out) == 0 && !s.writing && s.ring.Len() == 0
-	if quiet {
-		s.out, s.spare = nil, nil
-		s.ring.Release()
-	}
-	if ping {
-		s.pings++
-		var frame [12]byte
-		wire.RequestHeader{Xid: wire.XidPing, Op: wire.OpPing}.Append(wire.BeginFrame(frame[:0]))
-		wire.EndFrame(frame[:], 0)
-		s.appendLocked(frame[:])
-	}
-	s.timer.Reset(next)
-	if ping {
-		s.wakeLocked()
-	}
-	s.mu.Unlock()
-	if quiet {
-		s.w.trim()
-	}
-}
-
-// reader is what only the reader goroutine touches.
-type reader struct {
-	cur   pending // the head of the ring, taken out of it
-	ring  fifo.Reader[pending]
-	dec   wire.Decoder
-	batch *call // a Batch with replies that do not count as answered yet
-
-	refused bool // a SetWatches was answered with an error
-	// early has the xids of writes that a read-only server refused before their turn.
-	early map[int32]bool
-}
-
-// read takes frames in wire order until the connection or the session ends. It
-// waits for nothing but the network.
-func (s *Session) read() {
-	err := s.readFrames()
-	s.settleBatch()
-	if errors.Is(err, ErrProtocol) || errors.Is(err, ErrSlowConsumer) || errors.Is(err, ErrClosed) {
-		s.fail(err, true)
-	} else {
-		s.fail(connError(err), true)
-	}
-	s.finish()
-}
-
-// readFrames takes all frames, and returns the error that ends the connection.
-func (s *Session) readFrames() error {
-	in := frames.NewReader(s.conn, s.conf.MaxReply)
-	defer in.Release()
-	waits := false // for the rest of a frame
-	for {
-		n, end := in.Fill()
-		s.live.Received(n)
-		s.w.queue.Chunk()
-		if in.Busy() {
-			runtime.Gosched() // let the callers that this chunk woke queue up for one write
-		}
-		for {
-			b, err := in.Next()
-			if err != nil {
-				return s.misframed(err)
-			}
-			if b == nil {
-				break
-			}
-			if err := s.frame(b); err != nil {
-				return err
-			}
-			if waits {
-				waits = false
-				s.live.FrameCame()
-			}
-		}
-		s.settleBatch()
-		s.reportLost()
-		switch {
-		case end == io.EOF && in.Cut():
-			return errors.Wrap(io.ErrUnexpectedEOF, "in the middle of a frame")
-		case end != nil:
-			return end
-		}
-		if cut := in.Settle(s.nothingPending); cut > 0 {
-			waits = true
-			s.live.FrameWaits(cut, time.Now())
+		if log := s.conf.Logger; log != nil {
+			log.Warn("zk: a closed channel lost its watches", "path", x.Path, "kind", x.Kind.String())
 		}
 	}
 }
 
-const replyHeaderSize = 16
-
-// misframed is what a frame of a wrong size means.
-func (s *Session) misframed(err error) error {
-	var large *frames.TooLarge
-	if errors.As(err, &large) {
-		return s.oversized(large.Head, large.Size)
-	}
-	return protocolError("%v", err)
-}
-
-// nothingPending reports whether no call waits for its reply. Only the reader
-// calls it.
-func (s *Session) nothingPending() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.reader.cur.n == 0 && s.reader.ring.Drained()
-}
-
-// oversized ends the connection for a frame above MaxReply, of which the head has
-// come as far as it has. The oldest call is told the size, unless the head says that
-// the frame is no reply to it.
-func (s *Session) oversized(head []byte, size int) error {
-	err := &SizeError{Size: size, Limit: s.conf.MaxReply, Reply: true}
-	// The other calls are not told that their reply was too large: theirs may not be.
-	end := protocolError("a reply of %d bytes, Config.MaxReply is %d", size, s.conf.MaxReply)
-	s.fail(end, true)
-	p := s.oldest()
-	d := wire.NewDecoder(head)
-	switch {
-	case p == nil || len(head) >= 4 && d.Int32() != p.xid:
-	case p.c.batch != nil:
-		p.c.err = err // for failBatch
-	case p.c.state.CompareAndSwap(0, 1):
-		c := p.c
-		c.err = &OpError{Op: c.op, Path: c.path, Err: err, outcome: Lost, ended: true}
-		p.n = 0
-		s.popOldest()
-		s.w.answer(c)
-	}
-	return end
-}
-
-// oldest returns the run of frames whose reply is next, or nil.
-func (s *Session) oldest() *pending {
-	r := &s.reader
-	if r.cur.n > 0 {
-		return &r.cur
-	}
-	next, ok := r.ring.Next()
-	if !ok {
-		s.mu.Lock()
-		some := r.ring.Refresh()
-		s.mu.Unlock()
-		if !some {
-			return nil
-		}
-		next, _ = r.ring.Next()
-	}
-	r.cur = next
-	return &r.cur
-}
-
-// popOldest lets the oldest run leave the ring once all of it is answered.
-func (s *Session) popOldest() {
-	p := &s.reader.cur
-	if p.counted {
-		s.armAnswered(p)
-	}
-	s.reader.ring.Leave()
-	p.c = nil // an idle Session keeps no call alive
-}
-
-// frame takes one frame from the server.
-func (s *Session) frame(b []byte) error {
-	d := &s.reader.dec // not a variable: a call's decoder may keep it, as far as the compiler knows
-	*d = wire.NewDecoder(b)
-	var h wire.ReplyHeader
-	h.Decode(d)
-	if h.Xid > 0 {
-		if err := s.reply(h, d); err != nil || len(s.reader.early) == 0 {
-			return err
-		}
-		return s.answerEarly()
-	}
-	s.settleBatch()
-	switch {
-	case h.Xid == wire.XidNotification:
-		return s.notification(h, d)
-	case h.Xid == wire.XidPing:
-		s.mu.Lock()
-		s.live.Pong()
-		s.mu.Unlock()
-		return nil
-	case h.Xid == wire.XidAuth:
-		return s.authReply(h)
-	}
-	return protocolError("a reply with xid %d", h.Xid)
-}
-
-// refusedEarly notes that a read-only server has refused a write, which it does at
-// once, before its answers to reads that it was sent earlier. The call hears of it in
-// its turn. It reports whether the xid is of a request that waits, and was not
-// answered yet.
-func (s *Session) refusedEarly(oldest *pending, xid int32) bool {
-	s.mu.Lock()
-	last := s.xid
-	s.mu.Unlock()
-	ahead := func(x int32) int32 { return (x - oldest.xid) & math.MaxInt32 } // xids go from 1 to MaxInt32 and on from 1
-	r := &s.reader
-	if xid <= 0 || ahead(xid) > ahead(last) || r.early[xid] {
-		return false
-	}
-	if r.early == nil {
-		r.early = make(map[int32]bool)
-	}
-	r.early[xid] = true
-	return true
-}
-
-// answerEarly answers the oldest calls whose refusals have come before.
-func (s *Session) answerEarly() error {
-	r := &s.reader
-	for len(r.early) > 0 {
-		p := s.oldest()
-		if p == nil || !r.early[p.xid] {
-			return nil
-		}
-		delete(r.early, p.xid)
-		var none wire.Decoder
-		if err := s.reply(wire.ReplyHeader{Xid: p.xid, Err: int32(ErrNotReadOnly)}, &none); err != nil {
-			return err
-		}
+// ends returns why an answer ends the connection, or nil.
+func (s *Session) ends(k *kind, code Code) error {
+	if code != 0 && (code.ends() || code == ErrUnimplemented && !k.mayStayOpen) {
+		return s.stacked(connError(code))
 	}
 	return nil
 }
 
-// reply matches a reply with the oldest call; its place on the wire is where
-// the zxid advances, the watch is armed and the call is answered.
-func (s *Session) reply(h wire.ReplyHeader, d *wire.Decoder) error {
-	p := s.oldest()
-	if p == nil {
-		return protocolError("a reply with xid %d, and no request waits for one", h.Xid)
-	}
-	if h.Xid != p.xid {
-		if s.readOnly && Code(h.Err) == ErrNotReadOnly && s.refusedEarly(p, h.Xid) {
-			return nil
-		}
-		return protocolError("a reply with xid %d where %d was due", h.Xid, p.xid)
-	}
-	if s.live.Tells(p.off) {
-		s.mu.Lock()
-		s.live.Answered(p.off)
-		s.mu.Unlock()
-	}
-	if p.c.batch != nil {
-		return s.batchReply(p, h, d)
-	}
-	c := p.c
-	if h.Err == 0 && c.decode != nil { // also when nobody waits: a reply that makes no sense ends the connection
-		c.decode(c, d)
+func badReply(op string, err error) error {
+	return &detailed{kind: ErrProtocol, detail: "reply to " + op, cause: err}
+}
+
+// Answer takes the reply to a call. Its place on the wire is where the zxid advances,
+// the watch is armed and the call is answered. It is read also when nobody waits: one
+// that makes no sense ends the connection.
+func (e *engine) Answer(p *pipeline.Call, h wire.ReplyHeader, d *wire.Decoder) (won bool, end, err error) {
+	s, c, code := e.session(), p.Owner.(*call), Code(h.Err)
+	if code == 0 && c.kind.decode != nil {
+		c.kind.decode(c, d)
 		if err := d.Err(); err != nil {
-			return badReply(c, err)
+			return false, nil, badReply(c.op, err)
 		}
 	}
-	p.n = 0
-	if !c.internal() {
-		s.release(1)
-	}
-	s.replies.Add(1)
 	if h.Zxid > 0 {
 		s.w.advance(h.Zxid)
 	}
-	var ended error
-	code := Code(h.Err)
-	if code.ends() || code == ErrUnimplemented && !polite(c.code) {
-		ended = connError(code)
-		s.fail(ended, true)
+	if end = s.ends(c.kind, code); end != nil {
+		s.line.Fail(end, true)
 	}
-	won := c.state.CompareAndSwap(0, 1)
-	restores := (c.code == wire.OpSetWatches || c.code == wire.OpSetWatches2) && c.rewatch == nil
-	if restores && code != 0 {
-		s.reader.refused = true // then the floor stays, whatever the others are answered
+	if won = c.Call.Answer(); won {
+		s.settle(c, code, end != nil)
 	}
-	switch {
-	case !won:
-	case restores && code == 0:
-		s.w.restored(h.Zxid, c.rearms, c.last && !s.reader.refused)
-	case c.code == wire.OpCloseSession && code == 0:
-		s.w.end()
-		ended = ErrClosed
-	case c.code == wire.OpCloseSession: // nothing more comes of this connection
-		s.settleCall(c, code, true)
-		ended = connError(code)
-	default:
-		s.settleCall(c, code, ended != nil)
+	if c.restore != nil {
+		s.restored(c, code, won, h.Zxid)
+	}
+	if won && c.kind.last { // nothing more comes of this connection
+		end = ErrClosed
+		if code != 0 {
+			end = connError(code)
+		} else {
+			s.w.end()
+		}
 	}
 	s.watchAnswered(c, code, h.Zxid)
-	s.popOldest()
-	if won {
-		s.w.answer(c)
-	} else {
-		c.recycle()
+	return won, end, nil
+}
+
+// settle arms the watch of an answered call, or makes its error.
+func (s *Session) settle(c *call, code Code, ended bool) {
+	if code == 0 || c.kind.excuses(c, code) {
+		s.armCall(c)
+		return
 	}
-	return ended
+	c.err = &OpError{Op: c.op, Path: c.path, Err: code, outcome: Answered, ended: ended || c.kind.last}
 }
 
-func badReply(c *call, err error) error {
-	return &detailed{kind: ErrProtocol, detail: "reply to " + c.op, cause: err}
-}
-
-// polite reports whether a server may answer -6 to an operation and go on: to
-// one that it knows and has switched off. The opcodes it does not know end the
-// connection.
-func polite(op wire.Op) bool {
-	return op == wire.OpCreateTTL || op == wire.OpReconfig || op == wire.OpMulti
-}
-
-// internal reports whether the call takes no slot of MaxInFlight.
-func (c *call) internal() bool {
-	if c.rewatch != nil {
-		return true
-	}
-	switch c.code {
-	case wire.OpCloseSession, wire.OpSetWatches, wire.OpSetWatches2, wire.OpSASL:
-		return true
-	}
-	return false
-}
-
-// settleCall arms the watch of an answered call, or makes its error.
-func (s *Session) settleCall(c *call, code Code, ended bool) {
+// restored takes the answer to a SetWatches of a Dial.
+func (s *Session) restored(c *call, code Code, won bool, zxid int64) {
 	switch {
-	case code == 0, code == ErrNoWatcher && c.code == wire.OpRemoveWatches:
-		if c.watch != nil {
-			s.w.arm(c.at, c.kind, c.raw, c.watch)
-		}
-	case code == ErrNoNode && c.code == wire.OpExists:
-		c.num = 1 // not an error of Exists: see there
-		if c.watch != nil {
-			s.w.arm(c.at, ExistsWatch, c.raw, c.watch)
-		}
-	default:
-		c.err = &OpError{Op: c.op, Path: c.path, Err: code, outcome: Answered, ended: ended}
+	case code != 0:
+		s.refusedWatches = true // then the floor stays, whatever the others are answered
+	case won:
+		s.w.restored(zxid, c.restore.rearms, c.restore.last && !s.refusedWatches)
 	}
 }
 
-// notification takes an event. One that nobody here watches is legal: after a
+// Reply reads the reply to an operation of a Batch.
+func (e *engine) Reply(p *pipeline.Call, i int, h wire.ReplyHeader, d *wire.Decoder) (ended, err error) {
+	s, c, code := e.session(), p.Owner.(*call), Code(h.Err)
+	b := c.batch
+	if code == 0 {
+		b.ops[i].decode(b, i, d)
+		if err := d.Err(); err != nil {
+			return nil, badReply(c.op, err)
+		}
+	} else {
+		ended = s.ends(b.ops[i].kind(), code)
+	}
+	b.result(i, code, ended != nil)
+	if h.Zxid > 0 {
+		s.w.advance(h.Zxid)
+	}
+	return ended, nil
+}
+
+// armCall arms the watch of a call that was answered as it must be.
+func (s *Session) armCall(c *call) {
+	if c.watch == nil {
+		return
+	}
+	kind := c.arms
+	if c.missing {
+		kind = ExistsWatch
+	}
+	s.w.arm(c.at, kind, c.raw, c.watch)
+}
+
+// SettleMany counts operations of a Batch as answered, and arms their watches.
+func (e *engine) SettleMany(p *pipeline.Call, from, to int) {
+	s, c := e.session(), p.Owner.(*call)
+	if !c.arming {
+		c.Advance(from, to)
+		return
+	}
+	// Whoever gives the Batch up does it under the same lock: what it finds answered
+	// is armed.
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	if c.Advance(from, to) {
+		for i := from; i < to; i++ {
+			s.batchArmLocked(c.batch, i)
+		}
+	}
+}
+
+// Auth takes the answer to an auth packet.
+func (e *engine) Auth(p *pipeline.Call, number int32) (won bool, end error) {
+	s, c, code := e.session(), p.Owner.(*call), Code(number)
+	if code != 0 {
+		end = connError(code)
+		s.line.Fail(s.stacked(end), true)
+	}
+	if !c.Answer() {
+		return false, end
+	}
+	if code != 0 {
+		c.err = &OpError{Op: c.op, Err: code, outcome: Answered, ended: true}
+	} else if c.auth != nil {
+		s.auth.add(*c.auth)
+	}
+	return true, end
+}
+
+// Event takes a notification. One that nobody here watches is legal: after a
 // cancelled call, a closed channel or a second Deleted.
-func (s *Session) notification(h wire.ReplyHeader, d *wire.Decoder) error {
+func (e *engine) Event(h wire.ReplyHeader, d *wire.Decoder) error {
 	typ := d.Int32()
 	d.Int32() // state
 	path := d.Buffer()
@@ -1213,121 +750,78 @@ func (s *Session) notification(h wire.ReplyHeader, d *wire.Decoder) error {
 	n := 0
 	if typ >= wire.EventNodeCreated && typ <= wire.EventNodeChildrenChanged && len(path) > 0 {
 		var err error
-		if n, err = s.w.notify(EventType(typ), path, h.Zxid); err != nil {
+		if n, err = e.w.notify(EventType(typ), path, h.Zxid); err != nil {
 			return err
 		}
 	}
 	if n == 0 {
-		s.ignored.Add(1)
+		e.ignored.Add(1)
 	} else {
-		s.events.Add(1)
+		e.events.Add(1)
 	}
 	return nil
 }
 
-// authReply takes the answer to an auth packet. It may overtake the replies to
-// requests before it, so auth packets have a queue of their own.
-func (s *Session) authReply(h wire.ReplyHeader) error {
-	s.mu.Lock()
-	var c *call
-	if s.auths.Len() > 0 {
-		c = s.auths.Pop()
+// Failed makes the error of a call, or of an operation of a Batch, that was not
+// answered. Of a reply that was too large only the call is told whose reply it was: the
+// others' may not be.
+func (e *engine) Failed(p *pipeline.Call, i int, lost bool, end error) {
+	c := p.Owner.(*call)
+	err := &OpError{Op: c.op, Path: c.path, Err: end, outcome: NotSent}
+	if lost {
+		err.outcome = Lost
 	}
-	s.mu.Unlock()
-	code := Code(h.Err)
-	if c == nil {
-		if code != 0 {
-			return protocolError("an auth reply with error %d, and none was due", h.Err)
-		}
-		return nil
+	if n := c.Oversized(); n > 0 {
+		err.Err, err.ended = &SizeError{Size: n, Limit: e.conf.MaxReply, Reply: true}, true
 	}
-	s.replies.Add(1)
-	var ended error
-	if code != 0 {
-		ended = connError(code)
-		s.fail(ended, true)
-	}
-	if !c.state.CompareAndSwap(0, 1) {
-		c.recycle()
-		return ended
-	}
-	if code != 0 {
-		c.err = &OpError{Op: c.op, Err: code, outcome: Answered, ended: true}
-	} else if c.auth != nil {
-		s.mu.Lock()
-		if !slices.ContainsFunc(s.conf.Auth, c.auth.equal) { // a loop may add it on each connection
-			s.conf.Auth = append(s.conf.Auth, *c.auth)
-		}
-		s.mu.Unlock()
-	}
-	s.w.answer(c)
-	return ended
-}
-
-// finish is the end of the reader: it waits for the writer, fails what was
-// pending, in order and behind the events before, and then says Done.
-func (s *Session) finish() {
-	s.mu.Lock()
-	s.timer.Stop()
-	if s.writing {
-		idle := make(chan struct{})
-		s.idle = idle
-		s.mu.Unlock()
-		<-idle
-		s.mu.Lock()
-	}
-	end, sent := s.end, s.sent
-	auths := s.auths
-	s.auths = fifo.Queue[*call]{}
-	s.lock = interlock{} // who waits for an AddWatch sees dying
-	s.mu.Unlock()
-
-	var left []pending
-	for p := s.oldest(); p != nil; p = s.oldest() {
-		left = append(left, *p)
-		p.n = 0
-	}
-	last := make(map[*call]int, len(left))
-	for i, p := range left {
-		last[p.c] = i
-	}
-	for i, p := range left {
-		s.failPending(p, end, sent, last[p.c] == i)
-	}
-	for _, c := range auths.Items() {
-		s.failPending(pending{c: c, n: 1, off: c.off}, end, sent, true)
-	}
-	s.w.stop()
-	s.reportLost()
-	s.mu.Lock()
-	s.lastZxid = s.w.zxid.Load()
-	s.out, s.spare = nil, nil
-	s.reader.ring.Leave()
-	s.ring.Release()
-	s.mu.Unlock()
-	s.reader = reader{}
-	s.traceEnd(end)
-	close(s.done)
-}
-
-// failPending ends a run of frames: lost as far as bytes of them left.
-func (s *Session) failPending(p pending, end error, sent int64, last bool) {
-	c := p.c
 	if c.batch == nil {
-		if !c.state.CompareAndSwap(0, 1) {
-			c.recycle()
-			return
-		}
-		outcome := NotSent
-		if p.off < sent {
-			outcome = Lost
-		}
-		c.err = &OpError{Op: c.op, Path: c.path, Err: end, outcome: outcome}
-		s.w.answer(c)
+		c.err = err
 		return
 	}
-	s.failBatch(p, end, sent, last)
+	err.Op, err.Path = c.batch.ops[i].describe()
+	c.batch.res[i] = Result{Err: err}
 }
+
+// Hand wakes a caller, behind the events before its answer.
+func (e *engine) Hand(p *pipeline.Call) { e.w.queue.Answer(&e.w.mu, p.Wake()) }
+
+// Drop recycles a call that was given up.
+func (e *engine) Drop(p *pipeline.Call) { e.session().recycle(p.Owner.(*call)) }
+
+// Why makes the error that all calls see of what ended the connection.
+func (e *engine) Why(err error) error {
+	var v pipeline.Violation
+	switch {
+	case errors.As(err, &v):
+		err = protocolError("%s", string(v))
+	case errors.Is(err, ErrConnection), errors.Is(err, ErrClosed):
+	default:
+		err = connError(errors.WithMessage(err, e.target))
+	}
+	return e.session().stacked(err)
+}
+
+// stacked adds a stack where a connection is lost.
+func (s *Session) stacked(err error) error {
+	if errors.Is(err, ErrConnection) {
+		return errors.WithStack(err)
+	}
+	return err
+}
+
+// Ending forgets what the server was asked: who waits for an AddWatch sees Dying.
+func (e *engine) Ending() { e.lock = interlock{} }
+
+// Finish lets the events stand still, and tells the hooks.
+func (e *engine) Finish(end error) {
+	e.w.stop()
+	e.Rest()
+	e.lastZxid.Store(e.w.zxid.Load())
+	e.session().traceEnd(end)
+}
+
+// Idle gives memory back.
+func (e *engine) Idle() { e.w.trim() }
 
 // String names the session and the server. It prints no secrets.
 func (s *Session) String() string {
@@ -1342,7 +836,7 @@ func (s *Session) Done() <-chan struct{} {
 	if !s.usable() {
 		return closedChan
 	}
-	return s.done
+	return s.line.Done()
 }
 
 var closedChan = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
@@ -1355,10 +849,10 @@ func (s *Session) Err() error {
 		return ErrClosed
 	}
 	select {
-	case <-s.done:
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return s.end
+	case <-s.line.Done():
+		s.line.Lock()
+		defer s.line.Unlock()
+		return s.line.Ended()
 	default:
 		return nil
 	}
@@ -1371,9 +865,9 @@ func (s *Session) Config() Config {
 	if !s.usable() {
 		return Config{}
 	}
-	s.mu.Lock()
-	conf := s.conf.clone()
-	s.mu.Unlock()
+	conf := s.conf
+	conf.Auth = s.auth.all()
+	conf = conf.clone()
 	conf.State = State{Zxid: s.Zxid(), Watches: s.w}
 	conf.noteZxid()
 	if s.transferable() {
@@ -1394,16 +888,14 @@ func (s *Session) ID() int64 {
 	return s.id
 }
 
-// Zxid returns the newest transaction that a reply told of.
+// Zxid returns the newest transaction that a reply reported.
 func (s *Session) Zxid() int64 {
 	if !s.usable() {
 		return 0
 	}
 	select {
-	case <-s.done:
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return s.lastZxid
+	case <-s.line.Done():
+		return s.lastZxid.Load()
 	default:
 		return s.w.zxid.Load()
 	}
@@ -1444,13 +936,6 @@ func (s *Session) Addr() string {
 // ReadOnly reports whether the server said that it is cut off from its quorum.
 func (s *Session) ReadOnly() bool { return s.usable() && s.readOnly }
 
-// lastHeard returns the send time of the last answered request.
-func (s *Session) lastHeard() time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.live.Heard()
-}
-
 // ExpiresAt returns a time before which no server expires the session: the send
 // time of the last answered request plus three quarters of the granted timeout,
 // since a follower may relay a sign of life a quarter late. It has a monotonic
@@ -1460,7 +945,7 @@ func (s *Session) ExpiresAt() time.Time {
 	if !s.usable() {
 		return time.Time{}
 	}
-	return s.lastHeard().Add(s.timeout * 3 / 4)
+	return s.line.Heard().Add(s.timeout * 3 / 4)
 }
 
 // Stats are counts since the Session was dialed, and the present state of its queues.
@@ -1482,19 +967,11 @@ func (s *Session) Stats() Stats {
 	if !s.usable() {
 		return Stats{}
 	}
-	st := Stats{
-		Replies: s.replies.Load(), Events: s.events.Load(), Ignored: s.ignored.Load(), BytesReceived: s.live.Bytes(),
-		Armed: s.w.Len(), Queued: s.w.Undelivered(),
+	n := s.line.Counts()
+	return Stats{
+		Requests: n.Frames, Replies: n.Replies, Events: s.events.Load(), Ignored: s.ignored.Load(), Pings: n.Pings,
+		BytesSent: n.Sent, BytesReceived: n.Received, Pending: n.Pending, Armed: s.w.Len(), Queued: s.w.Undelivered(),
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	st.Requests, st.Pings, st.BytesSent = s.requests, s.pings, s.sent
-	select {
-	case <-s.done:
-	default:
-		st.Pending = int(max(0, s.requests-s.replies.Load()))
-	}
-	return st
 }
 
 // Detach leaves the connection and keeps the session on the server, for a
@@ -1504,8 +981,8 @@ func (s *Session) Detach() Config {
 	if !s.usable() {
 		return Config{}
 	}
-	s.fail(ErrClosed, true)
-	<-s.done
+	s.line.Fail(ErrClosed, true)
+	<-s.line.Done()
 	return s.Config()
 }
 
@@ -1519,256 +996,96 @@ func (s *Session) Close() error {
 	if !s.usable() {
 		return notSent("close", "", ErrClosed)
 	}
-	s.mu.Lock()
-	if s.closed == nil {
-		s.closed = make(chan struct{})
-		s.mu.Unlock()
-		err := s.closeSession()
-		s.mu.Lock()
-		s.closeErr = err
-		close(s.closed)
+	g := &s.goodbye
+	g.mu.Lock()
+	begun := g.begun
+	if begun != nil {
+		g.mu.Unlock()
+		<-begun
+		return g.err
 	}
-	closed := s.closed
-	s.mu.Unlock()
-	<-closed
-	return s.closeErr
+	g.begun = make(chan struct{})
+	g.mu.Unlock()
+	g.err = s.closeSession()
+	close(g.begun)
+	return g.err
+}
+
+// closing reports whether Close was called.
+func (s *Session) closing() bool {
+	s.goodbye.mu.Lock()
+	defer s.goodbye.mu.Unlock()
+	return s.goodbye.begun != nil
 }
 
 func (s *Session) closeSession() error {
-	s.mu.Lock()
-	end := s.refusalLocked()
-	s.closing = true
+	s.line.Lock()
+	end := s.line.Refusal()
+	if s.line.Refused() == nil {
+		s.line.Refuse(ErrClosed)
+	}
 	if end != nil {
-		s.mu.Unlock()
+		s.line.Unlock()
 		return s.closeFailed(notSent("close", "", end))
 	}
-	c := s.newCall("close", "")
-	c.frame(wire.OpCloseSession, nil)
-	s.enqueueLocked(c, c.req, 1, false)
-	s.wakeLocked()
-	s.mu.Unlock()
-	late := time.AfterFunc(s.timeout*2/3, func() {
-		s.fail(connError(errors.New("the server did not answer to Close")), true)
+	c := s.closeCall()
+	s.line.Post(&c.Call)
+	s.line.Unlock()
+	timer := time.AfterFunc(s.timeout*2/3, func() {
+		s.line.Fail(s.stacked(connError(errors.New("the server did not answer to Close"))), true)
 	})
-	<-c.done
-	late.Stop()
+	<-c.Done()
+	timer.Stop()
 	s.w.picked()
 	err := c.err
-	c.recycle()
-	<-s.done
+	s.recycle(c)
+	<-s.line.Done()
 	if err != nil {
 		return s.closeFailed(err)
 	}
-	s.mu.Lock()
-	s.followLocked(nil, false)
-	s.mu.Unlock()
+	s.follow.set(nil, false)
 	return nil
+}
+
+// closeCall is the request that ends the session on the server.
+func (s *Session) closeCall() *call {
+	c := s.newCall(&kindClose, "close", "")
+	c.frame(wire.OpCloseSession, nil)
+	return c
+}
+
+// closeGrace bounds the write of a closeSession that nobody waits for.
+const closeGrace = 100 * time.Millisecond
+
+// leave ends a session that is not to be used, on the server too as far as that goes
+// without waiting.
+func (s *Session) leave() {
+	c := s.closeCall()
+	c.Abandon()
+	timer := time.AfterFunc(closeGrace, s.line.HangUp)
+	s.line.Lock()
+	s.line.Farewell(&c.Call)
+	timer.Stop()
+}
+
+// giveUp ends a Session that Dial does not return. A new session is closed on the
+// server.
+func (s *Session) giveUp(err error) {
+	s.line.Lock()
+	alive := s.line.Ended() == nil
+	s.line.Unlock()
+	if s.conf.ID == 0 && alive {
+		s.leave()
+	}
+	s.line.Fail(s.stacked(err), true)
 }
 
 // closeFailed adds to Close's error when the session ends without it.
 func (s *Session) closeFailed(err error) error {
-	s.mu.Lock()
-	next := s.next
-	s.mu.Unlock()
-	if next != nil && errors.Is(err, ErrMoved) {
+	if s.follow.next() != nil && errors.Is(err, ErrMoved) {
 		return err
 	}
 	op := *err.(*OpError)
 	op.Err = &noted{op.Err, fmt.Sprintf("the session expires by itself %v after its last sign of life", s.timeout)}
 	return &op
-}
-
-// Successor waits until another Session has taken over from s, whoever dials it,
-// and returns it; s may live until then. It dials nothing. The Session that it
-// returns may be of a new session (Renew): compare the IDs. It returns ErrClosed
-// once s was closed on the server, and the error of ctx.
-func (s *Session) Successor(ctx context.Context) (*Session, error) {
-	if !s.usable() {
-		return nil, ErrClosed
-	}
-	select {
-	case <-s.followed:
-	case <-ctx.Done():
-		select {
-		case <-s.followed:
-		default:
-			return nil, ctx.Err()
-		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.next == nil {
-		return nil, ErrClosed
-	}
-	return s.next, nil
-}
-
-// followLocked notes the Session that was dialed after s; nil: s was closed on
-// the server.
-func (s *Session) followLocked(next *Session, renewed bool) {
-	if s.next == nil {
-		s.next, s.renewed = next, renewed
-	}
-	select {
-	case <-s.followed:
-	default:
-		close(s.followed)
-	}
-}
-
-// dialing is a Dial that several callers wait for.
-type dialing struct {
-	from   *Session
-	renew  bool
-	done   chan struct{}
-	cancel context.CancelFunc
-	s      *Session
-	err    error
-	panics any // what a function of the application panicked with
-
-	// Under from.mu:
-	waiters   map[*waiter]struct{}
-	committed bool // the Session that was dialed goes to whoever waits
-}
-
-// waiter is a caller of Redial or Renew.
-type waiter struct {
-	deadline time.Time // zero: none
-}
-
-// result is what those who wait get.
-func (d *dialing) result() (*Session, error) {
-	if d.panics != nil {
-		panic(d.panics)
-	}
-	return d.s, d.err
-}
-
-// deadline returns when the last of those who wait leaves; false: nobody knows.
-func (d *dialing) deadline() (last time.Time, ok bool) {
-	d.from.mu.Lock()
-	defer d.from.mu.Unlock()
-	for w := range d.waiters {
-		if w.deadline.IsZero() {
-			return time.Time{}, false
-		}
-		if w.deadline.After(last) {
-			last = w.deadline
-		}
-	}
-	return last, len(d.waiters) > 0
-}
-
-// commit reports whether somebody still waits for the Session that was dialed.
-// From here on they wait for it whatever becomes of their contexts.
-func (d *dialing) commit() bool {
-	d.from.mu.Lock()
-	defer d.from.mu.Unlock()
-	d.committed = len(d.waiters) > 0
-	return d.committed
-}
-
-// Redial returns the direct successor of s: the Session that a Dial with its
-// State has made, or one that it dials now. All callers share one Dial, which
-// ends when the last of them has gone and takes at most Config.Timeout to
-// connect. It returns ErrExpired when the session has expired or was renewed,
-// so that nobody gets another session unknowingly, and ErrClosed after Close.
-// For a context that ends first it is ErrNoServer, as of a Dial, and the
-// context's error. After Detach it dials, as after a loss.
-func (s *Session) Redial(ctx context.Context) (*Session, error) { return s.succeed(ctx, false) }
-
-// Renew does the same for a new session that takes over the watches, after
-// ErrExpired; ephemerals must be created again. Where s was redialed it returns
-// ErrMoved: the successor has the session.
-func (s *Session) Renew(ctx context.Context) (*Session, error) { return s.succeed(ctx, true) }
-
-func (s *Session) succeed(ctx context.Context, renew bool) (*Session, error) {
-	if !s.usable() {
-		return nil, ErrClosed
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, &noServer{reasons: []error{err}}
-	}
-	which := 0
-	if renew {
-		which = 1
-	}
-	s.mu.Lock()
-	if s.next != nil {
-		s.mu.Unlock()
-		return s.successor(renew)
-	}
-	if s.closed != nil {
-		s.mu.Unlock()
-		return nil, ErrClosed
-	}
-	d := s.dials[which]
-	if d == nil {
-		d = s.startDialLocked(which)
-	}
-	me := new(waiter)
-	me.deadline, _ = ctx.Deadline()
-	d.waiters[me] = struct{}{}
-	s.mu.Unlock()
-	select {
-	case <-d.done:
-		return d.result()
-	case <-ctx.Done():
-	}
-	s.mu.Lock()
-	if d.committed {
-		s.mu.Unlock()
-		<-d.done
-		return d.result()
-	}
-	delete(d.waiters, me)
-	if len(d.waiters) == 0 {
-		d.cancel()
-		if s.dials[which] == d {
-			s.dials[which] = nil
-		}
-	}
-	s.mu.Unlock()
-	return nil, &noServer{reasons: []error{ctx.Err()}}
-}
-
-// startDialLocked begins a shared Dial.
-func (s *Session) startDialLocked(which int) *dialing {
-	ctx, cancel := context.WithCancel(context.Background())
-	d := &dialing{from: s, renew: which == 1, done: make(chan struct{}), cancel: cancel, waiters: make(map[*waiter]struct{})}
-	s.dials[which] = d
-	go func() {
-		defer func() {
-			d.panics = recover() // for those who wait: it is their function that panicked
-			cancel()
-			s.mu.Lock()
-			if s.dials[which] == d {
-				s.dials[which] = nil
-			}
-			s.mu.Unlock()
-			close(d.done)
-		}()
-		conf := s.Config()
-		if d.renew {
-			conf = conf.Renew()
-		}
-		d.s, d.err = dial(ctx, conf, d)
-	}()
-	return d
-}
-
-// successor returns the Session dialed after s, if there is one, to who wants
-// the same session or (renew) a new one.
-func (s *Session) successor(renew bool) (*Session, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.next == nil:
-		return nil, nil
-	case renew == s.renewed || !s.transferable():
-		return s.next, nil
-	case s.renewed:
-		return nil, ErrExpired
-	}
-	return nil, ErrMoved
 }

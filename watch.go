@@ -260,10 +260,6 @@ func (w *Watches) takeLost() []lostWatch {
 	return lost
 }
 
-// answer hands a finished call to its caller, behind the events before it.
-// Only the reader calls it.
-func (w *Watches) answer(c *call) { w.queue.Answer(&w.mu, c.done) }
-
 // picked is the first thing that a caller does after its wait.
 func (w *Watches) picked() { w.queue.Picked(&w.mu) }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/pkg/errors"
 
+	"github.com/seed-9f8420c6/zk/internal/pipeline"
 	"github.com/seed-9f8420c6/zk/internal/zpath"
 	"github.com/seed-9f8420c6/zk/wire"
 )
@@ -120,17 +121,118 @@ type Stat struct {
 // AnyVersion, as the version of Set, SetACL, Delete and their operations, asks for none.
 const AnyVersion int32 = -1
 
+// kind says of an operation what its method does not: how a reply is read, and what
+// an answer means for the connection. A new operation has a row here.
+type kind struct {
+	// decode reads the body of a reply without error; nil: there is none.
+	decode func(c *call, d *wire.Decoder)
+	// excuse reports whether an error is as good as an answer without; nil: none is.
+	excuse func(c *call, code Code) bool
+	// mayStayOpen: a server may answer -6 and go on, for it supports the operation and
+	// has switched it off. With any other it closes the connection.
+	mayStayOpen bool
+	// own: a request of the client's own, which takes no slot of MaxInFlight.
+	own bool
+	// last: nothing more comes of the connection.
+	last bool
+}
+
+var (
+	kindCreate            = kind{decode: decodePath}
+	kindCreateStat        = kind{decode: decodePathStat}
+	kindCreateTTL         = kind{decode: decodePathStat, mayStayOpen: true}
+	kindGet               = kind{decode: decodeData}
+	kindExists            = kind{decode: decodeStat, excuse: noNodeIsFound}
+	kindChildren          = kind{decode: decodeNamesStat}
+	kindSet               = kind{decode: decodeStat}
+	kindDelete            = kind{}
+	kindSync              = kind{}
+	kindGetACL            = kind{decode: decodeACL}
+	kindSetACL            = kind{decode: decodeStat}
+	kindAddWatch          = kind{}
+	kindRemoveWatch       = kind{excuse: noWatcherIsFine}
+	kindEphemerals        = kind{decode: decodeNames}
+	kindAllChildrenNumber = kind{decode: decodeNumber}
+	kindWhoAmI            = kind{decode: decodeIdentities}
+	kindReconfig          = kind{decode: decodeData, mayStayOpen: true}
+	kindMulti             = kind{decode: decodeMulti, mayStayOpen: true}
+	kindMultiRead         = kind{decode: decodeMulti}
+	kindBatch             = kind{} // its operations have kinds of their own
+
+	kindAuth       = kind{own: true}
+	kindSASL       = kind{decode: decodeToken, own: true}
+	kindSetWatches = kind{own: true}
+	kindRewatch    = kind{own: true}
+	kindClose      = kind{own: true, last: true}
+)
+
+func (k *kind) excuses(c *call, code Code) bool { return k.excuse != nil && k.excuse(c, code) }
+
+// noNodeIsFound: that a znode is missing is what Exists was asked for.
+func noNodeIsFound(c *call, code Code) bool {
+	c.missing = code == ErrNoNode
+	return c.missing
+}
+
+// noWatcherIsFine: the server has nothing to remove.
+func noWatcherIsFine(_ *call, code Code) bool { return code == ErrNoWatcher }
+
 // start makes the call of an operation on a path, which it checks; full is the
-// path as the server knows it.
-func (s *Session) start(op, path string, sequential bool) (c *call, full string, err error) {
+// path as the server knows it. invalid is what is wrong with the other arguments.
+func (s *Session) start(k *kind, op, path string, sequential bool, invalid error) (c *call, full string, err error) {
 	if !s.usable() {
 		return nil, "", notSent(op, path, ErrClosed)
 	}
 	if err := checkPath(path, sequential); err != nil {
 		return nil, "", notSent(op, path, err)
 	}
-	return s.newCall(op, path), zpath.Server(s.conf.Chroot, path, sequential), nil
+	if invalid != nil {
+		return nil, "", notSent(op, path, invalid)
+	}
+	return s.newCall(k, op, path), zpath.Server(s.conf.Chroot, path, sequential), nil
 }
+
+// ask sends a call and returns what take finds in its answer. It owns the call's
+// recycling: nobody has the call any more when it returns.
+func ask[T any](ctx context.Context, s *Session, c *call, take func(*call) T) (T, error) {
+	if err := s.do(ctx, c); err != nil {
+		var none T
+		return none, err
+	}
+	v := take(c)
+	s.recycle(c)
+	return v, nil
+}
+
+// tell sends a call whose answer has nothing to take.
+func tell(ctx context.Context, s *Session, c *call) error {
+	if err := s.do(ctx, c); err != nil {
+		return err
+	}
+	s.recycle(c)
+	return nil
+}
+
+// What calls bring back.
+type (
+	dataStat struct {
+		data []byte
+		stat Stat
+	}
+	namesStat struct {
+		names []string
+		stat  Stat
+	}
+	pathStat struct {
+		path string
+		stat Stat
+	}
+)
+
+func takeStat(c *call) Stat          { return Stat(c.stat) }
+func takeData(c *call) dataStat      { return dataStat{c.data, Stat(c.stat)} }
+func takeChildren(c *call) namesStat { return namesStat{c.names, Stat(c.stat)} }
+func takePath(c *call) pathStat      { return pathStat{c.str, Stat(c.stat)} }
 
 // opPath is an operation's path as the server knows it.
 func (s *Session) opPath(o Op) string {
@@ -139,10 +241,10 @@ func (s *Session) opPath(o Op) string {
 	return zpath.Server(s.conf.Chroot, path, ok && create.sequential())
 }
 
-// arms makes the call arm a channel at its reply; nil does nothing.
-func (c *call) arms(watch chan<- Event, kind WatchKind, at string) {
+// arm makes the call arm a channel at its reply; nil does nothing.
+func (c *call) arm(watch chan<- Event, kind WatchKind, at string) {
 	if watch != nil {
-		c.watch, c.kind, c.at, c.arming = watch, kind, at, true
+		c.watch, c.arms, c.at, c.arming = watch, kind, at, true
 	}
 }
 
@@ -166,31 +268,32 @@ func (s *Session) CreateStat(ctx context.Context, path string, data []byte, mode
 }
 
 func (s *Session) create(ctx context.Context, name, path string, data []byte, mode Mode, acl ACL, stat bool) (string, Stat, error) {
-	c, full, err := s.start(name, path, mode.sequential())
-	if err != nil {
-		return "", Stat{}, err
-	}
 	op, err := mode.op(stat)
 	if err == nil && len(acl) == 0 {
 		err = ErrInvalidACL
 	}
+	c, full, err := s.start(kindOfCreate(op), name, path, mode.sequential(), err)
 	if err != nil {
-		c.recycle()
-		return "", Stat{}, notSent(name, path, err)
-	}
-	at := c.begin(op)
-	c.req = appendCreate(c.req, op, full, CreateOp{Data: data, Mode: mode, ACL: acl})
-	wire.EndFrame(c.req, at)
-	c.decode = decodePath
-	if op != wire.OpCreate {
-		c.decode = decodePathStat
-	}
-	if err := s.do(ctx, c); err != nil {
 		return "", Stat{}, err
 	}
-	made, st := zpath.Strip(s.conf.Chroot, c.str), Stat(c.stat)
-	c.recycle()
-	return made, st, nil
+	at := c.begin(op)
+	c.Frames = appendCreate(c.Frames, op, full, CreateOp{Data: data, Mode: mode, ACL: acl})
+	wire.EndFrame(c.Frames, at)
+	made, err := ask(ctx, s, c, takePath)
+	if err != nil {
+		return "", Stat{}, err
+	}
+	return zpath.Strip(s.conf.Chroot, made.path), made.stat, nil
+}
+
+func kindOfCreate(op wire.Op) *kind {
+	switch op {
+	case wire.OpCreate:
+		return &kindCreate
+	case wire.OpCreateTTL:
+		return &kindCreateTTL
+	}
+	return &kindCreateStat
 }
 
 func appendCreate(dst []byte, op wire.Op, full string, o CreateOp) []byte {
@@ -238,7 +341,7 @@ func decodeNames(c *call, d *wire.Decoder) { c.names = d.Strings() }
 // Get returns a znode's data, which is the caller's, and its Stat. On success
 // the channel is armed for one Changed or Deleted; after an error it is not.
 func (s *Session) Get(ctx context.Context, path string, watch chan<- Event) ([]byte, Stat, error) {
-	c, full, err := s.start("get", path, false)
+	c, full, err := s.start(&kindGet, "get", path, false, nil)
 	if err != nil {
 		return nil, Stat{}, err
 	}
@@ -247,40 +350,34 @@ func (s *Session) Get(ctx context.Context, path string, watch chan<- Event) ([]b
 
 func (s *Session) getData(ctx context.Context, c *call, full string, watch chan<- Event) ([]byte, Stat, error) {
 	c.pathWatch(wire.OpGetData, full, watch != nil)
-	c.decode = decodeData
-	c.arms(watch, DataWatch, full)
-	if err := s.do(ctx, c); err != nil {
-		return nil, Stat{}, err
-	}
-	data, st := c.data, Stat(c.stat)
-	c.recycle()
-	return data, st, nil
+	c.arm(watch, DataWatch, full)
+	r, err := ask(ctx, s, c, takeData)
+	return r.data, r.stat, err
 }
 
 // pathWatch frames the requests of a path and whether to watch it.
 func (c *call) pathWatch(op wire.Op, full string, watch bool) {
 	at := c.begin(op)
-	c.req = wire.PathWatchRequest{Path: full, Watch: watch}.Append(c.req)
-	wire.EndFrame(c.req, at)
+	c.Frames = wire.PathWatchRequest{Path: full, Watch: watch}.Append(c.Frames)
+	wire.EndFrame(c.Frames, at)
 }
 
 // Exists reports whether a znode exists. In both cases the channel is armed: of
 // an existing znode for one Changed or Deleted, of a missing one for Created.
 // A server before 3.8.4 and 3.9.2 does not check permissions for it.
 func (s *Session) Exists(ctx context.Context, path string, watch chan<- Event) (bool, Stat, error) {
-	c, full, err := s.start("exists", path, false)
+	c, full, err := s.start(&kindExists, "exists", path, false, nil)
 	if err != nil {
 		return false, Stat{}, err
 	}
 	c.pathWatch(wire.OpExists, full, watch != nil)
-	c.decode = decodeStat
-	c.arms(watch, DataWatch, full)
-	if err := s.do(ctx, c); err != nil {
-		return false, Stat{}, err
+	c.arm(watch, DataWatch, full)
+	type found struct {
+		is   bool
+		stat Stat
 	}
-	found, st := c.num == 0, Stat(c.stat)
-	c.recycle()
-	return found, st, nil
+	r, err := ask(ctx, s, c, func(c *call) found { return found{!c.missing, Stat(c.stat)} })
+	return r.is, r.stat, err
 }
 
 // Children returns the names of a znode's children, in no order, and its Stat.
@@ -288,19 +385,14 @@ func (s *Session) Exists(ctx context.Context, path string, watch chan<- Event) (
 // is not. The names share one backing array: who keeps a few of very many
 // should clone them.
 func (s *Session) Children(ctx context.Context, path string, watch chan<- Event) ([]string, Stat, error) {
-	c, full, err := s.start("children", path, false)
+	c, full, err := s.start(&kindChildren, "children", path, false, nil)
 	if err != nil {
 		return nil, Stat{}, err
 	}
 	c.pathWatch(wire.OpGetChildren2, full, watch != nil)
-	c.decode = decodeNamesStat
-	c.arms(watch, ChildWatch, full)
-	if err := s.do(ctx, c); err != nil {
-		return nil, Stat{}, err
-	}
-	names, st := c.names, Stat(c.stat)
-	c.recycle()
-	return names, st, nil
+	c.arm(watch, ChildWatch, full)
+	r, err := ask(ctx, s, c, takeChildren)
+	return r.names, r.stat, err
 }
 
 // Set changes a znode's data if its version is the given one (ErrVersion) and
@@ -308,46 +400,27 @@ func (s *Session) Children(ctx context.Context, path string, watch chan<- Event)
 // again when Set returns. Other answers are ErrNoNode, ErrNoAuth and, where the
 // server enforces quotas, ErrQuotaExceeded.
 func (s *Session) Set(ctx context.Context, path string, data []byte, version int32) (Stat, error) {
-	c, full, err := s.start("set", path, false)
+	c, full, err := s.start(&kindSet, "set", path, false, nil)
 	if err != nil {
 		return Stat{}, err
 	}
 	at := c.begin(wire.OpSetData)
-	c.req = wire.SetDataRequest{Path: full, Data: data, Version: version}.Append(c.req)
-	wire.EndFrame(c.req, at)
-	return s.doStat(ctx, c)
-}
-
-func (s *Session) doStat(ctx context.Context, c *call) (Stat, error) {
-	c.decode = decodeStat
-	if err := s.do(ctx, c); err != nil {
-		return Stat{}, err
-	}
-	st := Stat(c.stat)
-	c.recycle()
-	return st, nil
+	c.Frames = wire.SetDataRequest{Path: full, Data: data, Version: version}.Append(c.Frames)
+	wire.EndFrame(c.Frames, at)
+	return ask(ctx, s, c, takeStat)
 }
 
 // Delete deletes a znode that has no children (ErrNotEmpty), if its version is
 // the given one (ErrVersion).
 func (s *Session) Delete(ctx context.Context, path string, version int32) error {
-	c, full, err := s.start("delete", path, false)
+	c, full, err := s.start(&kindDelete, "delete", path, false, nil)
 	if err != nil {
 		return err
 	}
 	at := c.begin(wire.OpDelete)
-	c.req = wire.PathVersionRequest{Path: full, Version: version}.Append(c.req)
-	wire.EndFrame(c.req, at)
-	return s.doNothing(ctx, c)
-}
-
-// doNothing is do for a call without a result.
-func (s *Session) doNothing(ctx context.Context, c *call) error {
-	if err := s.do(ctx, c); err != nil {
-		return err
-	}
-	c.recycle()
-	return nil
+	c.Frames = wire.PathVersionRequest{Path: full, Version: version}.Append(c.Frames)
+	wire.EndFrame(c.Frames, at)
+	return tell(ctx, s, c)
 }
 
 // Sync waits until this server has caught up with what the leader had committed, so
@@ -357,29 +430,28 @@ func (s *Session) doNothing(ctx context.Context, c *call) error {
 // have reported (CommitProcessor). If that matters, write instead: even a failing
 // write waits, such as a Delete of a znode that does not exist.
 func (s *Session) Sync(ctx context.Context, path string) error {
-	c, full, err := s.start("sync", path, false)
+	c, full, err := s.start(&kindSync, "sync", path, false, nil)
 	if err != nil {
 		return err
 	}
 	c.frame(wire.OpSync, wire.PathRequest{Path: full})
-	return s.doNothing(ctx, c)
+	return tell(ctx, s, c)
 }
 
 // GetACL returns a znode's ACL. Without PermAdmin the server masks the
 // passwords of digest identities.
 func (s *Session) GetACL(ctx context.Context, path string) (ACL, Stat, error) {
-	c, full, err := s.start("getacl", path, false)
+	c, full, err := s.start(&kindGetACL, "getacl", path, false, nil)
 	if err != nil {
 		return nil, Stat{}, err
 	}
 	c.frame(wire.OpGetACL, wire.PathRequest{Path: full})
-	c.decode = decodeACL
-	if err := s.do(ctx, c); err != nil {
-		return nil, Stat{}, err
+	type list struct {
+		acl  ACL
+		stat Stat
 	}
-	acl, st := c.value.(ACL), Stat(c.stat)
-	c.recycle()
-	return acl, st, nil
+	r, err := ask(ctx, s, c, func(c *call) list { return list{c.value.(ACL), Stat(c.stat)} })
+	return r.acl, r.stat, err
 }
 
 func decodeACL(c *call, d *wire.Decoder) {
@@ -404,16 +476,16 @@ const (
 // and returns its new Stat. An empty ACL is ErrInvalidACL and not sent; the
 // slice is the caller's again when SetACL returns.
 func (s *Session) SetACL(ctx context.Context, path string, acl ACL, version int32) (Stat, error) {
-	c, full, err := s.start("setacl", path, false)
+	var invalid error
+	if len(acl) == 0 {
+		invalid = ErrInvalidACL
+	}
+	c, full, err := s.start(&kindSetACL, "setacl", path, false, invalid)
 	if err != nil {
 		return Stat{}, err
 	}
-	if len(acl) == 0 {
-		c.recycle()
-		return Stat{}, notSent("setacl", path, ErrInvalidACL)
-	}
 	c.frame(wire.OpSetACL, wire.SetACLRequest{Path: full, ACL: acl.wire(), Version: version})
-	return s.doStat(ctx, c)
+	return ask(ctx, s, c, takeStat)
 }
 
 // AddAuth adds a credential to the connection. Once accepted it joins
@@ -433,17 +505,12 @@ func (s *Session) AddAuth(ctx context.Context, auth Auth) error {
 	if err != nil {
 		return notSent("addauth", "", err)
 	}
-	select {
-	case <-c.done:
-	case <-ctx.Done():
-		if c.state.CompareAndSwap(0, abandoned) {
-			return &OpError{Op: "addauth", Err: ctx.Err(), outcome: Lost}
-		}
-		<-c.done
+	if c.Wait(ctx) {
+		return &OpError{Op: "addauth", Err: ctx.Err(), outcome: Lost}
 	}
 	s.w.picked()
 	err = c.err
-	c.recycle()
+	s.recycle(c)
 	return err
 }
 
@@ -464,26 +531,23 @@ const (
 // does as CreateStat says. Before 3.9.0 a WatchPersistent gets no Child events while a
 // WatchRecursive is armed on the very same path, and a Gap when that is removed.
 func (s *Session) AddWatch(ctx context.Context, path string, mode WatchMode, watch chan<- Event) error {
-	c, full, err := s.start("addwatch", path, false)
-	if err != nil {
-		return err
-	}
+	var invalid error
 	kind := PersistentWatch
 	switch {
 	case watch == nil:
-		err = badArgument("AddWatch without a channel")
+		invalid = badArgument("AddWatch without a channel")
 	case mode == WatchRecursive:
 		kind = RecursiveWatch
 	case mode != WatchPersistent:
-		err = badArgument("unknown watch mode %d", int32(mode))
+		invalid = badArgument("unknown watch mode %d", int32(mode))
 	}
+	c, full, err := s.start(&kindAddWatch, "addwatch", path, false, invalid)
 	if err != nil {
-		c.recycle()
-		return notSent("addwatch", path, err)
+		return err
 	}
 	c.frame(wire.OpAddWatch, wire.AddWatchRequest{Path: full, Mode: int32(mode)})
-	c.arms(watch, kind, full)
-	return s.doNothing(ctx, c)
+	c.arm(watch, kind, full)
+	return tell(ctx, s, c)
 }
 
 // RemoveWatch disarms a channel at a path, in every kind in which it is armed
@@ -493,22 +557,22 @@ func (s *Session) AddWatch(ctx context.Context, path string, mode WatchMode, wat
 // that fire once are gone; the persistent one stays armed, and moves with a
 // redial, unless the answer still comes.
 func (s *Session) RemoveWatch(ctx context.Context, path string, watch chan<- Event) error {
-	c, full, err := s.start("removewatch", path, false)
+	var invalid error
+	if watch == nil {
+		invalid = ErrNoWatcher
+	}
+	c, full, err := s.start(&kindRemoveWatch, "removewatch", path, false, invalid)
 	if err != nil {
 		return err
 	}
-	if watch == nil {
-		c.recycle()
-		return notSent("removewatch", path, ErrNoWatcher)
-	}
-	// The one type that all servers since 3.6 know for a persistent watch; it
+	// The one type that all servers since 3.6 support for a persistent watch; it
 	// takes everything on the path, and nothing else is there.
 	c.frame(wire.OpRemoveWatches, wire.WatcherTypeRequest{Path: full, Type: wire.WatcherAny})
 	c.at, c.removal = full, &removal{ch: watch}
 	if path == configPath && full != configPath { // GetConfig's, which is below no chroot
 		c.removal.alias = configPath
 	}
-	if err := s.doNothing(ctx, c); !errors.Is(err, errRemoved) {
+	if err := tell(ctx, s, c); !errors.Is(err, errRemoved) {
 		return err
 	}
 	return nil
@@ -518,31 +582,33 @@ func (s *Session) RemoveWatch(ctx context.Context, path string, watch chan<- Eve
 // with the prefix, which may end within a name; "" or "/" for all. Servers
 // since 3.6.0 know it; an older one does as CreateStat says.
 func (s *Session) Ephemerals(ctx context.Context, prefix string) ([]string, error) {
-	c, full, err := s.start("ephemerals", "/", false)
+	var invalid error
+	if prefix != "" && prefix != "/" {
+		invalid = checkPath(strings.TrimSuffix(prefix, "/"), false)
+	}
+	if invalid != nil {
+		return nil, notSent("ephemerals", prefix, invalid)
+	}
+	c, full, err := s.start(&kindEphemerals, "ephemerals", "/", false, nil)
 	if err != nil {
 		return nil, err
 	}
 	c.path = prefix
 	if prefix != "" && prefix != "/" {
-		if err := checkPath(strings.TrimSuffix(prefix, "/"), false); err != nil {
-			c.recycle()
-			return nil, notSent("ephemerals", prefix, err)
-		}
 		full = s.conf.Chroot + prefix
 	}
 	c.frame(wire.OpGetEphemerals, wire.PathRequest{Path: full})
-	c.decode = decodeNames
-	if err := s.do(ctx, c); err != nil {
+	all, err := ask(ctx, s, c, func(c *call) []string { return c.names })
+	if err != nil {
 		return nil, err
 	}
-	paths := c.names[:0]
-	for _, p := range c.names {
+	paths := all[:0]
+	for _, p := range all {
 		// The server compares strings: /app is a prefix of /apple too.
 		if p == s.conf.Chroot || strings.HasPrefix(p, s.conf.Chroot+"/") {
 			paths = append(paths, zpath.Strip(s.conf.Chroot, p))
 		}
 	}
-	c.recycle()
 	return paths, nil
 }
 
@@ -550,19 +616,15 @@ func (s *Session) Ephemerals(ctx context.Context, prefix string) ([]string, erro
 // walks its whole tree for it. Servers since 3.6.0 know it; an older one does as
 // CreateStat says.
 func (s *Session) AllChildrenNumber(ctx context.Context, path string) (int, error) {
-	c, full, err := s.start("allchildrennumber", path, false)
+	c, full, err := s.start(&kindAllChildrenNumber, "allchildrennumber", path, false, nil)
 	if err != nil {
 		return 0, err
 	}
 	c.frame(wire.OpAllChildrenNumber, wire.PathRequest{Path: full})
-	c.decode = func(c *call, d *wire.Decoder) { c.num = d.Int32() }
-	if err := s.do(ctx, c); err != nil {
-		return 0, err
-	}
-	n := int(c.num)
-	c.recycle()
-	return n, nil
+	return ask(ctx, s, c, func(c *call) int { return int(c.num) })
 }
+
+func decodeNumber(c *call, d *wire.Decoder) { c.num = d.Int32() }
 
 // AuthInfo is an identity that the server knows of this connection.
 type AuthInfo struct{ Scheme, User string }
@@ -570,19 +632,13 @@ type AuthInfo struct{ Scheme, User string }
 // WhoAmI returns the identities of this connection; its IP address is always
 // among them. Servers since 3.7.0 know it; an older one does as CreateStat says.
 func (s *Session) WhoAmI(ctx context.Context) ([]AuthInfo, error) {
-	c, _, err := s.start("whoami", "/", false)
+	c, _, err := s.start(&kindWhoAmI, "whoami", "/", false, nil)
 	if err != nil {
 		return nil, err
 	}
 	c.path = ""
 	c.frame(wire.OpWhoAmI, nil)
-	c.decode = decodeIdentities
-	if err := s.do(ctx, c); err != nil {
-		return nil, err
-	}
-	infos := c.value.([]AuthInfo)
-	c.recycle()
-	return infos, nil
+	return ask(ctx, s, c, func(c *call) []AuthInfo { return c.value.([]AuthInfo) })
 }
 
 func decodeIdentities(c *call, d *wire.Decoder) {
@@ -608,7 +664,7 @@ func (s *Session) GetConfig(ctx context.Context, watch chan<- Event) ([]byte, St
 	if !s.usable() {
 		return nil, Stat{}, notSent("getconfig", configPath, ErrClosed)
 	}
-	c := s.newCall("getconfig", configPath)
+	c := s.newCall(&kindGet, "getconfig", configPath)
 	c.raw = true
 	return s.getData(ctx, c, configPath, watch)
 }
@@ -634,17 +690,12 @@ func (s *Session) Reconfig(ctx context.Context, change Reconfig) ([]byte, Stat, 
 	if err := change.check(); err != nil {
 		return nil, Stat{}, notSent("reconfig", "", err)
 	}
-	c := s.newCall("reconfig", "")
+	c := s.newCall(&kindReconfig, "reconfig", "")
 	c.frame(wire.OpReconfig, wire.ReconfigRequest{
 		Joining: joinList(change.Join), Leaving: joinList(change.Leave), NewMembers: joinList(change.Members), ConfigID: change.Version,
 	})
-	c.decode = decodeData
-	if err := s.do(ctx, c); err != nil {
-		return nil, Stat{}, err
-	}
-	data, st := c.data, Stat(c.stat)
-	c.recycle()
-	return data, st, nil
+	r, err := ask(ctx, s, c, takeData)
+	return r.data, r.stat, err
 }
 
 func (r Reconfig) check() error {
@@ -680,8 +731,8 @@ type Op interface {
 	add(c *call) error
 	// decode reads the body of a reply without error.
 	decode(b *batch, i int, d *wire.Decoder)
-	// code returns the type of its request in a Batch.
-	code() wire.Op
+	// kind returns that of its request in a Batch.
+	kind() *kind
 	// result returns the type of its result in a multi or multiRead; a create2
 	// may be answered as a create.
 	result() wire.Op
@@ -808,8 +859,6 @@ func (s *Session) Multi(ctx context.Context, ops ...WriteOp) ([]Result, error) {
 	return res, nil
 }
 
-var endMulti = wire.MultiHeader{Op: wire.OpError, Done: true, Err: -1}
-
 func describe(o Op) (op, path string) {
 	if o == nil {
 		return "", ""
@@ -825,12 +874,12 @@ func checkOp(o Op) error {
 }
 
 // decodeMulti reads the reply to a multi or multiRead.
-func (s *Session) decodeMulti(c *call, d *wire.Decoder) {
+func decodeMulti(c *call, d *wire.Decoder) {
 	res := make([]Result, len(c.multi.ops))
 	failed := false
 	if !eachResult(d, c.multi.ops, func(i int, x *wire.MultiResult) {
 		failed = failed || x.Op == wire.OpError
-		res[i] = s.result(x)
+		res[i] = c.multi.result(x)
 	}) {
 		return
 	}
@@ -846,31 +895,41 @@ func (s *Session) decodeMulti(c *call, d *wire.Decoder) {
 
 // multi sends the operations; plain: creates without a Stat.
 func (s *Session) multi(ctx context.Context, ops []WriteOp, plain bool) ([]Result, error) {
-	c := s.newCall("multi", "")
-	c.multi = new(multi)
+	c := s.newCall(&kindMulti, "multi", "")
+	c.multi = &multi{chroot: s.conf.Chroot}
 	at := c.begin(wire.OpMulti)
 	for _, o := range ops {
 		if err := checkOp(o); err != nil {
-			c.recycle()
+			s.recycle(c)
 			_, path := describe(o)
 			return nil, notSent("multi", path, err)
 		}
-		c.req = o.appendMulti(c.req, s.opPath(o), plain)
+		c.Frames = o.appendMulti(c.Frames, s.opPath(o), plain)
 		c.multi.ops = append(c.multi.ops, o)
 	}
-	c.req = endMulti.Append(c.req)
-	wire.EndFrame(c.req, at)
-	c.decode = s.decodeMulti
-	if err := s.do(ctx, c); err != nil {
-		return nil, err
-	}
-	res := c.multi.res
-	c.recycle()
-	return res, nil
+	c.endMulti(at)
+	return ask(ctx, s, c, takeMulti)
+}
+
+func takeMulti(c *call) []Result { return c.multi.res }
+
+// multi is what the call of a Multi or MultiRead has.
+type multi struct {
+	ops    []Op
+	res    []Result
+	chroot string
+}
+
+func (c *call) endMulti(at int) {
+	c.Frames = wire.AppendMultiEnd(c.Frames)
+	wire.EndFrame(c.Frames, at)
 }
 
 // hasPlainCreate reports whether an operation can be sent as a create without a Stat.
-func hasPlainCreate(o WriteOp) bool { return o.code() == wire.OpCreate || o.code() == wire.OpCreate2 }
+func hasPlainCreate(o WriteOp) bool {
+	create, ok := o.(interface{ code() wire.Op })
+	return ok && (create.code() == wire.OpCreate || create.code() == wire.OpCreate2)
+}
 
 // eachResult reads the results of operations, one by one, so that a reply takes no
 // more memory than was asked for. They have the reply's own types: a server may
@@ -899,10 +958,10 @@ func eachResult(d *wire.Decoder, ops []Op, f func(i int, x *wire.MultiResult)) b
 	return d.Err() == nil
 }
 
-func (s *Session) result(x *wire.MultiResult) Result {
+func (m *multi) result(x *wire.MultiResult) Result {
 	r := Result{Stat: Stat(x.Stat), Children: x.Children}
 	if x.Path != "" {
-		r.Path = zpath.Strip(s.conf.Chroot, x.Path)
+		r.Path = zpath.Strip(m.chroot, x.Path)
 	}
 	if x.Data != nil {
 		r.Data = append([]byte{}, x.Data...)
@@ -924,8 +983,8 @@ func (s *Session) MultiRead(ctx context.Context, ops ...ReadOp) ([]Result, error
 	if len(ops) == 0 {
 		return nil, nil
 	}
-	c := s.newCall("multiread", "")
-	c.multi = new(multi)
+	c := s.newCall(&kindMultiRead, "multiread", "")
+	c.multi = &multi{chroot: s.conf.Chroot}
 	at := c.begin(wire.OpMultiRead)
 	for _, o := range ops {
 		err := checkOp(o)
@@ -936,20 +995,17 @@ func (s *Session) MultiRead(ctx context.Context, ops ...ReadOp) ([]Result, error
 			}
 		}
 		if err != nil {
-			c.recycle()
+			s.recycle(c)
 			return nil, notSent("multiread", path, err)
 		}
-		c.req = o.appendMultiRead(c.req, s.opPath(o))
+		c.Frames = o.appendMultiRead(c.Frames, s.opPath(o))
 		c.multi.ops = append(c.multi.ops, o)
 	}
-	c.req = endMulti.Append(c.req)
-	wire.EndFrame(c.req, at)
-	c.decode = s.decodeMulti
-	if err := s.do(ctx, c); err != nil {
+	c.endMulti(at)
+	res, err := ask(ctx, s, c, takeMulti)
+	if err != nil {
 		return nil, err
 	}
-	res := c.multi.res
-	c.recycle()
 	var first error
 	for i := range res {
 		if code, ok := res[i].Err.(Code); ok {
@@ -982,13 +1038,13 @@ func (s *Session) Batch(ctx context.Context, ops ...Op) ([]Result, error) {
 	}
 	c := s.newBatch(ops)
 	if err := s.encodeBatch(c); err != nil {
-		c.recycleBatch()
+		s.recycleBatch(c)
 		return nil, err
 	}
 	sent, err := s.submitBatch(ctx, c)
-	res := s.awaitBatch(ctx, c, sent, err)
-	if int(c.state.Load()) == len(ops) { // else the reader may still know it
-		c.recycleBatch()
+	res, over := s.awaitBatch(ctx, c, sent, err)
+	if over { // else the reader may still know it
+		s.recycleBatch(c)
 	}
 	return res, batchError(res)
 }
@@ -1017,23 +1073,34 @@ const (
 	maxKeptBatch = 256 << 10 // bytes of requests
 )
 
+// batch is what a Batch's call has.
+type batch struct {
+	ops    []Op
+	res    []Result
+	chroot string
+	arena  []byte
+	frames []byte // kept for the next Batch
+	line   pipeline.Batch
+}
+
 func (s *Session) newBatch(ops []Op) *call {
-	c, b := s.newCall("batch", ""), batches.Get().(*batch)
+	c, b := s.newCall(&kindBatch, "batch", ""), batches.Get().(*batch)
 	b.ops = append(b.ops, ops...)
 	b.res = make([]Result, len(ops))
 	b.chroot = s.conf.Chroot
-	c.batch, c.n, c.req = b, int32(len(ops)), b.req
+	c.batch, c.Frames = b, b.frames
+	c.Many(&b.line, len(ops))
 	return c
 }
 
 // recycleBatch gives a Batch's call back that nobody else knows any more.
-func (c *call) recycleBatch() {
-	b, req := c.batch, c.req
-	c.req = nil
-	c.recycle()
-	if cap(b.ops) <= maxKeptOps && cap(req) <= maxKeptBatch {
+func (s *Session) recycleBatch(c *call) {
+	b, frames := c.batch, c.Frames
+	c.Frames = nil
+	s.recycle(c)
+	if cap(b.ops) <= maxKeptOps && cap(frames) <= maxKeptBatch {
 		clear(b.ops)
-		*b = batch{ops: b.ops[:0], req: req[:0]}
+		*b = batch{ops: b.ops[:0], frames: frames[:0]}
 		batches.Put(b)
 	}
 }
@@ -1041,17 +1108,17 @@ func (c *call) recycleBatch() {
 // encodeBatch checks and frames all operations.
 func (s *Session) encodeBatch(c *call) error {
 	for _, o := range c.batch.ops {
-		at := len(c.req)
+		at := len(c.Frames)
 		var err error
 		if o == nil {
 			err = badArgument("a nil operation")
 		} else {
 			err = o.add(c)
 		}
-		if n := len(c.req) - at - 4; err == nil && n > s.conf.MaxRequest {
+		if n := len(c.Frames) - at - 4; err == nil && n > s.conf.MaxRequest {
 			err = tooLarge(n, s.conf.MaxRequest)
 		}
-		if err == nil && len(c.req)-at > s.conf.MaxRequest-maxRestore { // rarely
+		if err == nil && len(c.Frames)-at > s.conf.MaxRequest-maxRestore { // rarely
 			if watch, _ := o.watched(); watch != nil {
 				err = s.restorable(s.opPath(o))
 			}
@@ -1061,7 +1128,7 @@ func (s *Session) encodeBatch(c *call) error {
 			return notSent(name, path, err)
 		}
 		if at == 0 { // the others may be like it
-			c.req = slices.Grow(c.req, int(min(maxKeptBatch, int64(len(c.req))*int64(len(c.batch.ops)-1)*9/8)))
+			c.Frames = slices.Grow(c.Frames, int(min(maxKeptBatch, int64(len(c.Frames))*int64(len(c.batch.ops)-1)*9/8)))
 		}
 	}
 	return nil
@@ -1069,65 +1136,64 @@ func (s *Session) encodeBatch(c *call) error {
 
 // submitBatch queues the frames as slots allow and returns how many it queued.
 func (s *Session) submitBatch(ctx context.Context, c *call) (int, error) {
-	b := c.batch
-	if s.slots == nil {
-		if err := s.submit(ctx, c, c.req, c.n); err != nil {
+	n := len(c.batch.ops)
+	if !s.line.Limited() {
+		if err := s.submit(ctx, c, c.Frames, n); err != nil {
 			return 0, err
 		}
-		return len(b.ops), nil
+		return n, nil
 	}
-	sent, from, to := 0, 0, 0 // frames queued; c.req[from:to] holds those that have slots
+	sent, from, to := 0, 0, 0 // frames queued; c.Frames[from:to] holds those that have slots
 	held := 0
 	send := func() error {
 		if held == 0 {
 			return nil
 		}
-		b.base = sent
-		if err := s.submit(ctx, c, c.req[from:to], int32(held)); err != nil {
-			s.release(int32(held))
+		c.From(sent)
+		if err := s.submit(ctx, c, c.Frames[from:to], held); err != nil {
+			s.line.Release(held)
 			return err
 		}
 		sent += held
 		held, from = 0, to
 		return nil
 	}
-	for to < len(c.req) {
-		select {
-		case s.slots <- struct{}{}:
-		default:
+	for to < len(c.Frames) {
+		if !s.line.TryAcquire() { // what is held may have to be answered first
 			if err := send(); err != nil {
 				return sent, err
 			}
-			if err := s.acquire(ctx); err != nil {
+			if err := s.line.Acquire(ctx); err != nil {
 				return sent, err
 			}
 		}
 		held++
-		to += 4 + wire.FrameLen(c.req[to:])
+		to += 4 + wire.FrameLen(c.Frames[to:])
 	}
 	return sent, send()
 }
 
-// awaitBatch waits for the last answer and returns the results. err is why only
-// the first frames, as many as sent, were queued.
-func (s *Session) awaitBatch(ctx context.Context, c *call, sent int, err error) []Result {
+// awaitBatch waits for the last answer and returns the results, and whether the
+// reader is done with the call. err is why only the first frames, as many as sent,
+// were queued.
+func (s *Session) awaitBatch(ctx context.Context, c *call, sent int, err error) (res []Result, over bool) {
 	b := c.batch
 	var done <-chan struct{}
 	if err != nil {
-		done = s.done // all that was queued may be answered, and nobody will tell
+		done = s.line.Done() // all that was queued may be answered, and nobody will say so
 	}
 	if sent > 0 {
 		select {
-		case <-c.done:
+		case <-c.Done():
 			s.w.picked()
-			return b.unsent(sent, err)
+			return b.unsent(sent, err), c.answered()
 		case <-done:
 			select {
-			case <-c.done:
+			case <-c.Done():
 				s.w.picked()
 			default:
 			}
-			return b.unsent(sent, err)
+			return b.unsent(sent, err), c.answered()
 		case <-ctx.Done():
 			if err == nil {
 				err = ctx.Err()
@@ -1135,27 +1201,48 @@ func (s *Session) awaitBatch(ctx context.Context, c *call, sent int, err error) 
 		}
 	}
 	for {
-		k := c.state.Load()
-		if k&abandoned != 0 || int(k) == len(b.ops) {
-			<-c.done
+		k, over := c.Settled()
+		if over {
+			<-c.Done()
 			s.w.picked()
-			return b.unsent(sent, err)
+			return b.unsent(sent, err), c.answered()
 		}
-		if !s.giveUpBatch(c, k) {
-			continue
+		if s.giveUpBatch(c, k) {
+			return b.givenUp(k, sent, err), false
 		}
-		res := make([]Result, len(b.ops)) // the reader may be writing into its own
-		copy(res, b.res[:k])
-		for i := int(k); i < len(res); i++ {
-			name, path := b.ops[i].describe()
-			e := &OpError{Op: name, Path: path, Err: err, outcome: NotSent}
-			if i < sent {
-				e.outcome = Lost
-			}
-			res[i].Err = e
-		}
-		return res
 	}
+}
+
+// answered reports whether all of a Batch was.
+func (c *call) answered() bool {
+	n, _ := c.Settled()
+	return n == len(c.batch.ops)
+}
+
+// givenUp returns the results of a Batch of which k operations are answered, and the
+// reader may be writing more into its own.
+func (b *batch) givenUp(k, sent int, err error) []Result {
+	res := make([]Result, len(b.ops))
+	copy(res, b.res[:k])
+	for i := k; i < len(res); i++ {
+		name, path := b.ops[i].describe()
+		e := &OpError{Op: name, Path: path, Err: err, outcome: NotSent}
+		if i < sent {
+			e.outcome = Lost
+		}
+		res[i].Err = e
+	}
+	return res
+}
+
+// giveUpBatch makes the caller leave a Batch of which k operations are answered, and
+// reports whether it does: not if more were answered meanwhile.
+func (s *Session) giveUpBatch(c *call, k int) bool {
+	if c.arming { // as the reader does, see SettleMany
+		s.w.mu.Lock()
+		defer s.w.mu.Unlock()
+	}
+	return c.GiveUp(k)
 }
 
 // unsent completes a Batch's results where not all frames were queued.
@@ -1165,82 +1252,6 @@ func (b *batch) unsent(sent int, err error) []Result {
 		b.res[i] = Result{Err: notSent(name, path, err)}
 	}
 	return b.res
-}
-
-// batchReply takes the reply to a frame of a Batch. Replies that come in one
-// piece count as answered together, see settleBatch.
-func (s *Session) batchReply(p *pending, h wire.ReplyHeader, d *wire.Decoder) error {
-	c, b := p.c, p.c.batch
-	i, code := b.taken, Code(h.Err)
-	var ended error
-	if code.ends() || code == ErrUnimplemented && !polite(b.ops[i].code()) {
-		ended = connError(code)
-		s.fail(ended, true)
-	}
-	if code == 0 {
-		b.ops[i].decode(b, i, d)
-		if err := d.Err(); err != nil {
-			return badReply(c, err)
-		}
-	}
-	b.result(i, code, ended != nil)
-	b.taken++
-	p.n--
-	p.xid = nextXid(p.xid)
-	s.release(1)
-	if h.Zxid > 0 {
-		s.w.advance(h.Zxid)
-	}
-	s.reader.batch = c
-	if p.n == 0 {
-		// Armed, then out of the ring: RemoveWatch looks for it in both.
-		s.settleBatch()
-		s.popOldest()
-		if c.state.Load() == uint32(c.n) {
-			s.w.answer(c)
-		}
-	}
-	return ended
-}
-
-// settleBatch makes the replies taken so far count as answered: one compare-and-swap
-// for all of them decides between them and a caller that gives the Batch up.
-// It is called before anything else is taken from the wire, and before the
-// reader waits. With the last reply batchReply answers the Batch. Only the
-// reader calls it.
-func (s *Session) settleBatch() {
-	c := s.reader.batch
-	if c == nil {
-		return
-	}
-	s.reader.batch = nil
-	b := c.batch
-	from := b.settled
-	b.settled = b.taken
-	s.replies.Add(int64(b.taken - from))
-	if !c.arming {
-		c.state.CompareAndSwap(uint32(from), uint32(b.taken))
-		return
-	}
-	// Whoever gives the Batch up does it under the same lock: what it finds answered
-	// is armed.
-	s.w.mu.Lock()
-	defer s.w.mu.Unlock()
-	if c.state.CompareAndSwap(uint32(from), uint32(b.taken)) {
-		for i := from; i < b.taken; i++ {
-			s.batchArmLocked(b, i)
-		}
-	}
-}
-
-// giveUpBatch makes the caller leave a Batch of which k operations are answered, and
-// reports whether it does: not if more were answered meanwhile.
-func (s *Session) giveUpBatch(c *call, k uint32) bool {
-	if c.arming {
-		s.w.mu.Lock()
-		defer s.w.mu.Unlock()
-	}
-	return c.state.CompareAndSwap(k, k|abandoned)
 }
 
 // result completes result i, whose reply has the code.
@@ -1276,58 +1287,6 @@ func (s *Session) batchArmLocked(b *batch, i int) {
 	s.w.armLocked(s.opPath(b.ops[i]), kind, false, watch)
 }
 
-// failBatch ends a run of a Batch's frames with the connection; last: it is the
-// last of the Batch's runs.
-func (s *Session) failBatch(p pending, end error, sent int64, last bool) {
-	c, b := p.c, p.c.batch
-	k := c.state.Load()
-	if k&abandoned == 0 {
-		if !c.state.CompareAndSwap(k, k|abandoned) {
-			return
-		}
-		b.failing = true
-	}
-	if !b.failing {
-		return // given up by its caller
-	}
-	// p.off is the place of the run's first frame; some may be answered.
-	f, off := &b.failed, p.off
-	f.skip(c.req, int(p.first))
-	off += int64(f.skip(c.req, int(k&^abandoned)))
-	for range p.n {
-		i := f.op
-		name, path := b.ops[i].describe()
-		e := &OpError{Op: name, Path: path, Err: end, outcome: NotSent}
-		if off < sent {
-			e.outcome = Lost
-		}
-		if c.err != nil { // what ended the connection: this one's reply
-			e.Err, e.ended, c.err = c.err, true, nil
-		}
-		b.res[i] = Result{Err: e}
-		off += int64(f.skip(c.req, i+1))
-	}
-	if last {
-		s.w.answer(c)
-	}
-}
-
-// cursor is a place among a Batch's frames.
-type cursor struct {
-	op int // whose frame is next
-	at int // where it begins
-}
-
-// skip moves on to an operation's frame and returns how many bytes that was. It
-// never moves back.
-func (f *cursor) skip(frames []byte, op int) (bytes int) {
-	from := f.at
-	for ; f.op < op; f.op++ {
-		f.at += 4 + wire.FrameLen(frames[f.at:])
-	}
-	return f.at - from
-}
-
 const arenaBlock = 64 << 10
 
 // keep copies data into the batch's arena.
@@ -1354,9 +1313,15 @@ func appendMultiOp(dst []byte, op wire.Op, body interface{ Append([]byte) []byte
 }
 
 func (o CreateOp) describe() (string, string)         { return "create", o.Path }
-func (o CreateOp) code() wire.Op                      { op, _ := o.Mode.op(o.WantStat); return op }
+func (o CreateOp) kind() *kind                        { return kindOfCreate(o.code()) }
 func (o CreateOp) result() wire.Op                    { return wire.OpCreate2 }
 func (o CreateOp) watched() (chan<- Event, WatchKind) { return nil, 0 }
+
+// code returns the type of its request in a Batch.
+func (o CreateOp) code() wire.Op {
+	op, _ := o.Mode.op(o.WantStat)
+	return op
+}
 
 func (o CreateOp) sequential() bool { return o.Mode.sequential() }
 
@@ -1378,8 +1343,8 @@ func (o CreateOp) add(c *call) error {
 	op := o.code()
 	at := c.begin(op)
 	full := zpath.Server(c.batch.chroot, o.Path, o.sequential())
-	c.req = appendCreate(c.req, op, full, o)
-	wire.EndFrame(c.req, at)
+	c.Frames = appendCreate(c.Frames, op, full, o)
+	wire.EndFrame(c.Frames, at)
 	return nil
 }
 
@@ -1399,7 +1364,7 @@ func (o CreateOp) appendMulti(dst []byte, full string, plain bool) []byte {
 }
 
 func (o SetOp) describe() (string, string)         { return "set", o.Path }
-func (o SetOp) code() wire.Op                      { return wire.OpSetData }
+func (o SetOp) kind() *kind                        { return &kindSet }
 func (o SetOp) result() wire.Op                    { return wire.OpSetData }
 func (o SetOp) watched() (chan<- Event, WatchKind) { return nil, 0 }
 func (o SetOp) check() error                       { return checkPath(o.Path, false) }
@@ -1413,8 +1378,8 @@ func (o SetOp) add(c *call) error {
 		return err
 	}
 	at := c.begin(wire.OpSetData)
-	c.req = o.request(zpath.Join(c.batch.chroot, o.Path)).Append(c.req)
-	wire.EndFrame(c.req, at)
+	c.Frames = o.request(zpath.Join(c.batch.chroot, o.Path)).Append(c.Frames)
+	wire.EndFrame(c.Frames, at)
 	return nil
 }
 
@@ -1425,7 +1390,7 @@ func (o SetOp) appendMulti(dst []byte, full string, _ bool) []byte {
 }
 
 func (o DeleteOp) describe() (string, string)         { return "delete", o.Path }
-func (o DeleteOp) code() wire.Op                      { return wire.OpDelete }
+func (o DeleteOp) kind() *kind                        { return &kindDelete }
 func (o DeleteOp) result() wire.Op                    { return wire.OpDelete }
 func (o DeleteOp) watched() (chan<- Event, WatchKind) { return nil, 0 }
 func (o DeleteOp) check() error                       { return checkPath(o.Path, false) }
@@ -1440,8 +1405,8 @@ func (o DeleteOp) add(c *call) error {
 		return err
 	}
 	at := c.begin(wire.OpDelete)
-	c.req = o.request(zpath.Join(c.batch.chroot, o.Path)).Append(c.req)
-	wire.EndFrame(c.req, at)
+	c.Frames = o.request(zpath.Join(c.batch.chroot, o.Path)).Append(c.Frames)
+	wire.EndFrame(c.Frames, at)
 	return nil
 }
 
@@ -1450,7 +1415,7 @@ func (o DeleteOp) appendMulti(dst []byte, full string, _ bool) []byte {
 }
 
 func (o CheckOp) describe() (string, string)         { return "check", o.Path }
-func (o CheckOp) code() wire.Op                      { return wire.OpMulti }
+func (o CheckOp) kind() *kind                        { return &kindMulti }
 func (o CheckOp) result() wire.Op                    { return wire.OpCheck }
 func (o CheckOp) watched() (chan<- Event, WatchKind) { return nil, 0 }
 func (o CheckOp) check() error                       { return checkPath(o.Path, false) }
@@ -1461,8 +1426,8 @@ func (o CheckOp) add(c *call) error {
 		return err
 	}
 	at := c.begin(wire.OpMulti)
-	c.req = endMulti.Append(o.appendMulti(c.req, zpath.Join(c.batch.chroot, o.Path), false))
-	wire.EndFrame(c.req, at)
+	c.Frames = o.appendMulti(c.Frames, zpath.Join(c.batch.chroot, o.Path), false)
+	c.endMulti(at)
 	return nil
 }
 
@@ -1489,7 +1454,7 @@ func (c *call) addRead(op wire.Op, path string, watch chan<- Event) error {
 }
 
 func (o GetOp) describe() (string, string)         { return "get", o.Path }
-func (o GetOp) code() wire.Op                      { return wire.OpGetData }
+func (o GetOp) kind() *kind                        { return &kindGet }
 func (o GetOp) result() wire.Op                    { return wire.OpGetData }
 func (o GetOp) watched() (chan<- Event, WatchKind) { return o.Watch, DataWatch }
 func (o GetOp) check() error                       { return checkPath(o.Path, false) }
@@ -1509,7 +1474,7 @@ func (o GetOp) appendMultiRead(dst []byte, full string) []byte {
 }
 
 func (o ChildrenOp) describe() (string, string)         { return "children", o.Path }
-func (o ChildrenOp) code() wire.Op                      { return wire.OpGetChildren2 }
+func (o ChildrenOp) kind() *kind                        { return &kindChildren }
 func (o ChildrenOp) result() wire.Op                    { return wire.OpGetChildren }
 func (o ChildrenOp) watched() (chan<- Event, WatchKind) { return o.Watch, ChildWatch }
 func (o ChildrenOp) check() error                       { return checkPath(o.Path, false) }
@@ -1526,7 +1491,7 @@ func (o ChildrenOp) appendMultiRead(dst []byte, full string) []byte {
 }
 
 func (o ExistsOp) describe() (string, string)         { return "exists", o.Path }
-func (o ExistsOp) code() wire.Op                      { return wire.OpExists }
+func (o ExistsOp) kind() *kind                        { return &kindExists }
 func (o ExistsOp) result() wire.Op                    { return wire.OpExists }
 func (o ExistsOp) watched() (chan<- Event, WatchKind) { return o.Watch, DataWatch }
 
@@ -1537,7 +1502,7 @@ func (o ExistsOp) add(c *call) error { return c.addRead(wire.OpExists, o.Path, o
 func (o ExistsOp) decode(b *batch, i int, d *wire.Decoder) { b.res[i].Stat.decode(d) }
 
 func (o SyncOp) describe() (string, string)         { return "sync", o.Path }
-func (o SyncOp) code() wire.Op                      { return wire.OpSync }
+func (o SyncOp) kind() *kind                        { return &kindSync }
 func (o SyncOp) result() wire.Op                    { return wire.OpSync }
 func (o SyncOp) watched() (chan<- Event, WatchKind) { return nil, 0 }
 func (o SyncOp) check() error                       { return badArgument("a SyncOp outside a Batch") }

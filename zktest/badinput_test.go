@@ -18,6 +18,7 @@ import (
 	"gotest.tools/v3/assert"
 
 	"github.com/seed-9f8420c6/zk/wire"
+	"github.com/seed-9f8420c6/zk/zktest/internal/data"
 )
 
 // What is not the protocol ends its connection, with a reason in the log, and
@@ -273,7 +274,17 @@ func TestMisuseFailsTheTest(t *testing.T) {
 		"zktest: options: MinSessionTimeout, 1m0s, is above MaxSessionTimeout, 10s, which is 20 ticks of 500ms unless it is set": func() {
 			NewServer(w, Options{MinSessionTimeout: time.Minute})
 		},
-		"zktest: 2 values of type zktest.Options, of which there can be one": func() { NewServer(w, Options{}, Options{InMemory: true}) },
+		`zktest: options: Listen is "2181", not an IP address and a port`:                           func() { NewServer(w, Options{Listen: "2181"}) },
+		`zktest: options: Listen is "localhost:2181", not an IP address and a port`:                 func() { NewServer(w, Options{Listen: "localhost:2181"}) },
+		`zktest: options: Listen is "127.0.0.1:65536", not an IP address and a port`:                func() { NewServer(w, Options{Listen: "127.0.0.1:65536"}) },
+		`zktest: options: Listen is "0.0.0.0:2181", which is no loopback address`:                   func() { NewServer(w, Options{Listen: "0.0.0.0:2181"}) },
+		`zktest: options: Listen is "[::]:0", which is no loopback address`:                         func() { NewServer(w, Options{Listen: "[::]:0"}) },
+		`zktest: options: Listen is "127.0.0.1:65534", which leaves no ports for 3 members`:         func() { NewEnsemble(w, 3, Options{Listen: "127.0.0.1:65534"}) },
+		`zktest: options: Listen is set, and InMemory`:                                              func() { NewServer(w, Options{Listen: "127.0.0.1:0", InMemory: true}) },
+		`zktest: options: Super and SuperDigest are both set`:                                       func() { NewServer(w, Options{Super: "a:b", SuperDigest: data.DigestID("a:b")}) },
+		`zktest: options: SuperDigest is "super:secret", which is not user:digest`:                  func() { NewServer(w, Options{SuperDigest: "super:secret"}) },
+		`zktest: options: SuperDigest is ":2jmj7l5rSw0yVb/vlWAYkK/YBwk=", which is not user:digest`: func() { NewServer(w, Options{SuperDigest: ":2jmj7l5rSw0yVb/vlWAYkK/YBwk="}) },
+		"zktest: 2 values of type zktest.Options, of which there can be one":                        func() { NewServer(w, Options{}, Options{InMemory: true}) },
 		"zktest: proxy: 2 values of type zktest.ProxyOptions, of which there can be one": func() {
 			NewProxy(w, "127.0.0.1:1", ProxyOptions{}, ProxyOptions{})
 		},

@@ -191,7 +191,7 @@ func BenchmarkNodes(b *testing.B) {
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
 		b.ReportMetric(float64(m.HeapAlloc)/nodes, "B/node")
-		assert.Equal(b, len(e.head.nodes), nodes+5)
+		assert.Equal(b, e.prep.Head.Len(), nodes+5)
 		e.Close()
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/seed-9f8420c6/zk/wire"
+	"github.com/seed-9f8420c6/zk/zktest/internal/data"
 )
 
 // Sizes of a connection's buffers. Larger frames get larger buffers for as long as they last.
@@ -39,9 +40,9 @@ type conn struct {
 	slow     Trickle // likewise
 
 	// Guarded by ens.mu.
-	ids      []identity    // the first is the client's address
-	exchange *saslExchange // of SASL; nil: none yet
-	session  *session      // nil before the handshake
+	ids      []data.Identity // the first is the client's address
+	exchange *saslExchange   // of SASL; nil: none yet
+	session  *session        // nil before the handshake
 	timeout  time.Duration
 	out      []byte // frames that wait to be written
 	spare    []byte
@@ -73,7 +74,7 @@ func newConn(m *Member, link net.Conn) *conn {
 	if err != nil {
 		host = "127.0.0.1" // in memory
 	}
-	c.ids = []identity{{"ip", javaHost(host)}}
+	c.ids = []data.Identity{{Scheme: "ip", ID: data.JavaHost(host)}}
 	return c
 }
 
@@ -301,13 +302,12 @@ func (c *conn) drop(reason string) {
 	if c.session != nil && m.bySession[c.session.id] == c {
 		delete(m.bySession, c.session.id)
 	}
-	m.data.forget(c)
-	m.child.forget(c)
+	m.watches.Forget(c)
 	c.out, c.spare = nil, nil
 	c.forgetLater()
 	c.logFrame(Frame{Dir: Hangup, Note: reason})
 	if e.opts.Logger != nil {
-		e.opts.Logger.Info("zktest: connection ended", "member", m.index, "conn", c.number, "session", fmt.Sprintf("%#x", c.sessionID()), "reason", reason)
+		e.opts.Logger.Info("zktest: connection ended", "member", m.index, "conn", c.number, "session", fmt.Sprintf("%#x", uint64(c.sessionID())), "reason", reason)
 	}
 	e.moved.Broadcast() // to those who wait for a member on its behalf
 	if !c.stalled {
@@ -333,7 +333,7 @@ func (c *conn) sessionID() int64 {
 // await waits until the member has applied a transaction, as every reply must.
 // It says whether the connection is still there.
 func (c *conn) await(zxid int64) bool {
-	if c.member.tree.zxid >= zxid {
+	if c.member.tree.Zxid >= zxid {
 		return !c.dead
 	}
 	s := c.session
@@ -344,7 +344,7 @@ func (c *conn) await(zxid int64) bool {
 	c.pump.waiting = true
 	c.rest()
 	c.overtake()
-	for !c.dead && c.member.tree.zxid < zxid {
+	for !c.dead && c.member.tree.Zxid < zxid {
 		c.ens.moved.Wait()
 	}
 	c.pump.waiting, c.busy = false, true
@@ -388,7 +388,7 @@ func (c *conn) begin(xid int32, zxid int64, code int32) int {
 
 // finish completes the frame that began at, and logs it as f. A reply says to
 // which request.
-func (c *conn) finish(at int, f Frame, r *request) {
+func (c *conn) finish(at int, f Frame, r *data.Request) {
 	if c.stalled {
 		c.out = c.out[:at]
 		return
@@ -417,35 +417,35 @@ func (c *conn) finish(at int, f Frame, r *request) {
 }
 
 // replied completes the frame of a reply.
-func (c *conn) replied(at int, r *request, zxid int64, code int32) {
+func (c *conn) replied(at int, r *data.Request, zxid int64, code int32) {
 	if c.withhold {
 		c.out = c.out[:at]
 		return
 	}
 	c.member.sizes.add(len(c.out) - at - 4)
-	c.answered(r.xid, r.op, zxid, code)
-	c.finish(at, Frame{Xid: r.xid, Op: r.op, Path: r.path, Zxid: zxid, Err: code}, r)
+	c.answered(r.Xid, r.Op, zxid, code)
+	c.finish(at, Frame{Xid: r.Xid, Op: r.Op, Path: r.Path, Zxid: zxid, Err: code}, r)
 }
 
 // answer replies with a header alone.
-func (c *conn) answer(r *request, zxid int64, code int32) {
-	c.replied(c.begin(r.xid, zxid, code), r, zxid, code)
+func (c *conn) answer(r *data.Request, zxid int64, code int32) {
+	c.replied(c.begin(r.Xid, zxid, code), r, zxid, code)
 }
 
 // event queues a notification. Since 3.8.4 a client that may not read the node gets none.
-func (c *conn) event(typ int32, path string, zxid int64, a *acl) {
+func (c *conn) event(typ int32, path string, zxid int64, a *data.ACL) {
 	if c.dead || c.closing {
 		return
 	}
 	v := c.ens.opts.Version
-	if a != nil && v >= V38 && !a.allowed(wire.PermRead, c.ids) {
+	if a != nil && v >= V38 && !a.Allowed(wire.PermRead, c.ids) {
 		return
 	}
 	if v < V39 {
 		zxid = -1
 	}
 	at := c.begin(wire.XidNotification, zxid, 0)
-	c.out = wire.WatcherEvent{Type: typ, State: wire.StateSyncConnected, Path: javaString(path)}.Append(c.out)
+	c.out = wire.WatcherEvent{Type: typ, State: wire.StateSyncConnected, Path: data.JavaString(path)}.Append(c.out)
 	c.finish(at, Frame{Xid: wire.XidNotification, Op: wire.OpNotification, Event: typ, Path: path, Zxid: zxid}, nil)
 	c.kick()
 }

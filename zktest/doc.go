@@ -22,7 +22,7 @@
 // -parity.seed and -parity.ops choose which and how many.
 // What they do not have: Kerberos and an admin server. Of mntr they have what
 // tells of clients and data, not the meters of a server's insides, and hash is
-// empty. All members behave as followers do, except that one says it leads.
+// empty.
 //
 // An ensemble does not mind how few of its members run, unless
 // [Options.Majority] says so. Then those without a majority serve nobody, or
@@ -78,6 +78,13 @@
 // reply and event in a line, or as JSON:
 //
 //	go run github.com/seed-9f8420c6/zk/zktest/zktrace -listen 127.0.0.1:2182 -server 127.0.0.1:2181
+//
+// # Other languages
+//
+// The command zkserve runs an ensemble at fixed ports, for harnesses that are
+// not written in Go; its documentation has examples for Python and Java.
+//
+//	go run github.com/seed-9f8420c6/zk/zktest/zkserve -port 2181 -members 3
 //
 // # Byte for byte
 //

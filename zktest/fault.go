@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"net"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/seed-9f8420c6/zk/wire"
+	"github.com/seed-9f8420c6/zk/zktest/internal/data"
 )
 
 // OpConnect stands for a connection's first frame, the handshake, in a [Rule]
@@ -133,11 +133,11 @@ func (f *Fault) Remove() {
 
 // strike returns the rule that strikes a frame, or nil. r is the request that
 // the frame is or answers, if it is one.
-func (e *Ensemble) strike(c *conn, frame Frame, r *request) *Rule {
+func (e *Ensemble) strike(c *conn, frame Frame, r *data.Request) *Rule {
 	for _, f := range e.faults {
 		rule := &f.rule
 		if rule.Dir != frame.Dir || rule.Member != nil && rule.Member != c.member || rule.Session != 0 && rule.Session != frame.Session ||
-			rule.Op != 0 && rule.Op != frame.Op || rule.Path != "" && rule.Path != frame.Path && !r.has(rule.Path) ||
+			rule.Op != 0 && rule.Op != frame.Op || rule.Path != "" && rule.Path != frame.Path && !(r != nil && r.Has(rule.Path)) ||
 			rule.spares(frame) || rule.Count >= 0 && f.hits >= rule.Count || rule.Match != nil && !rule.Match(frame) {
 			continue
 		}
@@ -159,19 +159,36 @@ func (r *Rule) spares(f Frame) bool {
 		handshake && r.Dir == FromClient && (r.Do == Duplicate || r.Do == HoldBack)
 }
 
-// has says whether a multi has an operation on a path. r may be nil.
-func (r *request) has(path string) bool {
-	return r != nil && slices.ContainsFunc(r.multi, func(op request) bool { return op.path == path })
+// before and after do what a fault says. They return true if nothing more is to happen.
+func (c *conn) before(a Action) bool {
+	switch a {
+	case CutBefore:
+		c.end("cut by a fault")
+	case StallBefore:
+		c.stall()
+		c.deaf = true
+	}
+	return a == CutBefore || a == StallBefore
+}
+
+func (c *conn) after(a Action) bool {
+	switch a {
+	case CutAfter:
+		c.end("cut by a fault")
+	case StallAfter:
+		c.stall()
+	}
+	return a == CutAfter || a == StallAfter
 }
 
 // suffer does what a fault says to a request, after its delay.
-func (c *conn) suffer(rule *Rule, r *request, frame []byte) {
+func (c *conn) suffer(rule *Rule, r *data.Request, frame []byte) {
 	if c.before(rule.Do) {
 		return
 	}
 	execute := c.perform
 	if rule.Err != 0 {
-		execute = func(r *request) { c.answer(r, c.member.tree.zxid, rule.Err) }
+		execute = func(r *data.Request) { c.answer(r, c.member.tree.Zxid, rule.Err) }
 	}
 	switch rule.Do {
 	case Drop:
@@ -193,7 +210,7 @@ func (c *conn) suffer(rule *Rule, r *request, frame []byte) {
 // heldBack is a request that a fault executes after the next one.
 type heldBack struct {
 	frame   []byte
-	execute func(*request)
+	execute func(*data.Request)
 }
 
 // performHeldBack executes a request after the one that came behind it.
@@ -206,8 +223,8 @@ func (c *conn) performHeldBack() {
 	d := wire.NewRequestDecoder(held.frame)
 	var h wire.RequestHeader
 	h.Decode(&d)
-	r := request{xid: h.Xid, op: h.Op}
-	r.decode(&d, c.ens.opts.Version)
+	r := data.Request{Xid: h.Xid, Op: h.Op}
+	r.Decode(&d, c.ens.prep.Version)
 	held.execute(&r)
 }
 
@@ -257,7 +274,7 @@ func (c *conn) forgetLater() {
 
 // mangle does what a fault says to the frame that out has from at on. It
 // returns how often the frame is sent now.
-func (c *conn) mangle(at int, f *Frame, r *request) int {
+func (c *conn) mangle(at int, f *Frame, r *data.Request) int {
 	rule := c.ens.strike(c, *f, r)
 	if rule == nil {
 		return 1
@@ -390,7 +407,7 @@ func abort(nc net.Conn) {
 	case *net.TCPConn:
 		_ = nc.SetLinger(0)
 	case *PipeConn:
-		nc.out.end(net.ErrClosed, syscall.ECONNRESET)
+		nc.out.end(net.ErrClosed, errReset)
 	}
 	nc.Close()
 }

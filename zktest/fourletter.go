@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/seed-9f8420c6/zk/wire"
+	"github.com/seed-9f8420c6/zk/zktest/internal/data"
 )
 
 // words are the commands that a connection may begin with instead of a
@@ -72,7 +73,7 @@ var noReply = lastReply{op: "NA", xid: -1, zxid: -1}
 // opWords are the names that cons has for operations.
 var opWords = map[wire.Op]string{
 	wire.OpPing: "PING", OpConnect: "SESS", wire.OpMulti: "MULT", wire.OpMultiRead: "MLTR", wire.OpCreate: "CREA", wire.OpCreate2: "CREA",
-	wire.OpCreateTTL: "CREA", wire.OpCreateContainer: "CREA", wire.OpDelete: "DELE", opDeleteContainer: "DELE", wire.OpSetData: "SETD",
+	wire.OpCreateTTL: "CREA", wire.OpCreateContainer: "CREA", wire.OpDelete: "DELE", data.OpDeleteContainer: "DELE", wire.OpSetData: "SETD",
 	wire.OpReconfig: "RECO", wire.OpSetACL: "SETA", wire.OpCloseSession: "CLOS", wire.OpSync: "SYNC", wire.OpCheck: "CHEC", wire.OpExists: "EXIS",
 	wire.OpGetData: "GETD", wire.OpSetWatches: "SETW", wire.OpSetWatches2: "STW2", wire.OpAddWatch: "ADDW", wire.OpGetACL: "GETA",
 	wire.OpGetChildren: "GETC", wire.OpGetChildren2: "GETC", wire.OpAllChildrenNumber: "GETACN", wire.OpCheckWatches: "CHKW",
@@ -85,7 +86,7 @@ func (c *conn) answered(xid int32, op wire.Op, zxid int64, code int32) {
 	switch {
 	case word == "": // auth and what is unknown leave no trace
 		return
-	case code != 0 && writes(op):
+	case code != 0 && data.Writes(op):
 		word = "NA"
 	}
 	c.last.op, c.last.zxid, c.last.at = word, zxid, c.ens.now
@@ -130,81 +131,75 @@ func (e *Ensemble) listed(word string) bool {
 	return false
 }
 
+// command returns the answer to a word.
 func (m *Member) command(c *conn, word string) string {
-	e := m.ens
-	if !e.listed(word) {
+	if !m.ens.listed(word) {
 		return word + " is not executed because it is not in the whitelist.\n"
 	}
 	var b strings.Builder
-	switch word { // what a server says that does not serve
+	switch {
+	case m.always(&b, c, word):
+	case m.idle && word == "hash":
+		return strings.TrimSpace(notServing)
+	case m.idle:
+		return notServing
+	default:
+		m.tell(&b, word)
+	}
+	return b.String()
+}
+
+// always answers what a server answers that does not serve too.
+func (m *Member) always(b *strings.Builder, c *conn, word string) bool {
+	e := m.ens
+	switch word {
 	case "ruok":
-		return "imok"
+		b.WriteString("imok")
 	case "gtmk":
-		return fmt.Sprint(e.traceMask)
+		fmt.Fprint(b, e.traceMask)
 	case "stmk":
 		d := wire.NewDecoder(c.in.buf[4:12])
 		e.traceMask = d.Int64()
-		return fmt.Sprint(e.traceMask)
+		fmt.Fprint(b, e.traceMask)
 	case "envi":
-		m.environment(&b)
-		return b.String()
+		m.environment(b)
 	case "isro":
 		switch {
 		case m.idle:
-			return "null"
+			b.WriteString("null")
 		case m.readOnly:
-			return "ro"
+			b.WriteString("ro")
+		default:
+			b.WriteString("rw")
 		}
-		return "rw"
+	default:
+		return false
 	}
-	if m.idle {
-		if word == "hash" {
-			return strings.TrimSpace(notServing)
-		}
-		return notServing
-	}
+	return true
+}
+
+// tell answers all other words.
+func (m *Member) tell(b *strings.Builder, word string) {
 	switch word {
 	case "srvr", "stat":
-		m.status(&b, word == "stat")
+		m.status(b, word == "stat")
 	case "cons":
 		for _, c := range m.numbered() {
-			c.describe(&b, false)
+			c.describe(b, false)
 		}
 		b.WriteByte('\n')
 	case "mntr":
-		m.monitor(&b)
+		m.monitor(b)
 	case "conf":
-		m.configuration(&b)
+		m.configuration(b)
 	case "dump":
-		m.dump(&b)
-	case "wchs":
-		watches := 0
-		for _, paths := range m.data.byConn {
-			watches += len(paths)
-		}
-		fmt.Fprintf(&b, "%d connections watching %d paths\nTotal watches:%d\n", len(m.data.byConn), len(m.data.paths), watches)
-	case "wchc":
-		for _, c := range m.numbered() {
-			if paths := m.data.byConn[c]; len(paths) > 0 {
-				fmt.Fprintf(&b, "0x%x\n", uint64(c.sessionID()))
-				for _, path := range slices.Sorted(maps.Keys(paths)) {
-					fmt.Fprintf(&b, "\t%s\n", path)
-				}
-			}
-		}
-		b.WriteByte('\n')
-	case "wchp":
-		for _, path := range slices.Sorted(maps.Keys(m.data.paths)) {
-			fmt.Fprintf(&b, "%s\n", path)
-			for _, w := range m.data.paths[path] {
-				fmt.Fprintf(&b, "\t0x%x\n", uint64(w.conn.sessionID()))
-			}
-		}
-		b.WriteByte('\n')
+		m.dump(b)
+	case "wchs", "wchc", "wchp":
+		m.tellWatches(b, word)
 	case "dirs":
 		b.WriteString("datadir_size: 0\nlogdir_size: 0\n")
 	case "srst":
-		m.traffic, m.sizes = traffic{}, sizes{}
+		m.traffic, m.sizes, m.proposals = traffic{}, sizes{}, sizes{}
 		b.WriteString("Server stats reset.\n")
 	case "crst":
 		for c := range m.conns {
@@ -213,7 +208,33 @@ func (m *Member) command(c *conn, word string) string {
 		b.WriteString("Connection stats reset.\n")
 	case "hash": // of the tree, every 128 transactions; not kept here
 	}
-	return b.String()
+}
+
+// tellWatches tells of the watches for data: how many there are, by connections or by paths.
+func (m *Member) tellWatches(b *strings.Builder, word string) {
+	switch word {
+	case "wchs":
+		conns, paths, watches := m.watches.DataTotals()
+		fmt.Fprintf(b, "%d connections watching %d paths\nTotal watches:%d\n", conns, paths, watches)
+		return
+	case "wchc":
+		for _, c := range m.numbered() {
+			if paths := m.watches.DataPathsOf(c); len(paths) > 0 {
+				fmt.Fprintf(b, "0x%x\n", uint64(c.sessionID()))
+				for _, path := range paths {
+					fmt.Fprintf(b, "\t%s\n", path)
+				}
+			}
+		}
+	case "wchp":
+		for _, path := range m.watches.DataPaths() {
+			fmt.Fprintf(b, "%s\n", path)
+			for _, c := range m.watches.DataWatchers(path) {
+				fmt.Fprintf(b, "\t0x%x\n", uint64(c.sessionID()))
+			}
+		}
+	}
+	b.WriteByte('\n')
 }
 
 // numbered returns the connections of the member, oldest first.
@@ -255,16 +276,17 @@ func (m *Member) status(b *strings.Builder, clients bool) {
 		b.WriteByte('\n')
 	}
 	fmt.Fprintf(b, "Latency min/avg/max: 0/%s/0\nReceived: %d\nSent: %d\nConnections: %d\nOutstanding: 0\nZxid: 0x%x\nMode: %s\nNode count: %d\n",
-		e.opts.Version.latency(), m.traffic.received, m.traffic.sent, len(m.conns), m.tree.zxid, m.mode(), len(m.tree.nodes))
+		e.opts.Version.latency(), m.traffic.received, m.traffic.sent, len(m.conns), m.tree.Zxid, m.mode(), m.tree.Len())
 	if m.mode() == "leader" {
-		b.WriteString("Proposal sizes last/min/max: -1/-1/-1\n")
+		p := &m.proposals
+		fmt.Fprintf(b, "Proposal sizes last/min/max: %d/%d/%d\n", p.known(p.last), p.known(p.least), p.known(p.most))
 	}
 }
 
 // remote is the client's address as Java prints it.
 func (c *conn) remote() string {
-	if addr := c.nc.RemoteAddr().String(); strings.Contains(addr, ":") {
-		return "/" + addr
+	if host, port, err := net.SplitHostPort(c.nc.RemoteAddr().String()); err == nil {
+		return "/" + data.Delimited(data.JavaHost(host)) + ":" + port
 	}
 	return fmt.Sprintf("/127.0.0.1:%d", 1+c.number&0xffff) // in memory
 }
@@ -287,135 +309,6 @@ func (c *conn) describe(b *strings.Builder, brief bool) {
 		fmt.Fprintf(b, ",lzxid=0x%x,lresp=%d,llat=0,minlat=0,avglat=0,maxlat=0", uint64(c.last.zxid), at)
 	}
 	b.WriteString(")\n")
-}
-
-// sizes are those of replies in bytes.
-type sizes struct{ last, least, most int }
-
-func (s *sizes) add(n int) {
-	if s.last == 0 {
-		s.least = n
-	}
-	s.last, s.least, s.most = n, min(s.least, n), max(s.most, n)
-}
-
-// monitor tells what a real server does, except for the hundreds of meters
-// of its insides that those from 3.6 on have besides.
-func (m *Member) monitor(b *strings.Builder) {
-	e, t := m.ens, m.tree
-	v := e.opts.Version
-	put := func(key string, value any) { fmt.Fprintf(b, "zk_%s\t%v\n", key, value) }
-	ephemerals, size := 0, 0
-	for _, set := range t.ephemerals {
-		ephemerals += len(set.paths)
-	}
-	for path, n := range t.nodes {
-		size += len(path) + len(n.data)
-	}
-	watches := 0
-	for _, table := range []*watchTable{&m.data, &m.child} {
-		for _, paths := range table.byConn {
-			watches += len(paths)
-		}
-	}
-	leads := m.mode() == "leader"
-	others := 0
-	for _, o := range e.members {
-		if o != m && o.running && !o.idle && !o.readOnly {
-			others++
-		}
-	}
-	put("version", releases[v])
-	if v < V36 {
-		put("avg_latency", 0)
-		put("max_latency", 0)
-		put("min_latency", 0)
-		put("packets_received", m.traffic.received)
-		put("packets_sent", m.traffic.sent)
-		put("num_alive_connections", len(m.conns))
-		put("outstanding_requests", 0)
-		put("server_state", m.mode())
-		put("znode_count", len(t.nodes))
-		put("watch_count", watches)
-		put("ephemerals_count", ephemerals)
-		put("approximate_data_size", size)
-		put("open_file_descriptor_count", len(e.conns))
-		put("max_file_descriptor_count", 1<<20)
-		if v == V34 {
-			put("fsync_threshold_exceed_count", 0)
-		}
-		if leads {
-			put("followers", others)
-			put("synced_followers", others)
-			put("pending_syncs", 0)
-			put("last_proposal_size", -1)
-			put("max_proposal_size", -1)
-			put("min_proposal_size", -1)
-		}
-		return
-	}
-	response := func(n int) int {
-		if m.sizes.last == 0 {
-			return -1
-		}
-		return n
-	}
-	put("server_state", m.mode())
-	switch m.mode() {
-	case "leader":
-		put("peer_state", "leading - broadcast")
-	case "follower":
-		put("peer_state", "following - broadcast")
-	}
-	put("ephemerals_count", ephemerals)
-	put("num_alive_connections", len(m.conns))
-	put("avg_latency", "0.0")
-	if leads {
-		put("min_proposal_size", -1)
-	}
-	put("outstanding_requests", 0)
-	put("znode_count", len(t.nodes))
-	put("global_sessions", len(e.sessions))
-	put("non_mtls_remote_conn_count", 0)
-	put("last_client_response_size", response(m.sizes.last))
-	put("packets_sent", m.traffic.sent)
-	put("packets_received", m.traffic.received)
-	if leads {
-		put("max_proposal_size", -1)
-	}
-	put("max_client_response_size", response(m.sizes.most))
-	if leads {
-		put("synced_followers", others)
-	}
-	put("connection_drop_probability", "0.0")
-	put("watch_count", watches)
-	if leads {
-		put("synced_non_voting_followers", 0)
-		put("synced_observers", 0)
-	}
-	put("auth_failed_count", 0)
-	put("min_latency", 0)
-	put("max_file_descriptor_count", 1<<20)
-	put("approximate_data_size", size)
-	put("open_file_descriptor_count", len(e.conns))
-	uptime := e.now.Sub(m.started).Milliseconds()
-	if leads {
-		put("last_proposal_size", -1)
-		put("pending_syncs", 0)
-		put("leader_uptime", uptime)
-	}
-	put("local_sessions", len(m.locals))
-	put("uptime", uptime)
-	put("max_latency", 0)
-	put("outstanding_tls_handshake", 0)
-	if leads {
-		put("learners", others)
-	}
-	put("min_client_response_size", response(m.sizes.least))
-	put("non_mtls_local_conn_count", 0)
-	if len(e.members) > 1 && !m.readOnly {
-		put("quorum_size", len(e.members))
-	}
 }
 
 func (m *Member) configuration(b *strings.Builder) {
@@ -455,11 +348,11 @@ func (m *Member) configuration(b *strings.Builder) {
 	put("initLimit", 20)
 	put("syncLimit", 6)
 	put("electionAlg", 3)
-	put("electionPort", electionPort(m.index))
-	put("quorumPort", quorumPort(m.index))
+	put("electionPort", data.ElectionPort(m.index))
+	put("quorumPort", data.QuorumPort(m.index))
 	put("peerType", 0)
 	if v >= V35 && !m.readOnly {
-		fmt.Fprintf(b, "membership: \n%s", m.tree.nodes[configPath].data)
+		fmt.Fprintf(b, "membership: \n%s", m.tree.Node(data.ConfigPath).Data)
 	}
 }
 
@@ -532,10 +425,10 @@ func (m *Member) dump(b *strings.Builder) {
 			func(id int64) string { return fmt.Sprintf("0x%x", uint64(id)) }, !old)
 	}
 	b.WriteString("ephemeral nodes dump:\n")
-	fmt.Fprintf(b, "Sessions with Ephemerals (%d):\n", len(m.tree.ephemerals))
-	for _, id := range slices.Sorted(maps.Keys(m.tree.ephemerals)) {
+	fmt.Fprintf(b, "Sessions with Ephemerals (%d):\n", len(m.tree.Sessions()))
+	for _, id := range m.tree.Sessions() {
 		fmt.Fprintf(b, "0x%x:\n", uint64(id))
-		for _, path := range m.tree.sessionPaths(id, false) {
+		for _, path := range m.tree.SessionPaths(id, false) {
 			fmt.Fprintf(b, "\t%s\n", path)
 		}
 	}

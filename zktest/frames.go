@@ -3,11 +3,11 @@ package zktest
 import (
 	"bytes"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/seed-9f8420c6/zk/wire"
+	"github.com/seed-9f8420c6/zk/zktest/internal/talk"
 )
 
 // Direction is where a frame went.
@@ -43,7 +43,7 @@ type Frame struct {
 func (f Frame) String() string {
 	var b strings.Builder
 	arrow := [...]string{"->", "<-", "x "}[f.Dir]
-	fmt.Fprintf(&b, "%s member %d conn %d session %#x %s", f.Time.Format("15:04:05.000000"), f.Member, f.Conn, f.Session, arrow)
+	fmt.Fprintf(&b, "%s member %d conn %d session %#x %s", f.Time.Format("15:04:05.000000"), f.Member, f.Conn, uint64(f.Session), arrow)
 	if f.Dir == Hangup {
 		return b.String() + " " + f.Note
 	}
@@ -86,33 +86,8 @@ func (f Frame) opName() string {
 	return "request"
 }
 
-// frameLog remembers the last frames.
-type frameLog struct {
-	max  int
-	ring []Frame
-	next int // where the next one goes once the ring is full
-}
-
-func (l *frameLog) add(f Frame) {
-	switch {
-	case l.max == 0:
-	case len(l.ring) < l.max:
-		if len(l.ring) == cap(l.ring) {
-			l.ring = slices.Grow(l.ring, min(max(len(l.ring), 64), l.max-len(l.ring))) // twice, where append does it by a quarter
-		}
-		l.ring = append(l.ring, f)
-	default:
-		l.ring[l.next] = f
-		l.next = (l.next + 1) % l.max
-	}
-}
-
-// frames returns a copy, oldest first.
-func (l *frameLog) frames() []Frame {
-	frames := make([]Frame, 0, len(l.ring))
-	frames = append(frames, l.ring[l.next:]...)
-	return append(frames, l.ring[:l.next]...)
-}
+// What talk calls the handshake is what the log calls it.
+var _ [OpConnect - talk.OpConnect]struct{} = [0]struct{}{}
 
 // Frames returns the last frames that servers and clients exchanged, in the
 // order in which the servers executed and answered them. A frame in the log to
@@ -120,20 +95,20 @@ func (l *frameLog) frames() []Frame {
 func (e *Ensemble) Frames() []Frame {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.log.frames()
+	return e.log.All()
 }
 
 // ForgetFrames empties the frame log.
 func (e *Ensemble) ForgetFrames() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.log.ring, e.log.next = nil, 0
+	e.log.Forget()
 }
 
 // logFrame completes a frame of this connection and remembers it.
 func (c *conn) logFrame(f Frame) {
 	e := c.ens
-	if e.log.max == 0 {
+	if e.log.Max == 0 {
 		return
 	}
 	f.Time, f.Member, f.Conn, f.Len = e.now, c.member.index, c.number, len(f.Raw)
@@ -145,5 +120,5 @@ func (c *conn) logFrame(f Frame) {
 	} else {
 		f.Raw = nil
 	}
-	e.log.add(f)
+	e.log.Add(f)
 }

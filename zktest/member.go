@@ -4,8 +4,11 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/seed-9f8420c6/zk/zktest/internal/data"
 )
 
 // Member is one server of an ensemble.
@@ -25,15 +28,16 @@ type Member struct {
 	readOnly    bool // serves read-only clients: see reform
 	idle        bool // runs, but serves nobody
 	lag         int
-	tree        *tree  // ens.head while the member keeps up
-	behind      []*txn // committed, not yet applied here
-	data, child watchTable
+	tree        *data.Tree  // ens.prep.Head while the member keeps up
+	behind      []*data.Txn // committed, not yet applied here
+	watches     *data.Watches[*conn]
 	conns       map[*conn]struct{}
 	bySession   map[int64]*conn
 	locals      map[int64]*session // sessions of a read-only member
 	nextSession int64
 	traffic     traffic
-	sizes       sizes
+	sizes       sizes // of replies
+	proposals   sizes // of the transactions that it has proposed as leader
 }
 
 // frozen is a lag that no history reaches.
@@ -42,19 +46,20 @@ const frozen = math.MaxInt
 func newMember(e *Ensemble, index int) *Member {
 	return &Member{
 		ens: e, index: index, running: true, started: time.Now(),
-		data: newWatchTable(e.opts.Version), child: newWatchTable(e.opts.Version),
-		conns: map[*conn]struct{}{}, bySession: map[int64]*conn{}, locals: map[int64]*session{},
+		watches: data.NewWatches[*conn](data.Version(e.opts.Version)),
+		conns:   map[*conn]struct{}{}, bySession: map[int64]*conn{}, locals: map[int64]*session{},
 	}
 }
 
-func (m *Member) listen() error {
+// listen takes the member's port, which is addr's or, for 0, a free one.
+func (m *Member) listen(addr netip.AddrPort) error {
 	if m.ens.opts.InMemory {
 		m.addr = fmt.Sprintf("zk%d.test:2181", m.index+1)
 		return nil
 	}
-	p, err := takePort()
+	p, err := takePort(addr)
 	if err != nil {
-		return err
+		return fmt.Errorf("listen on %v: %w", addr, err)
 	}
 	m.port, m.addr = p, p.addr
 	return nil
@@ -152,7 +157,7 @@ func (m *Member) stop() {
 	for _, s := range m.locals {
 		m.ens.endSession(s, nil)
 	}
-	m.behind, m.tree = nil, m.ens.head
+	m.behind, m.tree = nil, m.ens.prep.Head
 }
 
 // Start brings a stopped server back, with all that was committed meanwhile.
@@ -217,7 +222,9 @@ func (m *Member) Thaw() { m.SetLag(0) }
 
 // SetReadOnly cuts the server off from the others, or brings it back. Cut off,
 // it accepts only clients that say they can do with a read-only server, under
-// sessions that no other server knows, and its data stands still.
+// sessions that no other server knows, and its data stands still. It answers
+// a write with NOTREADONLY, -119, ahead of reads that came before it, as real
+// servers often do.
 func (m *Member) SetReadOnly(readOnly bool) {
 	m.ens.mu.Lock()
 	defer m.ens.mu.Unlock()
@@ -283,8 +290,9 @@ func (e *Ensemble) reform() {
 }
 
 // Leader returns the index of the member that leads, or -1 while there is none.
-// Which one it is shows only in what four-letter words tell, and in what
-// happens when it goes.
+// Which one it is shows only in what four-letter words tell, in what happens
+// when it goes, and in what it does to the connection of a session that has
+// moved to another member: the next read ends it.
 func (e *Ensemble) Leader() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -325,7 +333,8 @@ func (e *Ensemble) elect() {
 		s.heard = e.now
 	}
 	e.zxid = (e.zxid>>32 + 1) << 32
-	e.commit(&txn{zxid: e.zxid, time: e.now.UnixMilli()})
+	e.commit(&data.Txn{Zxid: e.zxid, Time: e.now.UnixMilli()})
+	e.members[e.leader].proposals = sizes{}
 }
 
 // LoseData makes the ensemble forget all nodes, sessions and zxids, as if it
@@ -338,14 +347,13 @@ func (e *Ensemble) LoseData() {
 		s.timer.Stop()
 	}
 	clear(e.sessions)
-	e.zxid, e.config = firstZxid, firstZxid
-	e.head = newTree(e.opts.Version, e.configData())
+	e.newHistory()
 	for _, m := range e.members {
 		m.hangUp("data lost")
 		for _, s := range m.locals {
 			e.endSession(s, nil)
 		}
-		m.behind, m.tree = nil, e.head
+		m.behind, m.tree = nil, e.prep.Head
 		m.follow()
 	}
 }
@@ -354,7 +362,7 @@ func (e *Ensemble) LoseData() {
 func (m *Member) Zxid() int64 {
 	m.ens.mu.Lock()
 	defer m.ens.mu.Unlock()
-	return m.tree.zxid
+	return m.tree.Zxid
 }
 
 // CutAll closes all connections of this server without a word, stalled ones too.
@@ -377,8 +385,8 @@ func (m *Member) hangUp(reason string) {
 // follow gives the member a tree of its own if it must stay behind, and lets
 // it catch up as far as it may.
 func (m *Member) follow() {
-	if m.running && (m.lag > 0 || m.readOnly || m.idle) && m.tree == m.ens.head {
-		m.tree = m.ens.head.clone()
+	if m.running && (m.lag > 0 || m.readOnly || m.idle) && m.tree == m.ens.prep.Head {
+		m.tree = m.ens.prep.Head.Clone()
 	}
 	m.catchUp()
 }
@@ -391,21 +399,21 @@ func (m *Member) catchUp() {
 	for len(m.behind) > lag {
 		x := m.behind[0]
 		m.behind = m.behind[1:]
-		m.tree.apply(x, m.ens.opts.Version, m.fire)
+		m.tree.Apply(x, func(f data.Effect) { m.watches.Fire(f, (*conn).event) })
 		m.applied(x)
 	}
 	if lag == 0 {
-		m.tree, m.behind = m.ens.head, nil
+		m.tree, m.behind = m.ens.prep.Head, nil
 	}
 	m.ens.moved.Broadcast()
 }
 
 // applied ends the connections of a session that has ended.
-func (m *Member) applied(x *txn) {
-	if x.closes == 0 {
+func (m *Member) applied(x *data.Txn) {
+	if x.Closes == 0 {
 		return
 	}
-	if c := m.bySession[x.closes]; c != nil && c != x.origin {
+	if c := m.bySession[x.Closes]; c != nil && c.number != x.Origin {
 		c.drop("session ended")
 	}
 }

@@ -62,8 +62,8 @@ func checkMoved(t *testing.T, v Version, addrs []string, move func(*zk.Session))
 
 func TestClientOfAMovedSession(t *testing.T) {
 	for version := V34; version <= V39; version++ {
-		e := NewEnsemble(t, 2, Options{Version: version})
-		checkMoved(t, version, e.Addrs(), func(s *zk.Session) { e.MoveSession(s.ID(), 1) })
+		e := NewEnsemble(t, 3, Options{Version: version})
+		checkMoved(t, version, e.Addrs()[1:], func(s *zk.Session) { e.MoveSession(s.ID(), 2) })
 	}
 }
 

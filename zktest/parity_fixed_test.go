@@ -15,6 +15,7 @@ import (
 
 	"github.com/seed-9f8420c6/zk/wire"
 	"github.com/seed-9f8420c6/zk/zktest/apache"
+	"github.com/seed-9f8420c6/zk/zktest/internal/data"
 )
 
 // jute is a record in its wire form; nil is a null string, buffer or vector.
@@ -52,7 +53,7 @@ var openList = jute(1, 31, "world", "anyone")
 func fixedSteps(version Version, members int) []step {
 	var list []step
 	add := func(si int, op wire.Op, what string, recs ...wire.Record) {
-		if version < since[op] {
+		if version < since(op) {
 			return
 		}
 		list = append(list, step{si: si, op: op, name: fmt.Sprintf("%v %s", op, what), request: func(*peer) []wire.Record { return recs }})
@@ -111,7 +112,7 @@ func fixedSteps(version Version, members int) []step {
 		}...)
 	}
 	for _, op := range ops {
-		if version < since[op.Op] || members > 1 && version < V39 && bytes.HasPrefix(op.Request.(encoded), null) {
+		if version < since(op.Op) || members > 1 && version < V39 && bytes.HasPrefix(op.Request.(encoded), data.Null) {
 			continue // by the latter an ensemble loses a zxid, and never answers
 		}
 		text := fmt.Sprintf("%v %v", op.Op, op.Request)
@@ -177,11 +178,93 @@ func fixedSteps(version Version, members int) []step {
 			add(2, wire.OpWhoAmI, "")
 		}
 	}
+	return append(list, childrenSteps(version)...)
+}
+
+// childrenSteps show the order of children, of which some have the same hash.
+func childrenSteps(version Version) []step {
+	var list []step
+	add := func(si int, op wire.Op, rec wire.Record) {
+		if version >= since(op) {
+			list = append(list, step{si: si, op: op, name: fmt.Sprintf("%v of kids", op), request: func(*peer) []wire.Record { return []wire.Record{rec} }})
+		}
+	}
+	kids := func() {
+		for _, op := range []wire.Op{wire.OpGetChildren, wire.OpGetChildren2, wire.OpGetChildren} {
+			add(0, op, wire.PathWatchRequest{Path: "/kids"})
+		}
+		get := wire.MultiOp{Op: wire.OpGetChildren, Request: jute("/kids", false)}
+		add(0, wire.OpMultiRead, juteMulti(get, get))
+	}
+	create := func(path string) { add(1, wire.OpCreate, wire.CreateRequest{Path: path, ACL: world}) }
+	create("/kids")
+	for i := range 60 {
+		create("/kids/" + kidName(i))
+		if i < 15 || i%12 == 0 {
+			kids()
+		}
+	}
+	for i := range 60 {
+		path := "/kids/" + kidName((i*7+11)%60)
+		add(1, wire.OpDelete, wire.PathVersionRequest{Path: path, Version: -1})
+		if i%9 == 0 {
+			create(path)
+			kids()
+		}
+	}
 	return list
 }
 
-// ensembles starts one of each kind that have the same member as leader, and
-// whose sessions are at the two others.
+// movedSteps are requests on the connection that a session has moved away
+// from: at the leader, which ends it, and at a follower, which answers reads.
+func movedSteps(version Version) []step {
+	var list []step
+	add := func(op wire.Op, recs ...wire.Record) {
+		if version < since(op) {
+			return
+		}
+		stale := &step{op: op, request: func(*peer) []wire.Record { return recs }}
+		for _, from := range []int{2, 0} {
+			list = append(list,
+				step{si: from, op: opMove, to: 1, stale: stale, name: fmt.Sprintf("%v behind a move from %d", op, from)},
+				step{si: from, op: opMove, to: from, name: fmt.Sprintf("back to %d", from)})
+		}
+	}
+	add(wire.OpPing)
+	for _, op := range []wire.Op{wire.OpExists, wire.OpGetData, wire.OpGetChildren, wire.OpGetChildren2} {
+		add(op, wire.PathWatchRequest{Path: "/", Watch: true})
+		add(op, jute(nil))
+	}
+	for _, op := range []wire.Op{wire.OpGetACL, wire.OpSync, wire.OpGetEphemerals, wire.OpAllChildrenNumber} {
+		add(op, wire.PathRequest{Path: "/"})
+	}
+	for _, op := range []wire.Op{wire.OpCheckWatches, wire.OpRemoveWatches} {
+		add(op, wire.WatcherTypeRequest{Path: "/", Type: wire.WatcherAny})
+	}
+	add(wire.OpAddWatch, wire.AddWatchRequest{Path: "/"})
+	add(wire.OpSetWatches, jute(int64(0), 0, 0, 0))
+	add(wire.OpSetWatches2, jute(int64(0), 0, 0, 0, 0, 0))
+	add(wire.OpMultiRead, juteMulti(wire.MultiOp{Op: wire.OpGetData, Request: jute("/", false)}))
+	add(wire.OpWhoAmI)
+	add(wire.OpMulti, juteMulti(wire.MultiOp{Op: wire.OpCheck, Request: jute("/", -1)}))
+	add(wire.OpSetData, wire.SetDataRequest{Path: "/", Version: -1})
+	return list
+}
+
+// kidName returns the i-th name of a child. The first ten have one hash.
+func kidName(i int) string {
+	if i >= 10 {
+		return fmt.Sprint("s-", i*i)
+	}
+	var name string
+	for bit := range 4 {
+		name += []string{"Aa", "BB"}[i>>bit&1]
+	}
+	return name
+}
+
+// ensembles starts one of each kind that have the same member as leader. Their
+// sessions are at the two others, and the last at the leader.
 func ensembles(t *testing.T, release apache.Release, settings map[string]string, opts Options) (*Ensemble, [2]*peer) {
 	real := apache.New(t, apache.Config{Release: release, Members: 3, Settings: settings})
 	leads, err := real.Leader()
@@ -191,10 +274,10 @@ func ensembles(t *testing.T, release apache.Release, settings map[string]string,
 	for ours.Leader() != leads {
 		ours.Elect()
 	}
-	peers := bothPeers(t, slices.Delete(ours.Addrs(), leads, leads+1), slices.Delete(real.Addrs(), leads, leads+1))
+	peers := bothPeers(t, leaderLast(ours.Addrs(), leads), leaderLast(real.Addrs(), leads))
 	for i := range 3 {
 		_, client, _ := net.SplitHostPort(ours.Addrs()[i])
-		quorum, election := strconv.Itoa(quorumPort(i)), strconv.Itoa(electionPort(i))
+		quorum, election := strconv.Itoa(data.QuorumPort(i)), strconv.Itoa(data.ElectionPort(i))
 		for k, name := range []string{"Q", "E", "C"} {
 			name += strconv.Itoa(i + 1)
 			peers[0].ports = append(peers[0].ports, name, []string{quorum, election, client}[k])
@@ -203,6 +286,10 @@ func ensembles(t *testing.T, release apache.Release, settings map[string]string,
 		}
 	}
 	return ours, peers
+}
+
+func leaderLast(addrs []string, leads int) []string {
+	return append(slices.Delete(slices.Clone(addrs), leads, leads+1), addrs[leads])
 }
 
 // TestReconfigParity takes both kinds of ensembles through changes of their
@@ -216,7 +303,7 @@ func TestReconfigParity(t *testing.T) {
 		}
 		t.Run(string(release), func(t *testing.T) {
 			_, peers := ensembles(t, release, nil, Options{Reconfig: true})
-			runSteps(t, fmt.Sprintf("%v, reconfig", version), peers, reconfigSteps())
+			runSteps(t, fmt.Sprintf("%v, reconfig", version), peers, reconfigSteps(version))
 
 			// Where it is disabled, that is what a session that has moved is told too.
 			_, peers = ensembles(t, release, map[string]string{"reconfigEnabled": "false"}, Options{})
@@ -233,13 +320,15 @@ func TestReconfigParity(t *testing.T) {
 	}
 }
 
-func reconfigSteps() []step {
+func reconfigSteps(version Version) []step {
 	var list []step
 	add := func(si int, op wire.Op, what string, request func(p *peer) []wire.Record) {
 		list = append(list, step{si: si, op: op, name: fmt.Sprintf("%v %s", op, what), request: request})
 	}
 	look := func(watch bool) {
-		add(1, wire.OpGetData, "config", func(*peer) []wire.Record { return []wire.Record{wire.PathWatchRequest{Path: configPath, Watch: watch}} })
+		add(1, wire.OpGetData, "config", func(*peer) []wire.Record {
+			return []wire.Record{wire.PathWatchRequest{Path: data.ConfigPath, Watch: watch}}
+		})
 	}
 	reconfig := func(si int, leaving, joining, all any, id int64) {
 		add(si, wire.OpReconfig, fmt.Sprintf("leaving %q joining %q all %q of %d", leaving, joining, all, id), func(p *peer) []wire.Record {
@@ -267,6 +356,13 @@ func reconfigSteps() []step {
 	})
 	whole(three) // before which the node has zxids from before the run
 	look(true)
+	if version >= V36 { // whose watches that stay hear of each change twice
+		for si, path := range []string{data.ConfigPath, data.ProcPath, data.ConfigPath} {
+			add(si, wire.OpAddWatch, path, func(*peer) []wire.Record {
+				return []wire.Record{wire.AddWatchRequest{Path: path, Mode: int32(si % 2)}}
+			})
+		}
+	}
 	reconfig(2, "9", nil, nil, -1) // may not
 	reconfig(2, "1,2", nil, nil, -1)
 	reconfig(2, "1,2", nil, nil, 5)

@@ -5,7 +5,6 @@ import (
 	"net"
 	"os"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -135,9 +134,9 @@ func (h *half) write(p []byte) (n int, err error) {
 		case h.limit.stall:
 			return len(p), nil // taken, and never seen again
 		case h.limit.reset:
-			h.writeEnd, h.readEnd = syscall.ECONNRESET, syscall.ECONNRESET
+			h.writeEnd, h.readEnd = errReset, errReset
 		default:
-			h.writeEnd, h.readEnd = syscall.ECONNRESET, io.EOF
+			h.writeEnd, h.readEnd = errReset, io.EOF
 		}
 	}
 }
@@ -178,7 +177,7 @@ func (c *PipeConn) wrap(op string, err error) error {
 func (c *PipeConn) Close() error {
 	c.SetDeadline(time.Time{})
 	c.out.end(net.ErrClosed, io.EOF)
-	c.in.end(syscall.EPIPE, net.ErrClosed)
+	c.in.end(errPipe, net.ErrClosed)
 	return nil
 }
 

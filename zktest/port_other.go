@@ -2,7 +2,10 @@
 
 package zktest
 
-import "net"
+import (
+	"net"
+	"net/netip"
+)
 
 // port is a TCP port of loopback. Here it listens all the time, as no other
 // process must get it: who is down accepts connections, and closes them.
@@ -12,8 +15,8 @@ type port struct {
 	opened   bool
 }
 
-func takePort() (*port, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func takePort(addr netip.AddrPort) (*port, error) {
+	l, err := net.Listen("tcp", addr.String())
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/seed-9f8420c6/zk/wire"
+	"github.com/seed-9f8420c6/zk/zktest/internal/data"
 )
 
 // maxAhead is how many frames are read while a request waits (zookeeper.globalOutstandingLimit).
@@ -17,7 +18,7 @@ const maxAhead = 1000
 // cheaper with one goroutine. All of it is guarded by ens.mu.
 type pump struct {
 	running  bool
-	frames   [][]byte // that the connection is to execute
+	frames   [][]byte // that the connection is to execute; of a read-only member also without a pump
 	frameErr error    // what was wrong with the frame behind them
 	readErr  error    // why no more come
 	waiting  bool     // the connection waits for its member
@@ -103,7 +104,11 @@ func (c *conn) overtake() {
 // next returns the next frame to execute, or nil if there is none yet.
 func (c *conn) next() ([]byte, error) {
 	p := &c.pump
-	if !p.running {
+	switch {
+	case p.running:
+	case c.session != nil && c.member.readOnly:
+		c.lookAhead()
+	default:
 		return c.in.next()
 	}
 	if len(p.frames) == 0 {
@@ -115,6 +120,41 @@ func (c *conn) next() ([]byte, error) {
 		c.ens.moved.Broadcast()
 	}
 	return frame, nil
+}
+
+// lookAhead puts what a read-only member refuses ahead of all else that has
+// been read. A real one answers that as it comes (ReadOnlyRequestProcessor),
+// while a read before it may still be on its way through the server.
+func (c *conn) lookAhead() {
+	p := &c.pump
+	for refused := 0; p.frameErr == nil; {
+		frame, err := c.in.next()
+		switch {
+		case err != nil:
+			p.frameErr = err
+		case frame == nil:
+			return
+		case c.refuses(frame):
+			p.frames = slices.Insert(p.frames, refused, frame)
+			refused++
+		default:
+			p.frames = append(p.frames, frame)
+		}
+	}
+}
+
+// refuses says whether a read-only member refuses a request.
+func (c *conn) refuses(frame []byte) bool {
+	d := wire.NewRequestDecoder(frame)
+	var h wire.RequestHeader
+	h.Decode(&d)
+	switch {
+	case d.Err() != nil || c.lacksSASL() || !c.ens.prep.Version.Knows(h.Op):
+		return false
+	case h.Op == wire.OpCloseSession:
+		return !c.session.local
+	}
+	return h.Op == wire.OpSync || data.Writes(h.Op)
 }
 
 // fill waits for more to execute.

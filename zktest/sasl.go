@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/seed-9f8420c6/zk/wire"
+	"github.com/seed-9f8420c6/zk/zktest/internal/data"
 )
 
 // Names of every server for SASL DIGEST-MD5.
@@ -33,10 +34,10 @@ type saslExchange struct {
 }
 
 // sasl executes a step of an exchange, outside the pipeline (processSasl).
-func (c *conn) sasl(r *request) {
+func (c *conn) sasl(r *data.Request) {
 	e := c.ens
 	switch {
-	case r.bad || r.token == nil:
+	case r.Bad || r.Token == nil:
 		c.drop("malformed sasl packet")
 		return
 	case e.opts.SASL == nil: // no token, and no error
@@ -52,24 +53,24 @@ func (c *conn) sasl(r *request) {
 		c.refuseSASL(r, "SASL after its end")
 		return
 	}
-	user, proof, why := c.exchange.check(r.token, e.opts.SASL)
+	user, proof, why := c.exchange.check(r.Token, e.opts.SASL)
 	if why != "" {
 		c.refuseSASL(r, "SASL: "+why)
 		return
 	}
 	c.exchange.done = true
-	c.addIdentity(identity{"sasl", user})
+	c.addIdentity(data.Identity{Scheme: "sasl", ID: user})
 	c.answerSASL(r, proof)
 }
 
-func (c *conn) answerSASL(r *request, token []byte) {
-	at := c.begin(r.xid, 0, 0)
+func (c *conn) answerSASL(r *data.Request, token []byte) {
+	at := c.begin(r.Xid, 0, 0)
 	c.out = wire.SASLResponse{Token: token}.Append(c.out)
 	c.replied(at, r, 0, 0)
 }
 
 // refuseSASL ends the connection; up to 3.4 without a word.
-func (c *conn) refuseSASL(r *request, why string) {
+func (c *conn) refuseSASL(r *data.Request, why string) {
 	if c.ens.opts.Version <= V34 {
 		c.end(why)
 		return
@@ -78,7 +79,7 @@ func (c *conn) refuseSASL(r *request, why string) {
 	if c.ens.requiresSASL() {
 		code = wire.ErrSessionClosedRequireSASL
 	}
-	at := c.begin(r.xid, 0, code)
+	at := c.begin(r.Xid, 0, code)
 	c.out = wire.SASLResponse{}.Append(c.out)
 	c.replied(at, r, 0, code)
 	c.end(why)
@@ -93,7 +94,7 @@ func (c *conn) lacksSASL() bool {
 }
 
 // refuseUnproved ends a connection that did not go through SASL first.
-func (c *conn) refuseUnproved(r *request) {
+func (c *conn) refuseUnproved(r *data.Request) {
 	c.answer(r, 0, wire.ErrSessionClosedRequireSASL)
 	c.end("SASL is required")
 }
@@ -205,13 +206,4 @@ func saslDirectives(b []byte) (map[string]string, bool) {
 		}
 		d[key], b = string(value), rest
 	}
-}
-
-// validPrincipal says whether an ACL of the scheme sasl may have this id (KerberosName).
-func validPrincipal(id string) bool {
-	name, realm, ok := strings.Cut(id, "@")
-	if !ok {
-		return true
-	}
-	return strings.Count(name, "/") <= 1 && !strings.ContainsAny(realm, "/@")
 }

@@ -6,11 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
+	"net/netip"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
+
+	"github.com/seed-9f8420c6/zk/zktest/internal/data"
+	"github.com/seed-9f8420c6/zk/zktest/internal/talk"
 )
 
 // Version is the ZooKeeper release series that a server behaves like, in its newest patch release.
@@ -31,8 +35,11 @@ func (v Version) String() string { return fmt.Sprintf("3.%d", int(v)) }
 
 // Options change what an ensemble is like. The zero value is good for most tests.
 type Options struct {
-	Version  Version       // zero: V39
-	InMemory bool          // no TCP: connections are [Pipe]s from DialContext, which work inside a testing/synctest bubble
+	Version  Version // zero: V39
+	InMemory bool    // no TCP: connections are [Pipe]s from DialContext, which work inside a testing/synctest bubble
+	// Listen is the address of the first member, such as 127.0.0.1:2181 or [::1]:0. It must be
+	// loopback. The others take the ports behind it. Empty, or port 0: free ports.
+	Listen   string
 	TickTime time.Duration // zero: 500ms
 
 	MinSessionTimeout time.Duration // shortest session timeout that is granted; zero: 2 ticks
@@ -50,6 +57,9 @@ type Options struct {
 	EnforceQuota    bool          // hard limits of quotas are enforced, from 3.7 on; limits without that change nothing
 	Reconfig        bool          // reconfigEnabled=true
 	Super           string        // "user:password" whose digest may do everything; empty: nobody
+	// SuperDigest is Super as "user:digest", as real servers take it
+	// (DigestAuthenticationProvider.superDigest). Only one of the two may be set.
+	SuperDigest string
 
 	SASL        map[string]string // users and their passwords for SASL DIGEST-MD5 and ACLs of the scheme sasl; nil: no SASL
 	RequireSASL bool              // sessionRequireClientSASLAuth=true, since 3.5: nothing else is executed before that
@@ -108,6 +118,12 @@ func (o Options) check() error {
 	case o.MinSessionTimeout > o.MaxSessionTimeout:
 		return fmt.Errorf("options: MinSessionTimeout, %v, is above MaxSessionTimeout, %v, which is 20 ticks of %v unless it is set",
 			o.MinSessionTimeout, o.MaxSessionTimeout, o.TickTime)
+	case o.Super != "" && o.SuperDigest != "":
+		return errors.New("options: Super and SuperDigest are both set")
+	case o.SuperDigest != "" && !data.IsDigest(o.SuperDigest):
+		return fmt.Errorf("options: SuperDigest is %q, which is not user:digest", o.SuperDigest)
+	case o.InMemory && o.Listen != "":
+		return errors.New("options: Listen is set, and InMemory")
 	case o.Version == V34 && o.TLS != nil:
 		return errors.New("3.4 has no TLS")
 	}
@@ -130,20 +146,18 @@ type Ensemble struct {
 	mu        sync.Mutex
 	moved     *sync.Cond // a member has applied transactions, or a connection is gone
 	closed    bool
-	head      *tree // after every transaction; the tree of each member that keeps up
+	prep      *data.Prep // whose Head is the tree of each member that keeps up
 	zxid      int64
 	sessions  map[int64]*session
-	acls      map[string]*acl
 	conns     map[*conn]struct{} // whose net.Conn is open
 	dialed    int64              // connections so far
 	reaper    *time.Timer
 	reapAt    time.Time
-	config    int64 // version of the configuration
-	leader    int   // index of a member; -1: there is none
+	leader    int // index of a member; -1: there is none
 	started   time.Time
 	traceMask int64
 	now       time.Time
-	log       frameLog
+	log       talk.Log[Frame]
 	faults    []*Fault
 	links     []*linkFault
 }
@@ -214,25 +228,34 @@ func StartEnsemble(n int, opts Options) (*Ensemble, error) {
 		return nil, err
 	}
 	e := &Ensemble{
-		opts: opts, zxid: firstZxid, config: firstZxid, sessions: map[int64]*session{}, acls: map[string]*acl{}, conns: map[*conn]struct{}{},
+		opts: opts, sessions: map[int64]*session{}, conns: map[*conn]struct{}{},
 		started: time.Now(), traceMask: defaultTraceMask,
 	}
 	e.moved = sync.NewCond(&e.mu)
-	e.log.max = max(opts.FrameLog, 0)
+	e.log.Max = max(opts.FrameLog, 0)
+	e.super = opts.SuperDigest
 	if opts.Super != "" {
-		e.super = digestID(opts.Super)
+		e.super = data.DigestID(opts.Super)
+	}
+	first, err := listenAddr(opts.Listen, n)
+	if err != nil {
+		return nil, err
 	}
 	for i := range n {
 		m := newMember(e, i)
-		if err := m.listen(); err != nil {
+		addr := first
+		if first.Port() > 0 {
+			addr = netip.AddrPortFrom(first.Addr(), first.Port()+uint16(i))
+		}
+		if err := m.listen(addr); err != nil {
 			e.Close()
 			return nil, err
 		}
 		e.members = append(e.members, m)
 	}
-	e.head = newTree(opts.Version, e.configData())
+	e.newHistory()
 	for _, m := range e.members {
-		m.tree = e.head
+		m.tree = e.prep.Head
 	}
 	for _, m := range e.members {
 		if err := m.door(); err != nil {
@@ -241,6 +264,42 @@ func StartEnsemble(n int, opts Options) (*Ensemble, error) {
 		}
 	}
 	return e, nil
+}
+
+// listenAddr reads Options.Listen for n members.
+func listenAddr(listen string, n int) (netip.AddrPort, error) {
+	if listen == "" {
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0), nil
+	}
+	addr, err := netip.ParseAddrPort(listen)
+	switch {
+	case err != nil:
+		return addr, fmt.Errorf("options: Listen is %q, not an IP address and a port", listen)
+	case !addr.Addr().IsLoopback():
+		return addr, fmt.Errorf("options: Listen is %q, which is no loopback address", listen)
+	case addr.Port() > 0 && int(addr.Port())+n-1 > math.MaxUint16:
+		return addr, fmt.Errorf("options: Listen is %q, which leaves no ports for %d members", listen, n)
+	}
+	return netip.AddrPortFrom(addr.Addr().Unmap().WithZone(""), addr.Port()), nil
+}
+
+// newHistory begins with an empty tree.
+func (e *Ensemble) newHistory() {
+	e.zxid = data.FirstEpoch
+	if len(e.members) == 1 {
+		e.zxid = 0
+	}
+	clients := e.Addrs()
+	if e.opts.InMemory {
+		for i := range clients {
+			_, port, _ := net.SplitHostPort(clients[i])
+			clients[i] = net.JoinHostPort("127.0.0.1", port)
+		}
+	}
+	e.prep = data.NewPrep(data.Options{
+		Version: data.Version(e.opts.Version), Members: len(e.members), NoTTL: e.opts.NoTTL, EnforceQuota: e.opts.EnforceQuota,
+		X509: e.opts.TLS != nil, SASL: e.opts.SASL != nil,
+	}, e.zxid, data.FirstConfig(clients))
 }
 
 // Close ends the servers and waits until nothing of them runs any more. It may be called twice.
@@ -305,7 +364,7 @@ func (e *Ensemble) DialContext(ctx context.Context, network, addr string) (net.C
 		client, server := Pipe()
 		client.remote, server.local = pipeAddr(addr), pipeAddr(addr)
 		if !m.admit(server) {
-			return fail(syscall.ECONNREFUSED)
+			return fail(errRefused)
 		}
 		return client, nil
 	}
@@ -372,9 +431,9 @@ func (e *Ensemble) Stall(id int64) {
 
 // MoveSession makes a session belong to another member, as a handshake there
 // does, of which the client knows nothing. Its timeout begins anew. Its
-// connection to the member that it had stays, and still reads; its next write is
-// refused as a real server does it: the connection ends without a reply, but
-// for a multi before 3.6, whose every operation fails with SESSIONMOVED, -118.
+// connection to the member that it had stays, and still reads, unless that
+// member leads; its next write, and to a leader its next read or ping, is refused
+// as a real server does it: the connection ends without a reply, but for a multi before 3.6, whose every operation fails with SESSIONMOVED, -118.
 // A connection of the session to the new member itself ends at once. A session
 // that is gone already stays so, and one that only a read-only member knows stays there.
 func (e *Ensemble) MoveSession(id int64, member int) {
@@ -403,11 +462,11 @@ func (e *Ensemble) SetSequence(path string, next int32) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.usable("SetSequence")
-	if e.head.nodes[path] == nil {
+	if e.prep.Head.Node(path) == nil {
 		e.reject("SetSequence: there is no node %q", path)
 	}
 	x := e.newTxn()
-	x.changes = []change{{op: opSetSequence, path: path, version: next}}
+	x.Changes = []data.Change{data.SetSequence(path, next)}
 	e.commit(x)
 }
 
@@ -426,7 +485,7 @@ func (e *Ensemble) Sessions() []int64 {
 func (e *Ensemble) Zxid() int64 {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.head.zxid
+	return e.prep.Head.Zxid
 }
 
 // usable reports the use of a method after Close. e.mu is held.
@@ -474,6 +533,6 @@ func (e *Ensemble) reportLeaks() {
 		}
 	}
 	for c := range e.conns {
-		e.tb.Errorf("zktest: connection %d to member %d, from %v, session %#x, was left open", c.number, c.member.index, c.link.RemoteAddr(), c.sessionID())
+		e.tb.Errorf("zktest: connection %d to member %d, from %v, session %#x, was left open", c.number, c.member.index, c.link.RemoteAddr(), uint64(c.sessionID()))
 	}
 }

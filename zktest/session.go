@@ -65,7 +65,7 @@ func (m *Member) find(id int64, password []byte) *session {
 
 // remembers says whether a session of the ensemble was made before the member was cut off.
 func (m *Member) remembers(s *session) bool {
-	return s != nil && s.made > 0 && s.made <= m.tree.zxid
+	return s != nil && s.made > 0 && s.made <= m.tree.Zxid
 }
 
 // renegotiate sets the timeout of a session that was taken over.
@@ -121,6 +121,9 @@ func (e *Ensemble) endSession(s *session, origin *conn) {
 	}
 	delete(e.sessions, s.id)
 	x := e.newTxn()
-	x.closes, x.origin = s.id, origin
+	x.Closes = s.id
+	if origin != nil {
+		x.Origin = origin.number
+	}
 	e.commit(x)
 }

@@ -110,13 +110,13 @@ type Reader[T any] struct {
 func NewReader[T any](r *Ring[T]) Reader[T] { return Reader[T]{ring: r} }
 
 // Next takes the oldest item of the snapshot; false: it has no more, Refresh it.
-func (r *Reader[T]) Next() (v T, ok bool) {
+func (r *Reader[T]) Next(v *T) bool {
 	if r.head == r.tail {
-		return v, false
+		return false
 	}
-	v = r.slots[r.head%uint64(len(r.slots))]
+	*v = r.slots[r.head%uint64(len(r.slots))]
 	r.head++
-	return v, true
+	return true
 }
 
 // Refresh takes a new snapshot, under the writers' lock, and reports whether it

@@ -85,8 +85,8 @@ func TestRing(t *testing.T) {
 	r := NewReader(&ring)
 	var next [writers]int
 	for got := 0; got < writers*each; {
-		v, ok := r.Next()
-		if !ok {
+		var v [2]int
+		if !r.Next(&v) {
 			mu.Lock()
 			r.Refresh()
 			mu.Unlock()

@@ -23,8 +23,8 @@ const module = "github.com/seed-9f8420c6/zk"
 // here are not allowed; "." is the root.
 var rooms = map[string][]string{
 	".": {
-		"wire", "sasl", "internal/fifo", "internal/frames", "internal/hosts", "internal/limits", "internal/liveness",
-		"internal/order", "internal/watches", "internal/zpath",
+		"wire", "sasl", "internal/hosts", "internal/limits", "internal/order", "internal/pipeline",
+		"internal/watches", "internal/zpath",
 		"github.com/pkg/errors",
 	},
 	"wire":       {},
@@ -37,6 +37,7 @@ var rooms = map[string][]string{
 	"internal/frames":   {"wire"},
 	"internal/liveness": {"internal/fifo"},
 	"internal/zpath":    {},
+	"internal/pipeline": {"wire", "internal/fifo", "internal/frames", "internal/liveness", "github.com/pkg/errors"},
 	"internal/hosts":    {},
 	"internal/limits":   {},
 	"internal/order":    {"internal/fifo"},

@@ -11,6 +11,8 @@
 //     hears of them,
 //   - and hears that its session has expired.
 //
+// The examples of zkserve's documentation run here too.
+//
 // The Go clients need nothing. Java and kazoo need a JDK and python3-kazoo,
 // which make setup installs on Debian; their tests run with ZK_TEST_APACHE=1,
 // as in make test, and then fail when something is missing.

@@ -93,9 +93,9 @@ func TestText(t *testing.T) {
 		`^\S+   1 <- connect session 0x1\w{14} \(timeout 10s\)$`,
 		`^\S+   1 -> auth \(scheme digest\)$`,
 		`^\S+   1 -> getData #\d+ "/a" \(watch\)$`,
-		`^\S+   1 <- getData #\d+ "/a" zxid 0x100000002 [0-9.]+[mµ]s$`,
-		`^\S+   1 <- event changed "/a" zxid 0x100000003$`,
-		`^\S+   1 <- delete #\d+ "/none" zxid 0x100000004 NoNode \(-101\) [0-9.]+[mµ]s$`,
+		`^\S+   1 <- getData #\d+ "/a" zxid 0x2 [0-9.]+[mµ]s$`,
+		`^\S+   1 <- event changed "/a" zxid 0x3$`,
+		`^\S+   1 <- delete #\d+ "/none" zxid 0x4 NoNode \(-101\) [0-9.]+[mµ]s$`,
 		`^\S+   1 x  \w+ closed`,
 	} {
 		assert.Assert(t, regexp.MustCompile("(?m)"+want).MatchString(out), "no %s in\n%s", want, out)
@@ -121,7 +121,7 @@ func TestJSON(t *testing.T) {
 	get, reply := seen["request getData"], seen["reply getData"]
 	assert.Equal(t, get.Path, "/a")
 	assert.Equal(t, *get.Xid, *reply.Xid)
-	assert.Equal(t, reply.Zxid, "0x100000002")
+	assert.Equal(t, reply.Zxid, "0x2")
 	assert.Assert(t, reply.LatencyUS >= 20_000)
 	assert.Equal(t, reply.Session, fmt.Sprintf("%#x", uint64(id)))
 	assert.Equal(t, seen["event "].Event, "changed")

@@ -1,4 +1,4 @@
-package zktest
+package data
 
 import (
 	"bytes"
@@ -173,61 +173,61 @@ func (t track) data() []byte {
 
 // quotaNode says whether path, a child of parent, is one that limits or counts.
 func quotaNode(parent, name string) (of string, ok bool) {
-	if name != limitsName && name != statsName || len(parent) <= len(quotaPath) {
+	if name != limitsName && name != statsName || len(parent) <= len(QuotaPath) {
 		return "", false
 	}
-	of, ok = strings.CutPrefix(parent, quotaPath)
+	of, ok = strings.CutPrefix(parent, QuotaPath)
 	return of, ok && of[0] == '/' // a real server would end at limits of the root
 }
 
-// created keeps the quotas up after a node was created.
-func (t *tree) quotaCreated(path, parent, name string, data []byte, version Version) {
+// quotaCreated keeps the quotas up after a node was created.
+func (t *Tree) quotaCreated(path, parent, name string, data []byte) {
 	if of, ok := quotaNode(parent, name); ok && name == limitsName {
 		t.quotas.add(of)
 	} else if ok {
 		var count, bytes int64
 		t.measure(of, &count, &bytes)
-		t.nodes[path].data = track{"count": count, "bytes": bytes}.data()
+		t.nodes[path].Data = track{"count": count, "bytes": bytes}.data()
 	}
-	t.quotaChanged(path, 1, int64(len(data)), version)
+	t.quotaChanged(path, 1, int64(len(data)))
 }
 
-// removed does it after a node was deleted.
-func (t *tree) quotaRemoved(path, parent, name string, data []byte, version Version) {
+// quotaRemoved does it after a node was deleted.
+func (t *Tree) quotaRemoved(path, parent, name string, data []byte) {
 	if of, ok := quotaNode(parent, name); ok && name == limitsName {
-		t.quotas.remove(of, version)
+		t.quotas.remove(of, t.version)
 	}
-	t.quotaChanged(path, -1, -int64(len(data)), version)
+	t.quotaChanged(path, -1, -int64(len(data)))
 }
 
-// changed adds to the statistics of the quota that path is under, if there is one.
-func (t *tree) quotaChanged(path string, count, bytes int64, version Version) {
+// quotaChanged adds to the statistics of the quota that path is under, if there is one.
+func (t *Tree) quotaChanged(path string, count, bytes int64) {
 	of := t.quotas.of(path)
 	if of == "" {
 		return
 	}
-	n := t.nodes[quotaPath+of+"/"+statsName]
+	n := t.nodes[QuotaPath+of+"/"+statsName]
 	if n == nil {
 		return
 	}
-	stats, ok := version.parseTrack(n.data)
+	stats, ok := t.version.parseTrack(n.Data)
 	if !ok {
 		return
 	}
 	stats["count"] = stats.get("count") + count
 	stats["bytes"] = stats.get("bytes") + bytes
-	n.data = stats.data()
+	n.Data = stats.data()
 }
 
 // measure counts a node and all below it.
-func (t *tree) measure(path string, count, bytes *int64) {
+func (t *Tree) measure(path string, count, bytes *int64) {
 	n := t.nodes[path]
 	if n == nil {
 		return
 	}
 	*count++
-	*bytes += int64(len(n.data))
-	for name := range n.children {
+	*bytes += int64(len(n.Data))
+	for name := range n.children.all() {
 		t.measure(path+"/"+name, count, bytes)
 	}
 }
@@ -235,21 +235,20 @@ func (t *tree) measure(path string, count, bytes *int64) {
 // checkQuota refuses what would exceed a hard limit. As in the real server it
 // goes by the statistics before the transaction, so that the operations of one
 // multi do not see each other.
-func (p *prep) checkQuota(path string, count, bytes int64) int32 {
-	e := p.e
-	if !e.opts.EnforceQuota || e.opts.Version < V37 {
+func (w *writer) checkQuota(path string, count, bytes int64) int32 {
+	if !w.EnforceQuota || w.Version < V37 {
 		return 0
 	}
-	of := e.head.quotas.of(path)
+	of := w.Head.quotas.of(path)
 	if of == "" {
 		return 0
 	}
 	read := func(name string) (track, bool) {
-		n := e.head.nodes[quotaPath+of+"/"+name]
+		n := w.Head.nodes[QuotaPath+of+"/"+name]
 		if n == nil {
 			return nil, true
 		}
-		return e.opts.Version.parseTrack(n.data)
+		return w.Version.parseTrack(n.Data)
 	}
 	limits, ok := read(limitsName)
 	if !ok {

@@ -1,4 +1,4 @@
-package zktest
+package data
 
 import (
 	"cmp"
@@ -13,24 +13,25 @@ import (
 	"github.com/seed-9f8420c6/zk/wire"
 )
 
-// The ports of a member that nobody listens on.
-func quorumPort(member int) int   { return 20001 + member }
-func electionPort(member int) int { return 30001 + member }
+// QuorumPort and ElectionPort are the ports of a member that nobody listens on.
+func QuorumPort(member int) int   { return 20001 + member }
+func ElectionPort(member int) int { return 30001 + member }
 
-// configData returns what /zookeeper/config says at first. That of a server alone is empty.
-func (e *Ensemble) configData() []byte {
-	if len(e.members) == 1 {
+// FirstConfig returns what ConfigPath says at first. clients are the addresses
+// of the members, host:port. The configuration of a server alone is empty.
+func FirstConfig(clients []string) []byte {
+	if len(clients) == 1 {
 		return []byte{}
 	}
 	var list []quorumServer
-	for i, m := range e.members {
-		_, port, _ := net.SplitHostPort(m.addr)
+	for i, addr := range clients {
+		host, port, _ := net.SplitHostPort(addr)
 		n, _ := strconv.Atoi(port)
 		list = append(list, quorumServer{
-			id: int64(i + 1), host: "127.0.0.1", quorum: quorumPort(i), election: electionPort(i), clientHost: "127.0.0.1", client: n,
+			id: int64(i + 1), host: JavaHost(host), quorum: QuorumPort(i), election: ElectionPort(i), clientHost: JavaHost(host), client: n,
 		})
 	}
-	return configText(list, firstZxid)
+	return configText(list, FirstEpoch)
 }
 
 // quorumServer is what a line "server.1=host:quorum:election:participant;host:client" says (QuorumServer).
@@ -49,14 +50,15 @@ func (q quorumServer) String() string {
 	if q.observer {
 		role = "observer"
 	}
-	text := fmt.Sprintf("%s:%d:%d:%s", delimited(q.host), q.quorum, q.election, role)
+	text := fmt.Sprintf("%s:%d:%d:%s", Delimited(q.host), q.quorum, q.election, role)
 	if q.clientHost != "" {
-		text += fmt.Sprintf(";%s:%d", delimited(q.clientHost), q.client)
+		text += fmt.Sprintf(";%s:%d", Delimited(q.clientHost), q.client)
 	}
 	return text
 }
 
-func delimited(host string) string {
+// Delimited puts an IPv6 address into brackets.
+func Delimited(host string) string {
 	if strings.Contains(host, ":") {
 		return "[" + host + "]"
 	}
@@ -72,27 +74,27 @@ func configText(servers []quorumServer, zxid int64) []byte {
 	return fmt.Appendf(b, "version=%x", zxid)
 }
 
-// reconfig changes the configuration that /zookeeper/config tells. The members
-// themselves stay as they are.
-func (p *prep) reconfig(r *request, zxid int64) ([]change, int32) {
-	e := p.e
+// Reconfig puts a change of the configuration that ConfigPath tells into x, or
+// says which error it gets. The members themselves stay as they are; connected
+// says which of them, by id, take part.
+func (p *Prep) Reconfig(by Caller, r *Request, x *Txn, connected func(id int64) bool) int32 {
 	switch {
-	case len(e.members) == 1:
-		return nil, wire.ErrUnimplemented
-	case r.reconfig.ConfigID != -1 && r.reconfig.ConfigID != e.config:
-		return nil, wire.ErrBadVersion
+	case p.Members == 1:
+		return wire.ErrUnimplemented
+	case r.Reconfig.ConfigID != -1 && r.Reconfig.ConfigID != p.config:
+		return wire.ErrBadVersion
 	}
-	n := e.head.nodes[configPath]
+	n := p.Head.nodes[ConfigPath]
 	var servers []quorumServer
 	var code int32
-	if r.reconfig.NewMembers != nil {
-		servers, code = e.opts.Version.allServers(javaText(*r.reconfig.NewMembers))
+	if r.Reconfig.NewMembers != nil {
+		servers, code = p.Version.allServers(JavaText(*r.Reconfig.NewMembers))
 	} else {
-		now, _ := e.opts.Version.allServers(string(n.data))
-		servers, code = e.opts.Version.changeServers(now, &r.reconfig)
+		now, _ := p.Version.allServers(string(n.Data))
+		servers, code = p.Version.changeServers(now, &r.Reconfig)
 	}
 	if code != 0 {
-		return nil, code
+		return code
 	}
 	voters, synced := 0, 0
 	for _, q := range servers {
@@ -100,20 +102,21 @@ func (p *prep) reconfig(r *request, zxid int64) ([]change, int32) {
 			continue
 		}
 		voters++
-		if q.id >= 1 && q.id <= int64(len(e.members)) && e.members[q.id-1].connected() {
+		if connected(q.id) {
 			synced++
 		}
 	}
 	switch {
 	case voters < 2:
-		return nil, wire.ErrBadArguments
+		return wire.ErrBadArguments
 	case synced <= voters/2:
-		return nil, wire.ErrNewConfigNoQuorum
-	case !n.acl.allowed(wire.PermWrite, p.conn.ids):
-		return nil, wire.ErrNoAuth
+		return wire.ErrNewConfigNoQuorum
+	case !n.ACL.Allowed(wire.PermWrite, by.IDs):
+		return wire.ErrNoAuth
 	}
-	e.config = zxid
-	return []change{{op: wire.OpSetData, path: configPath, data: configText(servers, zxid), version: -1}}, 0
+	p.config = x.Zxid
+	x.Changes = []Change{{Op: wire.OpReconfig, Path: ConfigPath, Data: configText(servers, x.Zxid), version: -1}}
+	return 0
 }
 
 // allServers reads a whole configuration, which is one of Java's properties
@@ -233,7 +236,7 @@ func parts(list *string, separator string) []string {
 	if list == nil {
 		return nil
 	}
-	all := strings.Split(javaText(*list), separator)
+	all := strings.Split(JavaText(*list), separator)
 	for i := range all {
 		all[i] = strings.TrimFunc(all[i], func(c rune) bool { return c <= ' ' })
 	}
@@ -278,7 +281,7 @@ func (v Version) server(id int64, text string) (quorumServer, int32) {
 		if q.client, code = javaPort(client[1]); code != 0 {
 			return bad(code)
 		}
-		q.clientHost = javaHost(client[0])
+		q.clientHost = JavaHost(client[0])
 	}
 	if !ok || len(sides) > 2 || len(address) < 3 || len(address) > 4 || strings.Contains(sides[0], "|") {
 		return bad(wire.ErrBadArguments)
@@ -302,7 +305,7 @@ func (v Version) server(id int64, text string) (quorumServer, int32) {
 			return bad(wire.ErrBadArguments)
 		}
 	}
-	q.host = javaHost(address[0])
+	q.host = JavaHost(address[0])
 	return q, 0
 }
 
@@ -332,8 +335,8 @@ func javaPort(s string) (int, int32) {
 	return int(n), 0
 }
 
-// javaHost is how Java writes a host.
-func javaHost(host string) string {
+// JavaHost is how Java writes a host.
+func JavaHost(host string) string {
 	if host == "" {
 		return "localhost"
 	}

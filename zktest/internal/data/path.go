@@ -1,12 +1,12 @@
-package zktest
+package data
 
 import (
 	"unicode/utf16"
 	"unicode/utf8"
 )
 
-// validPath applies the rules of PathUtils.validatePath.
-func (v Version) validPath(path string) bool {
+// ValidPath applies the rules of PathUtils.validatePath.
+func (v Version) ValidPath(path string) bool {
 	if path == "" || path[0] != '/' {
 		return false
 	}
@@ -43,9 +43,9 @@ func (v Version) validPath(path string) bool {
 	return true
 }
 
-// javaText decodes a string as the server does, which replaces what is not
+// JavaText decodes a string as the server does, which replaces what is not
 // UTF-8 by U+FFFD: not byte by byte, but in its own way.
-func javaText(s string) string {
+func JavaText(s string) string {
 	if utf8.ValidString(s) {
 		return s
 	}
@@ -90,15 +90,29 @@ func malformed(s string) int {
 	return 1
 }
 
-// javaString encodes a string as the server does, one UTF-16 unit at a time:
+// JavaString encodes a string as the server does, one UTF-16 unit at a time:
 // code points beyond U+FFFF become two surrogates of three bytes each.
-func javaString(s string) string {
+func JavaString(s string) string {
 	for i := range len(s) {
 		if s[i] >= 0xf0 {
 			return cesu8(s)
 		}
 	}
 	return s
+}
+
+// javaLen is the length of a string in UTF-16 units.
+func javaLen(s string) int {
+	n := len(s)
+	for i := range len(s) {
+		switch b := s[i]; {
+		case b&0xc0 == 0x80:
+			n--
+		case b >= 0xf0:
+			n++
+		}
+	}
+	return n
 }
 
 func cesu8(s string) string {

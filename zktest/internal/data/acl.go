@@ -1,12 +1,8 @@
-package zktest
+package data
 
 import (
 	"crypto/sha1"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/asn1"
 	"encoding/base64"
-	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -15,40 +11,47 @@ import (
 	"github.com/seed-9f8420c6/zk/wire"
 )
 
-// acl is an access control list that nodes share; it never changes.
-type acl struct{ entries []wire.ACL }
+// ACL is an access control list that nodes share; it never changes.
+type ACL struct{ Entries []wire.ACL }
 
 var (
-	openACL = &acl{[]wire.ACL{{Perms: wire.PermAll, Scheme: "world", ID: "anyone"}}}
-	readACL = &acl{[]wire.ACL{{Perms: wire.PermRead, Scheme: "world", ID: "anyone"}}}
+	openACL = &ACL{[]wire.ACL{{Perms: wire.PermAll, Scheme: "world", ID: "anyone"}}}
+	readACL = &ACL{[]wire.ACL{{Perms: wire.PermRead, Scheme: "world", ID: "anyone"}}}
 )
 
-// identity is one of the names that a connection has proved (Id).
-type identity struct{ scheme, id string }
+// Identity is one of the names that a connection has proved (Id).
+type Identity struct{ Scheme, ID string }
 
-// digestID turns "user:password" into the id of a digest ACL.
-func digestID(credential string) string {
+// DigestID turns "user:password" into the id of a digest ACL.
+func DigestID(credential string) string {
 	user, _, _ := strings.Cut(credential, ":")
 	sum := sha1.Sum([]byte(credential))
 	return user + ":" + base64.StdEncoding.EncodeToString(sum[:])
 }
 
-// allowed says whether one of ids may do perm (ZooKeeperServer.checkACL).
-func (a *acl) allowed(perm int32, ids []identity) bool {
-	if len(a.entries) == 0 {
+// IsDigest says whether a text is an id that DigestID may return.
+func IsDigest(id string) bool {
+	user, digest, _ := strings.Cut(id, ":")
+	sum, err := base64.StdEncoding.DecodeString(digest)
+	return user != "" && err == nil && len(sum) == sha1.Size
+}
+
+// Allowed says whether one of ids may do perm (ZooKeeperServer.checkACL).
+func (a *ACL) Allowed(perm int32, ids []Identity) bool {
+	if len(a.Entries) == 0 {
 		return true
 	}
-	for _, e := range a.entries {
+	for _, e := range a.Entries {
 		if e.Perms&perm != 0 && e.Scheme == "world" && e.ID == "anyone" {
 			return true
 		}
 	}
 	for _, id := range ids {
-		if id.scheme == "super" {
+		if id.Scheme == "super" {
 			return true
 		}
-		for _, e := range a.entries {
-			if e.Perms&perm != 0 && e.Scheme == id.scheme && matches(id, e.ID) {
+		for _, e := range a.Entries {
+			if e.Perms&perm != 0 && e.Scheme == id.Scheme && matches(id, e.ID) {
 				return true
 			}
 		}
@@ -57,11 +60,11 @@ func (a *acl) allowed(perm int32, ids []identity) bool {
 }
 
 // matches says whether id is meant by the expression of an ACL of its scheme.
-func matches(id identity, expr string) bool {
-	if id.scheme != "ip" {
-		return id.id == expr || id == identity{"sasl", "super"}
+func matches(id Identity, expr string) bool {
+	if id.Scheme != "ip" {
+		return id.ID == expr || id == Identity{"sasl", "super"}
 	}
-	addr, err := netip.ParseAddr(id.id)
+	addr, err := netip.ParseAddr(id.ID)
 	if err != nil {
 		return false
 	}
@@ -147,6 +150,15 @@ func (v Version) validID(scheme, id string) bool {
 	return false
 }
 
+// validPrincipal says whether an ACL of the scheme sasl may have this id (KerberosName).
+func validPrincipal(id string) bool {
+	name, realm, ok := strings.Cut(id, "@")
+	if !ok {
+		return true
+	}
+	return strings.Count(name, "/") <= 1 && !strings.ContainsAny(realm, "/@")
+}
+
 // validName says whether a text is a distinguished name, such as "CN=me,O=zk".
 func validName(name string) bool {
 	if name == "" {
@@ -180,85 +192,13 @@ func authenticates(scheme string) bool {
 	return scheme == "digest" || scheme == "sasl" || scheme == "x509"
 }
 
-// identify gives a connection the name in its client's certificate, if it has shown one.
-func (c *conn) identify() {
-	if link, ok := c.nc.(*tls.Conn); ok {
-		if certs := link.ConnectionState().PeerCertificates; len(certs) > 0 {
-			c.addIdentity(identity{"x509", distinguishedName(certs[0])})
-		}
-	}
-}
-
-// rdnSET is a part of a distinguished name; asn1 goes by the name of the type.
-type rdnSET []struct {
-	Type  asn1.ObjectIdentifier
-	Value asn1.RawValue
-}
-
-// nameKeywords are the attributes that RFC 2253 has a keyword for.
-var nameKeywords = map[string]string{
-	"2.5.4.3": "CN", "2.5.4.6": "C", "2.5.4.7": "L", "2.5.4.8": "ST", "2.5.4.9": "STREET", "2.5.4.10": "O", "2.5.4.11": "OU",
-	"0.9.2342.19200300.100.1.25": "DC", "0.9.2342.19200300.100.1.1": "UID",
-}
-
-// distinguishedName writes a certificate's subject as Java's X500Principal does, in the form of RFC 2253.
-func distinguishedName(cert *x509.Certificate) string {
-	var name []rdnSET
-	if _, err := asn1.Unmarshal(cert.RawSubject, &name); err != nil {
-		return cert.Subject.String()
-	}
-	var parts []string
-	for _, rdn := range slices.Backward(name) {
-		var all []string
-		for _, a := range rdn {
-			key, known := nameKeywords[a.Type.String()]
-			if known && isText(a.Value) {
-				all = append(all, key+"="+escapedName(javaText(string(a.Value.Bytes))))
-				continue
-			}
-			if !known {
-				key = a.Type.String()
-			}
-			all = append(all, fmt.Sprintf("%s=#%x", key, a.Value.FullBytes))
-		}
-		parts = append(parts, strings.Join(all, "+"))
-	}
-	return strings.Join(parts, ",")
-}
-
-func isText(v asn1.RawValue) bool {
-	switch v.Tag {
-	case asn1.TagUTF8String, asn1.TagPrintableString, asn1.TagT61String, asn1.TagIA5String, asn1.TagGeneralString, asn1.TagBMPString:
-		return v.Class == asn1.ClassUniversal
-	}
-	return false
-}
-
-// escapedName escapes what has a meaning in a distinguished name, and space at both ends.
-func escapedName(s string) string {
-	space := func(c rune) bool { return c == ' ' || c == '\r' }
-	first, last := len(s)-len(strings.TrimLeftFunc(s, space)), len(strings.TrimRightFunc(s, space))
-	var b strings.Builder
-	for i, c := range s {
-		switch {
-		case c == 0:
-			b.WriteString(`\00`)
-			continue
-		case strings.ContainsRune(`,=+<>#;"\`, c), space(c) && (i < first || i >= last):
-			b.WriteByte('\\')
-		}
-		b.WriteRune(c)
-	}
-	return b.String()
-}
-
 // fixACL checks an ACL from a request and expands what is relative to the
 // identities of the connection (PrepRequestProcessor.fixupACL).
-func (e *Ensemble) fixACL(list []wire.ACL, ids []identity) (*acl, int32) {
-	if list == nil && e.opts.Version <= V35 {
+func (p *Prep) fixACL(list []wire.ACL, ids []Identity) (*ACL, int32) {
+	if list == nil && p.Version <= V35 {
 		return nil, wire.ErrMarshalling
 	}
-	if len(list) == 1 && list[0] == openACL.entries[0] {
+	if len(list) == 1 && list[0] == openACL.Entries[0] {
 		return openACL, 0
 	}
 	fixed := make([]wire.ACL, 0, len(list))
@@ -272,25 +212,25 @@ func (e *Ensemble) fixACL(list []wire.ACL, ids []identity) (*acl, int32) {
 			continue
 		}
 		switch {
-		case a.Scheme == nullString && e.opts.Version > V34:
+		case a.Scheme == NullString && p.Version > V34:
 			return nil, wire.ErrInvalidACL
-		case a.Scheme == nullString, a.ID == nullString && e.looksAtID(a.Scheme):
+		case a.Scheme == NullString, a.ID == NullString && p.looksAtID(a.Scheme):
 			return nil, wire.ErrMarshalling
 		case a.Scheme == "world" && a.ID == "anyone":
 			fixed = append(fixed, a)
-		case a.Scheme == "sasl" && e.opts.SASL != nil && validPrincipal(a.ID):
+		case a.Scheme == "sasl" && p.SASL && validPrincipal(a.ID):
 			fixed = append(fixed, a)
 		case a.Scheme == "auth":
 			n := len(fixed)
 			for _, id := range ids {
-				if authenticates(id.scheme) {
-					fixed = append(fixed, wire.ACL{Perms: a.Perms, Scheme: id.scheme, ID: id.id})
+				if authenticates(id.Scheme) {
+					fixed = append(fixed, wire.ACL{Perms: a.Perms, Scheme: id.Scheme, ID: id.ID})
 				}
 			}
 			if len(fixed) == n {
 				return nil, wire.ErrInvalidACL
 			}
-		case (a.Scheme != "x509" || e.opts.TLS != nil) && e.opts.Version.validID(a.Scheme, a.ID):
+		case (a.Scheme != "x509" || p.X509) && p.Version.validID(a.Scheme, a.ID):
 			fixed = append(fixed, a)
 		default:
 			return nil, wire.ErrInvalidACL
@@ -299,42 +239,42 @@ func (e *Ensemble) fixACL(list []wire.ACL, ids []identity) (*acl, int32) {
 	if len(fixed) == 0 {
 		return nil, wire.ErrInvalidACL
 	}
-	return e.internACL(fixed), 0
+	return p.internACL(fixed), 0
 }
 
 // tripsOver says whether the server, which drops what is twice in an ACL, meets
 // null when it compares two entries.
 func tripsOver(a, b wire.ACL) bool {
-	return a.Perms == b.Perms && (a.Scheme == nullString || a.Scheme == b.Scheme && a.ID == nullString)
+	return a.Perms == b.Perms && (a.Scheme == NullString || a.Scheme == b.Scheme && a.ID == NullString)
 }
 
 // looksAtID says whether the server looks at the id of an ACL of this scheme.
-func (e *Ensemble) looksAtID(scheme string) bool {
+func (p *Prep) looksAtID(scheme string) bool {
 	switch scheme {
 	case "x509":
-		return e.opts.TLS != nil
+		return p.X509
 	case "sasl":
-		return e.opts.SASL != nil
+		return p.SASL
 	}
 	return scheme == "world" || scheme == "digest" || scheme == "ip"
 }
 
 // internACL returns the one acl for a list, as a million nodes usually have a handful.
-func (e *Ensemble) internACL(list []wire.ACL) *acl {
+func (p *Prep) internACL(list []wire.ACL) *ACL {
 	var key []byte
 	for _, a := range list {
 		key = a.Append(key)
 	}
-	if a := e.acls[string(key)]; a != nil {
+	if a := p.acls[string(key)]; a != nil {
 		return a
 	}
-	a := &acl{list}
-	e.acls[string(key)] = a
+	a := &ACL{list}
+	p.acls[string(key)] = a
 	return a
 }
 
-// masked hides the digests from a reader who may not change the ACL.
-func masked(list []wire.ACL) []wire.ACL {
+// Masked hides the digests from a reader who may not change the ACL.
+func Masked(list []wire.ACL) []wire.ACL {
 	m := slices.Clone(list)
 	for i := range m {
 		if m[i].Scheme == "digest" {
@@ -345,10 +285,10 @@ func masked(list []wire.ACL) []wire.ACL {
 	return m
 }
 
-// javaACL encodes the strings of a list as the server does.
-func javaACL(list []wire.ACL) []wire.ACL {
+// JavaACL encodes the strings of a list as the server does.
+func JavaACL(list []wire.ACL) []wire.ACL {
 	for i := range list {
-		if scheme, id := javaString(list[i].Scheme), javaString(list[i].ID); scheme != list[i].Scheme || id != list[i].ID {
+		if scheme, id := JavaString(list[i].Scheme), JavaString(list[i].ID); scheme != list[i].Scheme || id != list[i].ID {
 			list = slices.Clone(list)
 			list[i].Scheme, list[i].ID = scheme, id
 		}
@@ -356,14 +296,14 @@ func javaACL(list []wire.ACL) []wire.ACL {
 	return list
 }
 
-// userName is the part of an identity that whoAmI tells.
-func (id identity) userName() string {
-	switch id.scheme {
+// UserName is the part of an identity that whoAmI tells.
+func (id Identity) UserName() string {
+	switch id.Scheme {
 	case "digest":
-		user, _, _ := strings.Cut(id.id, ":")
+		user, _, _ := strings.Cut(id.ID, ":")
 		return user
 	case "super":
 		return ""
 	}
-	return id.id
+	return id.ID
 }

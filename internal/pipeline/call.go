@@ -1,0 +1,147 @@
+package pipeline
+
+import (
+	"context"
+	"sync/atomic"
+
+	"github.com/seed-9f8420c6/zk/wire"
+)
+
+// Call is a request under way: one frame, or the many of a batch. Its owner embeds it.
+type Call struct {
+	// Frames are the requests, one behind another, each with room for its xid.
+	Frames []byte
+	// Own is a request of the client's own: it takes no slot.
+	Own bool
+	// Owner is what the Call is part of.
+	Owner any
+
+	batch *Batch
+	off   int64 // of an auth packet: its place on the wire
+	// oversized is the size of its reply, where that was above the limit.
+	oversized int
+
+	state atomic.Uint32 // number of replies that count as answered, and the bit abandoned
+	done  chan struct{} // cap 1
+}
+
+// Batch is what a Call of many frames has, besides.
+type Batch struct {
+	n       int    // frames
+	first   int    // of the next submit
+	taken   int    // replies that the reader has taken
+	settled int    // of these, how many count as answered
+	failing bool   // the reader has set abandoned
+	failed  cursor // how far the reader has failed it
+}
+
+// abandoned is set in a Call's state by the caller that gives it up, or by the reader
+// when the connection ends; whoever sets it owns the rest of the Call.
+const abandoned = 1 << 31
+
+// maxKeptFrames is how many bytes of requests a Call keeps room for.
+const maxKeptFrames = 4096
+
+// Init makes a new Call ready.
+func (c *Call) Init(owner any) {
+	c.Owner, c.done = owner, make(chan struct{}, 1)
+}
+
+// Reset makes a Call ready for the next request, when nobody else has it any more.
+func (c *Call) Reset() {
+	if c.Frames = c.Frames[:0]; cap(c.Frames) > maxKeptFrames {
+		c.Frames = nil
+	}
+	c.Own, c.batch, c.off, c.oversized = false, nil, 0, 0
+	c.state = atomic.Uint32{} // nobody else looks at it
+}
+
+// Many makes it a batch of n frames, with a Batch of its owner's.
+func (c *Call) Many(b *Batch, n int) {
+	*b = Batch{n: n}
+	c.batch = b
+}
+
+// From makes the frames that are sent next those from the first on.
+func (c *Call) From(first int) { c.batch.first = first }
+
+// First returns which frame is the first of those that are sent next.
+func (c *Call) First() int { return c.batch.first }
+
+// Wake is where its answer is announced, once.
+func (c *Call) Wake() chan<- struct{} { return c.done }
+
+// Done receives once, when it is answered or has failed.
+func (c *Call) Done() <-chan struct{} { return c.done }
+
+// Wait waits for the answer to a single frame, and reports whether the context ended
+// first. Then the Call is not the caller's any more.
+func (c *Call) Wait(ctx context.Context) (gaveUp bool) {
+	done := ctx.Done()
+	if done == nil {
+		<-c.done
+		return false
+	}
+	select {
+	case <-c.done:
+		return false
+	case <-done:
+	}
+	if c.state.CompareAndSwap(0, abandoned) {
+		return true
+	}
+	<-c.done
+	return false
+}
+
+// Abandon gives a Call up that is not sent yet: nobody will wait for it.
+func (c *Call) Abandon() { c.state.Store(abandoned) }
+
+// Answer makes a single frame count as answered, and reports whether somebody waits.
+// Only the reader calls it.
+func (c *Call) Answer() bool { return c.state.CompareAndSwap(0, 1) }
+
+// Settled returns how many frames of a batch count as answered, and whether the batch
+// is over: all are, or the reader has failed the rest.
+func (c *Call) Settled() (n int, over bool) {
+	k := c.state.Load()
+	return int(k &^ abandoned), k&abandoned != 0 || int(k) == c.batch.n
+}
+
+// GiveUp leaves a batch of which n frames count as answered. It reports whether it
+// does: not if more were answered meanwhile.
+func (c *Call) GiveUp(n int) bool {
+	return c.state.CompareAndSwap(uint32(n), uint32(n)|abandoned)
+}
+
+// Advance makes the frames up to another count as answered. It reports whether
+// somebody waits for them. Only the reader calls it, from Handler.SettleMany.
+func (c *Call) Advance(from, to int) bool {
+	return c.state.CompareAndSwap(uint32(from), uint32(to))
+}
+
+// Taken returns how many frames of a batch were answered, whether that counts or not.
+// Only the reader calls it.
+func (c *Call) Taken() int { return c.batch.taken }
+
+// Oversized returns the size of the reply, where that was above the limit, once.
+func (c *Call) Oversized() int {
+	n := c.oversized
+	c.oversized = 0
+	return n
+}
+
+// cursor is a place among a batch's frames.
+type cursor struct {
+	frame int // which is next
+	at    int // where it begins
+}
+
+// skip moves on to a frame and returns how many bytes that was. It never moves back.
+func (f *cursor) skip(frames []byte, to int) (bytes int) {
+	from := f.at
+	for ; f.frame < to; f.frame++ {
+		f.at += 4 + wire.FrameLen(frames[f.at:])
+	}
+	return f.at - from
+}

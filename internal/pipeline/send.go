@@ -1,0 +1,183 @@
+package pipeline
+
+import (
+	"context"
+	"crypto/tls"
+	"runtime"
+	"time"
+
+	"github.com/seed-9f8420c6/zk/wire"
+)
+
+const (
+	// smallWrite is as many bytes as a socket takes at once, when the peer has taken
+	// all before.
+	smallWrite = 4 << 10
+	// fullWrite is as many bytes as are worth a write of their own. To wait for more
+	// would let a server rest that could work.
+	fullWrite = 8 << 10
+	// maxTLSRecord is how much a write that failed may have sent beyond what it says.
+	maxTLSRecord = 16 << 10
+	// maxSpare is the largest buffer that is kept.
+	maxSpare = 256 << 10
+)
+
+// SendUnlock queues n frames of a Call, sees to it that they are written, and gives the
+// lock up. marked: the Handler hears when they have left the queue.
+func (p *Conn) SendUnlock(ctx context.Context, c *Call, frames []byte, n int, marked bool) {
+	p.enqueue(c, frames, n, marked)
+	if p.writing {
+		p.mu.Unlock()
+		return
+	}
+	p.writing = true
+	if !p.writesHere(ctx, c, len(frames)) {
+		p.mu.Unlock()
+		go p.flush()
+		return
+	}
+	if p.writeUnlock() {
+		go p.flush() // a caller does not write for others
+	}
+}
+
+// writesHere reports whether a caller, as the writer, writes its request of so many
+// bytes, or another goroutine does. A caller writes nothing but its own request: it
+// may be answered while it writes on for others, and then all events and answers would
+// wait until it can leave. If its context may end, it must be able to leave a Write
+// that blocks: alone on a socket, whose peer has taken all before, a small one does
+// not. What is the client's own, of a Dial that nobody else waits for, it writes here.
+func (p *Conn) writesHere(ctx context.Context, c *Call, size int) bool {
+	switch {
+	case c.Own:
+		return true
+	case p.ring.Len() > 1 || len(p.out) > size:
+		return false
+	}
+	return ctx.Done() == nil || p.socket && size <= smallWrite
+}
+
+// Post queues a frame of a Call for which its caller does not write: another goroutine
+// does. It is called under the lock.
+func (p *Conn) Post(c *Call) {
+	p.enqueue(c, c.Frames, 1, false)
+	p.wake()
+}
+
+// PostAuth does the same for an auth packet, which has no xid of its own.
+func (p *Conn) PostAuth(c *Call) {
+	c.off = p.queued
+	p.auths.Push(c)
+	p.frames++
+	p.append(c.Frames)
+	p.wake()
+}
+
+// Farewell queues and writes a last frame here, if nobody else is writing. It gives
+// the lock up.
+func (p *Conn) Farewell(c *Call) {
+	if p.writing {
+		p.mu.Unlock()
+		return
+	}
+	p.enqueue(c, c.Frames, 1, false)
+	p.writing = true
+	if p.writeUnlock() {
+		go p.flush()
+	}
+}
+
+func (p *Conn) enqueue(c *Call, frames []byte, n int, marked bool) {
+	r := pending{c: c, xid: nextXid(p.xid), n: int32(n), off: p.queued, marked: marked}
+	if c.batch != nil {
+		r.first = int32(c.batch.first)
+	}
+	for at := 0; at < len(frames); at += 4 + wire.FrameLen(frames[at:]) {
+		p.xid = nextXid(p.xid)
+		putXid(frames[at:], p.xid)
+	}
+	p.frames += int64(n)
+	p.ring.Push(r)
+	p.append(frames)
+}
+
+func putXid(frame []byte, xid int32) {
+	_ = frame[7]
+	frame[4], frame[5], frame[6], frame[7] = byte(xid>>24), byte(xid>>16), byte(xid>>8), byte(xid)
+}
+
+func (p *Conn) append(frames []byte) {
+	p.out = append(p.out, frames...)
+	p.queued += int64(len(frames))
+}
+
+// wake makes another goroutine write what is queued, unless somebody does already.
+func (p *Conn) wake() {
+	if !p.writing {
+		p.writing = true
+		go p.flush()
+	}
+}
+
+// flushAll writes until nothing is queued, as the writer. With several calls under
+// way it first lets others queue their requests: that is what fills a write.
+func (p *Conn) flushAll() {
+	for more := true; more; {
+		p.mu.Lock()
+		if p.ring.Len() > 1 && len(p.out) < fullWrite {
+			p.mu.Unlock()
+			runtime.Gosched()
+			p.mu.Lock()
+		}
+		more = p.writeUnlock()
+	}
+}
+
+// writeUnlock writes what is queued, as the writer, and reports whether it is still
+// the writer because more has come. It gives the lock up.
+func (p *Conn) writeUnlock() bool {
+	buf := p.out
+	if p.end != nil || len(buf) == 0 {
+		p.leave()
+		p.mu.Unlock()
+		return false
+	}
+	p.out, p.spare = p.spare[:0], nil
+	p.live.WriteBegins(p.sent, len(buf), time.Now())
+	p.mu.Unlock()
+	n, err := p.conn.Write(buf)
+	p.mu.Lock()
+	p.live.WriteEnds()
+	if err != nil {
+		if _, ok := p.conn.(*tls.Conn); ok {
+			// What the failing record held may have left.
+			n = min(len(buf), n+maxTLSRecord)
+		}
+		p.sent += int64(n)
+		// The reader takes what still came, up to its own error; the tick bounds that.
+		p.failLocked(p.h.Why(err))
+		p.leave()
+		p.mu.Unlock()
+		return false
+	}
+	p.sent += int64(n)
+	if cap(buf) <= maxSpare {
+		p.spare = buf[:0]
+	}
+	if len(p.out) > 0 && p.end == nil {
+		p.mu.Unlock()
+		return true
+	}
+	p.leave()
+	p.mu.Unlock()
+	return false
+}
+
+// leave ends being the writer.
+func (p *Conn) leave() {
+	p.writing = false
+	if p.idle != nil {
+		close(p.idle)
+		p.idle = nil
+	}
+}

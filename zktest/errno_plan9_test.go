@@ -1,0 +1,5 @@
+package zktest
+
+import "errors"
+
+var errInUse = errors.New("address in use")
