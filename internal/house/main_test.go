@@ -6,13 +6,15 @@ import (
 	"fmt"
 	"os"
 	"testing"
+
+	"github.com/seed-9f8420c6/zk/internal/suite"
 )
 
 // The tests run in the root, whose files they read.
 func TestMain(m *testing.M) {
-	if err := os.Chdir("../.."); err != nil {
+	if err := suite.ToRoot(); err != nil {
 		fmt.Println(err)
 		os.Exit(1)
 	}
-	os.Exit(m.Run())
+	os.Exit(suite.RunTests(m, nil))
 }

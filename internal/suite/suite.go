@@ -5,6 +5,7 @@ package suite
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"regexp"
@@ -109,6 +110,25 @@ func clientGoroutines() []string {
 		}
 	}
 	return found
+}
+
+// ToRoot changes to the root of the module, for tests of what is there.
+func ToRoot() error {
+	for {
+		if _, err := os.Stat("go.mod"); err == nil {
+			return nil
+		}
+		before, err := os.Getwd()
+		if err == nil {
+			err = os.Chdir("..")
+		}
+		if err != nil {
+			return err
+		}
+		if after, err := os.Getwd(); err != nil || after == before {
+			return errors.New("no go.mod in this folder or above")
+		}
+	}
 }
 
 // Shrink lowers one of internal/limits until the returned function is called.

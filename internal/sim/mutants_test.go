@@ -1,4 +1,4 @@
-package zk_test
+package sim
 
 import (
 	"encoding/json"
@@ -29,7 +29,7 @@ var (
 // that the simulator sees what it is made to see. The wrong rules are never in
 // the code; a patch that does not fit it any more fails.
 //
-//	go test -run TestMutants/no-fence
+//	go test ./internal/sim -run TestMutants/no-fence
 func TestMutants(t *testing.T) {
 	patches, err := filepath.Glob("testdata/mutants/*.patch")
 	assert.NilError(t, err)
@@ -92,23 +92,15 @@ func buildMutant(t *testing.T, patch, dir string) string {
 		if err != nil {
 			t.Fatalf("%s does not apply to %s any more: %v\nAdapt it to the code, or drop it if the rule has gone.", patch, name, err)
 		}
-		file := filepath.Join(dir, filepath.Base(name))
+		file := filepath.Join(dir, strings.ReplaceAll(name, "/", "-"))
 		assert.NilError(t, os.WriteFile(file, []byte(mutated), 0o600))
 		overlay[filepath.Join(root, name)] = file
-	}
-	// Of the tests only the simulator is needed: the rest need not compile.
-	tests, err := filepath.Glob("*_test.go")
-	assert.NilError(t, err)
-	for _, name := range tests {
-		if !strings.HasPrefix(name, "simulator") {
-			overlay[filepath.Join(root, name)] = ""
-		}
 	}
 	list, err := json.Marshal(map[string]any{"Replace": overlay})
 	assert.NilError(t, err)
 	assert.NilError(t, os.WriteFile(filepath.Join(dir, "overlay.json"), list, 0o600))
 	bin := filepath.Join(dir, "mutant.test")
-	out, err := exec.CommandContext(t.Context(), "go", "test", "-c", "-vet=off", "-ldflags=-s -w", "-overlay="+filepath.Join(dir, "overlay.json"), "-o", bin, ".").CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), "go", "test", "-c", "-vet=off", "-ldflags=-s -w", "-overlay="+filepath.Join(dir, "overlay.json"), "-o", bin, "./internal/sim").CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s does not compile any more: %v\n%s", patch, err, out)
 	}
