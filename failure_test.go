@@ -2,11 +2,16 @@ package zk_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -299,6 +304,126 @@ func TestServerPauses(t *testing.T) {
 	})
 }
 
+// A real server that has lost its quorum serves those who can do with
+// reading, if it may give them local sessions.
+func TestMinorityIsReadOnly(t *testing.T) {
+	t.Parallel()
+	apache.Need(t)
+	type server struct {
+		release apache.Release
+		local   bool // gives clients local sessions, which no other server knows; since 3.5
+	}
+	var servers []server
+	for _, release := range apache.Tested() {
+		servers = append(servers, server{release, false})
+		if suite.Minor(string(release)) >= zktest.V35 {
+			servers = append(servers, server{release, true})
+		}
+	}
+	for _, x := range servers {
+		t.Run(fmt.Sprintf("%s-%v", x.release, x.local), func(t *testing.T) {
+			conf := apache.Config{Release: x.release, Members: 3, Settings: map[string]string{}}
+			if x.local {
+				conf.Settings = map[string]string{"localSessionsEnabled": "true", "localSessionsUpgradingEnabled": "true"}
+			}
+			// The others have none to give, and say so, as their first and only frame, by a bare reply header.
+			refuses := !x.local && suite.Minor(string(x.release)) >= zktest.V37
+			cluster := apache.New(t, conf)
+			ctx, cancel := context.WithTimeout(t.Context(), 3*suite.Patience)
+			defer cancel()
+			s, err := zk.Dial(ctx, zk.Config{Addrs: cluster.Addrs(), Timeout: suite.Patience})
+			assert.NilError(t, err)
+			_, err = s.Create(ctx, "/n", []byte("data"), zk.Persistent, zk.ACLOpen)
+			assert.NilError(t, err)
+			_, err = s.Create(ctx, "/eph", nil, zk.Ephemeral, zk.ACLOpen) // makes the session a global one
+			assert.NilError(t, err)
+			for i := range 3 {
+				other, err := zk.Dial(ctx, zk.Config{Addrs: cluster.Addrs()[i : i+1]})
+				assert.NilError(t, err)
+				assert.NilError(t, other.Sync(ctx, "/")) // all of them know it
+				other.Detach()
+			}
+			for i := 1; i < 3; i++ {
+				assert.NilError(t, cluster.Member(i).Kill())
+			}
+			ro := zk.Config{Addrs: cluster.Addrs()[:1], ReadOnly: true, Timeout: suite.Patience}
+			answered := func(err error) bool { // by a server that is up as a read-only one
+				assert.NilError(t, ctx.Err(), "%v", err)
+				time.Sleep(20 * time.Millisecond)
+				return err == nil || errors.Is(err, zk.ErrNotReadOnly)
+			}
+			r, err := zk.Dial(ctx, ro)
+			for !answered(err) || err == nil && !r.ReadOnly() {
+				if err == nil { // it has not noticed yet that it is alone
+					r.Detach()
+				} else {
+					assert.ErrorIs(t, err, zk.ErrNoServer)
+				}
+				r, err = zk.Dial(ctx, ro)
+			}
+			if !refuses {
+				assert.NilError(t, err)
+				assert.Assert(t, r.ReadOnly())
+				ch := make(chan zk.Event, 1)
+				data, _, err := r.Get(ctx, "/n", ch)
+				assert.NilError(t, err)
+				assert.Equal(t, string(data), "data")
+				_, err = r.Set(ctx, "/n", nil, zk.AnyVersion)
+				suite.WantCode(t, err, zk.ErrNotReadOnly, "/n")
+				suite.WantCode(t, r.Sync(ctx, "/n"), zk.ErrNotReadOnly, "/n")
+				assert.Equal(t, r.Config().ID, int64(0)) // nobody else would know it
+				back := make(chan error, 1)
+				go func() {
+					_, err := fourletter.Client{}.AwaitReadWrite(ctx, cluster.Addrs())
+					back <- err
+				}()
+				assert.NilError(t, suite.ErrOf2(r.Get(ctx, "/n", nil)))
+				assert.Equal(t, len(back), 0)
+				revive(t, cluster)
+				assert.NilError(t, suite.Await(t, back))
+				suite.Await(t, r.Done())
+				again, err := r.Redial(ctx)
+				for err != nil {
+					assert.ErrorIs(t, err, zk.ErrNoServer)
+					assert.NilError(t, ctx.Err())
+					again, err = r.Redial(ctx)
+				}
+				defer again.Close()
+				assert.Assert(t, !again.ReadOnly() && again.ID() != r.ID())
+				_, err = again.Set(ctx, "/n", []byte("more"), zk.AnyVersion)
+				assert.NilError(t, err)
+				ev := suite.Await(t, ch)
+				assert.Equal(t, fmt.Sprint(ev.Type, ev.Path), "changed/n")
+			} else {
+				assert.ErrorIs(t, err, zk.ErrNoServer)
+				assert.ErrorIs(t, err, zk.ErrNotReadOnly)
+				assert.Assert(t, !errors.Is(err, zk.ErrExpired))
+				revive(t, cluster)
+			}
+
+			// The session of before is not lost by all this.
+			next, err := s.Redial(ctx)
+			for err != nil {
+				assert.ErrorIs(t, err, zk.ErrNoServer)
+				assert.NilError(t, ctx.Err())
+				next, err = s.Redial(ctx)
+			}
+			_, st, err := next.Get(ctx, "/eph", nil)
+			assert.NilError(t, err)
+			assert.Equal(t, st.EphemeralOwner, s.ID())
+			assert.NilError(t, next.Close())
+		})
+	}
+}
+
+func revive(t *testing.T, cluster *apache.Ensemble) {
+	t.Helper()
+	for i := range cluster.Len() {
+		assert.NilError(t, cluster.Member(i).Start())
+	}
+	assert.NilError(t, cluster.WaitServing(t.Context()))
+}
+
 // A server that stands still is noticed, whether or not a call waits for it:
 // two thirds of the timeout after it was heard last, when the clock is looked
 // at next.
@@ -425,212 +550,246 @@ func TestRestoredBackup(t *testing.T) {
 	}
 }
 
-// Servers that lost all their data have lost the session too. Its watches go on
-// with a new one.
-func TestLostData(t *testing.T) {
-	bubbled(t, func(t *testing.T, e *zktest.Ensemble, conf zk.Config) {
-		s := docDial(t, conf)
-		docCreate(t, s, "/data", "/child", "/all", "/below")
-		data, child, absent, all, below := make(chan zk.Event, 3), make(chan zk.Event, 3), make(chan zk.Event, 3), make(chan zk.Event, 3), make(chan zk.Event, 3)
-		docWatch(t, s, "/data", data)
-		for _, err := range []error{
-			suite.ErrOf2(s.Children(t.Context(), "/child", child)), suite.ErrOf2(s.Exists(t.Context(), "/absent", absent)),
-			s.AddWatch(t.Context(), "/all", zk.WatchPersistent, all), s.AddWatch(t.Context(), "/below", zk.WatchRecursive, below),
-		} {
-			assert.NilError(t, err)
-		}
-		e.LoseData()
-		<-s.Done()
-		conf = s.Config()
-		for _, again := range []zk.Config{conf, conf.Renew()} { // the servers are behind
-			_, err := zk.Dial(t.Context(), again)
-			assert.ErrorIs(t, err, zk.ErrNoServer)
-			assert.Assert(t, !errors.Is(err, zk.ErrExpired), "%v", err)
-		}
-		conf.Zxid = 0
-		_, err := zk.Dial(t.Context(), conf)
-		assert.ErrorIs(t, err, zk.ErrExpired)
-		next := docDial(t, conf.Renew())
-		assert.Assert(t, next.ID() != s.ID())
-		assert.Equal(t, suite.Told(suite.Taken(data)...), "deleted /data")
-		assert.Equal(t, suite.Told(suite.Taken(child)...), "deleted /child")
-		assert.Equal(t, suite.Told(suite.Taken(all)...), "gap /all")
-		assert.Equal(t, suite.Told(suite.Taken(below)...), "gap /below")
-		assert.Equal(t, len(absent), 0)
-		assert.Equal(t, suite.ArmedList(next.Config().Watches), "exists /absent, persistent /all, recursive /below")
-		docCreate(t, next, "/absent", "/all", "/below")
-		assert.Equal(t, suite.Told(suite.Taken(absent)...), "created /absent")
-		assert.Equal(t, suite.Told(suite.Taken(all)...), "created /all")
-		assert.Equal(t, suite.Told(suite.Taken(below)...), "created /below")
-		assert.Equal(t, len(data)+len(child), 0)
-		docCut(t, e, next) // the new history is the one that counts
-		next, err = next.Redial(t.Context())
-		assert.NilError(t, err)
-		assert.NilError(t, next.Close())
-	})
+// reconfigReleases are those to be tested whose ensembles can change.
+func reconfigReleases() []apache.Release {
+	return slices.DeleteFunc(slices.Clone(apache.Tested()), func(r apache.Release) bool { return suite.Minor(string(r)) < zktest.V35 })
 }
 
-// The siblings of a chroot that begin like it are not in it.
-func TestChrootSiblings(t *testing.T) {
-	e := suite.Private(t, 1)
-	conf, _ := e.Config()
-	top := e.Dial(conf)
-	for _, path := range []string{"/app", "/app/app", "/apple", "/ap"} {
-		e.Create(top, path, "")
-	}
-	mixed, err := zk.Dial(e.Ctx, conf)
-	assert.NilError(t, err)
-	for _, path := range []string{"/app/e", "/app/app/e", "/apple/e", "/ap/e", "/application"} {
-		_, err := mixed.Create(e.Ctx, path, nil, zk.Ephemeral, zk.ACLOpen)
-		assert.NilError(t, err)
-	}
-	conf = mixed.Config()
-	conf.Chroot = "/app"
-	s := e.Dial(conf)
-	for prefix, want := range map[string][]string{"": {"/app/e", "/e"}, "/": {"/app/e", "/e"}, "/a": {"/app/e"}, "/e": {"/e"}, "/app": {"/app/e"}} {
-		got, err := s.Ephemerals(e.Ctx, prefix)
-		assert.NilError(t, err)
-		assert.DeepEqual(t, suite.Sorted(got), want)
-	}
-	ch := make(chan zk.Event, 20)
-	assert.NilError(t, s.AddWatch(e.Ctx, "/", zk.WatchRecursive, ch))
-	changes := func(prefix string) {
-		e.Set(top, prefix+"/app", "x")
-		e.Set(top, prefix+"/app/e", "x")
-	}
-	for _, path := range []string{"/apple", "/ap", "/apple/e", "/application"} {
-		e.Set(top, path, "x")
-	}
-	e.None(s, ch)
-	changes("")
-	changes("/app")
-	e.Want(ch, zk.Changed, "/")
-	e.Want(ch, zk.Changed, "/e")
-	e.Want(ch, zk.Changed, "/app")
-	e.Want(ch, zk.Changed, "/app/e")
-	e.None(s, ch)
-	n, err := s.AllChildrenNumber(e.Ctx, "/")
-	assert.NilError(t, err)
-	assert.Equal(t, n, 3)
-	assert.Equal(t, fmt.Sprint(s.Config().Watches.List()[0].Path), "/")
-}
-
-// A real server that has lost its quorum serves those who can do with
-// reading, if it may give them local sessions.
-func TestMinorityIsReadOnly(t *testing.T) {
+// A real ensemble grows and shrinks, by what joins and leaves and by the list
+// of all members, while a session with a watch on the configuration looks on.
+// Since 3.5.
+func TestReconfigOfServers(t *testing.T) {
 	t.Parallel()
 	apache.Need(t)
-	type server struct {
-		release apache.Release
-		local   bool // gives clients local sessions, which no other server knows; since 3.5
-	}
-	var servers []server
-	for _, release := range apache.Tested() {
-		servers = append(servers, server{release, false})
-		if suite.Minor(string(release)) >= zktest.V35 {
-			servers = append(servers, server{release, true})
-		}
-	}
-	for _, x := range servers {
-		t.Run(fmt.Sprintf("%s-%v", x.release, x.local), func(t *testing.T) {
-			conf := apache.Config{Release: x.release, Members: 3, Settings: map[string]string{}}
-			if x.local {
-				conf.Settings = map[string]string{"localSessionsEnabled": "true", "localSessionsUpgradingEnabled": "true"}
-			}
-			// The others have none to give, and say so, as their first and only frame, by a bare reply header.
-			refuses := !x.local && suite.Minor(string(x.release)) >= zktest.V37
-			cluster := apache.New(t, conf)
+	for _, release := range reconfigReleases() {
+		t.Run(string(release), func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 3*suite.Patience)
 			defer cancel()
-			s, err := zk.Dial(ctx, zk.Config{Addrs: cluster.Addrs(), Timeout: suite.Patience})
+			cluster := apache.New(t, apache.Config{Release: release, Members: 3})
+			leader, err := cluster.Leader()
 			assert.NilError(t, err)
-			_, err = s.Create(ctx, "/n", []byte("data"), zk.Persistent, zk.ACLOpen)
-			assert.NilError(t, err)
-			_, err = s.Create(ctx, "/eph", nil, zk.Ephemeral, zk.ACLOpen) // makes the session a global one
-			assert.NilError(t, err)
-			for i := range 3 {
-				other, err := zk.Dial(ctx, zk.Config{Addrs: cluster.Addrs()[i : i+1]})
+			out := (leader + 1) % 3 // may go without an election
+			addrs := slices.Delete(cluster.Addrs(), out, out+1)
+			dial := func(conf zk.Config) *zk.Session {
+				t.Helper()
+				s, err := zk.Dial(ctx, conf)
 				assert.NilError(t, err)
-				assert.NilError(t, other.Sync(ctx, "/")) // all of them know it
-				other.Detach()
+				t.Cleanup(func() { s.Close() })
+				return s
 			}
-			for i := 1; i < 3; i++ {
-				assert.NilError(t, cluster.Member(i).Kill())
-			}
-			ro := zk.Config{Addrs: cluster.Addrs()[:1], ReadOnly: true, Timeout: suite.Patience}
-			answered := func(err error) bool { // by a server that is up as a read-only one
-				assert.NilError(t, ctx.Err(), "%v", err)
-				time.Sleep(20 * time.Millisecond)
-				return err == nil || errors.Is(err, zk.ErrNotReadOnly)
-			}
-			r, err := zk.Dial(ctx, ro)
-			for !answered(err) || err == nil && !r.ReadOnly() {
-				if err == nil { // it has not noticed yet that it is alone
-					r.Detach()
-				} else {
-					assert.ErrorIs(t, err, zk.ErrNoServer)
-				}
-				r, err = zk.Dial(ctx, ro)
-			}
-			if !refuses {
-				assert.NilError(t, err)
-				assert.Assert(t, r.ReadOnly())
-				ch := make(chan zk.Event, 1)
-				data, _, err := r.Get(ctx, "/n", ch)
-				assert.NilError(t, err)
-				assert.Equal(t, string(data), "data")
-				_, err = r.Set(ctx, "/n", nil, zk.AnyVersion)
-				suite.WantCode(t, err, zk.ErrNotReadOnly, "/n")
-				suite.WantCode(t, r.Sync(ctx, "/n"), zk.ErrNotReadOnly, "/n")
-				assert.Equal(t, r.Config().ID, int64(0)) // nobody else would know it
-				back := make(chan error, 1)
-				go func() {
-					_, err := fourletter.Client{}.AwaitReadWrite(ctx, cluster.Addrs())
-					back <- err
-				}()
-				assert.NilError(t, suite.ErrOf2(r.Get(ctx, "/n", nil)))
-				assert.Equal(t, len(back), 0)
-				revive(t, cluster)
-				assert.NilError(t, suite.Await(t, back))
-				suite.Await(t, r.Done())
-				again, err := r.Redial(ctx)
-				for err != nil {
-					assert.ErrorIs(t, err, zk.ErrNoServer)
-					assert.NilError(t, ctx.Err())
-					again, err = r.Redial(ctx)
-				}
-				defer again.Close()
-				assert.Assert(t, !again.ReadOnly() && again.ID() != r.ID())
-				_, err = again.Set(ctx, "/n", []byte("more"), zk.AnyVersion)
-				assert.NilError(t, err)
-				ev := suite.Await(t, ch)
-				assert.Equal(t, fmt.Sprint(ev.Type, ev.Path), "changed/n")
-			} else {
-				assert.ErrorIs(t, err, zk.ErrNoServer)
-				assert.ErrorIs(t, err, zk.ErrNotReadOnly)
-				assert.Assert(t, !errors.Is(err, zk.ErrExpired))
-				revive(t, cluster)
-			}
+			admin := dial(zk.Config{Addrs: addrs, Timeout: time.Minute, Auth: []zk.Auth{zk.Digest("super", "zktest")}})
+			s := dial(zk.Config{Addrs: addrs, Timeout: time.Minute, Chroot: "/zookeeper"})
 
-			// The session of before is not lost by all this.
-			next, err := s.Redial(ctx)
-			for err != nil {
-				assert.ErrorIs(t, err, zk.ErrNoServer)
-				assert.NilError(t, ctx.Err())
-				next, err = s.Redial(ctx)
+			// members checks the configuration that a session sees, and returns its version.
+			ch := make(chan zk.Event, 1)
+			members := func(want ...string) int64 {
+				t.Helper()
+				assert.NilError(t, s.Sync(ctx, "/"))
+				config, _, err := s.GetConfig(ctx, ch)
+				assert.NilError(t, err)
+				got := configServers(config)
+				slices.Sort(got)
+				assert.DeepEqual(t, got, want)
+				_, hex, ok := strings.Cut(string(config), "version=")
+				assert.Assert(t, ok, "%s", config)
+				version, err := strconv.ParseInt(strings.TrimSpace(hex), 16, 64)
+				assert.NilError(t, err)
+				return version
 			}
-			_, st, err := next.Get(ctx, "/eph", nil)
+			change := func(change zk.Reconfig, want ...string) {
+				t.Helper()
+				config, st, err := admin.Reconfig(ctx, change)
+				assert.NilError(t, err)
+				got := configServers(config)
+				slices.Sort(got)
+				assert.DeepEqual(t, got, want)
+				assert.Assert(t, st.Mzxid > 0 && int(st.DataLength) == len(config), "%+v", st)
+				ev := suite.Await(t, ch)
+				assert.Equal(t, ev.Type, zk.Changed)
+				assert.Equal(t, ev.Path, configPath)
+			}
+			lines := make([]string, 4)
+			for i := range 3 {
+				lines[i] = cluster.Member(i).Line()
+			}
+			version := members(lines[:3]...)
+
+			// One more joins, and serves.
+			added, err := cluster.Add()
 			assert.NilError(t, err)
-			assert.Equal(t, st.EphemeralOwner, s.ID())
-			assert.NilError(t, next.Close())
+			lines[3] = added.Line()
+			change(zk.Reconfig{Join: lines[3:], Version: version}, lines...)
+			assert.NilError(t, cluster.WaitServing(ctx))
+			guest := dial(zk.Config{Addrs: []string{added.Addr()}})
+			assert.NilError(t, guest.Sync(ctx, "/"))
+			_, err = guest.Create(ctx, "/by-the-guest", nil, zk.Persistent, zk.ACLOpen)
+			assert.NilError(t, err)
+			assert.Assert(t, members(lines...) > version)
+
+			// A change of another configuration than this is refused, and others that cannot be.
+			refused := func(code zk.Code, change zk.Reconfig) {
+				t.Helper()
+				config, _, err := admin.Reconfig(ctx, change)
+				assert.Assert(t, config == nil)
+				suite.WantCode(t, err, code, "")
+			}
+			refused(zk.ErrVersion, zk.Reconfig{Leave: []string{"4"}, Version: version})
+			refused(zk.ErrBadArguments, zk.Reconfig{Join: []string{"server.9=nonsense"}, Version: -1})
+			refused(zk.ErrBadArguments, zk.Reconfig{Members: []string{"nonsense"}, Version: -1})
+			refused(zk.ErrBadArguments, zk.Reconfig{Leave: []string{"1", "2", "3", "4"}, Version: -1})
+			dead := []string{lines[0], "server.8=127.0.0.1:1:2:participant;127.0.0.1:3", "server.9=127.0.0.1:4:5:participant;127.0.0.1:6"}
+			refused(zk.ErrNewConfigNoQuorum, zk.Reconfig{Members: dead, Version: -1})
+			_, _, err = s.Reconfig(ctx, zk.Reconfig{Leave: []string{"4"}, Version: -1})
+			suite.WantCode(t, err, zk.ErrNoAuth, "")
+			assert.Equal(t, len(ch), 0)
+
+			// It leaves again. Then all members are named, first without one, then with it.
+			change(zk.Reconfig{Leave: []string{"4"}, Version: -1}, lines[:3]...)
+			assert.NilError(t, added.Kill())
+			members(lines[:3]...)
+			two := slices.Delete(slices.Clone(lines[:3]), out, out+1)
+			change(zk.Reconfig{Members: two, Version: -1}, two...)
+			members(two...)
+			change(zk.Reconfig{Members: lines[:3], Version: -1}, lines[:3]...)
+			members(lines[:3]...)
+			found, _, err := s.Exists(ctx, "/config", nil)
+			assert.NilError(t, err)
+			assert.Assert(t, found)
+			assert.NilError(t, admin.Err())
+
+			// The servers write it down.
+			for written := ""; strings.Count(written, "server.") != 3; time.Sleep(10 * time.Millisecond) {
+				assert.NilError(t, ctx.Err())
+				written, err = cluster.Member(leader).DynamicConfig()
+				assert.NilError(t, err)
+			}
 		})
 	}
 }
 
-func revive(t *testing.T, cluster *apache.Ensemble) {
-	t.Helper()
-	for i := range cluster.Len() {
-		assert.NilError(t, cluster.Member(i).Start())
+// A server that does not allow it says so.
+func TestReconfigDisabled(t *testing.T) {
+	t.Parallel()
+	apache.Need(t)
+	for _, release := range reconfigReleases() {
+		t.Run(string(release), func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 3*suite.Patience)
+			defer cancel()
+			cluster := apache.New(t, apache.Config{Release: release, Members: 3, Settings: map[string]string{"reconfigEnabled": "false"}})
+			s, err := zk.Dial(ctx, zk.Config{Addrs: cluster.Addrs(), Auth: []zk.Auth{zk.Digest("super", "zktest")}})
+			assert.NilError(t, err)
+			defer s.Close()
+			_, _, err = s.Reconfig(ctx, zk.Reconfig{Leave: []string{"3"}, Version: -1})
+			suite.WantCode(t, err, zk.ErrReconfigDisabled, "")
+			config, _, err := s.GetConfig(ctx, nil)
+			assert.NilError(t, err)
+			assert.Equal(t, len(configServers(config)), 3)
+		})
 	}
-	assert.NilError(t, cluster.WaitServing(t.Context()))
+}
+
+// secureReleases are those to be tested that have a port with TLS.
+func secureReleases() []apache.Release {
+	return slices.DeleteFunc(slices.Clone(apache.Tested()), func(r apache.Release) bool { return suite.Minor(string(r)) < zktest.V35 })
+}
+
+// Servers have TLS since 3.5.5. They know a client by its certificate, and
+// refuse one that they do not trust.
+func TestTLSOfServers(t *testing.T) {
+	t.Parallel()
+	apache.Need(t)
+	for _, release := range secureReleases() {
+		t.Run(string(release), func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 3*suite.Patience)
+			defer cancel()
+			ca, soon := suite.NewAuthority(t), time.Now().Add(time.Hour)
+			server := apache.New(t, apache.Config{Release: release, TLS: ca.KeyStore(ca.Certify("server", soon, "127.0.0.1"))})
+			addr := server.SecureAddrs()[0]
+			as := func(cert ...tls.Certificate) zk.Config {
+				return zk.Config{Addrs: []string{addr}, TLS: &tls.Config{RootCAs: ca.Pool(), Certificates: cert}}
+			}
+			dial := func(conf zk.Config) *zk.Session {
+				t.Helper()
+				s, err := zk.Dial(ctx, conf)
+				assert.NilError(t, err)
+				t.Cleanup(func() { s.Close() })
+				return s
+			}
+			conf := as(ca.Certify("client", soon))
+			s := dial(conf)
+			list := zk.ACL{{Perms: zk.PermAll, Scheme: "x509", ID: "CN=client"}}
+			_, err := s.Create(ctx, "/mine", make([]byte, 900_000), zk.Persistent, list)
+			assert.NilError(t, err)
+			_, err = s.Create(ctx, "/creator", nil, zk.Ephemeral, zk.ACLCreator)
+			assert.NilError(t, err)
+			acl, _, err := s.GetACL(ctx, "/creator")
+			assert.NilError(t, err)
+			assert.DeepEqual(t, acl, list)
+			if suite.Minor(string(release)) >= zktest.V37 {
+				infos, err := s.WhoAmI(ctx)
+				assert.NilError(t, err)
+				assert.Assert(t, slices.Contains(infos, zk.AuthInfo{Scheme: "x509", User: "CN=client"}), "%v", infos)
+			}
+
+			// The same session on another connection, the same name in another certificate.
+			ch := make(chan zk.Event, 1)
+			_, _, err = s.Get(ctx, "/mine", ch)
+			assert.NilError(t, err)
+			next := s.Config()
+			next.TLS = as(ca.Certify("client", soon)).TLS
+			moved := dial(next)
+			assert.Equal(t, moved.ID(), s.ID())
+			_, err = moved.Set(ctx, "/mine", nil, 0)
+			assert.NilError(t, err)
+			assert.Equal(t, (<-ch).Type, zk.Changed)
+
+			stranger := dial(as(ca.Certify("stranger", soon)))
+			_, _, err = stranger.Get(ctx, "/mine", nil)
+			suite.WantCode(t, err, zk.ErrNoAuth, "/mine")
+			plain := dial(zk.Config{Addrs: server.Addrs()}) // the other port asks for no certificate
+			_, _, err = plain.Get(ctx, "/mine", nil)
+			suite.WantCode(t, err, zk.ErrNoAuth, "/mine")
+
+			// What is wrong with the server's certificate is told with the address.
+			refused := func(conf zk.Config) error {
+				t.Helper()
+				s, err := zk.Dial(ctx, conf)
+				assert.Assert(t, s == nil)
+				assert.ErrorIs(t, err, zk.ErrNoServer)
+				assert.ErrorContains(t, err, conf.Addrs[0])
+				assert.Assert(t, !errors.Is(err, zk.ErrExpired) && !errors.Is(err, zk.ErrAuth), "%v", err)
+				return err
+			}
+			_, port, err := net.SplitHostPort(addr)
+			assert.NilError(t, err)
+			named := conf
+			named.Addrs = []string{"localhost:" + port}
+			var name x509.HostnameError
+			assert.Assert(t, errors.As(refused(named), &name) && name.Host == "localhost", "%v", name)
+			late := as(ca.Certify("client", soon))
+			late.TLS.Time = func() time.Time { return time.Now().Add(2 * time.Hour) }
+			var invalid x509.CertificateInvalidError
+			assert.Assert(t, errors.As(refused(late), &invalid) && invalid.Reason == x509.Expired, "%v", invalid)
+			other := suite.NewAuthority(t)
+			untrusted := conf
+			untrusted.TLS = &tls.Config{RootCAs: other.Pool(), Certificates: conf.TLS.Certificates}
+			var unknown x509.UnknownAuthorityError
+			assert.Assert(t, errors.As(refused(untrusted), &unknown))
+
+			// And what the server finds wrong with ours, as it puts it.
+			for what, conf := range map[string]zk.Config{
+				"none": as(), "untrusted": as(other.Certify("client", soon)), "expired": as(ca.Certify("client", time.Now().Add(-time.Minute))),
+			} {
+				var alert *net.OpError
+				err := refused(conf)
+				assert.Check(t, errors.As(err, &alert) && alert.Op == "remote error", "%s: %v", what, err)
+			}
+			refused(zk.Config{Addrs: []string{addr}})
+			refused(zk.Config{Addrs: server.Addrs(), TLS: conf.TLS})
+
+			// None of it has harmed the session.
+			_, _, err = moved.Get(ctx, "/creator", nil)
+			assert.NilError(t, err)
+		})
+	}
 }

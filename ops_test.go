@@ -994,3 +994,73 @@ func TestRaisedLimits(t *testing.T) {
 		})
 	}
 }
+
+// A reply above MaxReply ends the connection, and tells the call it was for.
+func TestMaxReply(t *testing.T) {
+	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
+		s := e.Session()
+		path := e.Create(s, e.Root+"/n", "")
+		// header, data, stat
+		fits := make([]byte, 5000-16-4-68)
+		conf, _ := e.Config()
+		conf.MaxReply = 5000
+		reader := e.Dial(conf)
+		_, err := s.Set(e.Ctx, path, fits, zk.AnyVersion)
+		assert.NilError(t, err)
+		e.Fence(reader)
+		data, _, err := reader.Get(e.Ctx, path, nil)
+		assert.NilError(t, err)
+		assert.Equal(t, len(data), len(fits))
+
+		_, err = s.Set(e.Ctx, path, append(fits, 0), zk.AnyVersion)
+		assert.NilError(t, err)
+		e.Fence(reader)
+		ch := make(chan zk.Event, 1)
+		data, st, err := reader.Get(e.Ctx, path, ch)
+		suite.WantLost(t, err, zk.ErrTooLarge)
+		assert.ErrorIs(t, err, zk.ErrConnection)
+		assert.ErrorContains(t, err, "5001")
+		assert.ErrorContains(t, err, path)
+		assert.Assert(t, data == nil && st == zk.Stat{})
+		suite.Await(t, reader.Done())
+		assert.ErrorIs(t, reader.Err(), zk.ErrConnection)
+		_, _, err = reader.Get(e.Ctx, path, nil)
+		suite.WantUnsent(t, err, zk.ErrConnection)
+		assert.Assert(t, !errors.Is(err, zk.ErrTooLarge), "%v", err)
+		assert.Equal(t, reader.Config().Watches.Len(), 0)
+
+		conf = reader.Config() // the session goes on, with more room
+		conf.MaxReply = 5001
+		next := e.Dial(conf)
+		assert.Equal(t, next.ID(), reader.ID())
+		_, _, err = next.Get(e.Ctx, path, nil)
+		assert.NilError(t, err)
+	})
+}
+
+// A server knows where a client comes from: one address, or since 3.5 a network.
+func TestIPScheme(t *testing.T) {
+	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
+		s := e.Session()
+		try := func(name, id string, allowed bool) {
+			t.Helper()
+			path, err := s.Create(e.Ctx, e.Root+"/"+name, []byte("data"), zk.Persistent, zk.ACL{{Perms: zk.PermAll, Scheme: "ip", ID: id}})
+			assert.NilError(t, err)
+			_, _, err = s.Get(e.Ctx, path, nil)
+			if !allowed {
+				suite.WantCode(t, err, zk.ErrNoAuth, path)
+				return
+			}
+			assert.NilError(t, err)
+			e.Set(s, path, "more")
+		}
+		try("here", "127.0.0.1", true)
+		try("elsewhere", "127.0.0.2", false)
+		if e.Knows(zktest.V35) {
+			try("net", "127.0.0.0/8", true)
+			try("other-net", "10.0.0.0/8", false)
+		}
+		_, err := s.Create(e.Ctx, e.Root+"/bad", nil, zk.Persistent, zk.ACL{{Perms: zk.PermAll, Scheme: "ip", ID: "300.0.0.1"}})
+		suite.WantCode(t, err, zk.ErrInvalidACL, e.Root+"/bad")
+	})
+}

@@ -2,22 +2,22 @@ package zk_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"gotest.tools/v3/assert"
 
 	"github.com/seed-9f8420c6/zk"
 	"github.com/seed-9f8420c6/zk/internal/suite"
-	"github.com/seed-9f8420c6/zk/wire"
 	"github.com/seed-9f8420c6/zk/zktest"
 )
 
@@ -306,58 +306,6 @@ func TestDialsOfOneIdentity(t *testing.T) {
 	})
 }
 
-// A snapshot of long ago is dialed with what is known today.
-func TestOldSnapshot(t *testing.T) {
-	e := suite.Private(t, 1)
-	s, l := e.Linked()
-	old := s.Config()
-	path := e.Create(s, "/n", "")
-	ch := make(chan zk.Event, 1)
-	e.Watch(s, path, ch)
-	zxid := s.Zxid()
-	assert.Assert(t, old.Zxid < zxid)
-	e.Cut(s, l)
-	e.Sim.ForgetFrames()
-	next := e.Dial(old)
-	assert.Equal(t, next.ID(), s.ID())
-	assert.Equal(t, suite.Frames(e, zktest.FromClient, zktest.OpConnect)[0].Zxid, zxid)
-	sets := suite.Frames(e, zktest.FromClient, wire.OpSetWatches)
-	assert.Equal(t, len(sets), 1)
-	assert.Equal(t, sets[0].Zxid, zxid)
-	e.Set(next, path, "x")
-	e.Ready(ch, zk.Changed, path)
-}
-
-// The place in history goes along in JSON too, and Zxid zero gives it up.
-func TestZxidOfState(t *testing.T) {
-	e := suite.Private(t, 1)
-	s := e.Session()
-	path := e.Create(s, "/n", "")
-	ch := make(chan zk.Event, 1)
-	e.Watch(s, path, ch)
-	place := func() (seen, floor int64) {
-		return suite.Frames(e, zktest.FromClient, zktest.OpConnect)[0].Zxid, suite.Frames(e, zktest.FromClient, wire.OpSetWatches)[0].Zxid
-	}
-	conf := s.Detach()
-	text, err := json.Marshal(conf.State)
-	assert.NilError(t, err)
-	assert.NilError(t, json.Unmarshal(text, &conf.State))
-	assert.NilError(t, conf.Watches.Rebind(func(zk.Watch) chan<- zk.Event { return ch }))
-	e.Sim.ForgetFrames()
-	s = e.Dial(conf)
-	seen, floor := place()
-	assert.Assert(t, seen == conf.Zxid && floor == conf.Zxid && seen > 0, "%#x, %#x, %#x", seen, floor, conf.Zxid)
-	e.None(s, ch)
-
-	conf = s.Config() // while the Session lives
-	conf.Zxid = 0
-	e.Sim.ForgetFrames()
-	e.Dial(conf)
-	seen, floor = place()
-	assert.Assert(t, seen == 0 && floor == 0, "%#x, %#x", seen, floor)
-	e.Want(ch, zk.Changed, path) // it has changed since the beginning of time
-}
-
 // After an expiry, Renew makes a new session that misses no change.
 func TestRenew(t *testing.T) {
 	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
@@ -545,34 +493,6 @@ func TestDetach(t *testing.T) {
 	})
 }
 
-// Detach with calls in flight: they are lost, and nothing more is written.
-func TestDetachInFlight(t *testing.T) {
-	e := suite.Private(t, 1)
-	s, l := e.Linked()
-	path := e.Create(s, "/n", "")
-	stalled := e.Sim.Fault(suite.StallOn(s, path))
-	before, _ := l.Traffic()
-	errs := make(chan error, 10)
-	for range cap(errs) {
-		go func() {
-			_, err := s.Set(e.Ctx, path, []byte("x"), zk.AnyVersion)
-			errs <- err
-		}()
-	}
-	suite.Await(t, stalled.Struck())
-	l.AwaitSent(before + int64(cap(errs)*(4+8+4+len(path)+4+1+4)))
-	s.Detach()
-	for range cap(errs) {
-		suite.WantLost(t, suite.Await(t, errs), zk.ErrClosed)
-	}
-	sent, _ := l.Traffic()
-	_, err := s.Set(e.Ctx, path, nil, zk.AnyVersion)
-	suite.WantUnsent(t, err, zk.ErrClosed)
-	now, _ := l.Traffic()
-	assert.Equal(t, now, sent)
-	assert.Equal(t, s.Stats().BytesSent, sent)
-}
-
 func TestClose(t *testing.T) {
 	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
 		s, l := e.Linked()
@@ -605,51 +525,6 @@ func TestClose(t *testing.T) {
 	})
 }
 
-// Close by many at once, with calls under way: one closeSession, behind what was accepted.
-func TestCloseConcurrently(t *testing.T) {
-	e := suite.Private(t, 1)
-	for range 20 {
-		s := e.Session()
-		eph, err := s.Create(e.Ctx, "/eph", nil, zk.Ephemeral, zk.ACLOpen)
-		assert.NilError(t, err)
-		e.Sim.ForgetFrames()
-		var wg sync.WaitGroup
-		start := make(chan struct{})
-		var mu sync.Mutex
-		answered := 0
-		for i := range 32 {
-			wg.Go(func() {
-				<-start
-				if i%2 == 0 {
-					if err := s.Close(); err != nil {
-						t.Errorf("Close: %v", err)
-					}
-					return
-				}
-				_, err := s.Set(e.Ctx, eph, []byte("x"), zk.AnyVersion)
-				if err == nil {
-					mu.Lock()
-					answered++
-					mu.Unlock()
-				} else if !errors.Is(err, zk.ErrNotSent) || !errors.Is(err, zk.ErrClosed) {
-					t.Errorf("Set: %v", err)
-				}
-			})
-		}
-		close(start)
-		wg.Wait()
-		var ops []wire.Op
-		for _, f := range e.Sim.Frames() {
-			if f.Dir == zktest.FromClient && f.Session == s.ID() {
-				ops = append(ops, f.Op)
-			}
-		}
-		assert.Equal(t, len(ops), answered+1)
-		assert.Equal(t, ops[len(ops)-1], wire.OpCloseSession)
-		assert.Equal(t, len(e.Sim.Sessions()), 0)
-	}
-}
-
 // Close on a connection that is lost tells when the session will be gone.
 func TestCloseAfterLoss(t *testing.T) {
 	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
@@ -661,17 +536,6 @@ func TestCloseAfterLoss(t *testing.T) {
 		assert.ErrorContains(t, err, s.Timeout().String())
 		assert.Equal(t, s.Close(), err)
 	})
-}
-
-// A server that goes away for good while it should close a session.
-func TestCloseUnanswered(t *testing.T) {
-	e := suite.Private(t, 1)
-	s := e.Session()
-	e.Sim.Fault(zktest.Rule{Op: wire.OpCloseSession, Do: zktest.CutBefore})
-	err := s.Close()
-	suite.WantLost(t, err, zk.ErrConnection)
-	assert.ErrorContains(t, err, "expires by itself")
-	assert.DeepEqual(t, e.Sim.Sessions(), []int64{s.ID()})
 }
 
 // The Session that lost its session to a newer one must not close it, on
@@ -697,20 +561,6 @@ func TestStaleClose(t *testing.T) {
 		assert.Equal(t, st.EphemeralOwner, s.ID())
 		assert.Equal(t, st.Version, int32(5))
 	})
-}
-
-// No closeSession is sent by an old Session even if Close has begun before.
-func TestStaleCloseSendsNothing(t *testing.T) {
-	e := suite.Private(t, 3)
-	s := e.Session()
-	next := e.Move(s)
-	e.Sim.ForgetFrames()
-	suite.WantUnsent(t, s.Close(), zk.ErrMoved)
-	_, _, err := next.Get(e.Ctx, "/", nil)
-	assert.NilError(t, err)
-	for _, f := range e.Sim.Frames() {
-		assert.Assert(t, f.Op == wire.OpGetData, "%v", f)
-	}
 }
 
 // A session goes round the members; its ephemerals and watches go with it.
@@ -754,167 +604,6 @@ func TestMoveBetweenServers(t *testing.T) {
 			assert.NilError(t, err)
 			assert.Equal(t, string(data), fmt.Sprint(i))
 			assert.Equal(t, st.EphemeralOwner, s.ID())
-		}
-	})
-}
-
-// A thousand moves under load: every call ends in one of the three ways and
-// leads to the successor, who looks at a Session sees it whole, and the watches
-// come along.
-func TestMovesUnderLoad(t *testing.T) {
-	moves := 1000
-	if testing.Short() {
-		moves = 100
-	}
-	const callers, lookers = 12, 4
-	e := suite.Private(t, 3, zktest.Options{Version: zktest.V39, InMemory: true, FrameLog: -1, MaxSessionTimeout: time.Minute})
-	conf, _ := e.Config()
-	first := e.Dial(conf)
-	e.Create(first, "/last", "")
-	ch := make(chan zk.Event, 2)
-	e.Watch(first, "/last", ch)
-	var current atomic.Pointer[zk.Session]
-	current.Store(first)
-	done := make(chan struct{})
-	over := func() bool {
-		select {
-		case <-done:
-			return true
-		default:
-			return false
-		}
-	}
-	var answered [callers]int
-	var all sync.WaitGroup
-	for g := range callers {
-		path := e.Create(first, fmt.Sprintf("/%d", g), "")
-		all.Go(func() {
-			s := first
-			mine := make(chan zk.Event, 1)
-			for !over() || answered[g] == 0 {
-				var watch chan<- zk.Event
-				if g%2 == 0 {
-					watch = mine
-				}
-				_, _, err := s.Get(e.Ctx, path, watch)
-				var op *zk.OpError
-				switch {
-				case err == nil:
-					answered[g]++
-					continue
-				case !errors.As(err, &op), op.Outcome() != zk.Lost && op.Outcome() != zk.NotSent, !errors.Is(err, zk.ErrConnection) && !errors.Is(err, zk.ErrMoved) && !errors.Is(err, zk.ErrClosed):
-					t.Errorf("get: %v", err)
-					return
-				}
-				next, err := s.Redial(e.Ctx)
-				if err == nil {
-					s = next
-				} else if !errors.Is(err, zk.ErrNoServer) {
-					t.Errorf("redial: %v", err)
-					return
-				}
-			}
-		})
-	}
-	for range lookers {
-		all.Go(func() {
-			for !over() {
-				s := current.Load()
-				conf, st := s.Config(), s.Stats()
-				if conf.ID != first.ID() || len(conf.Password) != 16 || conf.Watches == nil || st.Replies > st.Requests {
-					t.Errorf("%v %+v", conf, st)
-					return
-				}
-				conf.Watches.List()
-				time.Sleep(100 * time.Microsecond)
-			}
-		})
-	}
-	s := first
-	for i := 0; i < moves; {
-		switch i % 3 {
-		case 0: // as it is
-		case 1:
-			e.Sim.Cut(s.ID())
-		case 2:
-			s.Detach()
-		}
-		next, err := zk.Dial(e.Ctx, s.Config())
-		if errors.Is(err, zk.ErrNoServer) && e.Ctx.Err() == nil {
-			continue // the cut met it
-		}
-		assert.NilError(t, err)
-		assert.Equal(t, next.ID(), first.ID())
-		s = next
-		current.Store(s)
-		s.Sync(e.Ctx, "/") // some time for the others' calls
-		i++
-	}
-	close(done)
-	all.Wait()
-	for s.Sync(e.Ctx, "/") != nil { // a caller may have gone on
-		next, err := s.Redial(e.Ctx)
-		assert.NilError(t, err)
-		s = next
-	}
-	t.Logf("answers to each caller: %v", answered)
-	e.Set(s, "/last", "")
-	e.Ready(ch, zk.Changed, "/last")
-	e.None(s, ch)
-	assert.Equal(t, s.Stats().Armed, callers/2)
-	assert.NilError(t, s.Close())
-}
-
-// A consumer that is the only receiver of a channel without room redials between
-// two events: what was queued comes through, in order, and then what is new.
-func TestConsumerRedials(t *testing.T) {
-	ways := map[string]func(s *zk.Session) (*zk.Session, error){
-		"Redial of a live one": func(s *zk.Session) (*zk.Session, error) { return s.Redial(context.Background()) },
-		"Dial of its Config":   func(s *zk.Session) (*zk.Session, error) { return zk.Dial(context.Background(), s.Config()) },
-		"Detach and Dial":      func(s *zk.Session) (*zk.Session, error) { return zk.Dial(context.Background(), s.Detach()) },
-		"Renew":                func(s *zk.Session) (*zk.Session, error) { return s.Renew(context.Background()) },
-	}
-	suite.OnProcs(t, func(t *testing.T) {
-		for name, redial := range ways {
-			t.Run(name, func(t *testing.T) {
-				suite.InBubble(t, 1, func(t *testing.T, e *suite.Env) {
-					ctx := context.Background()
-					conf, _ := e.Config()
-					s, err := zk.Dial(ctx, conf)
-					assert.NilError(t, err)
-					ch := make(chan zk.Event)
-					paths := []string{"/a", "/b", "/c"}
-					for _, path := range paths {
-						_, err := s.Create(ctx, path, nil, zk.Persistent, zk.ACLOpen)
-						assert.NilError(t, err)
-						_, _, err = s.Get(ctx, path, ch)
-						assert.NilError(t, err)
-					}
-					for _, path := range paths {
-						_, err := s.Set(ctx, path, nil, zk.AnyVersion)
-						assert.NilError(t, err)
-					}
-					assert.Equal(t, s.Stats().Queued, 3)
-					// Twice: what is armed here and fires comes behind the rest.
-					for i := range 2 * len(paths) {
-						ev := <-ch
-						assert.Equal(t, suite.Told(ev), "changed "+paths[i%len(paths)])
-						s, err = redial(s)
-						assert.NilError(t, err)
-						if i >= len(paths) {
-							continue
-						}
-						_, _, err = s.Get(ctx, ev.Path, ch)
-						assert.NilError(t, err)
-						_, err = s.Set(ctx, ev.Path, nil, zk.AnyVersion)
-						assert.NilError(t, err)
-						assert.Equal(t, s.Stats().Queued, len(paths))
-					}
-					assert.Equal(t, s.Stats().Queued, 0)
-					assert.Equal(t, s.Stats().Armed, 0)
-					assert.NilError(t, s.Close())
-				})
-			})
 		}
 	})
 }
@@ -1008,38 +697,6 @@ func TestFailedRedial(t *testing.T) {
 	})
 }
 
-// A server whose connection was just lost is tried as the last: silent, it would
-// use up the time that is left. One that was left in order is like any other.
-func TestLostServerComesLast(t *testing.T) {
-	orders := func(s *zk.Session, l *suite.Link) (string, map[string]bool) {
-		seen := make(map[string]bool)
-		asked := ""
-		l.On(func(_ context.Context, addr string) error {
-			asked += addr + " "
-			return errors.New("no route")
-		})
-		for range 200 {
-			asked = ""
-			_, err := s.Redial(t.Context())
-			assert.ErrorIs(t, err, zk.ErrNoServer)
-			seen[asked] = true
-		}
-		return s.Addr() + " ", seen
-	}
-	e := suite.Private(t, 3)
-	s, l := e.Linked()
-	_, seen := orders(s, l) // the first of them fences s, which lives
-	assert.Equal(t, len(seen), 6)
-	l.On(nil)
-	s = e.Move(s)
-	e.Cut(s, l)
-	last, seen := orders(s, l)
-	assert.Equal(t, len(seen), 2)
-	for order := range seen {
-		assert.Assert(t, strings.HasSuffix(order, last), "%s, but %s was lost", order, last)
-	}
-}
-
 // A context that ends while Dial is under way, after the fence.
 func TestDialContextEnds(t *testing.T) {
 	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
@@ -1068,80 +725,6 @@ func TestDialContextEnds(t *testing.T) {
 		e.Set(next, eph, "x")
 		e.Ready(ch, zk.Changed, eph)
 	})
-}
-
-// The shared Dial of Redial goes on while anybody waits for it, and no longer.
-func TestRedialWaiters(t *testing.T) {
-	const waiters = 3
-	for first := range waiters { // whoever of them leaves first
-		suite.InBubble(t, 1, func(t *testing.T, e *suite.Env) {
-			s, l := e.Linked()
-			e.Cut(s, l)
-			left := false
-			l.On(func(ctx context.Context, _ string) error {
-				<-ctx.Done()
-				left = true
-				return ctx.Err()
-			})
-			var cancels []func()
-			errs := make(chan error, waiters)
-			for range waiters {
-				ctx, cancel := context.WithCancel(e.Ctx)
-				cancels = append(cancels, cancel)
-				go func() {
-					_, err := s.Redial(ctx)
-					errs <- err
-				}()
-			}
-			synctest.Wait() // all wait for one Dial
-			assert.Equal(t, len(l.Dialed()), 2)
-			for i := range waiters {
-				assert.Assert(t, !left, "the Dial ended while there was a waiter")
-				cancels[(first+i)%waiters]()
-				synctest.Wait()
-				assert.Equal(t, len(errs), i+1)
-			}
-			assert.Assert(t, left, "the Dial goes on though nobody waits for it")
-			for range waiters {
-				err := <-errs
-				assert.ErrorIs(t, err, context.Canceled)
-				assert.ErrorIs(t, err, zk.ErrNoServer)
-			}
-
-			l.On(nil)
-			next, err := s.Redial(e.Ctx)
-			assert.NilError(t, err)
-			e.Keep(next)
-			assert.Equal(t, next.ID(), s.ID())
-			assert.Equal(t, len(l.Dialed()), 3)
-		})
-	}
-}
-
-// Calls that wait for an answer when the connection ends are lost, later ones unsent.
-func TestLossWithCallsInFlight(t *testing.T) {
-	e := suite.Private(t, 1)
-	s := e.Session()
-	path := e.Create(s, "/n", "")
-	e.Sim.Fault(zktest.Rule{Op: wire.OpSetData, Do: zktest.CutAfter})
-	_, err := s.Set(e.Ctx, path, []byte("1"), 0)
-	suite.WantLost(t, err, zk.ErrConnection)
-	suite.Await(t, s.Done())
-	_, err = s.Set(e.Ctx, path, []byte("2"), 0)
-	suite.WantUnsent(t, err, zk.ErrConnection)
-
-	s = e.Move(s)
-	data, _, err := s.Get(e.Ctx, path, nil)
-	assert.NilError(t, err)
-	assert.Equal(t, string(data), "1") // it did happen
-
-	e.Sim.Fault(zktest.Rule{Op: wire.OpSetData, Do: zktest.CutBefore})
-	_, err = s.Set(e.Ctx, path, []byte("3"), 1)
-	suite.WantLost(t, err, zk.ErrConnection)
-	s = e.Move(s)
-	data, _, err = s.Get(e.Ctx, path, nil)
-	assert.NilError(t, err)
-	assert.Equal(t, string(data), "1") // it did not
 }
 
 // Calls whose bytes did not leave when the connection ends did not happen.
@@ -1178,25 +761,6 @@ func TestUnsentCalls(t *testing.T) {
 		assert.NilError(t, err)
 		assert.Equal(t, st.Version, int32(0))
 	})
-}
-
-// An event that was read before the connection ended is in its channel when
-// Done is closed.
-func TestEventBeforeDone(t *testing.T) {
-	e := suite.Private(t, 1)
-	s := e.Session()
-	path := e.Create(s, "/n", "")
-	for range 100 {
-		ch := make(chan zk.Event, 1)
-		e.Watch(s, path, ch)
-		e.Sim.Fault(zktest.Rule{Op: wire.OpSetData, Do: zktest.CutAfter}) // the event is sent, the answer not
-		_, err := s.Set(e.Ctx, path, nil, zk.AnyVersion)
-		suite.WantLost(t, err, zk.ErrConnection)
-		e.Ready(ch, zk.Changed, path)
-		suite.Await(t, s.Done())
-		s = e.Move(s)
-		e.None(s, ch)
-	}
 }
 
 // State is JSON: another process takes the session over, watches, undelivered
@@ -1371,64 +935,6 @@ func TestStateJSONOfALiveSession(t *testing.T) {
 	})
 }
 
-// Rebind is for what was unmarshalled, and Unmarshal for what is not in use.
-func TestRebindInUse(t *testing.T) {
-	e := suite.Private(t, 1)
-	s := e.Session()
-	ch := make(chan zk.Event, 1)
-	e.Watch(s, "/", ch)
-	never := func(zk.Watch) chan<- zk.Event { t.Error("asked"); return nil }
-	w := s.Config().Watches
-	assert.ErrorIs(t, w.Rebind(never), zk.ErrUnbound)
-	text, err := json.Marshal(w)
-	assert.NilError(t, err)
-	assert.ErrorIs(t, json.Unmarshal(text, w), zk.ErrUnbound)
-	assert.NilError(t, (*zk.Watches)(nil).Rebind(never))
-	assert.NilError(t, new(zk.Watches).Rebind(never))
-	for _, bad := range []string{`{"armed":[{"path":"a","kind":1}]}`, `{"armed":[{"path":"/a","kind":9}]}`, `{"armed":7}`, `7`, `{`} {
-		assert.Assert(t, json.Unmarshal([]byte(bad), new(zk.Watches)) != nil, bad)
-	}
-	text, err = json.Marshal((*zk.Watches)(nil))
-	assert.NilError(t, err)
-	assert.Equal(t, string(text), "null")
-	e.Set(s, "/", "x")
-	e.Ready(ch, zk.Changed, "/")
-}
-
-// The chroot stays as long as watches or events are held.
-func TestChrootChanged(t *testing.T) {
-	e := suite.Private(t, 1)
-	for _, path := range []string{"/a", "/b"} {
-		e.Create(e.Session(), path, "")
-	}
-	conf, l := e.Config()
-	conf.Chroot = "/a"
-	s := e.Dial(conf)
-	full := make(chan zk.Event)
-	e.Watch(s, "/", full)
-	try := func(chroot string) error {
-		conf := s.Config()
-		conf.Chroot = chroot
-		next, err := zk.Dial(e.Ctx, conf)
-		if err == nil {
-			s = e.Keep(next)
-		}
-		return err
-	}
-	for _, chroot := range []string{"/b", "", "/"} {
-		assert.ErrorIs(t, try(chroot), zk.ErrBadPath)
-	}
-	assert.NilError(t, s.Err()) // refused before anything was done
-	assert.Equal(t, len(l.Dialed()), 1)
-	e.Set(s, "/", "x")
-	assert.ErrorIs(t, try("/b"), zk.ErrBadPath) // its event is still held
-	e.Want(full, zk.Changed, "/")
-	assert.NilError(t, try("/b"))
-	e.Create(s, "/c", "")
-	_, _, err := e.Session().Get(e.Ctx, "/b/c", nil)
-	assert.NilError(t, err)
-}
-
 // Passwords, credentials and lists are copied in and out.
 func TestConfigIsCopied(t *testing.T) {
 	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
@@ -1555,5 +1061,237 @@ func TestConcurrentCalls(t *testing.T) {
 		assert.Equal(t, string(data), fmt.Sprint(st.Version))
 		assert.Assert(t, st.Version >= 2*goroutines)
 		assert.Equal(t, s.Config().Watches.Len(), 0)
+	})
+}
+
+// A session moves to where the changed list of servers says, and back to any.
+func TestChangedServers(t *testing.T) {
+	suite.Ensembles(t, func(t *testing.T, e *suite.Env) {
+		all := e.Addrs()
+		conf, _ := e.Config()
+		conf.Addrs = all[:2]
+		s := e.Dial(conf)
+		ch := make(chan zk.Event, 1)
+		assert.NilError(t, s.Sync(e.Ctx, "/"))
+		e.Watch(s, e.Root, ch)
+		eph, err := s.Create(e.Ctx, e.Root+"/eph", nil, zk.Ephemeral, zk.ACLOpen)
+		assert.NilError(t, err)
+		assert.Assert(t, zk.Rebalance(all[:2], all, s.Addr(), 0.9) == nil)
+
+		to := zk.Rebalance(all[:2], all, s.Addr(), 0.1)
+		assert.DeepEqual(t, to, all[2:])
+		next := s.Config()
+		next.Addrs = to
+		moved := awaitDial(e, next)
+		assert.Equal(t, moved.Addr(), all[2])
+		assert.Equal(t, moved.ID(), s.ID())
+		next = moved.Config()
+		next.Addrs = all
+		s = awaitDial(e, next)
+		e.Set(s, e.Root, "x")
+		e.Want(ch, zk.Changed, e.Root)
+		_, st, err := s.Get(e.Ctx, eph, nil)
+		assert.NilError(t, err)
+		assert.Equal(t, st.EphemeralOwner, s.ID())
+	})
+}
+
+// awaitDial dials until a server has caught up with what the session has seen.
+func awaitDial(e *suite.Env, conf zk.Config) *zk.Session {
+	e.T.Helper()
+	for {
+		s, err := zk.Dial(e.Ctx, conf)
+		if err == nil {
+			return e.Keep(s)
+		}
+		assert.ErrorIs(e.T, err, zk.ErrNoServer)
+		assert.NilError(e.T, e.Ctx.Err())
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// One server of many is enough, and a bad name does not matter.
+func TestOneServerOfMany(t *testing.T) {
+	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
+		conf, l := e.Config()
+		good := conf.Addrs[0]
+		conf.Addrs = []string{"bad-1.test:1", good, "bad-2.test", "bad-3.test:3"}
+		l.On(func(_ context.Context, addr string) error {
+			if addr != good {
+				return errors.New("bad name")
+			}
+			return nil
+		})
+		for range 10 {
+			s := e.Dial(conf)
+			assert.Equal(t, s.Addr(), good)
+			assert.NilError(t, s.Close())
+		}
+	})
+}
+
+func TestTLS(t *testing.T) {
+	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
+		ca := suite.NewAuthority(t)
+		front := suite.Terminate(t, &tls.Config{Certificates: []tls.Certificate{ca.Issue("127.0.0.1")}}, e.Addrs()[0])
+		conf := zk.Config{Addrs: []string{front}, Chroot: e.Chroot, TLS: &tls.Config{RootCAs: ca.Pool()}}
+		s := e.Dial(conf) // by the library's own dialer
+		assert.NilError(t, s.Sync(e.Ctx, "/"))
+		ch := make(chan zk.Event, 1)
+		e.Watch(s, e.Root, ch)
+		large := make([]byte, 900_000)
+		_, err := s.Set(e.Ctx, e.Root, large, zk.AnyVersion)
+		assert.NilError(t, err)
+		e.Ready(ch, zk.Changed, e.Root)
+		data, _, err := s.Get(e.Ctx, e.Root, ch)
+		assert.NilError(t, err)
+		assert.Equal(t, len(data), len(large))
+		next, err := s.Redial(e.Ctx)
+		assert.NilError(t, err)
+		e.Keep(next)
+		assert.Equal(t, next.ID(), s.ID())
+		e.Set(next, e.Root, "x")
+		e.Ready(ch, zk.Changed, e.Root)
+
+		// Without TLS, or with another authority, there is no session.
+		plain := conf
+		plain.TLS = nil
+		_, err = zk.Dial(e.Ctx, plain)
+		assert.ErrorIs(t, err, zk.ErrNoServer)
+		stranger := conf
+		stranger.TLS = &tls.Config{RootCAs: suite.NewAuthority(t).Pool()}
+		_, err = zk.Dial(e.Ctx, stranger)
+		assert.Assert(t, !errors.Is(err, zk.ErrNoServer), "%v", err) // the next time would be no better
+		var unknown x509.UnknownAuthorityError
+		assert.Assert(t, errors.As(err, &unknown), "%v", err)
+		tooPlain := conf
+		tooPlain.Addrs = e.Addrs()[:1]
+		_, err = zk.Dial(e.Ctx, tooPlain)
+		assert.ErrorIs(t, err, zk.ErrNoServer)
+		assert.NilError(t, next.Err())
+	})
+}
+
+// The steps of a Dial and the end of a Session are told, each once and in order.
+func TestTrace(t *testing.T) {
+	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
+		var mu sync.Mutex
+		var steps []string
+		note := func(format string, args ...any) {
+			mu.Lock()
+			defer mu.Unlock()
+			steps = append(steps, fmt.Sprintf(format, args...))
+		}
+		take := func() []string {
+			mu.Lock()
+			defer mu.Unlock()
+			s := steps
+			steps = nil
+			return s
+		}
+		conf, l := e.Config()
+		good := conf.Addrs[0]
+		conf.Addrs = []string{good}
+		conf.Trace = &zk.Trace{
+			DialStart: func(addr string) { note("dial %s", addr) },
+			DialDone:  func(addr string, err error) { note("connected %s %v", addr, err) },
+			Handshake: func(addr string, id int64, timeout time.Duration, err error) {
+				note("handshake %s %x %v %v", addr, id, timeout, err)
+			},
+			End: func(addr string, err error) {
+				note("end %s %v %v %v", addr, errors.Is(err, zk.ErrConnection), errors.Is(err, zk.ErrMoved), errors.Is(err, zk.ErrClosed))
+			},
+		}
+		up := func(s *zk.Session) []string {
+			return []string{
+				"dial " + good, "connected " + good + " <nil>", fmt.Sprintf("handshake %s %x %v <nil>", good, s.ID(), s.Timeout()),
+			}
+		}
+		s := e.Dial(conf)
+		assert.DeepEqual(t, take(), up(s))
+		next := e.Move(s)
+		assert.DeepEqual(t, take(), append([]string{"end " + good + " false true false"}, up(next)...))
+		e.Cut(next, l)
+		assert.DeepEqual(t, take(), []string{"end " + good + " true false false"})
+		assert.Assert(t, next.Close() != nil)
+		l.Fail(errors.New("no route"))
+		_, err := next.Redial(e.Ctx)
+		assert.ErrorIs(t, err, zk.ErrClosed) // after Close
+		_, err = zk.Dial(e.Ctx, next.Config())
+		assert.ErrorIs(t, err, zk.ErrNoServer)
+		assert.DeepEqual(t, take(), []string{"dial " + good, "connected " + good + " no route"})
+		l.Fail(nil)
+
+		s = e.Move(next)
+		take()
+		e.Expire(s)
+		take()
+		_, err = s.Redial(e.Ctx)
+		assert.ErrorIs(t, err, zk.ErrExpired)
+		got := take()
+		assert.Equal(t, len(got), 3)
+		assert.Assert(t, strings.HasPrefix(got[2], "handshake "+good) && strings.HasSuffix(got[2], zk.ErrExpired.Error()), got[2])
+
+		conf.Trace = &zk.Trace{} // hooks may be missing
+		s = e.Dial(conf)
+		assert.NilError(t, s.Close())
+	})
+}
+
+// Silent by default; with a Logger a few lines that say who and where.
+func TestLogger(t *testing.T) {
+	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
+		log := new(suite.LockedBuffer)
+		conf, l := e.Config()
+		conf.Logger = slog.New(slog.NewTextHandler(log, nil))
+		s := e.Dial(conf)
+		id := fmt.Sprintf("%x", uint64(s.ID()))
+		assert.Assert(t, strings.Contains(log.String(), id) && strings.Contains(log.String(), s.Addr()), log.String())
+		lines := func() int { return strings.Count(log.String(), "\n") }
+		up := lines()
+		for range 10 {
+			_, _, err := s.Get(e.Ctx, e.Root, nil)
+			assert.NilError(t, err)
+		}
+		assert.Equal(t, lines(), up) // calls are not logged
+		e.Cut(s, l)
+		assert.Equal(t, lines(), up+1)
+		l.Fail(errors.New("no route"))
+		_, err := zk.Dial(e.Ctx, s.Config())
+		assert.ErrorIs(t, err, zk.ErrNoServer)
+		assert.Assert(t, strings.Contains(log.String(), "no route"), log.String())
+		l.Fail(nil)
+		assert.NilError(t, e.Move(s).Close())
+	})
+}
+
+// On real servers and in ensembles too: each session that is closed is gone.
+func TestManySessions(t *testing.T) {
+	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
+		const n = 50
+		var wg sync.WaitGroup
+		for g := range 4 {
+			wg.Go(func() {
+				for i := range n {
+					conf, l := e.Config()
+					s, err := zk.Dial(e.Ctx, conf)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					if _, err := s.Create(e.Ctx, fmt.Sprintf("%s/%d-%d", e.Root, g, i), nil, zk.Ephemeral, zk.ACLOpen); err != nil && !errors.Is(err, zk.ErrNoNode) {
+						t.Error(err)
+					}
+					if err := s.Close(); err != nil {
+						t.Error(err)
+					}
+					if l.Open() != 0 {
+						t.Error("a connection is open after Close")
+					}
+				}
+			})
+		}
+		wg.Wait()
+		assert.Equal(t, len(children(t, e, e.Session(), e.Root)), 0)
 	})
 }

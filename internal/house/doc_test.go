@@ -230,7 +230,7 @@ func trimmed(code string) string {
 // Every snippet stands in code that is compiled and, as a test, run.
 func TestDocSnippets(t *testing.T) {
 	var code string
-	for _, file := range globAll(t, "example_test.go", "doc_test.go", "internal/scripts/doc_test.go", "examples/*/*.go") {
+	for _, file := range globAll(t, "example_test.go", "internal/scripts/doc_test.go", "examples/*/*.go") {
 		src, err := os.ReadFile(file)
 		assert.NilError(t, err)
 		code += trimmed(string(src))

@@ -1,4 +1,4 @@
-package zk_test
+package scripts
 
 import (
 	"context"
@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"slices"
@@ -168,26 +167,6 @@ func onMember(e *suite.Env, i int) zk.Config {
 	return conf
 }
 
-// One server of many is enough, and a bad name does not matter.
-func TestOneServerOfMany(t *testing.T) {
-	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
-		conf, l := e.Config()
-		good := conf.Addrs[0]
-		conf.Addrs = []string{"bad-1.test:1", good, "bad-2.test", "bad-3.test:3"}
-		l.On(func(_ context.Context, addr string) error {
-			if addr != good {
-				return errors.New("bad name")
-			}
-			return nil
-		})
-		for range 10 {
-			s := e.Dial(conf)
-			assert.Equal(t, s.Addr(), good)
-			assert.NilError(t, s.Close())
-		}
-	})
-}
-
 // Without a DialContext names are resolved, each IP is tried, and the answer
 // is not kept.
 func TestResolve(t *testing.T) {
@@ -337,48 +316,6 @@ func (d *fakeDNS) serve(conn net.Conn) {
 			return
 		}
 	}
-}
-
-func TestTLS(t *testing.T) {
-	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
-		ca := suite.NewAuthority(t)
-		front := suite.Terminate(t, &tls.Config{Certificates: []tls.Certificate{ca.Issue("127.0.0.1")}}, e.Addrs()[0])
-		conf := zk.Config{Addrs: []string{front}, Chroot: e.Chroot, TLS: &tls.Config{RootCAs: ca.Pool()}}
-		s := e.Dial(conf) // by the library's own dialer
-		assert.NilError(t, s.Sync(e.Ctx, "/"))
-		ch := make(chan zk.Event, 1)
-		e.Watch(s, e.Root, ch)
-		large := make([]byte, 900_000)
-		_, err := s.Set(e.Ctx, e.Root, large, zk.AnyVersion)
-		assert.NilError(t, err)
-		e.Ready(ch, zk.Changed, e.Root)
-		data, _, err := s.Get(e.Ctx, e.Root, ch)
-		assert.NilError(t, err)
-		assert.Equal(t, len(data), len(large))
-		next, err := s.Redial(e.Ctx)
-		assert.NilError(t, err)
-		e.Keep(next)
-		assert.Equal(t, next.ID(), s.ID())
-		e.Set(next, e.Root, "x")
-		e.Ready(ch, zk.Changed, e.Root)
-
-		// Without TLS, or with another authority, there is no session.
-		plain := conf
-		plain.TLS = nil
-		_, err = zk.Dial(e.Ctx, plain)
-		assert.ErrorIs(t, err, zk.ErrNoServer)
-		stranger := conf
-		stranger.TLS = &tls.Config{RootCAs: suite.NewAuthority(t).Pool()}
-		_, err = zk.Dial(e.Ctx, stranger)
-		assert.Assert(t, !errors.Is(err, zk.ErrNoServer), "%v", err) // the next time would be no better
-		var unknown x509.UnknownAuthorityError
-		assert.Assert(t, errors.As(err, &unknown), "%v", err)
-		tooPlain := conf
-		tooPlain.Addrs = e.Addrs()[:1]
-		_, err = zk.Dial(e.Ctx, tooPlain)
-		assert.ErrorIs(t, err, zk.ErrNoServer)
-		assert.NilError(t, next.Err())
-	})
 }
 
 // The certificate is checked for the configured host of each address, also
@@ -639,70 +576,4 @@ func TestReadOnly(t *testing.T) {
 	assert.Equal(t, s.ID(), global.ID)
 	e.Want(ch, zk.Changed, path) // its own
 	assert.Equal(t, l.Open(), 1)
-}
-
-// The steps of a Dial and the end of a Session are told, each once and in order.
-func TestTrace(t *testing.T) {
-	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
-		var mu sync.Mutex
-		var steps []string
-		note := func(format string, args ...any) {
-			mu.Lock()
-			defer mu.Unlock()
-			steps = append(steps, fmt.Sprintf(format, args...))
-		}
-		take := func() []string {
-			mu.Lock()
-			defer mu.Unlock()
-			s := steps
-			steps = nil
-			return s
-		}
-		conf, l := e.Config()
-		good := conf.Addrs[0]
-		conf.Addrs = []string{good}
-		conf.Trace = &zk.Trace{
-			DialStart: func(addr string) { note("dial %s", addr) },
-			DialDone:  func(addr string, err error) { note("connected %s %v", addr, err) },
-			Handshake: func(addr string, id int64, timeout time.Duration, err error) {
-				note("handshake %s %x %v %v", addr, id, timeout, err)
-			},
-			End: func(addr string, err error) {
-				note("end %s %v %v %v", addr, errors.Is(err, zk.ErrConnection), errors.Is(err, zk.ErrMoved), errors.Is(err, zk.ErrClosed))
-			},
-		}
-		up := func(s *zk.Session) []string {
-			return []string{
-				"dial " + good, "connected " + good + " <nil>", fmt.Sprintf("handshake %s %x %v <nil>", good, s.ID(), s.Timeout()),
-			}
-		}
-		s := e.Dial(conf)
-		assert.DeepEqual(t, take(), up(s))
-		next := e.Move(s)
-		assert.DeepEqual(t, take(), append([]string{"end " + good + " false true false"}, up(next)...))
-		e.Cut(next, l)
-		assert.DeepEqual(t, take(), []string{"end " + good + " true false false"})
-		assert.Assert(t, next.Close() != nil)
-		l.Fail(errors.New("no route"))
-		_, err := next.Redial(e.Ctx)
-		assert.ErrorIs(t, err, zk.ErrClosed) // after Close
-		_, err = zk.Dial(e.Ctx, next.Config())
-		assert.ErrorIs(t, err, zk.ErrNoServer)
-		assert.DeepEqual(t, take(), []string{"dial " + good, "connected " + good + " no route"})
-		l.Fail(nil)
-
-		s = e.Move(next)
-		take()
-		e.Expire(s)
-		take()
-		_, err = s.Redial(e.Ctx)
-		assert.ErrorIs(t, err, zk.ErrExpired)
-		got := take()
-		assert.Equal(t, len(got), 3)
-		assert.Assert(t, strings.HasPrefix(got[2], "handshake "+good) && strings.HasSuffix(got[2], zk.ErrExpired.Error()), got[2])
-
-		conf.Trace = &zk.Trace{} // hooks may be missing
-		s = e.Dial(conf)
-		assert.NilError(t, s.Close())
-	})
 }

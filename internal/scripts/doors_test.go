@@ -1,4 +1,4 @@
-package zk_test
+package scripts
 
 import (
 	"context"
@@ -274,13 +274,17 @@ func TestReasonsStay(t *testing.T) {
 	silent := openDoor(t, "127.0.0.2:0", "")
 	_, port, err := net.SplitHostPort(silent.addr())
 	assert.NilError(t, err)
-	for {
-		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	for timeout := 100 * time.Millisecond; ; {
+		ctx, cancel := context.WithTimeout(t.Context(), timeout)
 		_, err = zk.Dial(ctx, zk.Config{Addrs: []string{"zk.test:" + port}})
 		cancel()
 		text := err.Error()
 		refused, silent := strings.Index(text, "127.0.0.3"), strings.Index(text, "127.0.0.2")
-		assert.Assert(t, refused >= 0 && silent >= 0, "%v", err)
+		if refused < 0 || silent < 0 { // a machine so busy that one had no turn
+			timeout *= 2
+			assert.Assert(t, timeout < suite.Patience, "%v", err)
+			continue
+		}
 		if refused < silent { // then the context ends with the silent one
 			assert.ErrorIs(t, err, context.DeadlineExceeded)
 			assert.ErrorContains(t, err, "refused")

@@ -1,4 +1,4 @@
-package zk_test
+package scripts
 
 import (
 	"context"
@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -206,4 +208,65 @@ func TestSecretsThatCannotBeHidden(t *testing.T) {
 	hidden.absent(t, "slog's JSONHandler", out.String())
 	log.Info("x", "inside", struct{ State zk.State }{conf.State})
 	assert.Assert(t, strings.Contains(out.String(), base64.StdEncoding.EncodeToString(conf.Password)), out.String())
+}
+
+// Without a Logger and a Trace nothing is printed, whatever happens: what a
+// process of its own writes to its standard output and error.
+func TestSilent(t *testing.T) {
+	const begin, end = "now be silent\n", "done\n"
+	if os.Getenv("ZK_TEST_SILENT") != "" {
+		fmt.Print(begin)
+		everythingHappens(t)
+		if t.Failed() {
+			return
+		}
+		fmt.Print(end)
+		os.Exit(0)
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestSilent$")
+	cmd.Env = append(os.Environ(), "ZK_TEST_SILENT=1")
+	out, err := cmd.CombinedOutput()
+	assert.NilError(t, err, "%s", out)
+	_, printed, found := strings.Cut(string(out), begin)
+	assert.Assert(t, found, "%s", out)
+	assert.Equal(t, printed, end)
+}
+
+// everythingHappens has a Session log all that it would, if it had a Logger.
+func everythingHappens(t *testing.T) {
+	r := suite.NewRig(t)
+	s, l := r.Open(r.Config())
+	l.Send([]byte("HTTP/1.1 400 Bad Request\r\n\r\n"))
+	<-s.Done()
+	assert.ErrorIs(t, s.Err(), zk.ErrProtocol)
+
+	e := suite.Private(t, 1)
+	_, err := zk.Dial(e.Ctx, zk.Config{Addrs: []string{"127.0.0.1:1"}})
+	assert.ErrorIs(t, err, zk.ErrNoServer)
+	conf, _ := e.Config()
+	conf.DialContext = nil
+	conf.Auth = []zk.Auth{{Scheme: "nonsense"}}
+	_, err = zk.Dial(e.Ctx, conf)
+	assert.ErrorIs(t, err, zk.ErrAuth)
+	conf.Auth = nil
+	s = e.Dial(conf)
+	e.Create(s, "/a", "")
+	closed := make(chan zk.Event)
+	e.Watch(s, "/a", closed)
+	close(closed)
+	e.Set(s, "/a", "x")
+	e.Fence(s)
+	_, err = s.Set(e.Ctx, "/a", nil, 77)
+	assert.ErrorIs(t, err, zk.ErrVersion)
+	e.Sim.Cut(s.ID())
+	<-s.Done()
+	s, err = s.Redial(e.Ctx)
+	assert.NilError(t, err)
+	e.Sim.Expire(s.ID())
+	<-s.Done()
+	_, err = s.Redial(e.Ctx)
+	assert.ErrorIs(t, err, zk.ErrExpired)
+	s, err = s.Renew(e.Ctx)
+	assert.NilError(t, err)
+	assert.NilError(t, s.Close())
 }

@@ -1,4 +1,4 @@
-package zk_test
+package scripts
 
 import (
 	"context"
@@ -10,7 +10,6 @@ import (
 	"net"
 	"os"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -425,150 +424,11 @@ func TestClosedChannelIsReportedOnce(t *testing.T) {
 	})
 }
 
-// kindsCase is a list of watches on one path, each with a channel of its own.
-type kindsCase struct {
-	path    string
-	kinds   []zk.WatchKind // in the order in which they are armed
-	removed int            // which of them is removed; -1: none
-	chans   []chan zk.Event
-}
-
-func (c *kindsCase) String() string {
-	var names []string
-	for i, k := range c.kinds {
-		name := k.String()
-		if i == c.removed {
-			name += " (removed)"
-		}
-		names = append(names, name)
-	}
-	return strings.Join(names, ", ")
-}
-
-// has reports whether a kind is armed, after the removal.
-func (c *kindsCase) has(kind zk.WatchKind) bool {
-	for i, k := range c.kinds {
-		if k == kind && i != c.removed {
-			return true
-		}
-	}
-	return false
-}
-
-// want returns what a watch gets when a child is created and the data is changed;
-// may: what else it may get.
-func (c *kindsCase) want(kind zk.WatchKind, bothModes bool) (want []string, may string) {
-	switch kind {
-	case zk.DataWatch:
-		return []string{"changed " + c.path}, ""
-	case zk.ChildWatch:
-		return []string{"child " + c.path}, ""
-	case zk.RecursiveWatch:
-		return []string{"created " + c.path + "/c", "changed " + c.path}, ""
-	}
-	if c.has(zk.RecursiveWatch) && !bothModes {
-		return []string{"changed " + c.path}, "child " + c.path
-	}
-	return []string{"child " + c.path, "changed " + c.path}, ""
-}
-
-// kindsCases returns all orders of two and of three kinds, with each persistent one of
-// them removed or none.
-func kindsCases(root string) (cases []*kindsCase) {
-	all := []zk.WatchKind{zk.DataWatch, zk.ChildWatch, zk.PersistentWatch, zk.RecursiveWatch}
-	var extend func(list []zk.WatchKind)
-	extend = func(list []zk.WatchKind) {
-		for removed := -1; removed < len(list) && len(list) > 1; removed++ {
-			if removed < 0 || list[removed] >= zk.PersistentWatch {
-				cases = append(cases, &kindsCase{path: fmt.Sprintf("%s/%d", root, len(cases)), kinds: list, removed: removed})
-			}
-		}
-		for _, k := range all {
-			if len(list) < 3 && !slices.Contains(list, k) {
-				extend(append(slices.Clone(list), k))
-			}
-		}
-	}
-	extend(nil)
-	return cases
-}
-
-// However many kinds of watches one path has, in whatever order they were armed,
-// whether one of them was removed, and wherever the session has moved: each gets its
-// events. Servers before 3.9 keep one mode per path, the last that they were told.
-func TestEveryKindBesideEveryOther(t *testing.T) {
-	suite.Since(t, zktest.V36, func(t *testing.T, e *suite.Env) {
-		for _, redial := range []string{"never", "before the removal", "after the removal"} {
-			s, other := e.Session(), e.Session()
-			top := e.Create(other, fmt.Sprintf("%s/%s", e.Root, strings.ReplaceAll(redial, " ", "-")), "")
-			cases := kindsCases(top)
-			assert.Assert(t, len(cases) > 80, len(cases))
-			for _, c := range cases {
-				e.Create(other, c.path, "")
-			}
-			assert.NilError(t, s.Sync(e.Ctx, top))
-			for _, c := range cases {
-				for _, k := range c.kinds {
-					ch := make(chan zk.Event, 9)
-					c.chans = append(c.chans, ch)
-					assert.NilError(t, suite.WatchCalls[k](s, c.path, ch))
-				}
-			}
-			if redial == "before the removal" {
-				s = e.Move(s)
-			}
-			for _, c := range cases {
-				if c.removed >= 0 {
-					assert.NilError(t, s.RemoveWatch(e.Ctx, c.path, c.chans[c.removed]))
-				}
-			}
-			if redial == "after the removal" {
-				s = e.Move(s)
-			}
-			assert.NilError(t, s.Sync(e.Ctx, top)) // all that was asked before has been done
-			for _, c := range cases {
-				e.Create(other, c.path+"/c", "")
-				e.Set(other, c.path, "x")
-			}
-			assert.NilError(t, s.Sync(e.Ctx, top))
-			for _, c := range cases {
-				c.check(t, redial, e.Knows(zktest.V39))
-			}
-			assert.NilError(t, s.Close())
-		}
-	})
-}
-
-func (c *kindsCase) check(t *testing.T, redial string, bothModes bool) {
-	t.Helper()
-	for i, k := range c.kinds {
-		var got []string
-		gaps := 0
-		want, may := c.want(k, bothModes)
-		for _, ev := range suite.Taken(c.chans[i]) {
-			switch text := suite.Told(ev); {
-			case ev.Type == zk.Gap:
-				gaps++
-			case text != may:
-				got = append(got, text)
-			}
-		}
-		if i == c.removed {
-			want = nil
-		}
-		assert.Check(t, slices.Equal(got, want), "%v, redialed %s: the %v watch got %q, want %q", c, redial, k, got, want)
-		deaf := k == zk.PersistentWatch && c.removed >= 0 && c.kinds[c.removed] == zk.RecursiveWatch
-		if deaf && redial != "after the removal" {
-			assert.Check(t, gaps > 0, "%v: no Gap", c)
-		}
-	}
-}
-
 // A State comes through programs that read JSON numbers as doubles, and one that was
 // written with numbers can still be read. One that cannot be right is refused.
 func TestStateThroughDoubles(t *testing.T) {
 	want := zk.State{ID: 72057750672244739, Password: []byte("0123456789abcdef"), Zxid: 133143986181}
-	old, err := os.ReadFile("testdata/inputs/state.json")
+	old, err := os.ReadFile("../../testdata/inputs/state.json")
 	assert.NilError(t, err)
 	var s zk.State
 	assert.NilError(t, json.Unmarshal(old, &s))
@@ -605,7 +465,7 @@ func TestStateThroughDoubles(t *testing.T) {
 
 // Session ids are printed as servers print them.
 func TestSessionIDsAsServersPrintThem(t *testing.T) {
-	rows, err := os.ReadFile("testdata/inputs/session-ids.tsv")
+	rows, err := os.ReadFile("../../testdata/inputs/session-ids.tsv")
 	assert.NilError(t, err)
 	n := 0
 	for line := range strings.Lines(string(rows)) {
@@ -766,7 +626,7 @@ func TestMultiCreatesBefore35(t *testing.T) {
 
 // Connect strings of templates and people.
 func TestConnectStrings(t *testing.T) {
-	rows, err := os.ReadFile("testdata/inputs/connect-strings.tsv")
+	rows, err := os.ReadFile("../../testdata/inputs/connect-strings.tsv")
 	assert.NilError(t, err)
 	decided := map[string]string{ // what the rows leave open, and more
 		"zk1:2181,zk2:2181,":         "zk1:2181 zk2:2181",

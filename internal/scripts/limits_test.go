@@ -1,13 +1,11 @@
-package zk_test
+package scripts
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"runtime"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -21,49 +19,6 @@ import (
 	"github.com/seed-9f8420c6/zk/wire"
 	"github.com/seed-9f8420c6/zk/zktest"
 )
-
-// A reply above MaxReply ends the connection, and tells the call it was for.
-func TestMaxReply(t *testing.T) {
-	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
-		s := e.Session()
-		path := e.Create(s, e.Root+"/n", "")
-		// header, data, stat
-		fits := make([]byte, 5000-16-4-68)
-		conf, _ := e.Config()
-		conf.MaxReply = 5000
-		reader := e.Dial(conf)
-		_, err := s.Set(e.Ctx, path, fits, zk.AnyVersion)
-		assert.NilError(t, err)
-		e.Fence(reader)
-		data, _, err := reader.Get(e.Ctx, path, nil)
-		assert.NilError(t, err)
-		assert.Equal(t, len(data), len(fits))
-
-		_, err = s.Set(e.Ctx, path, append(fits, 0), zk.AnyVersion)
-		assert.NilError(t, err)
-		e.Fence(reader)
-		ch := make(chan zk.Event, 1)
-		data, st, err := reader.Get(e.Ctx, path, ch)
-		suite.WantLost(t, err, zk.ErrTooLarge)
-		assert.ErrorIs(t, err, zk.ErrConnection)
-		assert.ErrorContains(t, err, "5001")
-		assert.ErrorContains(t, err, path)
-		assert.Assert(t, data == nil && st == zk.Stat{})
-		suite.Await(t, reader.Done())
-		assert.ErrorIs(t, reader.Err(), zk.ErrConnection)
-		_, _, err = reader.Get(e.Ctx, path, nil)
-		suite.WantUnsent(t, err, zk.ErrConnection)
-		assert.Assert(t, !errors.Is(err, zk.ErrTooLarge), "%v", err)
-		assert.Equal(t, reader.Config().Watches.Len(), 0)
-
-		conf = reader.Config() // the session goes on, with more room
-		conf.MaxReply = 5001
-		next := e.Dial(conf)
-		assert.Equal(t, next.ID(), reader.ID())
-		_, _, err = next.Get(e.Ctx, path, nil)
-		assert.NilError(t, err)
-	})
-}
 
 // The calls behind the one whose reply is too large are lost as with any
 // connection.
@@ -443,33 +398,6 @@ func TestCloseIsBounded(t *testing.T) {
 	})
 }
 
-// Silent by default; with a Logger a few lines that say who and where.
-func TestLogger(t *testing.T) {
-	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
-		log := new(suite.LockedBuffer)
-		conf, l := e.Config()
-		conf.Logger = slog.New(slog.NewTextHandler(log, nil))
-		s := e.Dial(conf)
-		id := fmt.Sprintf("%x", uint64(s.ID()))
-		assert.Assert(t, strings.Contains(log.String(), id) && strings.Contains(log.String(), s.Addr()), log.String())
-		lines := func() int { return strings.Count(log.String(), "\n") }
-		up := lines()
-		for range 10 {
-			_, _, err := s.Get(e.Ctx, e.Root, nil)
-			assert.NilError(t, err)
-		}
-		assert.Equal(t, lines(), up) // calls are not logged
-		e.Cut(s, l)
-		assert.Equal(t, lines(), up+1)
-		l.Fail(errors.New("no route"))
-		_, err := zk.Dial(e.Ctx, s.Config())
-		assert.ErrorIs(t, err, zk.ErrNoServer)
-		assert.Assert(t, strings.Contains(log.String(), "no route"), log.String())
-		l.Fail(nil)
-		assert.NilError(t, e.Move(s).Close())
-	})
-}
-
 // Nothing is left behind by Sessions that have ended in whatever way.
 func TestNothingIsLeft(t *testing.T) {
 	e := suite.Private(t, 1)
@@ -568,35 +496,4 @@ func descriptors(t *testing.T) int {
 		return 0
 	}
 	return len(entries)
-}
-
-// On real servers and in ensembles too: each session that is closed is gone.
-func TestManySessions(t *testing.T) {
-	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
-		const n = 50
-		var wg sync.WaitGroup
-		for g := range 4 {
-			wg.Go(func() {
-				for i := range n {
-					conf, l := e.Config()
-					s, err := zk.Dial(e.Ctx, conf)
-					if err != nil {
-						t.Error(err)
-						return
-					}
-					if _, err := s.Create(e.Ctx, fmt.Sprintf("%s/%d-%d", e.Root, g, i), nil, zk.Ephemeral, zk.ACLOpen); err != nil && !errors.Is(err, zk.ErrNoNode) {
-						t.Error(err)
-					}
-					if err := s.Close(); err != nil {
-						t.Error(err)
-					}
-					if l.Open() != 0 {
-						t.Error("a connection is open after Close")
-					}
-				}
-			})
-		}
-		wg.Wait()
-		assert.Equal(t, len(children(t, e, e.Session(), e.Root)), 0)
-	})
 }

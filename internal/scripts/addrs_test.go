@@ -1,4 +1,4 @@
-package zk_test
+package scripts
 
 import (
 	"context"
@@ -8,7 +8,6 @@ import (
 	"net"
 	"slices"
 	"testing"
-	"time"
 
 	"gotest.tools/v3/assert"
 
@@ -171,51 +170,5 @@ func TestRebalance(t *testing.T) {
 	} {
 		got := zk.Rebalance(test.old, test.next, test.current, test.rand)
 		assert.Assert(t, slices.Equal(got, test.want), "%+v: %q", test, got)
-	}
-}
-
-// A session moves to where the changed list of servers says, and back to any.
-func TestChangedServers(t *testing.T) {
-	suite.Ensembles(t, func(t *testing.T, e *suite.Env) {
-		all := e.Addrs()
-		conf, _ := e.Config()
-		conf.Addrs = all[:2]
-		s := e.Dial(conf)
-		ch := make(chan zk.Event, 1)
-		assert.NilError(t, s.Sync(e.Ctx, "/"))
-		e.Watch(s, e.Root, ch)
-		eph, err := s.Create(e.Ctx, e.Root+"/eph", nil, zk.Ephemeral, zk.ACLOpen)
-		assert.NilError(t, err)
-		assert.Assert(t, zk.Rebalance(all[:2], all, s.Addr(), 0.9) == nil)
-
-		to := zk.Rebalance(all[:2], all, s.Addr(), 0.1)
-		assert.DeepEqual(t, to, all[2:])
-		next := s.Config()
-		next.Addrs = to
-		moved := awaitDial(e, next)
-		assert.Equal(t, moved.Addr(), all[2])
-		assert.Equal(t, moved.ID(), s.ID())
-		next = moved.Config()
-		next.Addrs = all
-		s = awaitDial(e, next)
-		e.Set(s, e.Root, "x")
-		e.Want(ch, zk.Changed, e.Root)
-		_, st, err := s.Get(e.Ctx, eph, nil)
-		assert.NilError(t, err)
-		assert.Equal(t, st.EphemeralOwner, s.ID())
-	})
-}
-
-// awaitDial dials until a server has caught up with what the session has seen.
-func awaitDial(e *suite.Env, conf zk.Config) *zk.Session {
-	e.T.Helper()
-	for {
-		s, err := zk.Dial(e.Ctx, conf)
-		if err == nil {
-			return e.Keep(s)
-		}
-		assert.ErrorIs(e.T, err, zk.ErrNoServer)
-		assert.NilError(e.T, e.Ctx.Err())
-		time.Sleep(time.Millisecond)
 	}
 }
