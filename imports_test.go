@@ -27,7 +27,8 @@ var rooms = map[string][]string{
 	"sasl":       {},
 	"fourletter": {},
 	"zktest":     {"wire"}, // never zk: client and server share no bug above wire
-	"examples":   {".", "zktest", "fourletter"},
+	"recipe":     {".", "tree"},
+	"examples":   {".", "recipe", "zktest", "fourletter"},
 }
 
 // rootFiles are the only files of the client itself.
@@ -107,6 +108,9 @@ func TestWrongImports(t *testing.T) {
 		{"/zktest", module, false},
 		{"/zktest/apache", module, false},
 		{"/zktest/apache/install", module + "/zktest/apache", true},
+		{"/recipe", module, true},
+		{"/recipe", module + "/zktest", false},
+		{"/recipe", module + "/wire", false},
 		{"/examples/redial", module, true},
 		{"/examples/redial", module + "/wire", false},
 		{"/examples/redial", module + "/zktest/apache", true},
