@@ -69,10 +69,8 @@ func (c *claim) create(ctx context.Context, s *zk.Session, id *identity, d dirs,
 			break
 		}
 		// The directory could not be made, or it is gone again.
-		for i, r := range res[:len(ops)] {
-			if r.Err != nil && code(r.Err) != zk.ErrExists && (i == 0 || code(r.Err) != zk.ErrNoNode) {
-				return nil, r.Err
-			}
+		if err := firstFailure(res[:len(ops)]); err != nil {
+			return nil, err
 		}
 	}
 	return res[max(0, len(res)-len(more)):], err
@@ -127,21 +125,6 @@ func (id *identity) learn(r zk.Result, recent bool) error {
 		return fmt.Errorf("recipe: a server of ZooKeeper 3.4 has ended the connection: %w", zk.ErrConnection)
 	}
 	return nil
-}
-
-// mkdirs returns the operations that make a directory and all above it.
-func (id *identity) mkdirs(dir string, d dirs) []zk.Op {
-	var ops []zk.Op
-	for i := 1; i < len(dir); i++ {
-		if dir[i] == '/' {
-			ops = append(ops, zk.CreateOp{Path: dir[:i], ACL: d.acl, Mode: zk.Persistent})
-		}
-	}
-	mode := zk.Container
-	if old, _ := id.release(); old || d.keep {
-		mode = zk.Persistent
-	}
-	return append(ops, zk.CreateOp{Path: dir, ACL: d.acl, Mode: mode})
 }
 
 // barrier is a write that changes nothing: what was sent before it, by whatever
@@ -357,12 +340,10 @@ func (id *identity) finish(s *zk.Session, c *claim) {
 	}
 }
 
-// giveUp deletes what a claim has. It waits for that a third of the session
-// timeout at most, whatever becomes of the connection; what is left then is
-// withdrawn by a goroutine. soon: it does not wait for another connection.
-func (id *identity) giveUp(s *zk.Session, c *claim, soon bool) error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience(s))
-	defer cancel()
+// giveUp deletes what a claim has. It waits for that until ctx ends, whatever
+// becomes of the connection; what is left then is withdrawn by a goroutine. soon:
+// it does not wait for another connection.
+func (id *identity) giveUp(ctx context.Context, s *zk.Session, c *claim, soon bool) error {
 	err := c.remove(ctx, s)
 	if err == nil || ctx.Err() == nil && !ended(s, err) || zk.Hopeless(err) {
 		id.finish(s, c)
@@ -381,16 +362,20 @@ func (id *identity) giveUp(s *zk.Session, c *claim, soon bool) error {
 	}
 }
 
-// leave ends a call that has failed: it keeps the claim's place for the next
-// call if the connection has ended, and else deletes what the claim has.
-func (id *identity) leave(ctx context.Context, s *zk.Session, c *claim, err error) error {
-	switch {
-	case !c.exists():
-		id.finish(s, c)
-	case ctx.Err() == nil && ended(s, err) && !zk.Hopeless(err):
-		id.keep(s, c.key, c)
-	default:
-		id.giveUp(s, c, true)
+// leave ends a call that has failed: it keeps the places of its claims for the
+// next call if the connection has ended, and else deletes what they have.
+func (id *identity) leave(ctx context.Context, s *zk.Session, err error, claims ...*claim) error {
+	budget, cancel := patience(s)
+	defer cancel()
+	for _, c := range claims {
+		switch {
+		case !c.exists():
+			id.finish(s, c)
+		case ctx.Err() == nil && ended(s, err) && !zk.Hopeless(err):
+			id.keep(s, c.key, c)
+		default:
+			id.giveUp(budget, s, c, true)
+		}
 	}
 	return err
 }

@@ -69,7 +69,7 @@ func (l *line) enter(ctx context.Context, s *zk.Session, wait bool) (*identity, 
 		c = newClaim(s, key, l.dir, l.data, l.layout, l.kind)
 	}
 	if err := l.stand(ctx, s, id, c, kept || l.guid != "", wait); err != nil {
-		return nil, nil, id.leave(ctx, s, c, at(l.what, l.dir, err))
+		return nil, nil, id.leave(ctx, s, at(l.what, l.dir, err), c)
 	}
 	return id, c, nil
 }

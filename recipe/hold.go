@@ -34,6 +34,7 @@ type holding struct {
 	session  *zk.Session
 	err      error // why it is over
 	gone     bool  // the znode is known to be gone, or is another's now
+	expected bool  // its owner deletes the znode: no reason to close Lost
 	contexts map[*heldContext]context.CancelCauseFunc
 	released chan struct{} // closed when Release is done; nil before it began
 	outcome  error         // what Release returns
@@ -176,6 +177,23 @@ func (h *holding) deleted(s *zk.Session) error {
 	return err
 }
 
+// vanished is deleted for the goroutine, which may see a deletion before the one
+// who asked for it does.
+func (h *holding) vanished() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.expected {
+		h.endLocked(fmt.Errorf("%w: %s was deleted", ErrNotHeld, h.claim.path), true)
+	}
+}
+
+// expect says whether the owner is about to delete the znode.
+func (h *holding) expect(yes bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.expected = yes
+}
+
 // SetData changes the data of the znode: a leader's new address, a member's new
 // load. ErrNotHeld says that the znode is gone, or the hold over. A lost answer
 // is zk.ErrLost; to repeat it does no harm.
@@ -205,7 +223,7 @@ func (h *Hold) Release() error {
 	if in == nil {
 		return errZeroHold
 	}
-	return in.release()
+	return in.release(false)
 }
 
 // Detach ends the hold in this process and leaves the znode. A Lock with this
@@ -268,7 +286,8 @@ func (h *holding) stop() {
 	<-h.left
 }
 
-func (h *holding) release() error {
+// release is Release. soon: it waits for no other connection.
+func (h *holding) release(soon bool) error {
 	h.mu.Lock()
 	if h.released != nil {
 		released := h.released
@@ -288,9 +307,11 @@ func (h *holding) release() error {
 	if h.gone {
 		h.id.finish(h.session, h.claim)
 	} else {
-		h.outcome = h.id.giveUp(h.session, h.claim, false)
+		ctx, cancel := patience(h.session)
+		defer cancel()
+		h.outcome = h.id.giveUp(ctx, h.session, h.claim, soon)
 	}
-	if why != nil {
+	if why != nil && why != ErrReleased {
 		h.outcome = why
 	}
 	return h.outcome
@@ -305,7 +326,7 @@ func (h *holding) run() {
 			return
 		}
 		if h.forgotten() {
-			go h.release()
+			go h.release(true)
 			return
 		}
 		h.mu.Lock()
@@ -340,7 +361,7 @@ func (h *holding) await(s *zk.Session) {
 func (h *holding) fired(ev zk.Event) {
 	h.claim.own = nil
 	if ev.Type == zk.Deleted {
-		h.end(fmt.Errorf("%w: %s was deleted", ErrNotHeld, h.claim.path), true)
+		h.vanished()
 	}
 }
 
@@ -384,7 +405,7 @@ func (h *holding) mourn() {
 			return
 		}
 		if h.forgotten() {
-			go h.release()
+			go h.release(true)
 			return
 		}
 		timer.Reset(s.Timeout() / 2)
@@ -415,8 +436,7 @@ func (h *holding) arm(s *zk.Session) bool {
 		h.end(fmt.Errorf("%w: %s is of session 0x%x now", ErrNotHeld, w.path, st.EphemeralOwner), true)
 		return false
 	case code(err) == zk.ErrNoNode:
-		h.end(fmt.Errorf("%w: %s was deleted", ErrNotHeld, w.path), true)
-		return false
+		h.vanished()
 	case h.ctx.Err() != nil, code(err) == zk.ErrThrottled, ended(s, err):
 	default:
 		h.end(fmt.Errorf("%w: %s cannot be watched: %w", ErrNotHeld, w.path, err), false)

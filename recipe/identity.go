@@ -224,8 +224,11 @@ func (id *identity) sweep(s *zk.Session) {
 	}
 }
 
-// patience is how long a call waits for what it leaves behind to be deleted.
-func patience(s *zk.Session) time.Duration { return s.Timeout() / 3 }
+// patience is the context of a call that waits for what it leaves behind to be
+// deleted: a third of the session timeout.
+func patience(s *zk.Session) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), s.Timeout()/3)
+}
 
 // lastHope is when a goroutine stops waiting for a successor of a Session that
 // is over: four timeouts after its last sign of life, when the session has
