@@ -19,8 +19,13 @@ type line struct {
 	guid   string
 }
 
+// key returns the key of places in the line. A given GUID says enough.
 func (l *line) key(s *zk.Session) placeKey {
-	return placeKey{s.ID(), l.kind, l.layout, fullPath(s, l.dir), string(l.data), l.guid}
+	data := string(l.data)
+	if l.guid != "" {
+		data = ""
+	}
+	return placeKey{s.ID(), l.kind, l.layout, fullPath(s, l.dir), data, l.guid}
 }
 
 func (l *line) dirs() dirs { return dirs{acl: openACL(l.acl), keep: l.keep} }

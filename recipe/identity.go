@@ -16,10 +16,10 @@ import (
 type identity struct {
 	mu      sync.Mutex // guards all below; never held over a request
 	places  map[placeKey][]*place
-	guids   map[placeKey]bool // given GUIDs that are in use
-	orphans []*watch          // armed on a Session that was over when they had to be disarmed
-	old     bool              // a server of 3.4 was met: no create2, no containers
-	recent  bool              // a server since 3.5 was met
+	guids   map[guidKey]bool // given GUIDs that are in use
+	orphans []*watch         // armed on a Session that was over when they had to be disarmed
+	old     bool             // a server of 3.4 was met: no create2, no containers
+	recent  bool             // a server since 3.5 was met
 }
 
 // placeKey says which calls may go on with a place.
@@ -31,6 +31,14 @@ type placeKey struct {
 	data    string
 	guid    string // as given; empty: a random one
 }
+
+// guidKey is where a given GUID can be used once at a time.
+type guidKey struct {
+	session   int64
+	dir, guid string
+}
+
+func (k placeKey) byGUID() guidKey { return guidKey{k.session, k.dir, k.guid} }
 
 // place is a claim whose connection was lost while it waited. It is kept for one
 // session timeout, for the next call.
@@ -55,7 +63,7 @@ func identityOf(s *zk.Session) (*identity, error) {
 	defer identitiesMu.Unlock()
 	id := identities[key]
 	if id == nil {
-		id = &identity{places: map[placeKey][]*place{}, guids: map[placeKey]bool{}}
+		id = &identity{places: map[placeKey][]*place{}, guids: map[guidKey]bool{}}
 		identities[key] = id
 		runtime.AddCleanup(w, func(key weak.Pointer[zk.Watches]) {
 			identitiesMu.Lock()
@@ -146,17 +154,17 @@ func (id *identity) keep(s *zk.Session, key placeKey, c *claim) {
 func (id *identity) reserve(key placeKey) bool {
 	id.mu.Lock()
 	defer id.mu.Unlock()
-	if id.guids[key] {
+	if id.guids[key.byGUID()] {
 		return false
 	}
-	id.guids[key] = true
+	id.guids[key.byGUID()] = true
 	return true
 }
 
 func (id *identity) free(key placeKey) {
 	id.mu.Lock()
 	defer id.mu.Unlock()
-	delete(id.guids, key)
+	delete(id.guids, key.byGUID())
 }
 
 // noteOld and noteRecent note what a server has shown of its release.

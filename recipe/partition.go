@@ -14,10 +14,10 @@ import (
 // them. All members say the same Items. It shares a directory with kazoo's
 // SetPartitioner.
 type Partition struct {
-	Path   string
-	ID     string   // of this member
-	Items  []string // names without a slash
-	ACL    zk.ACL   // nil: zk.ACLOpen
+	Path  string
+	ID    string   // of this member
+	Items []string // names without a slash
+	ACL   zk.ACL   // nil: zk.ACLOpen
 	// Settle is how long the members must stay the same before items move; zero: 1 s.
 	Settle time.Duration
 }
