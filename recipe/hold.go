@@ -178,14 +178,21 @@ func (h *holding) deleted(s *zk.Session) error {
 }
 
 // vanished is deleted for the goroutine, which may see a deletion before the one
-// who asked for it does.
-func (h *holding) vanished() {
+// who asked for it does, or who closes the session.
+func (h *holding) vanished(s *zk.Session) {
+	why := fmt.Errorf("%w: %s was deleted", ErrNotHeld, h.claim.path)
+	none := newWatch(h.claim.path)
+	if s.Err() == nil && errors.Is(s.RemoveWatch(h.ctx, none.path, none.ch), zk.ErrClosed) { // it asks no server
+		why = errClosed
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !h.expected {
-		h.endLocked(fmt.Errorf("%w: %s was deleted", ErrNotHeld, h.claim.path), true)
+		h.endLocked(why, true)
 	}
 }
+
+var errClosed = fmt.Errorf("%w: the session was closed", ErrNotHeld)
 
 // expect says whether the owner is about to delete the znode.
 func (h *holding) expect(yes bool) {
@@ -252,7 +259,7 @@ func (h *holding) check() error {
 	if renewed != nil {
 		h.endLocked(fmt.Errorf("%w: the session was renewed: 0x%x is over", ErrNotHeld, last.ID()), false)
 	} else if _, err := last.Successor(canceled); errors.Is(err, zk.ErrClosed) {
-		h.endLocked(fmt.Errorf("%w: the session was closed", ErrNotHeld), true)
+		h.endLocked(errClosed, true)
 	} else if at := last.ExpiresAt(); !time.Now().Before(at) {
 		h.endLocked(fmt.Errorf("%w: no server has answered for so long that the session may have expired", ErrNotHeld), false)
 	}
@@ -351,17 +358,17 @@ func (h *holding) await(s *zk.Session) {
 	}
 	select {
 	case ev := <-fired:
-		h.fired(ev)
+		h.fired(s, ev)
 	case <-s.Done():
 	case <-timer.C:
 	case <-h.ctx.Done():
 	}
 }
 
-func (h *holding) fired(ev zk.Event) {
+func (h *holding) fired(s *zk.Session, ev zk.Event) {
 	h.claim.own = nil
 	if ev.Type == zk.Deleted {
-		h.vanished()
+		h.vanished(s)
 	}
 }
 
@@ -371,7 +378,7 @@ func (h *holding) follow(s *zk.Session) {
 	if h.claim.own != nil {
 		select {
 		case ev := <-h.claim.own.ch:
-			h.fired(ev)
+			h.fired(s, ev)
 			return
 		default:
 		}
@@ -436,7 +443,7 @@ func (h *holding) arm(s *zk.Session) bool {
 		h.end(fmt.Errorf("%w: %s is of session 0x%x now", ErrNotHeld, w.path, st.EphemeralOwner), true)
 		return false
 	case code(err) == zk.ErrNoNode:
-		h.vanished()
+		h.vanished(s)
 	case h.ctx.Err() != nil, code(err) == zk.ErrThrottled, ended(s, err):
 	default:
 		h.end(fmt.Errorf("%w: %s cannot be watched: %w", ErrNotHeld, w.path, err), false)
