@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"runtime"
 	"strings"
@@ -182,5 +183,13 @@ func isLost(lost <-chan struct{}) bool {
 		return true
 	default:
 		return false
+	}
+}
+
+// refuse is a network without anybody.
+func refuse(count func()) func(ctx context.Context, network, addr string) (net.Conn, error) {
+	return func(context.Context, string, string) (net.Conn, error) {
+		count()
+		return nil, errors.New("no network")
 	}
 }

@@ -182,7 +182,7 @@ func (h *holding) deleted(s *zk.Session) error {
 func (h *holding) vanished(s *zk.Session) {
 	why := fmt.Errorf("%w: %s was deleted", ErrNotHeld, h.claim.path)
 	none := newWatch(h.claim.path)
-	if s.Err() == nil && errors.Is(s.RemoveWatch(h.ctx, none.path, none.ch), zk.ErrClosed) { // it asks no server
+	if errors.Is(s.RemoveWatch(h.ctx, none.path, none.ch), zk.ErrClosed) { // it asks no server
 		why = errClosed
 	}
 	h.mu.Lock()
