@@ -110,6 +110,7 @@ type checker struct {
 	rng   *rand.Rand // of the faults
 	admin *zk.Session
 	start time.Time
+	ctx   context.Context // ends when everybody must have had a turn long ago
 
 	mu       sync.Mutex // guards all below; never held over a wait
 	clients  []*process
@@ -194,6 +195,9 @@ func asAdmin[T any](k *checker, f func(s *zk.Session) (T, error)) T {
 }
 
 func (k *checker) run() {
+	ctx, cancel := context.WithTimeout(bg, checkTime+10*checkTimeout)
+	defer cancel()
+	k.ctx = ctx
 	var all sync.WaitGroup
 	for _, p := range k.clients {
 		all.Go(p.run)
@@ -367,6 +371,8 @@ func (p *process) connect() {
 		if errors.Is(err, zk.ErrExpired) {
 			p.k.count(&p.k.tally.Expired)
 			next, err = p.s.Renew(bg)
+		} else if err == nil && p.rng.IntN(20) == 0 { // given up, though it lives
+			next, err = next.Renew(bg)
 		}
 		if err == nil {
 			p.s = next
@@ -427,9 +433,9 @@ func (p *process) turn() {
 		guid = fmt.Sprintf("%032x", p.n+1)
 	}
 	f, shared := p.acquirer([]byte(strconv.Itoa(p.rng.IntN(2))), guid)
-	ctx, cancel := context.WithCancel(bg)
+	ctx, cancel := context.WithCancel(p.k.ctx)
 	if p.rng.IntN(3) == 0 {
-		ctx, cancel = context.WithTimeout(bg, time.Duration(p.rng.Int64N(int64(8*time.Second))))
+		ctx, cancel = context.WithTimeout(p.k.ctx, time.Duration(p.rng.Int64N(int64(8*time.Second))))
 	}
 	defer cancel()
 	h := p.acquire(ctx, f)
@@ -495,6 +501,9 @@ func (p *process) acquire(ctx context.Context, f func(context.Context, *zk.Sessi
 			p.k.count(&p.k.tally.Locked)
 			return nil
 		case errors.Is(err, recipe.ErrDeadlock) && errors.Is(err, recipe.ErrNotHeld):
+		case p.k.ctx.Err() != nil:
+			p.k.find("client %d: waits for ever: %v", p.n, err)
+			return nil
 		case ctx.Err() != nil:
 			p.k.count(&p.k.tally.Cancelled)
 			return nil
@@ -621,7 +630,7 @@ func (p *process) handOver(h *checkedHold) *checkedHold {
 		p.k.asDetached(p, h)
 		return nil
 	}
-	next := p.acquire(bg, lock.Acquire)
+	next := p.acquire(p.k.ctx, lock.Acquire)
 	if next == nil {
 		p.k.asDetached(p, h)
 		return nil

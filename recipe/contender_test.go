@@ -452,8 +452,10 @@ func TestR26_OneGUIDTwice(t *testing.T) {
 		lock := recipe.Lock{Path: "/l", GUID: someGUID}
 		got := r.waiting(func() (*recipe.Hold, error) { return lock.Acquire(bg, s) })
 		for _, l := range []recipe.Lock{lock, {Path: "/l", GUID: someGUID, Data: []byte("x")}, {Path: "/l", GUID: someGUID, Layout: recipe.Kazoo}} {
-			_, err := l.Acquire(bg, s)
+			ctx, cancel := context.WithTimeout(bg, time.Minute)
+			_, err := l.Acquire(ctx, s)
 			assert.ErrorIs(t, err, recipe.ErrDeadlock)
+			cancel()
 		}
 		assert.Equal(t, len(r.children("/l")), 2)
 		assert.NilError(t, first.Release())

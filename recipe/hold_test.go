@@ -108,7 +108,11 @@ func TestR32_Reasons(t *testing.T) {
 				time.Sleep(3 * time.Second)
 				test.do(r, s, h)
 				start := time.Now()
-				<-h.Lost()
+				select {
+				case <-h.Lost():
+				case <-time.After(time.Minute):
+					t.Fatal("not lost")
+				}
 				if test.now {
 					assert.Equal(t, time.Since(start), time.Duration(0))
 				} else {
