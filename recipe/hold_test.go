@@ -164,8 +164,12 @@ func TestR34_Multi(t *testing.T) {
 		// and the process goes on before it has noticed anything.
 		got := r.waiting(func() (*recipe.Hold, error) { return (&recipe.Lock{Path: "/l"}).Acquire(bg, other) })
 		r.Stall(s.ID())
+		r.Expire(s.ID())
 		second := <-got
 		assert.NilError(t, second.err)
+		assert.NilError(t, h.Err())
+		_, err = h.Multi(bg, r.dial(), zk.SetOp{Path: "/x", Data: []byte("stale"), Version: zk.AnyVersion})
+		assert.ErrorIs(t, err, recipe.ErrNotHeld)
 		next, err := s.Renew(bg)
 		assert.NilError(t, err)
 		_, err = next.Multi(bg, h.Guard(), zk.SetOp{Path: "/x", Data: []byte("stale"), Version: zk.AnyVersion})
