@@ -358,7 +358,7 @@ func (id *identity) giveUp(ctx context.Context, s *zk.Session, c *claim, soon bo
 	case err = <-done:
 		return err
 	case <-ctx.Done():
-		return fmt.Errorf("recipe: %s is deleted as soon as there is a connection, or ends with the session: %w", join(c.dir, c.prefix), err)
+		return fmt.Errorf("recipe: %s is deleted as soon as there is a connection, or ends with the session: %w", c.path, err)
 	}
 }
 

@@ -501,6 +501,7 @@ func TestR27_Deadlock(t *testing.T) {
 			ctx2, cancel2 := inner.Context(ctx)
 			for _, second := range []func(context.Context, *zk.Session) (*recipe.Hold, error){rw.AcquireRead, rw.AcquireWrite, rw.TryAcquireRead, (&recipe.Lock{Path: "/l"}).Acquire} {
 				for _, ctx := range []context.Context{ctx, ctx2} {
+					synctest.Wait()
 					r.ForgetFrames()
 					_, err := second(ctx, s)
 					assert.ErrorIs(t, err, recipe.ErrDeadlock)

@@ -25,12 +25,13 @@ type holding struct {
 	outer weak.Pointer[Hold]
 	round []string // of a double barrier: the members that began together
 
-	ctx   context.Context // ends when the goroutine is to leave
-	leave context.CancelFunc
-	left  chan struct{} // closed when the goroutine has left
-	lost  chan struct{} // closed when err is set
+	timer *time.Timer    // wakes the goroutine
+	left  sync.WaitGroup // done when the goroutine has left
+	lost  chan struct{}  // closed when err is set
 
-	mu       sync.Mutex // guards all below
+	mu       sync.Mutex         // guards all below
+	leaving  bool               // the goroutine is to leave
+	stopCall context.CancelFunc // ends what it waits for in a call; nil: nothing
 	session  *zk.Session
 	err      error // why it is over
 	gone     bool  // the znode is known to be gone, or is another's now
@@ -42,11 +43,16 @@ type holding struct {
 
 // newHold makes the hold on a claim's znode, and takes the claim over.
 func newHold(s *zk.Session, id *identity, c *claim) *Hold {
-	h := &holding{id: id, claim: c, session: s, left: make(chan struct{}), lost: make(chan struct{})}
-	h.ctx, h.leave = context.WithCancel(context.Background())
+	if !c.fixed {
+		c.prefix = "" // the path says it
+	}
+	if !c.stamp {
+		c.data = nil
+	}
+	h := &holding{id: id, claim: c, session: s, timer: time.NewTimer(time.Hour), lost: make(chan struct{})}
 	outer := &Hold{h}
 	h.outer = weak.Make(outer)
-	go h.run()
+	h.left.Go(h.run)
 	return outer
 }
 
@@ -182,7 +188,7 @@ func (h *holding) deleted(s *zk.Session) error {
 func (h *holding) vanished(s *zk.Session) {
 	why := fmt.Errorf("%w: %s was deleted", ErrNotHeld, h.claim.path)
 	none := newWatch(h.claim.path)
-	if errors.Is(s.RemoveWatch(h.ctx, none.path, none.ch), zk.ErrClosed) { // it asks no server
+	if errors.Is(s.RemoveWatch(context.Background(), none.path, none.ch), zk.ErrClosed) { // it asks no server
 		why = errClosed
 	}
 	h.mu.Lock()
@@ -289,8 +295,14 @@ func (h *holding) endLocked(why error, gone bool) bool {
 
 // stop ends the goroutine.
 func (h *holding) stop() {
-	h.leave()
-	<-h.left
+	h.mu.Lock()
+	h.leaving = true
+	if h.stopCall != nil {
+		h.stopCall()
+	}
+	h.timer.Reset(0)
+	h.mu.Unlock()
+	h.left.Wait()
 }
 
 // release is Release. soon: it waits for no other connection.
@@ -322,140 +334,6 @@ func (h *holding) release(soon bool) error {
 		h.outcome = why
 	}
 	return h.outcome
-}
-
-// run follows the session until the hold is released.
-func (h *holding) run() {
-	defer close(h.left)
-	for h.ctx.Err() == nil {
-		if h.check() != nil {
-			h.mourn()
-			return
-		}
-		if h.forgotten() {
-			go h.release(true)
-			return
-		}
-		h.mu.Lock()
-		s := h.session
-		h.mu.Unlock()
-		switch {
-		case s.Err() != nil:
-			h.follow(s)
-		case h.claim.own != nil || h.arm(s):
-			h.await(s)
-		}
-	}
-}
-
-// await waits, on a Session that lives, for the next thing to look at.
-func (h *holding) await(s *zk.Session) {
-	timer := time.NewTimer(h.pause(s))
-	defer timer.Stop()
-	var fired chan zk.Event
-	if h.claim.own != nil {
-		fired = h.claim.own.ch
-	}
-	select {
-	case ev := <-fired:
-		h.fired(s, ev)
-	case <-s.Done():
-	case <-timer.C:
-	case <-h.ctx.Done():
-	}
-}
-
-func (h *holding) fired(s *zk.Session, ev zk.Event) {
-	h.claim.own = nil
-	if ev.Type == zk.Deleted {
-		h.vanished(s)
-	}
-}
-
-// follow waits for the successor of a Session that is over. Events stand still
-// meanwhile, but for one that came before.
-func (h *holding) follow(s *zk.Session) {
-	if h.claim.own != nil {
-		select {
-		case ev := <-h.claim.own.ch:
-			h.fired(s, ev)
-			return
-		default:
-		}
-	}
-	ctx, cancel := context.WithTimeout(h.ctx, h.pause(s))
-	defer cancel()
-	s.Successor(ctx) // check takes it
-}
-
-// pause returns how long nothing need be done but by an event: until the hold
-// may be lost, or somebody should look whether it was forgotten.
-func (h *holding) pause(s *zk.Session) time.Duration {
-	d := min(s.Timeout()/2, time.Until(s.ExpiresAt()))
-	if h.claim.own == nil && s.Err() == nil { // throttled: to be armed a little later
-		d = min(d, s.Timeout()/20)
-	}
-	return max(d, 0)
-}
-
-// mourn stays after Lost for the Release of a hold that was forgotten, while
-// there may be a znode to delete.
-func (h *holding) mourn() {
-	h.mu.Lock()
-	s, gone := h.session, h.gone
-	h.mu.Unlock()
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for !gone && h.ctx.Err() == nil {
-		var renewed *zk.Session
-		if s, renewed = newest(s); renewed != nil || hopeless(s) {
-			return
-		}
-		if h.forgotten() {
-			go h.release(true)
-			return
-		}
-		timer.Reset(s.Timeout() / 2)
-		select {
-		case <-timer.C:
-		case <-h.ctx.Done():
-		}
-	}
-}
-
-// hopeless reports whether nothing of the session can be on a server any more:
-// it was closed, or nobody has redialed for long.
-func hopeless(s *zk.Session) bool {
-	_, err := s.Successor(canceled)
-	return errors.Is(err, zk.ErrClosed) || s.Err() != nil && time.Now().After(lastHope(s))
-}
-
-// arm sets the watch on the znode, and reports whether the goroutine may wait
-// for what comes next.
-func (h *holding) arm(s *zk.Session) bool {
-	w := newWatch(h.claim.path)
-	_, st, err := s.Get(h.ctx, w.path, w.ch)
-	switch {
-	case err == nil && st.EphemeralOwner == h.claim.session:
-		h.claim.own = w
-	case err == nil:
-		h.id.disarm(s, w)
-		h.end(fmt.Errorf("%w: %s is of session 0x%x now", ErrNotHeld, w.path, st.EphemeralOwner), true)
-		return false
-	case code(err) == zk.ErrNoNode:
-		h.vanished(s)
-	case h.ctx.Err() != nil, code(err) == zk.ErrThrottled, ended(s, err):
-	default:
-		h.end(fmt.Errorf("%w: %s cannot be watched: %w", ErrNotHeld, w.path, err), false)
-	}
-	return true
-}
-
-// forgotten reports whether nobody can release the hold any more.
-func (h *holding) forgotten() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.released == nil && len(h.contexts) == 0 && h.outer.Value() == nil
 }
 
 // heldContext is what a context of Hold.Context knows of it.
