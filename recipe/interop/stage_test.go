@@ -199,7 +199,12 @@ type peer struct {
 
 func (s *stage) peer(what string, count int, name string) *peer {
 	s.Helper()
-	args := append(s.command[1:len(s.command):len(s.command)], s.theirs.Addr(), what, fmt.Sprint(count), name)
+	return s.peerAt(s.theirs.Addr(), what, count, name)
+}
+
+func (s *stage) peerAt(addr, what string, count int, name string) *peer {
+	s.Helper()
+	args := append(s.command[1:len(s.command):len(s.command)], addr, what, fmt.Sprint(count), name)
 	p := &peer{stage: s, cmd: exec.Command(s.command[0], args...)}
 	p.cmd.Stderr = &p.err
 	out, err := p.cmd.StdoutPipe()
