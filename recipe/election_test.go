@@ -28,8 +28,10 @@ func TestR41_Observe(t *testing.T) {
 		var observers sync.WaitGroup
 		seen := make([][]int64, 50)
 		ctx, cancel := context.WithCancel(bg)
+		var ids []int64
 		for i := range seen {
 			s := r.dial()
+			ids = append(ids, s.ID())
 			observers.Go(func() {
 				e := recipe.Election{Path: "/e"}
 				var last recipe.Contender
@@ -79,11 +81,9 @@ func TestR41_Observe(t *testing.T) {
 				}
 			})
 		}
-		for range 20 {
-			time.Sleep(700 * time.Millisecond)
-			ids := r.Sessions()
-			r.Cut(ids[rand.IntN(len(ids))]) // observers and candidates alike
-			break
+		for range 60 {
+			time.Sleep(500 * time.Millisecond)
+			r.Cut(ids[rand.IntN(len(ids))])
 		}
 		candidates.Wait()
 		last := r.dial()
