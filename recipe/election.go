@@ -47,9 +47,9 @@ func (e *Election) begin(ctx context.Context, s *zk.Session) (*identity, error) 
 	return begin(ctx, s)
 }
 
-// look reads who leads. watched: arm is used for its znode, or, where nobody
-// stands, for the directory.
-func (e *Election) look(ctx context.Context, s *zk.Session, id *identity, arm func(path string) *watch) (c Contender, w *watch, err error) {
+// look reads who leads. It watches its znode, or the directory where nobody
+// stands, by what arm returns; nil: by nothing.
+func (e *Election) look(ctx context.Context, s *zk.Session, id *identity, arm func(path string) *watch) (Contender, *watch, error) {
 	if arm == nil {
 		arm = func(string) *watch { return nil }
 	}

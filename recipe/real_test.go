@@ -3,6 +3,7 @@ package recipe_test
 import (
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -95,4 +96,35 @@ func TestRealLock(t *testing.T) {
 			assert.Assert(t, time.Now().Before(end), "left behind: %v %v", names, err)
 		}
 	})
+}
+
+// A server of ZooKeeper 3.4 supports neither what tells the Token at once nor
+// containers: it costs one connection per session to learn that, and none with
+// KeepDir.
+func TestRealOldServer(t *testing.T) {
+	apache.Need(t)
+	if !slices.Contains(apache.Tested(), apache.V3_4) {
+		t.Skip("3.4 is not among the releases that are tested: ZK_TEST_RELEASES=all")
+	}
+	e := apache.New(t, apache.Config{Release: apache.V3_4})
+	s, err := zk.Dial(bg, zk.Config{Addrs: e.Addrs(), Timeout: 4 * time.Second})
+	assert.NilError(t, err)
+	defer func() { s.Close() }()
+	m := recipe.Semaphore{Path: "/sem", Max: 1, KeepDir: true}
+	h, err := m.Acquire(bg, s)
+	assert.NilError(t, err)
+	assert.NilError(t, h.Release())
+	assert.NilError(t, s.Err())
+	lock := recipe.Lock{Path: "/locks/a"}
+	_, err = lock.Acquire(bg, s)
+	assert.ErrorIs(t, err, zk.ErrConnection)
+	assert.Check(t, !zk.Hopeless(err))
+	s = redial(t, s)
+	for _, path := range []string{"/locks/a", "/locks/b"} {
+		h, err = (&recipe.Lock{Path: path}).Acquire(bg, s)
+		assert.NilError(t, err)
+		assert.Check(t, h.Token() > 0)
+		assert.NilError(t, h.Release())
+	}
+	assert.NilError(t, s.Err())
 }
