@@ -3,6 +3,7 @@ package recipe
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/seed-9f8420c6/zk"
 )
@@ -226,25 +227,34 @@ func (c *claim) look(ctx context.Context, s *zk.Session, id *identity, ahead str
 	case code(r.Err) == zk.ErrNoNode:
 		return true, nil
 	case code(r.Err) == zk.ErrNoAuth: // of somebody who keeps the data to himself
-		return c.lookUnread(ctx, s, id, next)
+		return c.lookUnread(ctx, s, id, ahead)
 	default:
 		return false, r.Err
 	}
 	return false, nil
 }
 
-// lookUnread watches a znode that may not be read.
-func (c *claim) lookUnread(ctx context.Context, s *zk.Session, id *identity, w *watch) (gone bool, err error) {
-	found, _, err := s.Exists(ctx, w.path, w.ch)
-	switch {
-	case err != nil:
-		return false, err
-	case !found:
+// lookUnread watches the directory for a znode that may not be read, and so not
+// be watched.
+func (c *claim) lookUnread(ctx context.Context, s *zk.Session, id *identity, ahead string) (gone bool, err error) {
+	w := newWatch(c.dir)
+	names, _, err := s.Children(ctx, c.dir, w.ch)
+	if err != nil {
+		return code(err) == zk.ErrNoNode, notNoNode(err)
+	}
+	if _, name := split(ahead); !slices.Contains(names, name) {
 		id.disarm(s, w)
 		return true, nil
 	}
 	c.ahead = w
 	return false, nil
+}
+
+func notNoNode(err error) error {
+	if code(err) == zk.ErrNoNode {
+		return nil
+	}
+	return err
 }
 
 // wait waits for an event of the own znode or the one ahead.

@@ -37,7 +37,8 @@ func (q *Queue) taken() string   { return q.Path + "/taken" }
 // those of one priority in the order in which they came. After an error that
 // matches zk.ErrLost, zk.ErrConnection or zk.ErrMoved, the same Put with the
 // successor goes on, and the entry is added once in all. ErrUnknown: the session
-// expired while an answer was missing.
+// expired while an answer was missing. Put needs a server since 3.5; an older one
+// answers zk.ErrMarshalling.
 func (q *Queue) Put(ctx context.Context, s *zk.Session, data []byte, priority int) error {
 	if err := checkDir(q.Path); err != nil {
 		return err

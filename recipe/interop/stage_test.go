@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -39,6 +40,9 @@ func each(t *testing.T, command []string, f func(s *stage)) {
 		releases = releases[:1]
 	}
 	for _, release := range releases {
+		if slices.Contains(command, "Peer") && (release == apache.V3_4 || release == apache.V3_5) {
+			continue // Curator 5 needs 3.6
+		}
 		t.Run(string(release), func(t *testing.T) {
 			e := apache.New(t, apache.Config{Release: release})
 			s := &stage{t, zktest.NewProxy(t, e.Addrs()[0]), zktest.NewProxy(t, e.Addrs()[0]), command}
@@ -102,6 +106,9 @@ func do[T any](o *owner, f func(s *zk.Session) (T, error)) T {
 		for errors.Is(err, zk.ErrNoServer) {
 			time.Sleep(20 * time.Millisecond)
 			next, err = o.s.Redial(bg)
+		}
+		if errors.Is(err, zk.ErrExpired) { // one that had nothing to do for long
+			next, err = o.s.Renew(bg)
 		}
 		if !assert.Check(o, err) {
 			return v
