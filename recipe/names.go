@@ -1,6 +1,7 @@
 package recipe
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -153,7 +154,7 @@ func inOrder(ctx context.Context, s *zk.Session, dir string, names []string) ([]
 			end = end || e.number < 0 || e.number > lastNumbers
 		}
 	}
-	slices.SortFunc(line, func(a, b entry) int { return int(int64(a.number) - int64(b.number)) })
+	slices.SortFunc(line, func(a, b entry) int { return cmp.Compare(a.number, b.number) })
 	for i := 1; i < len(line) && !end; i++ {
 		end = line[i].number == line[i-1].number
 	}
@@ -183,15 +184,7 @@ func byCreation(ctx context.Context, s *zk.Session, dir string, line []entry) ([
 	if res == nil && err != nil {
 		return nil, err
 	}
-	slices.SortStableFunc(left, func(a, b entry) int {
-		switch {
-		case a.czxid < b.czxid:
-			return -1
-		case a.czxid > b.czxid:
-			return 1
-		}
-		return 0 // of one Multi: by number
-	})
+	slices.SortStableFunc(left, func(a, b entry) int { return cmp.Compare(a.czxid, b.czxid) }) // those of one Multi: by number
 	return left, nil
 }
 

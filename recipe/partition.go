@@ -1,6 +1,7 @@
 package recipe
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -143,13 +144,7 @@ func share(items, names []string, me string) (mine []string, in bool) {
 		}
 	}
 	slices.SortFunc(members, func(a, b member) int {
-		switch {
-		case a.id < b.id || a.id == b.id && a.name < b.name:
-			return -1
-		case a == b:
-			return 0
-		}
-		return 1
+		return cmp.Or(cmp.Compare(a.id, b.id), cmp.Compare(a.name, b.name))
 	})
 	k := slices.IndexFunc(members, func(m member) bool { return m.name == me })
 	if k < 0 {

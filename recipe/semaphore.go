@@ -1,6 +1,7 @@
 package recipe
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -259,7 +260,7 @@ func (m *Semaphore) Contenders(ctx context.Context, s *zk.Session) ([]Contender,
 		}
 		found = append(found, newContender(path, zk.Result{Data: data, Stat: st}))
 	}
-	slices.SortFunc(found, func(a, b Contender) int { return int(a.Token - b.Token) })
+	slices.SortFunc(found, func(a, b Contender) int { return cmp.Compare(a.Token, b.Token) })
 	for i := range found {
 		found[i].Holds = i < m.Max
 	}
