@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-9f8420c6/zk"
 	"github.com/seed-9f8420c6/zk/recipe"
+	"github.com/seed-9f8420c6/zk/wire"
 	"github.com/seed-9f8420c6/zk/zktest"
 )
 
@@ -188,4 +189,32 @@ func TestR47_Rounds(t *testing.T) {
 		assert.Equal(t, len(r.children("/b")), 0)
 		assert.Equal(t, s.Watches().Len(), 0)
 	})
+}
+
+// The connection is lost in Leave, and the goroutine that has to redial is the one
+// that waits in it.
+func TestR47_LeaveOfOneOwner(t *testing.T) {
+	for k := range 6 {
+		for _, do := range []zktest.Action{zktest.CutBefore, zktest.CutAfter} {
+			bubble(t, func(r *rig) {
+				s := r.dial()
+				b := recipe.DoubleBarrier{Path: "/b", Members: 1}
+				h, err := b.Enter(bg, s)
+				assert.NilError(t, err)
+				synctest.Wait()
+				r.Fault(zktest.Rule{Session: s.ID(), Skip: k, Do: do, Match: func(f zktest.Frame) bool { return f.Op != wire.OpPing }})
+				start := time.Now()
+				tries := 0
+				_, _, err = again(s, func(s *zk.Session) (struct{}, error) {
+					tries++
+					return struct{}{}, b.Leave(bg, s, h)
+				})
+				assert.NilError(t, err)
+				assert.Check(t, tries <= 2, "%d calls", tries)
+				assert.Equal(t, time.Since(start), time.Duration(0))
+				synctest.Wait()
+				assert.Check(t, len(r.children("/b")) == 0, "%v", r.children("/b"))
+			})
+		}
+	}
 }

@@ -373,7 +373,7 @@ func TestR23_CancelAtEveryStep(t *testing.T) {
 			for k := 0; hits > 0; k++ {
 				synctest.Test(t, func(t *testing.T) {
 					t.Cleanup(func() { time.Sleep(time.Minute) })
-					r := &rig{t, zktest.NewEnsemble(t, 1, zktest.Options{InMemory: true}), 10 * time.Second, ""}
+					r := &rig{T: t, Ensemble: zktest.NewEnsemble(t, 1, zktest.Options{InMemory: true}), timeout: 10 * time.Second}
 					s, other := r.dial(), r.dial()
 					want := 0
 					if held {

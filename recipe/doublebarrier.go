@@ -253,14 +253,14 @@ func (b *DoubleBarrier) step(ctx context.Context, s *zk.Session, in *holding, me
 					return nil, err
 				}
 			}
-			return nil, b.give(in)
+			return nil, b.give(ctx, s, in)
 		}
 		wait := left[0]
 		switch {
 		case there && left[0] == me:
 			wait = left[len(left)-1]
 		case there:
-			if err := b.give(in); err != nil {
+			if err := b.give(ctx, s, in); err != nil {
 				return nil, err
 			}
 		}
@@ -276,11 +276,15 @@ func (b *DoubleBarrier) step(ctx context.Context, s *zk.Session, in *holding, me
 	}
 }
 
-// give releases the membership. That it was over before is no error: the znode
-// is gone all the same.
-func (b *DoubleBarrier) give(in *holding) error {
-	err := in.release(false)
-	if errors.Is(err, ErrNotHeld) {
+// give gives the membership up. That it was over before is no error, and what a
+// lost connection has left of it is deleted by the next one.
+func (b *DoubleBarrier) give(ctx context.Context, s *zk.Session, in *holding) error {
+	err := in.release(true)
+	if err == nil || errors.Is(err, ErrNotHeld) {
+		return nil
+	}
+	err = s.Delete(ctx, in.claim.path, zk.AnyVersion)
+	if code(err) == zk.ErrNoNode {
 		return nil
 	}
 	return err

@@ -53,6 +53,7 @@ type rig struct {
 	*zktest.Ensemble
 	timeout time.Duration
 	chroot  string
+	alone   bool // nobody redials while a recipe waits
 }
 
 // bubble runs a test with a clock of its own. All Sessions end with it, and
@@ -68,7 +69,7 @@ func bubble(t *testing.T, f func(r *rig), opts ...zktest.Options) {
 			opt.InMemory = true
 			t.Cleanup(func() { time.Sleep(time.Minute) }) // goroutines that wait for a redial give up
 			e := zktest.NewEnsemble(t, 1, opt)
-			r := &rig{t, e, 10 * time.Second, ""}
+			r := &rig{T: t, Ensemble: e, timeout: 10 * time.Second}
 			if chroot != "" {
 				s := r.dial()
 				_, err := s.Create(bg, chroot, nil, zk.Persistent, zk.ACLOpen)

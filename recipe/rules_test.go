@@ -222,7 +222,7 @@ func TestR07_Watches(t *testing.T) {
 func TestR08_NobodyRedials(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := zktest.NewEnsemble(t, 1, zktest.Options{InMemory: true})
-		r := &rig{t, e, 10 * time.Second, ""}
+		r := &rig{T: t, Ensemble: e, timeout: 10 * time.Second}
 		s, err := zk.Dial(bg, r.conf())
 		assert.NilError(t, err)
 		h := r.hold(s, "/l")

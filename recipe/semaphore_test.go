@@ -90,7 +90,7 @@ func TestR40_EveryStep(t *testing.T) {
 			for k := 0; hits > 0; k++ {
 				synctest.Test(t, func(t *testing.T) {
 					t.Cleanup(func() { time.Sleep(time.Minute) })
-					r := &rig{t, zktest.NewEnsemble(t, 1, zktest.Options{InMemory: true}), 10 * time.Second, ""}
+					r := &rig{T: t, Ensemble: zktest.NewEnsemble(t, 1, zktest.Options{InMemory: true}), timeout: 10 * time.Second}
 					m := recipe.Semaphore{Path: "/sem", Max: 1, KeepDir: true}
 					s, other, third := r.dial(), r.dial(), r.dial()
 					var h *recipe.Hold
