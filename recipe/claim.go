@@ -307,7 +307,12 @@ func (c *claim) removeFixed(ctx context.Context, s *zk.Session) error {
 // withdraw deletes what a claim has, over as many connections as that takes. It
 // ends with the session, or when nobody redials.
 func (id *identity) withdraw(s *zk.Session, c *claim) error {
-	defer id.finish(s, c)
+	finished := true
+	defer func() {
+		if finished {
+			id.finish(s, c)
+		}
+	}()
 	for {
 		err := c.remove(context.Background(), s)
 		if code(err) == zk.ErrThrottled {
@@ -323,7 +328,9 @@ func (id *identity) withdraw(s *zk.Session, c *claim) error {
 		switch {
 		case errors.Is(none, zk.ErrClosed):
 			return nil // and the znode has gone with the session
-		case none != nil:
+		case none != nil: // if the session lives after all, the next call of a recipe goes on
+			finished = false
+			id.strand(c)
 			return err
 		}
 		s = next

@@ -18,6 +18,7 @@ type identity struct {
 	places  map[placeKey][]*place
 	guids   map[guidKey]bool // given GUIDs that are in use
 	orphans []*watch         // armed on a Session that was over when they had to be disarmed
+	strands []*claim         // that nobody redialed for in time
 	old     bool             // a server of 3.4 was met: no create2, no containers
 	recent  bool             // a server since 3.5 was met
 }
@@ -221,12 +222,23 @@ func (id *identity) disarm(s *zk.Session, w *watch) {
 	id.orphans = append(id.orphans, w)
 }
 
-// sweep disarms what could not be disarmed before.
+// strand leaves a claim to the next call of a recipe.
+func (id *identity) strand(c *claim) {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	id.strands = append(id.strands, c)
+}
+
+// sweep disarms what could not be disarmed before, and withdraws what nobody
+// redialed for in time.
 func (id *identity) sweep(s *zk.Session) {
 	id.mu.Lock()
-	orphans := id.orphans
-	id.orphans = nil
+	orphans, strands := id.orphans, id.strands
+	id.orphans, id.strands = nil, nil
 	id.mu.Unlock()
+	for _, c := range strands {
+		go id.withdraw(s, c)
+	}
 	for _, w := range orphans {
 		id.disarm(s, w)
 	}
