@@ -68,7 +68,8 @@
 // znode is deleted without that context: where no answer comes within a third of
 // the session timeout, a goroutine sees to it, over as many connections as that
 // takes. It ends with the session, or four session timeouts after the last sign of
-// life if nobody redials. This, and one goroutine for each Hold, is all that works
+// life if nobody redials; should the session live after all, the next call of a
+// recipe goes on with it. This, and one goroutine for each Hold, is all that works
 // unasked. Nothing is left behind: no goroutine, timer, watch or znode outlives
 // what holds it.
 //
