@@ -44,7 +44,8 @@ var rooms = map[string][]string{
 	"internal/order":     {"internal/fifo"},
 	"internal/watches":   {"wire"},
 	"tree":               {".", "github.com/pkg/errors"},
-	"examples":           {".", "tree", "zktest", "fourletter"},
+	"recipe":             {".", "tree"},
+	"examples":           {".", "recipe", "tree", "zktest", "fourletter"},
 
 	// For tests: no other room may import it.
 	"internal/suite": {".", "wire", "zktest", "internal/limits", "gotest.tools/v3/assert"},
@@ -137,6 +138,9 @@ func TestWrongImports(t *testing.T) {
 		{"/zktest", module, false},
 		{"/zktest/apache", module, false},
 		{"/zktest/apache/install", module + "/zktest/apache", true},
+		{"/recipe", module, true},
+		{"/recipe", module + "/zktest", false},
+		{"/recipe", module + "/wire", false},
 		{"/examples/redial", module, true},
 		{"/examples/redial", module + "/wire", false},
 		{"/examples/redial", module + "/zktest/apache", true},
