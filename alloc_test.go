@@ -1,18 +1,20 @@
 //go:build !race
 
-package zk
+package zk_test
 
 import (
 	"context"
 	"fmt"
 	"testing"
+
+	"github.com/seed-9f8420c6/zk"
 )
 
 // TestAllocs holds the hot operations to their budget: what the application
 // keeps, and nothing else. The race detector changes the count, so make test
 // runs it without.
 func TestAllocs(t *testing.T) {
-	s, c := loopSession(t, Config{})
+	s, c := loopSession(t, zk.Config{})
 	for i := range 1000 {
 		c.names = append(c.names, fmt.Sprintf("node-%010d", i))
 	}
@@ -20,11 +22,11 @@ func TestAllocs(t *testing.T) {
 	cancellable, cancel := context.WithCancel(ctx)
 	defer cancel()
 	data := make([]byte, 100)
-	ops := make([]Op, 512)
+	ops := make([]zk.Op, 512)
 	for i := range ops {
-		ops[i] = GetOp{Path: "/bench"}
+		ops[i] = zk.GetOp{Path: "/bench"}
 	}
-	ch := make(chan Event, 1)
+	ch := make(chan zk.Event, 1)
 	must := func(err error) {
 		if err != nil {
 			t.Fatal(err)

@@ -11,144 +11,35 @@ import (
 	"gotest.tools/v3/assert"
 
 	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/internal/suite"
 	"github.com/seed-9f8420c6/zk/zktest"
 )
 
-// onePath has every call that takes a path.
-var onePath = []struct {
-	name string
-	call func(ctx context.Context, s *zk.Session, path string) error
-}{
-	{"create", func(ctx context.Context, s *zk.Session, path string) error {
-		_, err := s.Create(ctx, path, nil, zk.Persistent, zk.ACLOpen)
-		return err
-	}},
-	{"createstat", func(ctx context.Context, s *zk.Session, path string) error {
-		_, _, err := s.CreateStat(ctx, path, nil, zk.TTL(time.Hour), zk.ACLOpen)
-		return err
-	}},
-	{"get", func(ctx context.Context, s *zk.Session, path string) error {
-		_, _, err := s.Get(ctx, path, make(chan zk.Event, 1))
-		return err
-	}},
-	{"exists", func(ctx context.Context, s *zk.Session, path string) error {
-		_, _, err := s.Exists(ctx, path, make(chan zk.Event, 1))
-		return err
-	}},
-	{"children", func(ctx context.Context, s *zk.Session, path string) error {
-		_, _, err := s.Children(ctx, path, make(chan zk.Event, 1))
-		return err
-	}},
-	{"set", func(ctx context.Context, s *zk.Session, path string) error {
-		_, err := s.Set(ctx, path, nil, zk.AnyVersion)
-		return err
-	}},
-	{"delete", func(ctx context.Context, s *zk.Session, path string) error { return s.Delete(ctx, path, zk.AnyVersion) }},
-	{"sync", func(ctx context.Context, s *zk.Session, path string) error { return s.Sync(ctx, path) }},
-	{"getacl", func(ctx context.Context, s *zk.Session, path string) error {
-		_, _, err := s.GetACL(ctx, path)
-		return err
-	}},
-	{"setacl", func(ctx context.Context, s *zk.Session, path string) error {
-		_, err := s.SetACL(ctx, path, zk.ACLOpen, zk.AnyVersion)
-		return err
-	}},
-	{"addwatch", func(ctx context.Context, s *zk.Session, path string) error {
-		return s.AddWatch(ctx, path, zk.WatchRecursive, make(chan zk.Event, 1))
-	}},
-	{"removewatch", func(ctx context.Context, s *zk.Session, path string) error {
-		return s.RemoveWatch(ctx, path, make(chan zk.Event, 1))
-	}},
-	{"allchildrennumber", func(ctx context.Context, s *zk.Session, path string) error {
-		_, err := s.AllChildrenNumber(ctx, path)
-		return err
-	}},
-	{"multi", func(ctx context.Context, s *zk.Session, path string) error {
-		res, err := s.Multi(ctx, zk.CheckOp{Path: "/"}, zk.SetOp{Path: path})
-		return failed(err, res)
-	}},
-	{"multiread", func(ctx context.Context, s *zk.Session, path string) error {
-		res, err := s.MultiRead(ctx, zk.GetOp{Path: "/"}, zk.ChildrenOp{Path: path})
-		return failed(err, res)
-	}},
-	{"batch", func(ctx context.Context, s *zk.Session, path string) error {
-		res, err := s.Batch(ctx, zk.CreateOp{Path: "/never", ACL: zk.ACLOpen}, zk.ExistsOp{Path: path}, zk.SyncOp{Path: path}, zk.GetOp{Path: "/"})
-		return failed(err, res)
-	}},
-}
-
-// failed makes sure that a call that was not sent has no results but such that say so.
-func failed(err error, res []zk.Result) error {
-	if !errors.Is(err, zk.ErrNotSent) {
-		return err
-	}
-	for _, r := range res {
-		if !errors.Is(r.Err, zk.ErrNotSent) || r.Path != "" || r.Data != nil || r.Children != nil || r.Stat != (zk.Stat{}) {
-			return fmt.Errorf("result %+v beside %v", r, err)
-		}
-	}
-	return err
-}
-
-// otherCalls has every call that takes none.
-var otherCalls = []struct {
-	name string
-	call func(ctx context.Context, s *zk.Session) error
-}{
-	{"addauth", func(ctx context.Context, s *zk.Session) error { return s.AddAuth(ctx, zk.Digest("user", "secret")) }},
-	{"ephemerals", func(ctx context.Context, s *zk.Session) error {
-		_, err := s.Ephemerals(ctx, "/")
-		return err
-	}},
-	{"whoami", func(ctx context.Context, s *zk.Session) error {
-		_, err := s.WhoAmI(ctx)
-		return err
-	}},
-	{"getconfig", func(ctx context.Context, s *zk.Session) error {
-		_, _, err := s.GetConfig(ctx, make(chan zk.Event, 1))
-		return err
-	}},
-	{"reconfig", func(ctx context.Context, s *zk.Session) error {
-		_, _, err := s.Reconfig(ctx, zk.Reconfig{Leave: []string{"9"}, Version: 12345})
-		return err
-	}},
-}
-
-// everyCall calls f with each method that makes a request, on a path.
-func everyCall(path string, f func(name string, call func(ctx context.Context, s *zk.Session) error)) {
-	for _, c := range onePath {
-		f(c.name, func(ctx context.Context, s *zk.Session) error { return c.call(ctx, s, path) })
-	}
-	for _, c := range otherCalls {
-		f(c.name, c.call)
-	}
-}
-
-// silence runs f and fails if the Session wrote a byte, armed a watch or ended
+// silently runs f and fails if the Session wrote a byte, armed a watch or ended
 // meanwhile. A ping is too far off to come in between.
-func (e *env) silence(s *zk.Session, l *link, f func()) {
-	e.t.Helper()
-	sent, _ := l.traffic()
+func silently(e *suite.Env, s *zk.Session, l *suite.Link, f func()) {
+	e.T.Helper()
+	sent, _ := l.Traffic()
 	before := s.Stats()
-	for end := time.Now().Add(patience); before.BytesSent != sent; before = s.Stats() { // a write may still be returning
-		assert.Assert(e.t, time.Now().Before(end), "%+v, and %d bytes were sent", before, sent)
+	for end := time.Now().Add(suite.Patience); before.BytesSent != sent; before = s.Stats() { // a write may still be returning
+		assert.Assert(e.T, time.Now().Before(end), "%+v, and %d bytes were sent", before, sent)
 		time.Sleep(time.Millisecond)
 	}
 	f()
 	after := s.Stats()
-	now, _ := l.traffic()
-	assert.Equal(e.t, now, sent, "bytes were written")
-	assert.Equal(e.t, after, before)
-	_, _, err := s.Get(e.ctx, "/", nil)
-	assert.NilError(e.t, err)
-	assert.NilError(e.t, s.Err())
+	now, _ := l.Traffic()
+	assert.Equal(e.T, now, sent, "bytes were written")
+	assert.Equal(e.T, after, before)
+	_, _, err := s.Get(e.Ctx, "/", nil)
+	assert.NilError(e.T, err)
+	assert.NilError(e.T, s.Err())
 }
 
-// quiet is linked with a session that pings seldom.
-func (e *env) quiet() (*zk.Session, *link) {
-	conf, l := e.config()
+// linkedQuietly is linked with a session that pings seldom.
+func linkedQuietly(e *suite.Env) (*zk.Session, *suite.Link) {
+	conf, l := e.Config()
 	conf.Timeout = time.Minute
-	return e.dial(conf), l
+	return e.Dial(conf), l
 }
 
 // The rules of PathUtils.
@@ -163,74 +54,72 @@ var goodPaths = []string{
 }
 
 func TestBadPath(t *testing.T) {
-	everywhere(t, func(t *testing.T, e *env) {
-		s, l := e.quiet()
-		e.silence(s, l, func() {
+	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
+		s, l := linkedQuietly(e)
+		silently(e, s, l, func() {
 			for _, path := range badPaths {
-				for _, c := range onePath {
-					err := c.call(e.ctx, s, path)
-					wantUnsent(t, err, zk.ErrBadPath)
+				suite.OnPath(func(_ string, do func(context.Context, *zk.Session, string) error) {
+					err := do(e.Ctx, s, path)
+					suite.WantUnsent(t, err, zk.ErrBadPath)
 					var op *zk.OpError
 					assert.Assert(t, errors.As(err, &op))
 					assert.Equal(t, op.Path, path)
-				}
-				wantUnsent(t, errOf(s.Create(e.ctx, path+"/x/./y", nil, zk.PersistentSequential, zk.ACLOpen)), zk.ErrBadPath)
+				})
+				suite.WantUnsent(t, suite.ErrOf(s.Create(e.Ctx, path+"/x/./y", nil, zk.PersistentSequential, zk.ACLOpen)), zk.ErrBadPath)
 				if path != "" && path != "/a/b//" {
-					_, err := s.Ephemerals(e.ctx, path+"/x")
-					wantUnsent(t, err, zk.ErrBadPath)
+					_, err := s.Ephemerals(e.Ctx, path+"/x")
+					suite.WantUnsent(t, err, zk.ErrBadPath)
 				}
 			}
 		})
 		for _, path := range goodPaths { // the server agrees
-			path = e.root + path
-			e.create(s, path, "")
-			_, _, err := s.Get(e.ctx, path, nil)
+			path = e.Root + path
+			e.Create(s, path, "")
+			_, _, err := s.Get(e.Ctx, path, nil)
 			assert.NilError(t, err)
-			res, err := s.Multi(e.ctx, zk.CheckOp{Path: path}, zk.DeleteOp{Path: path})
+			res, err := s.Multi(e.Ctx, zk.CheckOp{Path: path}, zk.DeleteOp{Path: path})
 			assert.NilError(t, err)
 			assert.Equal(t, len(res), 2)
 		}
 	})
 }
 
-func errOf[T any](_ T, err error) error { return err }
-
 // Only a sequential create may end in a slash, and only in one.
 func TestBadSequentialPath(t *testing.T) {
-	everywhere(t, func(t *testing.T, e *env) {
-		s, l := e.quiet()
-		e.silence(s, l, func() {
-			for _, path := range []string{"", "x", "//", e.root + "//", e.root + "/./", e.root + "/../x", e.root + "/\x00"} {
+	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
+		s, l := linkedQuietly(e)
+		silently(e, s, l, func() {
+			for _, path := range []string{"", "x", "//", e.Root + "//", e.Root + "/./", e.Root + "/../x", e.Root + "/\x00"} {
 				for _, mode := range []zk.Mode{zk.PersistentSequential, zk.EphemeralSequential, zk.SequentialTTL(time.Hour)} {
-					wantUnsent(t, errOf(s.Create(e.ctx, path, nil, mode, zk.ACLOpen)), zk.ErrBadPath)
-					_, err := s.Multi(e.ctx, zk.CreateOp{Path: path, Mode: mode, ACL: zk.ACLOpen})
-					wantUnsent(t, err, zk.ErrBadPath)
+					suite.WantUnsent(t, suite.ErrOf(s.Create(e.Ctx, path, nil, mode, zk.ACLOpen)), zk.ErrBadPath)
+					_, err := s.Multi(e.Ctx, zk.CreateOp{Path: path, Mode: mode, ACL: zk.ACLOpen})
+					suite.WantUnsent(t, err, zk.ErrBadPath)
 				}
 			}
 			for _, mode := range []zk.Mode{zk.Persistent, zk.Ephemeral, zk.Container, zk.TTL(time.Hour)} {
-				wantUnsent(t, errOf(s.Create(e.ctx, e.root+"/", nil, mode, zk.ACLOpen)), zk.ErrBadPath)
+				suite.WantUnsent(t, suite.ErrOf(s.Create(e.Ctx, e.Root+"/", nil, mode, zk.ACLOpen)), zk.ErrBadPath)
 			}
 		})
 	})
 }
 
 func TestBadCreate(t *testing.T) {
-	everywhere(t, func(t *testing.T, e *env) {
-		s, l := e.quiet()
-		path := e.root + "/n"
+	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
+		s, l := linkedQuietly(e)
+		path := e.Root + "/n"
 		try := func(mode zk.Mode, acl zk.ACL, want error) {
 			t.Helper()
-			wantUnsent(t, errOf(s.Create(e.ctx, path, nil, mode, acl)), want)
-			made, st, err := s.CreateStat(e.ctx, path, nil, mode, acl)
-			wantUnsent(t, err, want)
+			suite.WantUnsent(t, suite.ErrOf(s.Create(e.Ctx, path, nil, mode, acl)), want)
+			made, st, err := s.CreateStat(e.Ctx, path, nil, mode, acl)
+			suite.WantUnsent(t, err, want)
 			assert.Assert(t, made == "" && st == zk.Stat{})
 			op := zk.CreateOp{Path: path, Mode: mode, ACL: acl}
-			_, err = s.Multi(e.ctx, zk.SetOp{Path: e.root}, op)
-			wantUnsent(t, err, want)
-			_, err = s.Batch(e.ctx, zk.SetOp{Path: e.root}, op)
-			wantUnsent(t, err, want)
+			_, err = s.Multi(e.Ctx, zk.SetOp{Path: e.Root}, op)
+			suite.WantUnsent(t, err, want)
+			_, err = s.Batch(e.Ctx, zk.SetOp{Path: e.Root}, op)
+			suite.WantUnsent(t, err, want)
 		}
-		e.silence(s, l, func() {
+		silently(e, s, l, func() {
 			for _, mode := range []zk.Mode{
 				7, -1, 8, 9, 99, -8, zk.TTL(0), zk.TTL(-time.Second), zk.SequentialTTL(0), zk.TTL(1 << 40 * time.Millisecond), zk.SequentialTTL(1<<63 - 1),
 			} {
@@ -240,37 +129,37 @@ func TestBadCreate(t *testing.T) {
 				try(mode, nil, zk.ErrInvalidACL)
 				try(mode, zk.ACL{}, zk.ErrInvalidACL)
 			}
-			wantUnsent(t, errOf(s.SetACL(e.ctx, e.root, nil, zk.AnyVersion)), zk.ErrInvalidACL)
-			wantUnsent(t, errOf(s.SetACL(e.ctx, e.root, zk.ACL{}, zk.AnyVersion)), zk.ErrInvalidACL)
+			suite.WantUnsent(t, suite.ErrOf(s.SetACL(e.Ctx, e.Root, nil, zk.AnyVersion)), zk.ErrInvalidACL)
+			suite.WantUnsent(t, suite.ErrOf(s.SetACL(e.Ctx, e.Root, zk.ACL{}, zk.AnyVersion)), zk.ErrInvalidACL)
 		})
-		if e.knows(zktest.V35) {
-			_, err := s.Create(e.ctx, path, nil, zk.TTL((1<<40-1)*time.Millisecond), zk.ACLOpen) // the longest
+		if e.Knows(zktest.V35) {
+			_, err := s.Create(e.Ctx, path, nil, zk.TTL((1<<40-1)*time.Millisecond), zk.ACLOpen) // the longest
 			assert.NilError(t, err)
 		}
 	})
 }
 
 func TestBadArguments(t *testing.T) {
-	everywhere(t, func(t *testing.T, e *env) {
-		s, l := e.quiet()
+	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
+		s, l := linkedQuietly(e)
 		ch := make(chan zk.Event, 1)
-		e.silence(s, l, func() {
+		silently(e, s, l, func() {
 			for _, mode := range []zk.WatchMode{-1, 2, 7} {
-				wantUnsent(t, s.AddWatch(e.ctx, e.root, mode, ch), zk.ErrBadArguments)
+				suite.WantUnsent(t, s.AddWatch(e.Ctx, e.Root, mode, ch), zk.ErrBadArguments)
 			}
-			wantUnsent(t, s.AddWatch(e.ctx, e.root, zk.WatchPersistent, nil), zk.ErrBadArguments)
-			wantUnsent(t, s.RemoveWatch(e.ctx, e.root, nil), zk.ErrNoWatcher)
-			wantUnsent(t, s.RemoveWatch(e.ctx, e.root, ch), zk.ErrNoWatcher)
-			_, err := s.MultiRead(e.ctx, zk.GetOp{Path: e.root}, zk.GetOp{Path: e.root, Watch: ch})
-			wantUnsent(t, err, zk.ErrBadArguments)
-			_, err = s.MultiRead(e.ctx, zk.ChildrenOp{Path: e.root, Watch: ch})
-			wantUnsent(t, err, zk.ErrBadArguments)
-			_, err = s.Multi(e.ctx, zk.SetOp{Path: e.root}, nil)
-			wantUnsent(t, err, zk.ErrBadArguments)
-			_, err = s.MultiRead(e.ctx, zk.GetOp{Path: e.root}, nil)
-			wantUnsent(t, err, zk.ErrBadArguments)
-			_, err = s.Batch(e.ctx, zk.SetOp{Path: e.root}, nil)
-			wantUnsent(t, err, zk.ErrBadArguments)
+			suite.WantUnsent(t, s.AddWatch(e.Ctx, e.Root, zk.WatchPersistent, nil), zk.ErrBadArguments)
+			suite.WantUnsent(t, s.RemoveWatch(e.Ctx, e.Root, nil), zk.ErrNoWatcher)
+			suite.WantUnsent(t, s.RemoveWatch(e.Ctx, e.Root, ch), zk.ErrNoWatcher)
+			_, err := s.MultiRead(e.Ctx, zk.GetOp{Path: e.Root}, zk.GetOp{Path: e.Root, Watch: ch})
+			suite.WantUnsent(t, err, zk.ErrBadArguments)
+			_, err = s.MultiRead(e.Ctx, zk.ChildrenOp{Path: e.Root, Watch: ch})
+			suite.WantUnsent(t, err, zk.ErrBadArguments)
+			_, err = s.Multi(e.Ctx, zk.SetOp{Path: e.Root}, nil)
+			suite.WantUnsent(t, err, zk.ErrBadArguments)
+			_, err = s.MultiRead(e.Ctx, zk.GetOp{Path: e.Root}, nil)
+			suite.WantUnsent(t, err, zk.ErrBadArguments)
+			_, err = s.Batch(e.Ctx, zk.SetOp{Path: e.Root}, nil)
+			suite.WantUnsent(t, err, zk.ErrBadArguments)
 		})
 	})
 }
@@ -278,56 +167,54 @@ func TestBadArguments(t *testing.T) {
 // A frame may be as large as MaxRequest, and the default of that is what a
 // server takes.
 func TestOversizeRequest(t *testing.T) {
-	everywhere(t, func(t *testing.T, e *env) {
+	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
 		for _, limit := range []int{0, 1000} {
-			conf, l := e.config()
+			conf, l := e.Config()
 			conf.Timeout, conf.MaxRequest = time.Minute, limit
-			s := e.dial(conf)
-			path := e.create(s, e.root+fmt.Sprintf("/n%d", limit), "")
+			s := e.Dial(conf)
+			path := e.Create(s, e.Root+fmt.Sprintf("/n%d", limit), "")
 			if limit == 0 {
 				limit = zk.DefaultMaxRequest
 			}
 			// header, path, data, version
-			fits := make([]byte, limit-8-4-len(e.full(path))-4-4)
-			st, err := s.Set(e.ctx, path, fits, zk.AnyVersion)
+			fits := make([]byte, limit-8-4-len(e.Full(path))-4-4)
+			st, err := s.Set(e.Ctx, path, fits, zk.AnyVersion)
 			assert.NilError(t, err)
 			assert.Equal(t, int(st.DataLength), len(fits))
 			large := append(fits, 0)
-			e.silence(s, l, func() {
-				wantUnsent(t, errOf(s.Set(e.ctx, path, large, zk.AnyVersion)), zk.ErrTooLarge)
-				wantUnsent(t, errOf(s.Create(e.ctx, path+"/c", large, zk.Persistent, zk.ACLOpen)), zk.ErrTooLarge)
-				_, err = s.Multi(e.ctx, zk.SetOp{Path: path, Data: fits}, zk.SetOp{Path: path, Data: fits})
-				wantUnsent(t, err, zk.ErrTooLarge)
-				_, err = s.Batch(e.ctx, zk.SetOp{Path: path}, zk.SetOp{Path: path, Data: large})
-				wantUnsent(t, err, zk.ErrTooLarge)
-				wantUnsent(t, errOf(s.SetACL(e.ctx, path, zk.ACL{{Perms: zk.PermAll, Scheme: "digest", ID: string(large)}}, zk.AnyVersion)), zk.ErrTooLarge)
-				wantUnsent(t, s.AddAuth(e.ctx, zk.Auth{Scheme: "digest", Credential: make([]byte, limit)}), zk.ErrTooLarge)
-				wantUnsent(t, errOf2(s.Get(e.ctx, "/"+strings.Repeat("x", limit), nil)), zk.ErrTooLarge)
+			silently(e, s, l, func() {
+				suite.WantUnsent(t, suite.ErrOf(s.Set(e.Ctx, path, large, zk.AnyVersion)), zk.ErrTooLarge)
+				suite.WantUnsent(t, suite.ErrOf(s.Create(e.Ctx, path+"/c", large, zk.Persistent, zk.ACLOpen)), zk.ErrTooLarge)
+				_, err = s.Multi(e.Ctx, zk.SetOp{Path: path, Data: fits}, zk.SetOp{Path: path, Data: fits})
+				suite.WantUnsent(t, err, zk.ErrTooLarge)
+				_, err = s.Batch(e.Ctx, zk.SetOp{Path: path}, zk.SetOp{Path: path, Data: large})
+				suite.WantUnsent(t, err, zk.ErrTooLarge)
+				suite.WantUnsent(t, suite.ErrOf(s.SetACL(e.Ctx, path, zk.ACL{{Perms: zk.PermAll, Scheme: "digest", ID: string(large)}}, zk.AnyVersion)), zk.ErrTooLarge)
+				suite.WantUnsent(t, s.AddAuth(e.Ctx, zk.Auth{Scheme: "digest", Credential: make([]byte, limit)}), zk.ErrTooLarge)
+				suite.WantUnsent(t, suite.ErrOf2(s.Get(e.Ctx, "/"+strings.Repeat("x", limit), nil)), zk.ErrTooLarge)
 			})
 			// MaxRequest is per frame: a Batch may be larger.
-			res, err := s.Batch(e.ctx, zk.SetOp{Path: path, Data: fits, Version: zk.AnyVersion}, zk.SetOp{Path: path, Data: fits, Version: zk.AnyVersion})
+			res, err := s.Batch(e.Ctx, zk.SetOp{Path: path, Data: fits, Version: zk.AnyVersion}, zk.SetOp{Path: path, Data: fits, Version: zk.AnyVersion})
 			assert.NilError(t, err)
 			assert.Equal(t, len(res), 2)
 		}
 	})
 }
 
-func errOf2[T, U any](_ T, _ U, err error) error { return err }
-
 func TestContextDone(t *testing.T) {
-	everywhere(t, func(t *testing.T, e *env) {
-		s, l := e.quiet()
-		cancelled, cancel := context.WithCancel(e.ctx)
+	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
+		s, l := linkedQuietly(e)
+		cancelled, cancel := context.WithCancel(e.Ctx)
 		cancel()
-		late, cancel := context.WithDeadline(e.ctx, time.Now().Add(-time.Second))
+		late, cancel := context.WithDeadline(e.Ctx, time.Now().Add(-time.Second))
 		defer cancel()
-		e.silence(s, l, func() {
-			everyCall(e.root, func(name string, call func(context.Context, *zk.Session) error) {
-				if name == "removewatch" {
+		silently(e, s, l, func() {
+			suite.EveryCall(e.Root, func(name string, call func(context.Context, *zk.Session) error) {
+				if name == "RemoveWatch" {
 					return // tells first that nothing is armed
 				}
-				wantUnsent(t, call(cancelled, s), context.Canceled)
-				wantUnsent(t, call(late, s), context.DeadlineExceeded)
+				suite.WantUnsent(t, call(cancelled, s), context.Canceled)
+				suite.WantUnsent(t, call(late, s), context.DeadlineExceeded)
 			})
 			_, err := s.Redial(cancelled)
 			assert.ErrorIs(t, err, context.Canceled)
@@ -340,17 +227,17 @@ func TestContextDone(t *testing.T) {
 
 // A Dial whose context is done does not even end the Session before.
 func TestDialContextDone(t *testing.T) {
-	everywhere(t, func(t *testing.T, e *env) {
-		s, l := e.quiet()
-		cancelled, cancel := context.WithCancel(e.ctx)
+	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
+		s, l := linkedQuietly(e)
+		cancelled, cancel := context.WithCancel(e.Ctx)
 		cancel()
-		e.silence(s, l, func() {
+		silently(e, s, l, func() {
 			for range 20 {
 				_, err := zk.Dial(cancelled, s.Config())
 				assert.ErrorIs(t, err, context.Canceled)
 				assert.ErrorIs(t, err, zk.ErrNoServer)
 			}
-			assert.Equal(t, len(l.dialed()), 1)
+			assert.Equal(t, len(l.Dialed()), 1)
 		})
 	})
 }
@@ -358,12 +245,12 @@ func TestDialContextDone(t *testing.T) {
 // The zero Session, and none at all, are sessions that are closed.
 func TestZeroSession(t *testing.T) {
 	for _, s := range []*zk.Session{nil, new(zk.Session)} {
-		everyCall("/a", func(name string, call func(context.Context, *zk.Session) error) {
-			wantUnsent(t, call(t.Context(), s), zk.ErrClosed)
+		suite.EveryCall("/a", func(name string, call func(context.Context, *zk.Session) error) {
+			suite.WantUnsent(t, call(t.Context(), s), zk.ErrClosed)
 		})
-		await(t, s.Done())
+		suite.Await(t, s.Done())
 		assert.ErrorIs(t, s.Err(), zk.ErrClosed)
-		wantUnsent(t, s.Close(), zk.ErrClosed)
+		suite.WantUnsent(t, s.Close(), zk.ErrClosed)
 		_, err := s.Redial(t.Context())
 		assert.ErrorIs(t, err, zk.ErrClosed)
 		_, err = s.Renew(t.Context())
@@ -378,7 +265,7 @@ func TestZeroSession(t *testing.T) {
 
 // What is wrong with a Config is told before anybody is asked.
 func TestBadConfig(t *testing.T) {
-	e := private(t, 1)
+	e := suite.Private(t, 1)
 	for _, test := range []struct {
 		change func(*zk.Config)
 		want   error
@@ -399,62 +286,62 @@ func TestBadConfig(t *testing.T) {
 		{func(c *zk.Config) { c.Chroot = "/a/../b" }, zk.ErrBadPath},
 		{func(c *zk.Config) { c.ID = 1 }, zk.ErrBadArguments}, // without a password
 	} {
-		conf, l := e.config()
+		conf, l := e.Config()
 		test.change(&conf)
-		s, err := zk.Dial(e.ctx, conf)
+		s, err := zk.Dial(e.Ctx, conf)
 		assert.ErrorIs(t, err, test.want, "%+v", conf)
 		assert.Assert(t, s == nil)
-		assert.Equal(t, len(l.dialed()), 0)
+		assert.Equal(t, len(l.Dialed()), 0)
 	}
-	for _, f := range e.sim.Frames() {
+	for _, f := range e.Sim.Frames() {
 		t.Error(f)
 	}
 }
 
 // "/" as a chroot is none, and a chroot need not exist.
 func TestChrootCorners(t *testing.T) {
-	e := private(t, 1)
-	conf, _ := e.config()
+	e := suite.Private(t, 1)
+	conf, _ := e.Config()
 	conf.Chroot = "/"
-	s := e.dial(conf)
-	e.create(s, "/a", "1")
+	s := e.Dial(conf)
+	e.Create(s, "/a", "1")
 	conf.Chroot = "/app"
-	s = e.dial(conf)
-	_, err := s.Create(e.ctx, "/a", nil, zk.Persistent, zk.ACLOpen)
-	wantCode(t, err, zk.ErrNoNode, "/a")
+	s = e.Dial(conf)
+	_, err := s.Create(e.Ctx, "/a", nil, zk.Persistent, zk.ACLOpen)
+	suite.WantCode(t, err, zk.ErrNoNode, "/a")
 	ch := make(chan zk.Event, 1)
-	found, _, err := s.Exists(e.ctx, "/", ch)
+	found, _, err := s.Exists(e.Ctx, "/", ch)
 	assert.NilError(t, err)
 	assert.Assert(t, !found)
-	path, err := s.Create(e.ctx, "/", []byte("root"), zk.Persistent, zk.ACLOpen)
+	path, err := s.Create(e.Ctx, "/", []byte("root"), zk.Persistent, zk.ACLOpen)
 	assert.NilError(t, err)
 	assert.Equal(t, path, "/")
-	e.ready(ch, zk.Created, "/")
-	e.create(s, "/a", "2")
-	e.delete(s, "/a")
-	e.delete(s, "/")
-	data, _, err := e.session().Get(e.ctx, "/a", nil)
+	e.Ready(ch, zk.Created, "/")
+	e.Create(s, "/a", "2")
+	e.Delete(s, "/a")
+	e.Delete(s, "/")
+	data, _, err := e.Session().Get(e.Ctx, "/a", nil)
 	assert.NilError(t, err)
 	assert.Equal(t, string(data), "1")
 }
 
 // Nothing of what was refused has reached the server.
 func TestRefusedCallsLeaveNoFrame(t *testing.T) {
-	e := private(t, 1)
-	s, _ := e.quiet()
-	e.sim.ForgetFrames()
-	done, cancel := context.WithCancel(e.ctx)
+	e := suite.Private(t, 1)
+	s, _ := linkedQuietly(e)
+	e.Sim.ForgetFrames()
+	done, cancel := context.WithCancel(e.Ctx)
 	cancel()
-	everyCall("/a/", func(_ string, call func(context.Context, *zk.Session) error) {
-		wantUnsent(t, call(done, s), zk.ErrNotSent)
+	suite.EveryCall("/a/", func(_ string, call func(context.Context, *zk.Session) error) {
+		suite.WantUnsent(t, call(done, s), zk.ErrNotSent)
 	})
-	everyCall("/a", func(_ string, call func(context.Context, *zk.Session) error) {
-		wantUnsent(t, call(done, s), zk.ErrNotSent)
+	suite.EveryCall("/a", func(_ string, call func(context.Context, *zk.Session) error) {
+		suite.WantUnsent(t, call(done, s), zk.ErrNotSent)
 	})
-	_, _, err := s.Get(e.ctx, "/", nil)
+	_, _, err := s.Get(e.Ctx, "/", nil)
 	assert.NilError(t, err)
 	var asked []string
-	for _, f := range e.sim.Frames() {
+	for _, f := range e.Sim.Frames() {
 		if f.Dir == zktest.FromClient {
 			asked = append(asked, fmt.Sprint(f.Op, " ", f.Path))
 		}

@@ -1,4 +1,4 @@
-package zk
+package zk_test
 
 import (
 	"bufio"
@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed-9f8420c6/zk/internal/limits"
+	"github.com/seed-9f8420c6/zk"
 	"github.com/seed-9f8420c6/zk/wire"
 )
 
@@ -24,13 +24,13 @@ import (
 // as callers mostly do; "event" has an event of a persistent watch ahead of every
 // reply, which the caller receives after it.
 func BenchmarkGet(b *testing.B) {
-	s, _ := loopSession(b, Config{})
+	s, _ := loopSession(b, zk.Config{})
 	ctx := context.Background()
 	cancellable, cancel := context.WithCancel(ctx)
 	defer cancel()
 	deadline, cancel := context.WithTimeout(ctx, time.Hour)
 	defer cancel()
-	ch := make(chan Event, 1)
+	ch := make(chan zk.Event, 1)
 	b.Run("plain", func(b *testing.B) { benchGet(b, s, ctx, nil) })
 	b.Run("cancellable", func(b *testing.B) { benchGet(b, s, cancellable, nil) })
 	b.Run("deadline", func(b *testing.B) { benchGet(b, s, deadline, nil) })
@@ -47,8 +47,8 @@ func BenchmarkGet(b *testing.B) {
 	})
 	b.Run("watch", func(b *testing.B) { benchGet(b, s, ctx, ch) })
 	b.Run("event", func(b *testing.B) {
-		s, c := loopSession(b, Config{})
-		s.w.arm("/event", PersistentWatch, false, ch)
+		s, c := loopSession(b, zk.Config{})
+		addWatch(b, s, "/event", ch)
 		c.mu.Lock()
 		c.event, c.every = eventFrame(wire.EventNodeDataChanged, "/event"), 1
 		c.mu.Unlock()
@@ -62,7 +62,7 @@ func BenchmarkGet(b *testing.B) {
 	})
 }
 
-func benchGet(b *testing.B, s *Session, ctx context.Context, watch chan<- Event) {
+func benchGet(b *testing.B, s *zk.Session, ctx context.Context, watch chan<- zk.Event) {
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, _, err := s.Get(ctx, "/bench", watch); err != nil {
@@ -73,7 +73,7 @@ func benchGet(b *testing.B, s *Session, ctx context.Context, watch chan<- Event)
 
 // The other hot calls, one caller.
 func BenchmarkCalls(b *testing.B) {
-	s, c := loopSession(b, Config{})
+	s, c := loopSession(b, zk.Config{})
 	for i := range 1000 {
 		c.names = append(c.names, fmt.Sprintf("node-%010d", i))
 	}
@@ -103,12 +103,12 @@ func BenchmarkGetParallel(b *testing.B) {
 	for _, callers := range []int{64, 512} {
 		for _, every := range []int{0, 100} {
 			b.Run(fmt.Sprintf("callers=%d/event-every=%d", callers, every), func(b *testing.B) {
-				s, c := loopSession(b, Config{})
-				ch := make(chan Event, 1024)
+				s, c := loopSession(b, zk.Config{})
+				ch := make(chan zk.Event, 1024)
 				stop := make(chan struct{})
 				defer close(stop)
 				if every > 0 {
-					s.w.arm("/event", PersistentWatch, false, ch)
+					addWatch(b, s, "/event", ch)
 					c.mu.Lock()
 					c.event, c.every = eventFrame(wire.EventNodeDataChanged, "/event"), every
 					c.mu.Unlock()
@@ -146,6 +146,13 @@ func BenchmarkGetParallel(b *testing.B) {
 	}
 }
 
+// addWatch arms a persistent watch.
+func addWatch(tb testing.TB, s *zk.Session, path string, ch chan<- zk.Event) {
+	if err := s.AddWatch(context.Background(), path, zk.WatchPersistent, ch); err != nil {
+		tb.Fatal(err)
+	}
+}
+
 func eventFrame(typ int32, path string) []byte {
 	f := wire.ReplyHeader{Xid: wire.XidNotification, Zxid: -1}.Append(wire.BeginFrame(nil))
 	f = wire.WatcherEvent{Type: typ, State: wire.StateSyncConnected, Path: path}.Append(f)
@@ -155,10 +162,10 @@ func eventFrame(typ int32, path string) []byte {
 
 // The same 512 Gets, as a batch and one after the other.
 func BenchmarkBatch512(b *testing.B) {
-	s, _ := loopSession(b, Config{})
-	ops := make([]Op, 512)
+	s, _ := loopSession(b, zk.Config{})
+	ops := make([]zk.Op, 512)
 	for i := range ops {
-		ops[i] = GetOp{Path: "/bench"}
+		ops[i] = zk.GetOp{Path: "/bench"}
 	}
 	ctx := context.Background()
 	run := func(name string, f func() error) {
@@ -191,64 +198,73 @@ func watchPaths(n int) []string {
 	return paths
 }
 
+// armAll arms a data watch on every path, many with each Batch.
+func armAll(tb testing.TB, s *zk.Session, paths []string, ch chan<- zk.Event) {
+	ops := make([]zk.Op, 0, 1024)
+	for len(paths) > 0 {
+		n := min(len(paths), cap(ops))
+		ops = ops[:0]
+		for _, p := range paths[:n] {
+			ops = append(ops, zk.GetOp{Path: p, Watch: ch})
+		}
+		if _, err := s.Batch(context.Background(), ops...); err != nil {
+			tb.Fatal(err)
+		}
+		paths = paths[n:]
+	}
+}
+
+// Watches, as a Session has them: to arm one takes a Get, an event its way from the
+// connection to a channel, and restore is a Dial with a million of them.
 func BenchmarkWatches(b *testing.B) {
 	const n = 1 << 20
 	paths := watchPaths(n)
-	ch := make(chan Event, 1)
+	ch := make(chan zk.Event, 1)
+	ctx := context.Background()
 	b.Run("arm", func(b *testing.B) {
 		b.ReportAllocs()
-		w := new(Watches)
+		s, _ := loopSession(b, zk.Config{})
 		i := 0
 		for b.Loop() {
-			if i%n == 0 {
-				w = new(Watches)
+			if _, _, err := s.Get(ctx, paths[i%n], ch); err != nil {
+				b.Fatal(err)
 			}
-			w.arm(paths[i%n], DataWatch, false, ch)
 			i++
 		}
 	})
 	b.Run("fire", func(b *testing.B) {
 		b.ReportAllocs()
-		w := new(Watches)
-		w.start()
-		sink := make(chan Event, 1)
+		s, c := loopSession(b, zk.Config{})
 		i := n
-		bytes := make([][]byte, n)
+		frames := make([][]byte, n)
 		for i, p := range paths {
-			bytes[i] = []byte(p)
+			frames[i] = eventFrame(wire.EventNodeDataChanged, p)
 		}
 		for b.Loop() {
 			if i == n {
 				b.StopTimer()
-				for _, p := range paths {
-					w.arm(p, DataWatch, false, sink)
-				}
+				armAll(b, s, paths, ch)
 				i = 0
 				b.StartTimer()
 			}
-			if _, err := w.notify(Changed, bytes[i], 1); err != nil {
-				b.Fatal(err)
-			}
-			<-sink
+			c.happen(frames[i])
+			<-ch
 			i++
 		}
 	})
 	// One event goes to every channel that is armed at its path.
 	for _, channels := range []int{1, 10, 1000} {
 		b.Run(fmt.Sprintf("fan-out/channels=%d", channels), func(b *testing.B) {
-			w := new(Watches)
-			w.start()
-			sinks := make([]chan Event, channels)
+			s, c := loopSession(b, zk.Config{})
+			sinks := make([]chan zk.Event, channels)
 			for i := range sinks {
-				sinks[i] = make(chan Event, 1)
-				w.arm("/bench", PersistentWatch, false, sinks[i])
+				sinks[i] = make(chan zk.Event, 1)
+				addWatch(b, s, "/bench", sinks[i])
 			}
-			path := []byte("/bench")
+			event := eventFrame(wire.EventNodeDataChanged, "/bench")
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := w.notify(Changed, path, 1); err != nil {
-					b.Fatal(err)
-				}
+				c.happen(event)
 				for _, sink := range sinks {
 					<-sink
 				}
@@ -257,25 +273,24 @@ func BenchmarkWatches(b *testing.B) {
 		})
 	}
 	b.Run("restore", func(b *testing.B) {
-		w := new(Watches)
-		for _, p := range paths {
-			w.arm(p, DataWatch, false, ch)
-		}
+		s, _ := loopSession(b, zk.Config{})
+		armAll(b, s, paths, ch)
+		conf := s.Detach()
+		conf.DialContext = func(context.Context, string, string) (net.Conn, error) { return newLoopConn(), nil }
 		b.ReportAllocs()
-		buf := make([]byte, 0, limits.SetWatchesFrame)
 		for b.Loop() {
-			r := w.restore()
-			for more := true; more; {
-				_, more = r.next(buf, limits.SetWatchesFrame)
+			s, err := zk.Dial(ctx, conf)
+			if err != nil {
+				b.Fatal(err)
 			}
-			r.done()
+			conf = s.Detach()
 		}
 		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/watch")
 	})
 }
 
 // responder is a server on a socket that takes every session and every request,
-// and looks at no more of it than its header.
+// and looks at no more of it than its header: every node is there and empty.
 type responder struct {
 	net.Listener
 	got    atomic.Int64 // bytes
@@ -305,13 +320,14 @@ func (r *responder) serve(conn net.Conn) {
 	defer conn.Close()
 	in := bufio.NewReaderSize(conn, 64<<10)
 	for greeted := false; ; greeted = true {
-		head, err := in.Peek(8)
+		head, err := in.Peek(12)
 		if err != nil {
 			return
 		}
 		n := wire.FrameLen(head)
 		d := wire.NewDecoder(head[4:])
-		xid := d.Int32()
+		var h wire.RequestHeader
+		h.Decode(&d)
 		if _, err := io.CopyN(io.Discard, in, int64(4+n)); err != nil {
 			return
 		}
@@ -319,7 +335,10 @@ func (r *responder) serve(conn net.Conn) {
 		r.frames.Add(1)
 		out := wire.BeginFrame(nil)
 		if greeted {
-			out = wire.ReplyHeader{Xid: xid, Zxid: 100}.Append(out)
+			out = wire.ReplyHeader{Xid: h.Xid, Zxid: 100}.Append(out)
+			if h.Op == wire.OpGetData {
+				out = wire.GetDataResponse{}.Append(out)
+			}
 		} else {
 			out = wire.ConnectResponse{Timeout: 60_000, SessionID: 7, Password: make([]byte, 16), HasReadOnly: true}.Append(out)
 		}
@@ -346,23 +365,25 @@ func BenchmarkMigration(b *testing.B) {
 	for _, n := range []int{1000, 10_000, 100_000, 1_000_000} {
 		b.Run(fmt.Sprintf("watches=%d", n), func(b *testing.B) {
 			r := newResponder(b)
-			s, err := Dial(b.Context(), Config{Addrs: []string{r.Addr().String()}, Auth: []Auth{Digest("user", "secret")}})
+			s, err := zk.Dial(b.Context(), zk.Config{Addrs: []string{r.Addr().String()}, Auth: []zk.Auth{zk.Digest("user", "secret")}})
 			if err != nil {
 				b.Fatal(err)
 			}
 			paths := watchPaths(n)
-			ch := make(chan Event, 1)
-			before, size := heap(), 0
+			ch := make(chan zk.Event, 1)
+			size := 0
 			for _, p := range paths {
-				s.w.arm(p, DataWatch, false, ch)
 				size += len(p)
 			}
+			armAll(b, s, paths[:min(n, 1024)], nil) // what a Batch keeps for the next one
+			before := heap()
+			armAll(b, s, paths, ch)
 			armed := heap() - before
 			got, frames := r.got.Load(), r.frames.Load()
 			b.ReportAllocs()
 			moves := 0
 			for b.Loop() {
-				if s, err = Dial(b.Context(), s.Config()); err != nil {
+				if s, err = zk.Dial(b.Context(), s.Config()); err != nil {
 					b.Fatal(err)
 				}
 				moves++
@@ -375,4 +396,134 @@ func BenchmarkMigration(b *testing.B) {
 			runtime.KeepAlive(paths)
 		})
 	}
+}
+
+// loopConn is a connection to no server: every request written to it has its
+// reply ready to read, without an allocation. It prices the client alone.
+type loopConn struct {
+	mu     sync.Mutex
+	ready  *sync.Cond
+	out    []byte // replies to read
+	off    int
+	rest   []byte // a request cut short
+	closed bool
+	greet  bool // the ConnectRequest is answered
+	zxid   int64
+	names  []string
+	data   []byte
+	event  []byte // sent ahead of every eventEvery-th reply
+	every  int
+	n      int
+}
+
+func newLoopConn() *loopConn {
+	c := &loopConn{data: make([]byte, 100), zxid: 100}
+	c.ready = sync.NewCond(&c.mu)
+	return c
+}
+
+func (c *loopConn) Write(b []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return 0, net.ErrClosed
+	}
+	n := len(b)
+	if len(c.rest) > 0 {
+		c.rest = append(c.rest, b...)
+		b = c.rest
+	}
+	for len(b) >= 4 && len(b) >= 4+wire.FrameLen(b) {
+		size := 4 + wire.FrameLen(b)
+		c.serve(b[4:size])
+		b = b[size:]
+	}
+	c.rest = append(c.rest[:0], b...)
+	c.ready.Signal()
+	return n, nil
+}
+
+func (c *loopConn) serve(b []byte) {
+	if c.off == len(c.out) {
+		c.out, c.off = c.out[:0], 0
+	}
+	at := len(c.out)
+	c.out = wire.BeginFrame(c.out)
+	if !c.greet {
+		c.greet = true
+		c.out = wire.ConnectResponse{Timeout: 10000, SessionID: 7, Password: make([]byte, 16), HasReadOnly: true}.Append(c.out)
+		wire.EndFrame(c.out, at)
+		return
+	}
+	d := wire.NewDecoder(b)
+	var h wire.RequestHeader
+	h.Decode(&d)
+	if c.every > 0 {
+		if c.n++; c.n%c.every == 0 {
+			c.out = append(c.out[:at], c.event...)
+			at = len(c.out)
+			c.out = wire.BeginFrame(c.out)
+		}
+	}
+	c.out = wire.ReplyHeader{Xid: h.Xid, Zxid: c.zxid}.Append(c.out)
+	switch h.Op {
+	case wire.OpGetData:
+		c.out = wire.GetDataResponse{Data: c.data, Stat: wire.Stat{Version: 1}}.Append(c.out)
+	case wire.OpExists, wire.OpSetData:
+		c.out = wire.Stat{Version: 1}.Append(c.out)
+	case wire.OpGetChildren2:
+		c.out = wire.Children2Response{Children: c.names}.Append(c.out)
+	}
+	wire.EndFrame(c.out, at)
+}
+
+// happen sends an event of its own accord.
+func (c *loopConn) happen(event []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.off == len(c.out) {
+		c.out, c.off = c.out[:0], 0
+	}
+	c.out = append(c.out, event...)
+	c.ready.Signal()
+}
+
+func (c *loopConn) Read(b []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.off == len(c.out) {
+		if c.closed {
+			return 0, io.EOF
+		}
+		c.ready.Wait()
+	}
+	n := copy(b, c.out[c.off:])
+	c.off += n
+	return n, nil
+}
+
+func (c *loopConn) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	c.ready.Broadcast()
+	return nil
+}
+
+func (c *loopConn) LocalAddr() net.Addr              { return &net.TCPAddr{} }
+func (c *loopConn) RemoteAddr() net.Addr             { return &net.TCPAddr{} }
+func (c *loopConn) SetDeadline(time.Time) error      { return nil }
+func (c *loopConn) SetReadDeadline(time.Time) error  { return nil }
+func (c *loopConn) SetWriteDeadline(time.Time) error { return nil }
+
+// loopSession dials a loopConn.
+func loopSession(tb testing.TB, conf zk.Config) (*zk.Session, *loopConn) {
+	c := newLoopConn()
+	conf.DialContext = func(context.Context, string, string) (net.Conn, error) { return c, nil }
+	s, err := zk.Dial(context.Background(), conf)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { s.Close() })
+	return s, c
 }

@@ -19,6 +19,8 @@ import (
 
 	"github.com/pkg/errors"
 
+	"github.com/seed-9f8420c6/zk/internal/flight"
+	"github.com/seed-9f8420c6/zk/internal/handshake"
 	"github.com/seed-9f8420c6/zk/internal/hosts"
 	"github.com/seed-9f8420c6/zk/internal/limits"
 	"github.com/seed-9f8420c6/zk/sasl"
@@ -48,6 +50,10 @@ type Config struct {
 	// Addrs are the servers of one ensemble, as host:port; empty: DefaultAddr. Without
 	// a port it is 2181. Two spellings of one address count once.
 	Addrs []string
+	// Resolve returns the Addrs anew, for ensembles whose members change; nil: they
+	// stay. Each Dial, Redial and Renew asks it first, within a share of its time. An
+	// error is the reason of that Dial's ErrNoServer.
+	Resolve func(ctx context.Context) ([]string, error)
 	// Chroot is the prefix of every path; empty: none. The client does not create it:
 	// until it exists, calls fail with ErrNoNode.
 	Chroot string
@@ -393,14 +399,9 @@ func parseChroot(path string) (string, error) {
 
 // check completes a cloned config, or tells what is wrong with it.
 func (c *Config) check() error {
-	if len(c.Addrs) == 0 {
-		c.Addrs = []string{DefaultAddr}
-	}
-	var err error
-	for i, a := range c.Addrs {
-		if c.Addrs[i], err = parseAddr(a); err != nil {
-			return err
-		}
+	err := c.checkAddrs()
+	if err != nil {
+		return err
 	}
 	if c.Chroot, err = parseChroot(c.Chroot); err != nil {
 		return err
@@ -423,6 +424,18 @@ func (c *Config) check() error {
 	for _, a := range c.Auth {
 		if n := len(appendAuth(nil, a)) - 4; n > c.MaxRequest {
 			return errors.WithMessage(tooLarge(n, c.MaxRequest), "Config.Auth")
+		}
+	}
+	return nil
+}
+
+func (c *Config) checkAddrs() (err error) {
+	if len(c.Addrs) == 0 {
+		c.Addrs = []string{DefaultAddr}
+	}
+	for i, a := range c.Addrs {
+		if c.Addrs[i], err = parseAddr(a); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -451,7 +464,7 @@ func Dial(ctx context.Context, conf Config) (*Session, error) {
 }
 
 // dial is Dial, on behalf of those who wait for a Redial or Renew if that is set.
-func dial(ctx context.Context, conf Config, shared *dialing) (*Session, error) {
+func dial(ctx context.Context, conf Config, shared *takeover) (*Session, error) {
 	d := dialer{conf: conf.clone(), w: conf.Watches, shared: shared}
 	if err := d.conf.check(); err != nil {
 		return nil, err
@@ -486,13 +499,16 @@ func dial(ctx context.Context, conf Config, shared *dialing) (*Session, error) {
 func (d *dialer) run(ctx context.Context) (*Session, error) {
 	d.deadline = ctx.Deadline
 	if d.shared != nil {
-		d.deadline = d.shared.deadline
+		d.deadline = d.shared.Deadline
 	}
 	if err := d.inspect(); err != nil {
 		return nil, err
 	}
-	d.tour = hosts.NewTour(d.conf.Addrs, d.conf.DialContext == nil)
 	d.began = time.Now()
+	if err := d.resolve(ctx); err != nil {
+		return nil, err
+	}
+	d.tour = hosts.NewTour(d.conf.Addrs, d.conf.DialContext == nil)
 	var first *door
 	if d.conf.SASL != nil && d.old != nil && d.old.Err() == nil {
 		// A session that lives is not cut off for a KDC that is away.
@@ -507,7 +523,7 @@ func (d *dialer) run(ctx context.Context) (*Session, error) {
 		d.conf.Auth = d.shared.from.Config().Auth // all that were accepted before the fence
 	}
 	s, err := d.connect(ctx, first)
-	if err == nil && d.shared != nil && !d.shared.commit() {
+	if err == nil && d.shared != nil && !d.shared.Commit() {
 		s.giveUp(ctx.Err())
 		<-s.line.Done()
 		err = errors.WithStack(&noServer{reasons: []error{ctx.Err()}})
@@ -529,8 +545,8 @@ func (w *Watches) turn() chan struct{} {
 type dialer struct {
 	conf   Config // complete; ID and Password are those to ask for
 	w      *Watches
-	shared *dialing // the Redial or Renew that it is for; nil: none
-	old    *Session // that had the identity; nil: none in this process
+	shared *takeover // the Redial or Renew that it is for; nil: none
+	old    *Session  // that had the identity; nil: none in this process
 
 	deadline func() (time.Time, bool) // when nobody waits for the Dial any more
 	began    time.Time                // when the first server's turn did
@@ -662,6 +678,21 @@ func (d *dialer) publish(s *Session) {
 	if prev != nil {
 		prev.follow.set(s, d.conf.ID == 0 && prev.transferable())
 	}
+}
+
+// resolve asks Config.Resolve for the addresses.
+func (d *dialer) resolve(ctx context.Context) error {
+	if d.conf.Resolve == nil {
+		return nil
+	}
+	turn, cancel := context.WithDeadline(ctx, d.turnEnds(2)) // the servers need the rest
+	defer cancel()
+	addrs, err := d.conf.Resolve(turn)
+	if err != nil {
+		return &noServer{reasons: []error{errors.WithMessage(contextCause(ctx, turn, err), "Config.Resolve")}}
+	}
+	d.conf.Addrs = slices.Clone(addrs)
+	return d.conf.checkAddrs()
 }
 
 // connect tries one server after another until one gives a session; first has its
@@ -911,110 +942,36 @@ func (d *dialer) dialConn(ctx context.Context, o *door) (net.Conn, error) {
 	return tconn, nil
 }
 
-const (
-	minConnectResponse = 20       // with an empty password, as some say that a session has expired
-	maxConnectResponse = 64 << 10 // no server comes near it; newer ones may append fields
-	passwordSize       = 16
-	replyHeaderSize    = 16
-)
-
-// handshake writes the ConnectRequest and nothing more before it has read the
-// answer: a server that has forgotten the session closes, and unread bytes
-// would make it reset the connection and the answer be lost.
+// handshake asks for the session, and takes what the server grants.
 func (s *Session) handshake(conn net.Conn) error {
 	conf := &s.conf
-	frame := wire.BeginFrame(nil)
-	password := conf.Password
-	if conf.ID == 0 {
-		password = make([]byte, passwordSize)
+	granted, no := handshake.Do(conn, handshake.Request{
+		ID: conf.ID, Password: conf.Password, Zxid: s.w.zxid.Load(), Timeout: conf.Timeout, ReadOnly: conf.ReadOnly,
+	}, time.Now)
+	s.line.Greet(granted.Began, granted.Sent, granted.Received)
+	if no != nil {
+		return s.refused(no)
 	}
-	frame = wire.ConnectRequest{
-		LastZxidSeen: s.w.zxid.Load(), Timeout: int32(conf.Timeout.Milliseconds()), SessionID: conf.ID,
-		Password: password, ReadOnly: conf.ReadOnly, HasReadOnly: true,
-	}.Append(frame)
-	wire.EndFrame(frame, 0)
-	began := time.Now()
-	if _, err := conn.Write(frame); err != nil {
-		return connError(err)
-	}
-	body, err := readConnectResponse(conn)
-	if err != nil {
-		return err
-	}
-	s.line.Greet(began, len(frame), 4+len(body))
-	d := wire.NewDecoder(body)
-	if len(body) == replyHeaderSize {
-		// What a read-only server says to a new client (3.8).
-		var h wire.ReplyHeader
-		h.Decode(&d)
-		return errors.WithMessage(Code(h.Err), "handshake refused")
-	}
-	if len(body) < minConnectResponse {
-		return protocolError("a handshake of %d bytes", len(body))
-	}
-	var r wire.ConnectResponse
-	r.Decode(&d)
-	if err := d.Err(); err != nil {
-		return &detailed{kind: ErrProtocol, detail: "handshake", cause: err}
-	}
-	return s.accept(&r)
-}
-
-func readConnectResponse(conn net.Conn) ([]byte, error) {
-	var head [4]byte
-	if _, err := io.ReadFull(conn, head[:]); err == io.EOF {
-		return nil, connError(errors.WithMessage(err, "handshake refused: the server closed without an answer"))
-	} else if err != nil {
-		return nil, connError(errors.WithMessage(err, "handshake refused")) // by a TLS alert, say
-	}
-	n := wire.FrameLen(head[:])
-	if n <= 0 || n > maxConnectResponse {
-		return nil, protocolError("a handshake of %d bytes", n)
-	}
-	var body []byte
-	for len(body) < n { // no more room than has arrived, but for one step
-		at := len(body)
-		body = append(body, make([]byte, min(n-at, 512))...)
-		if _, err := io.ReadFull(conn, body[at:]); err != nil {
-			return nil, connError(errors.WithMessage(err, "handshake cut short"))
-		}
-	}
-	return body, nil
-}
-
-// accept judges the server's answer.
-func (s *Session) accept(r *wire.ConnectResponse) error {
-	conf := &s.conf
-	switch {
-	case r.Timeout <= 0 && r.ReadOnly:
-		// It may only not know the session: it is cut off from those who do.
-		return errors.New("a read-only server does not know the session")
-	case r.Timeout <= 0 && conf.ID == 0:
-		return errors.New("the server refused a new session")
-	case r.Timeout <= 0:
-		return ErrExpired
-	case r.SessionID == 0:
-		return protocolError("a handshake with session id 0")
-	case len(r.Password) != passwordSize:
-		return protocolError("a handshake with a password of %d bytes", len(r.Password))
-	case conf.ID != 0 && r.SessionID != conf.ID && r.ReadOnly:
-		// It is cut off from those who know ours, and made up one of its own.
-		s.leave()
-		return errors.New("a read-only server does not know the session")
-	case conf.ID != 0 && r.SessionID != conf.ID:
-		// A server that has forgotten the session and made up another.
-		s.leave()
-		return ErrExpired
-	case r.ReadOnly && !conf.ReadOnly:
-		if conf.ID == 0 {
-			s.leave()
-		}
-		return errors.WithMessage(ErrNotReadOnly, "Config.ReadOnly is not set")
-	}
-	s.id, s.readOnly = r.SessionID, r.ReadOnly
-	s.password = append([]byte(nil), r.Password...)
-	s.timeout = time.Duration(r.Timeout) * time.Millisecond
+	s.id, s.password, s.timeout, s.readOnly = granted.ID, granted.Password, granted.Timeout, granted.ReadOnly
 	return nil
+}
+
+// refused says what it means that a server gives no session.
+func (s *Session) refused(no *handshake.Verdict) error {
+	if no.Stray {
+		s.leave()
+	}
+	switch no.Kind {
+	case handshake.Connection:
+		return connError(no.Err)
+	case handshake.Violation:
+		return &detailed{kind: ErrProtocol, cause: no.Err}
+	case handshake.Expired:
+		return ErrExpired
+	case handshake.Refused:
+		return errors.WithMessage(Code(no.Code), no.Err.Error())
+	}
+	return no.Err
 }
 
 // restore proves who we are again and hands the watches to the server, in one
@@ -1193,10 +1150,11 @@ func (s *Session) traceEnd(end error) {
 type succession struct {
 	done chan struct{} // closed when there is a next, or the session is closed on the server
 
-	mu      sync.Mutex
-	session *Session    // the Session dialed after this one for the same Watches
-	renewed bool        // that has another session
-	dials   [2]*dialing // shared Dials under way: Redial, Renew
+	mu      sync.Mutex // guards the next two
+	session *Session   // the Session dialed after this one for the same Watches
+	renewed bool       // that has another session
+
+	redials, renews flight.Group[*Session] // shared Dials
 }
 
 // set notes the Session that was dialed next; nil: the session is closed on the server.
@@ -1285,132 +1243,26 @@ func (s *Session) succeed(ctx context.Context, renew bool) (*Session, error) {
 	if s.closing() {
 		return nil, ErrClosed
 	}
-	me := new(waiter)
-	me.deadline, _ = ctx.Deadline()
-	d := s.follow.join(s, renew, me)
-	select {
-	case <-d.done:
-		return d.result()
-	case <-ctx.Done():
-	}
-	if s.follow.left(d, me) {
-		return nil, &noServer{reasons: []error{ctx.Err()}}
-	}
-	<-d.done
-	return d.result()
-}
-
-// dialing is a Dial that several callers wait for.
-type dialing struct {
-	from   *Session
-	renew  bool
-	done   chan struct{}
-	cancel context.CancelFunc
-	s      *Session
-	err    error
-	panics any // what a function of the application panicked with
-
-	// Under the succession's lock.
-
-	waiters   map[*waiter]struct{}
-	committed bool // the Session that was dialed goes to whoever waits
-}
-
-// waiter is a caller of Redial or Renew.
-type waiter struct {
-	deadline time.Time // zero: none
-}
-
-// result is what those who wait get.
-func (d *dialing) result() (*Session, error) {
-	if d.panics != nil {
-		panic(d.panics)
-	}
-	return d.s, d.err
-}
-
-// deadline returns when the last of those who wait leaves; false: nobody knows.
-func (d *dialing) deadline() (last time.Time, ok bool) {
-	d.from.follow.mu.Lock()
-	defer d.from.follow.mu.Unlock()
-	for w := range d.waiters {
-		if w.deadline.IsZero() {
-			return time.Time{}, false
-		}
-		if w.deadline.After(last) {
-			last = w.deadline
-		}
-	}
-	return last, len(d.waiters) > 0
-}
-
-// commit reports whether somebody still waits for the Session that was dialed.
-// From here on they wait for it whatever becomes of their contexts.
-func (d *dialing) commit() bool {
-	d.from.follow.mu.Lock()
-	defer d.from.follow.mu.Unlock()
-	d.committed = len(d.waiters) > 0
-	return d.committed
-}
-
-// join makes a caller wait for the Dial under way, or for one that begins now.
-func (f *succession) join(s *Session, renew bool, me *waiter) *dialing {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	which := 0
+	dials := &s.follow.redials
 	if renew {
-		which = 1
+		dials = &s.follow.renews
 	}
-	d := f.dials[which]
-	if d == nil {
-		ctx, cancel := context.WithCancel(context.Background())
-		d = &dialing{from: s, renew: renew, done: make(chan struct{}), cancel: cancel, waiters: make(map[*waiter]struct{})}
-		f.dials[which] = d
-		go d.run(ctx)
-	}
-	d.waiters[me] = struct{}{}
-	return d
-}
-
-// left lets a caller leave, and reports whether it may: not if there is a Session for
-// it. The last ends the Dial.
-func (f *succession) left(d *dialing, me *waiter) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if d.committed {
-		return false
-	}
-	delete(d.waiters, me)
-	if len(d.waiters) == 0 {
-		d.cancel()
-		f.forget(d)
-	}
-	return true
-}
-
-// forget makes the next caller begin another Dial. It is called under the lock.
-func (f *succession) forget(d *dialing) {
-	for i := range f.dials {
-		if f.dials[i] == d {
-			f.dials[i] = nil
+	next, left, err := dials.Do(ctx, func(ctx context.Context, f *flight.Flight[*Session]) (*Session, error) {
+		conf := s.Config()
+		if renew {
+			conf = conf.Renew()
 		}
+		return dial(ctx, conf, &takeover{Flight: f, from: s, renew: renew})
+	})
+	if left {
+		return nil, &noServer{reasons: []error{err}}
 	}
+	return next, err
 }
 
-// run dials, for those who wait.
-func (d *dialing) run(ctx context.Context) {
-	f := &d.from.follow
-	defer func() {
-		d.panics = recover() // for those who wait: it is their function that panicked
-		d.cancel()
-		f.mu.Lock()
-		f.forget(d)
-		f.mu.Unlock()
-		close(d.done)
-	}()
-	conf := d.from.Config()
-	if d.renew {
-		conf = conf.Renew()
-	}
-	d.s, d.err = dial(ctx, conf, d)
+// takeover is a Dial for those who wait for a Session's successor.
+type takeover struct {
+	*flight.Flight[*Session]
+	from  *Session
+	renew bool
 }

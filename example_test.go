@@ -8,7 +8,10 @@ import (
 	"log"
 	"log/slog"
 	"sync"
+	"testing"
 	"time"
+
+	"gotest.tools/v3/assert"
 
 	"github.com/seed-9f8420c6/zk"
 	"github.com/seed-9f8420c6/zk/wire"
@@ -450,6 +453,28 @@ func ExampleSession_Renew() {
 	// Output:
 	// expired: true
 	// /here deleted
+}
+
+// The loops end where the server's answer ends every connection.
+func TestDocHopeless(t *testing.T) {
+	server := zktest.NewServer(t, zktest.Options{SASL: map[string]string{"bob": "secret"}, RequireSASL: true})
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	calls := 0
+	err := oneOwner(ctx, zk.Config{Addrs: server.Addrs()}, nil, func(ctx context.Context, s *zk.Session, _ chan zk.Event) error {
+		calls++
+		_, _, err := s.Get(ctx, "/", nil)
+		return err
+	})
+	assert.ErrorIs(t, err, zk.ErrSASLRequired)
+	assert.ErrorIs(t, err, zk.ErrConnection)
+	assert.Equal(t, calls, 1)
+
+	s, err := zk.Dial(ctx, zk.Config{Addrs: server.Addrs()})
+	assert.NilError(t, err)
+	defer s.Close()
+	err = setShared(ctx, s, "/", nil, 0)
+	assert.ErrorIs(t, err, zk.ErrSASLRequired)
 }
 
 // startServer starts a ZooKeeper in this process.

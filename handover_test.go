@@ -16,6 +16,7 @@ import (
 	"gotest.tools/v3/assert"
 
 	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/internal/suite"
 	"github.com/seed-9f8420c6/zk/zktest"
 )
 
@@ -38,18 +39,18 @@ type child struct {
 
 const childPrefix = "child: " // of the lines that are meant for the parent
 
-// begin starts a process that does a job, as TestOtherProcess.
-func (e *env) begin(do string, st zk.State) *child {
-	e.t.Helper()
-	job, err := json.Marshal(childJob{do, e.addrs(), e.chroot, e.root, st})
-	assert.NilError(e.t, err)
-	cmd := exec.CommandContext(e.ctx, os.Args[0], "-test.run=^TestOtherProcess$")
+// beginChild starts a process that does a job, as TestOtherProcess.
+func beginChild(e *suite.Env, do string, st zk.State) *child {
+	e.T.Helper()
+	job, err := json.Marshal(childJob{do, e.Addrs(), e.Chroot, e.Root, st})
+	assert.NilError(e.T, err)
+	cmd := exec.CommandContext(e.Ctx, os.Args[0], "-test.run=^TestOtherProcess$")
 	cmd.Env = append(os.Environ(), "ZK_TEST_CHILD=1")
 	cmd.Stdin, cmd.Stderr = strings.NewReader(string(job)), os.Stderr
 	out, err := cmd.StdoutPipe()
-	assert.NilError(e.t, err)
-	assert.NilError(e.t, cmd.Start())
-	c := &child{e.t, cmd, bufio.NewScanner(out)}
+	assert.NilError(e.T, err)
+	assert.NilError(e.T, cmd.Start())
+	c := &child{e.T, cmd, bufio.NewScanner(out)}
 	c.lines.Buffer(nil, 1<<20)
 	return c
 }
@@ -75,7 +76,7 @@ func (c *child) state() (st zk.State) {
 
 // beChild is the other process.
 func beChild() {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), suite.Patience)
 	defer cancel()
 	var job childJob
 	text, err := io.ReadAll(os.Stdin)
@@ -199,40 +200,40 @@ func TestOtherProcess(t *testing.T) {
 	if os.Getenv("ZK_TEST_CHILD") != "" {
 		beChild()
 	}
-	processes(t, func(t *testing.T, e *env) {
-		if !e.knows(zktest.V36) {
+	processes(t, func(t *testing.T, e *suite.Env) {
+		if !e.Knows(zktest.V36) {
 			t.Skip("the server has no watches of every kind")
 		}
-		s := e.session()
-		eph, err := s.Create(e.ctx, e.root+"/eph", nil, zk.Ephemeral, zk.ACLOpen)
+		s := e.Session()
+		eph, err := s.Create(e.Ctx, e.Root+"/eph", nil, zk.Ephemeral, zk.ACLOpen)
 		assert.NilError(t, err)
 		for _, path := range []string{"/a", "/b", "/c", "/p", "/r", "/r/x", "/dropped"} {
-			e.create(s, e.root+path, "")
+			e.Create(s, e.Root+path, "")
 		}
 		full, room := make(chan zk.Event), make(chan zk.Event, 1)
-		e.watch(s, e.root+"/a", full)
-		e.watch(s, e.root+"/b", full)
-		e.watch(s, e.root+"/dropped", room)
-		_, _, err = s.Children(e.ctx, e.root+"/c", room)
+		e.Watch(s, e.Root+"/a", full)
+		e.Watch(s, e.Root+"/b", full)
+		e.Watch(s, e.Root+"/dropped", room)
+		_, _, err = s.Children(e.Ctx, e.Root+"/c", room)
 		assert.NilError(t, err)
-		_, _, err = s.Exists(e.ctx, e.root+"/e", room)
+		_, _, err = s.Exists(e.Ctx, e.Root+"/e", room)
 		assert.NilError(t, err)
-		assert.NilError(t, s.AddWatch(e.ctx, e.root+"/p", zk.WatchPersistent, room))
-		assert.NilError(t, s.AddWatch(e.ctx, e.root+"/r", zk.WatchRecursive, room))
-		e.set(s, e.root+"/a", "x")
-		e.set(s, e.root+"/p", "x") // queued behind the event that nobody takes
+		assert.NilError(t, s.AddWatch(e.Ctx, e.Root+"/p", zk.WatchPersistent, room))
+		assert.NilError(t, s.AddWatch(e.Ctx, e.Root+"/r", zk.WatchRecursive, room))
+		e.Set(s, e.Root+"/a", "x")
+		e.Set(s, e.Root+"/p", "x") // queued behind the event that nobody takes
 		conf := s.Detach()
 		assert.Equal(t, conf.Watches.Undelivered(), 2)
 
-		writer := e.session()
+		writer := e.Session()
 		for _, path := range []string{"/b", "/p", "/r/x", "/dropped"} {
-			e.set(writer, e.root+path, "y")
+			e.Set(writer, e.Root+path, "y")
 		}
-		e.create(writer, e.root+"/c/child", "")
-		e.create(writer, e.root+"/e", "")
+		e.Create(writer, e.Root+"/c/child", "")
+		e.Create(writer, e.Root+"/e", "")
 
 		conf.Zxid = writer.Zxid() // a server that has all of that: then the watches catch up with it
-		c := e.begin("take over", conf.State)
+		c := beginChild(e, "take over", conf.State)
 		var lines []string
 		for range 4 {
 			line, _ := c.line()
@@ -249,7 +250,7 @@ func TestOtherProcess(t *testing.T) {
 			"full changed /a, changed /b",
 			"room changed /p, gap /p, gap /r, " + caught + ", changed /r/x, changed /p",
 		})
-		back, _ := e.config()
+		back, _ := e.Config()
 		back.State = c.state()
 		assert.NilError(t, c.cmd.Wait())
 
@@ -258,16 +259,16 @@ func TestOtherProcess(t *testing.T) {
 		assert.Equal(t, back.Watches.Len(), 2)
 		ch := make(chan zk.Event, 16)
 		assert.NilError(t, back.Watches.Rebind(func(zk.Watch) chan<- zk.Event { return ch }))
-		last := e.dial(back)
+		last := e.Dial(back)
 		assert.Equal(t, last.ID(), s.ID())
-		e.want(ch, zk.Changed, e.root+"/a")
-		e.none(last, ch) // nothing was committed in between, so there is no Gap
-		_, st, err := last.Get(e.ctx, eph, nil)
+		e.Want(ch, zk.Changed, e.Root+"/a")
+		e.None(last, ch) // nothing was committed in between, so there is no Gap
+		_, st, err := last.Get(e.Ctx, eph, nil)
 		assert.NilError(t, err)
 		assert.Equal(t, st.EphemeralOwner, s.ID())
 		assert.NilError(t, last.Close())
-		e.fence(writer)
-		found, _, err := writer.Exists(e.ctx, eph, nil)
+		e.Fence(writer)
+		found, _, err := writer.Exists(e.Ctx, eph, nil)
 		assert.NilError(t, err)
 		assert.Assert(t, !found)
 	})
@@ -275,39 +276,39 @@ func TestOtherProcess(t *testing.T) {
 
 // processes runs a test where it starts processes, which takes its time: on the
 // real servers and on one in this process.
-func processes(t *testing.T, f func(*testing.T, *env)) {
-	on(t, func(b backend) bool { return b.real() || b.version == zktest.V39 && b.members == 1 }, f)
+func processes(t *testing.T, f func(*testing.T, *suite.Env)) {
+	suite.On(t, func(b suite.Backend) bool { return b.Real() || b.Version == zktest.V39 && b.Members == 1 }, f)
 }
 
 // A process that is killed in the middle of its calls leaves nothing but the
 // State that it told of while it lived. The next one has the session, its
 // ephemeral node, and every change since then.
 func TestProcessKilled(t *testing.T) {
-	processes(t, func(t *testing.T, e *env) {
-		s := e.session()
+	processes(t, func(t *testing.T, e *suite.Env) {
+		s := e.Session()
 		id := s.ID()
-		eph, err := s.Create(e.ctx, e.root+"/eph", nil, zk.Ephemeral, zk.ACLOpen)
+		eph, err := s.Create(e.Ctx, e.Root+"/eph", nil, zk.Ephemeral, zk.ACLOpen)
 		assert.NilError(t, err)
-		e.create(s, e.root+"/counter", "")
+		e.Create(s, e.Root+"/counter", "")
 		for i := range ownNodes {
-			e.create(s, fmt.Sprintf("%s/n%d", e.root, i), "")
+			e.Create(s, fmt.Sprintf("%s/n%d", e.Root, i), "")
 		}
-		writer := e.session()
+		writer := e.Session()
 		rounds := 20
 		if testing.Short() {
 			rounds = 3
 		}
 		for round := range rounds {
-			c := e.begin("own", s.Detach().State)
-			conf, _ := e.config()
+			c := beginChild(e, "own", s.Detach().State)
+			conf, _ := e.Config()
 			conf.State = c.state()
 			// Half of the nodes change while the process lives, which takes the events
 			// with it, and a few more when it is dead.
 			var want []string
 			change := func(from, step int) {
 				for i := from; i < ownNodes; i += step {
-					path := fmt.Sprintf("%s/n%d", e.root, i)
-					e.set(writer, path, "x")
+					path := fmt.Sprintf("%s/n%d", e.Root, i)
+					e.Set(writer, path, "x")
 					want = append(want, path)
 				}
 			}
@@ -318,80 +319,19 @@ func TestProcessKilled(t *testing.T) {
 
 			ch := make(chan zk.Event, 2*ownNodes)
 			assert.NilError(t, conf.Watches.Rebind(func(zk.Watch) chan<- zk.Event { return ch }))
-			s = e.dial(conf)
+			s = e.Dial(conf)
 			assert.Equal(t, s.ID(), id)
-			e.fence(s)
+			e.Fence(s)
 			var got []string
 			for len(ch) > 0 {
 				ev := <-ch
 				assert.Equal(t, ev.Type, zk.Changed)
 				got = append(got, ev.Path)
 			}
-			assert.DeepEqual(t, sorted(got), sorted(want))
-			_, st, err := s.Get(e.ctx, eph, nil)
+			assert.DeepEqual(t, suite.Sorted(got), suite.Sorted(want))
+			_, st, err := s.Get(e.Ctx, eph, nil)
 			assert.NilError(t, err)
 			assert.Equal(t, st.EphemeralOwner, id)
 		}
 	})
-}
-
-// Without a Logger and a Trace nothing is printed, whatever happens: what a
-// process of its own writes to its standard output and error.
-func TestSilent(t *testing.T) {
-	const begin, end = "now be silent\n", "done\n"
-	if os.Getenv("ZK_TEST_SILENT") != "" {
-		fmt.Print(begin)
-		everythingHappens(t)
-		if t.Failed() {
-			return
-		}
-		fmt.Print(end)
-		os.Exit(0)
-	}
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestSilent$")
-	cmd.Env = append(os.Environ(), "ZK_TEST_SILENT=1")
-	out, err := cmd.CombinedOutput()
-	assert.NilError(t, err, "%s", out)
-	_, printed, found := strings.Cut(string(out), begin)
-	assert.Assert(t, found, "%s", out)
-	assert.Equal(t, printed, end)
-}
-
-// everythingHappens has a Session log all that it would, if it had a Logger.
-func everythingHappens(t *testing.T) {
-	r := newRig(t)
-	s, l := r.open(r.config())
-	l.send([]byte("HTTP/1.1 400 Bad Request\r\n\r\n"))
-	<-s.Done()
-	assert.ErrorIs(t, s.Err(), zk.ErrProtocol)
-
-	e := private(t, 1)
-	_, err := zk.Dial(e.ctx, zk.Config{Addrs: []string{"127.0.0.1:1"}})
-	assert.ErrorIs(t, err, zk.ErrNoServer)
-	conf, _ := e.config()
-	conf.DialContext = nil
-	conf.Auth = []zk.Auth{{Scheme: "nonsense"}}
-	_, err = zk.Dial(e.ctx, conf)
-	assert.ErrorIs(t, err, zk.ErrAuth)
-	conf.Auth = nil
-	s = e.dial(conf)
-	e.create(s, "/a", "")
-	closed := make(chan zk.Event)
-	e.watch(s, "/a", closed)
-	close(closed)
-	e.set(s, "/a", "x")
-	e.fence(s)
-	_, err = s.Set(e.ctx, "/a", nil, 77)
-	assert.ErrorIs(t, err, zk.ErrVersion)
-	e.sim.Cut(s.ID())
-	<-s.Done()
-	s, err = s.Redial(e.ctx)
-	assert.NilError(t, err)
-	e.sim.Expire(s.ID())
-	<-s.Done()
-	_, err = s.Redial(e.ctx)
-	assert.ErrorIs(t, err, zk.ErrExpired)
-	s, err = s.Renew(e.ctx)
-	assert.NilError(t, err)
-	assert.NilError(t, s.Close())
 }

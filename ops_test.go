@@ -17,16 +17,17 @@ import (
 	"gotest.tools/v3/assert"
 
 	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/internal/suite"
 	"github.com/seed-9f8420c6/zk/zktest"
 	"github.com/seed-9f8420c6/zk/zktest/apache"
 )
 
 func TestCreate(t *testing.T) {
-	everywhere(t, func(t *testing.T, e *env) {
-		s := e.session()
-		parent := e.create(s, e.root+"/p", "")
+	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
+		s := e.Session()
+		parent := e.Create(s, e.Root+"/p", "")
 		modes := []zk.Mode{zk.Persistent, zk.Ephemeral, zk.PersistentSequential, zk.EphemeralSequential}
-		if e.knows(zktest.V35) {
+		if e.Knows(zktest.V35) {
 			modes = append(modes, zk.Container, zk.TTL(time.Hour), zk.SequentialTTL(time.Hour))
 		}
 		for i, mode := range modes {
@@ -43,18 +44,18 @@ func TestCreate(t *testing.T) {
 				return parent + "/" + name
 			}
 			name := fmt.Sprintf("n%d-", i)
-			path, err := s.Create(e.ctx, parent+"/"+name, []byte("data"), mode, zk.ACLOpen)
+			path, err := s.Create(e.Ctx, parent+"/"+name, []byte("data"), mode, zk.ACLOpen)
 			assert.NilError(t, err)
 			assert.Equal(t, path, want(name, 2*i))
-			found, st, err := s.Exists(e.ctx, path, nil)
+			found, st, err := s.Exists(e.Ctx, path, nil)
 			assert.NilError(t, err)
 			assert.Assert(t, found)
 
 			name += "stat-"
-			path, made, err := e.createStat(s, parent+"/"+name, []byte("data"), mode)
+			path, made, err := createStat(e, s, parent+"/"+name, []byte("data"), mode)
 			assert.NilError(t, err)
 			assert.Equal(t, path, want(name, 2*i+1))
-			data, got, err := s.Get(e.ctx, path, nil)
+			data, got, err := s.Get(e.Ctx, path, nil)
 			assert.NilError(t, err)
 			assert.Equal(t, string(data), "data")
 			assert.Equal(t, made, got)
@@ -71,7 +72,7 @@ func TestCreate(t *testing.T) {
 			assert.Assert(t, got.Czxid > st.Czxid)
 			assert.Assert(t, s.Zxid() >= got.Czxid, "%#x, %#x", s.Zxid(), got.Czxid)
 		}
-		_, st, err := s.Exists(e.ctx, parent, nil)
+		_, st, err := s.Exists(e.Ctx, parent, nil)
 		assert.NilError(t, err)
 		assert.Equal(t, st.NumChildren, int32(2*len(modes)))
 		assert.Equal(t, st.Cversion, int32(2*len(modes)))
@@ -80,29 +81,29 @@ func TestCreate(t *testing.T) {
 		// The ephemeral ones leave with the session, and only those.
 		names := children(t, e, s, parent)
 		assert.NilError(t, s.Close())
-		left := children(t, e, e.session(), parent)
+		left := children(t, e, e.Session(), parent)
 		ephemeral := regexp.MustCompile(`^n[13]-`)
 		assert.DeepEqual(t, left, slices.DeleteFunc(names, ephemeral.MatchString))
 	})
 }
 
 // createStat is CreateStat, for older servers too.
-func (e *env) createStat(s *zk.Session, path string, data []byte, mode zk.Mode) (string, zk.Stat, error) {
-	if e.knows(zktest.V35) {
-		return s.CreateStat(e.ctx, path, data, mode, zk.ACLOpen)
+func createStat(e *suite.Env, s *zk.Session, path string, data []byte, mode zk.Mode) (string, zk.Stat, error) {
+	if e.Knows(zktest.V35) {
+		return s.CreateStat(e.Ctx, path, data, mode, zk.ACLOpen)
 	}
-	path, err := s.Create(e.ctx, path, data, mode, zk.ACLOpen)
+	path, err := s.Create(e.Ctx, path, data, mode, zk.ACLOpen)
 	if err != nil {
 		return "", zk.Stat{}, err
 	}
-	_, st, err := s.Exists(e.ctx, path, nil)
+	_, st, err := s.Exists(e.Ctx, path, nil)
 	return path, st, err
 }
 
 // children returns the sorted names.
-func children(t *testing.T, e *env, s *zk.Session, path string) []string {
+func children(t *testing.T, e *suite.Env, s *zk.Session, path string) []string {
 	t.Helper()
-	names, st, err := s.Children(e.ctx, path, nil)
+	names, st, err := s.Children(e.Ctx, path, nil)
 	assert.NilError(t, err)
 	assert.Equal(t, int(st.NumChildren), len(names))
 	slices.Sort(names)
@@ -110,69 +111,69 @@ func children(t *testing.T, e *env, s *zk.Session, path string) []string {
 }
 
 func TestSequentialNames(t *testing.T) {
-	everywhere(t, func(t *testing.T, e *env) {
-		s := e.session()
-		path, err := s.Create(e.ctx, e.root+"/", nil, zk.PersistentSequential, zk.ACLOpen) // the number is the name
+	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
+		s := e.Session()
+		path, err := s.Create(e.Ctx, e.Root+"/", nil, zk.PersistentSequential, zk.ACLOpen) // the number is the name
 		assert.NilError(t, err)
-		assert.Equal(t, path, e.root+"/0000000000")
-		path, err = s.Create(e.ctx, e.root+"/.", nil, zk.EphemeralSequential, zk.ACLOpen) // "." alone would be illegal
+		assert.Equal(t, path, e.Root+"/0000000000")
+		path, err = s.Create(e.Ctx, e.Root+"/.", nil, zk.EphemeralSequential, zk.ACLOpen) // "." alone would be illegal
 		assert.NilError(t, err)
-		assert.Equal(t, path, e.root+"/.0000000001")
-		e.delete(s, path)
+		assert.Equal(t, path, e.Root+"/.0000000001")
+		e.Delete(s, path)
 		mode := zk.PersistentSequential
-		if e.knows(zktest.V35) {
+		if e.Knows(zktest.V35) {
 			mode = zk.SequentialTTL(time.Hour)
 		}
-		path, err = s.Create(e.ctx, e.root+"/x", nil, mode, zk.ACLOpen)
+		path, err = s.Create(e.Ctx, e.Root+"/x", nil, mode, zk.ACLOpen)
 		assert.NilError(t, err)
-		assert.Equal(t, path, e.root+"/x0000000002") // never given twice
+		assert.Equal(t, path, e.Root+"/x0000000002") // never given twice
 
 		// Under a chroot the root is the chroot.
-		path, err = s.Create(e.ctx, "/", nil, zk.EphemeralSequential, zk.ACLOpen)
+		path, err = s.Create(e.Ctx, "/", nil, zk.EphemeralSequential, zk.ACLOpen)
 		assert.NilError(t, err)
 		assert.Assert(t, regexp.MustCompile(`^/\d{10}$`).MatchString(path), path)
-		e.delete(s, path)
-		path, err = s.Create(e.ctx, "/x-", nil, zk.EphemeralSequential, zk.ACLOpen)
+		e.Delete(s, path)
+		path, err = s.Create(e.Ctx, "/x-", nil, zk.EphemeralSequential, zk.ACLOpen)
 		assert.NilError(t, err)
 		assert.Assert(t, regexp.MustCompile(`^/x-\d{10}$`).MatchString(path), path)
-		e.delete(s, path)
+		e.Delete(s, path)
 	})
 }
 
 func TestData(t *testing.T) {
-	everywhere(t, func(t *testing.T, e *env) {
-		s := e.session()
+	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
+		s := e.Session()
 		all := make([]byte, 256)
 		for i := range all {
 			all[i] = byte(i)
 		}
 		for i, data := range [][]byte{nil, {}, {0}, []byte("data"), all, bytes.Repeat(all, 4000)} {
-			path := fmt.Sprintf("%s/%d", e.root, i)
+			path := fmt.Sprintf("%s/%d", e.Root, i)
 			check := func(st zk.Stat) {
 				t.Helper()
-				got, gotStat, err := s.Get(e.ctx, path, nil)
+				got, gotStat, err := s.Get(e.Ctx, path, nil)
 				assert.NilError(t, err)
 				assert.Assert(t, bytes.Equal(got, data))
 				assert.Equal(t, got == nil, data == nil) // null and empty are kept apart
 				assert.Equal(t, gotStat, st)
 				assert.Equal(t, int(st.DataLength), len(data))
 			}
-			_, st, err := e.createStat(s, path, data, zk.Persistent)
+			_, st, err := createStat(e, s, path, data, zk.Persistent)
 			assert.NilError(t, err)
 			check(st)
-			e.set(s, path, "something else")
-			st, err = s.Set(e.ctx, path, data, 1)
+			e.Set(s, path, "something else")
+			st, err = s.Set(e.Ctx, path, data, 1)
 			assert.NilError(t, err)
 			assert.Equal(t, st.Version, int32(2))
 			check(st)
 
-			res, err := s.Batch(e.ctx, zk.GetOp{Path: path})
+			res, err := s.Batch(e.Ctx, zk.GetOp{Path: path})
 			assert.NilError(t, err)
 			assert.Assert(t, bytes.Equal(res[0].Data, data) && (res[0].Data == nil) == (data == nil))
-			if !e.knows(zktest.V36) {
+			if !e.Knows(zktest.V36) {
 				continue
 			}
-			res, err = s.MultiRead(e.ctx, zk.GetOp{Path: path})
+			res, err = s.MultiRead(e.Ctx, zk.GetOp{Path: path})
 			assert.NilError(t, err)
 			assert.Assert(t, bytes.Equal(res[0].Data, data) && (res[0].Data == nil) == (data == nil))
 		}
@@ -181,59 +182,59 @@ func TestData(t *testing.T) {
 
 // What Get returns is the caller's: no other call sees a change to it.
 func TestDataIsTheCallers(t *testing.T) {
-	everywhere(t, func(t *testing.T, e *env) {
-		s := e.session()
-		path := e.create(s, e.root+"/n", "data")
+	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
+		s := e.Session()
+		path := e.Create(s, e.Root+"/n", "data")
 		mine := []byte("mine")
-		e.set(s, path, "data")
+		e.Set(s, path, "data")
 		for range 3 {
-			got, _, err := s.Get(e.ctx, path, nil)
+			got, _, err := s.Get(e.Ctx, path, nil)
 			assert.NilError(t, err)
 			assert.Equal(t, string(got), "data")
 			got = append(got[:0], "DATA!!!"...)
 			_ = got
-			res, err := s.Batch(e.ctx, zk.GetOp{Path: path}, zk.GetOp{Path: path})
+			res, err := s.Batch(e.Ctx, zk.GetOp{Path: path}, zk.GetOp{Path: path})
 			assert.NilError(t, err)
 			copy(res[0].Data, "DATA")
 			_ = append(res[0].Data, "!!!!"...)
 			assert.Equal(t, string(res[1].Data), "data")
 		}
 		// And what is given may be changed once the call has returned.
-		_, err := s.Set(e.ctx, path, mine, zk.AnyVersion)
+		_, err := s.Set(e.Ctx, path, mine, zk.AnyVersion)
 		assert.NilError(t, err)
 		copy(mine, "gone")
-		got, _, err := s.Get(e.ctx, path, nil)
+		got, _, err := s.Get(e.Ctx, path, nil)
 		assert.NilError(t, err)
 		assert.Equal(t, string(got), "mine")
 	})
 }
 
 func TestVersions(t *testing.T) {
-	everywhere(t, func(t *testing.T, e *env) {
-		s := e.session()
-		path := e.create(s, e.root+"/n", "0")
+	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
+		s := e.Session()
+		path := e.Create(s, e.Root+"/n", "0")
 		for i := range int32(5) {
-			st, err := s.Set(e.ctx, path, []byte(fmt.Sprint(i)), i)
+			st, err := s.Set(e.Ctx, path, []byte(fmt.Sprint(i)), i)
 			assert.NilError(t, err)
 			assert.Equal(t, st.Version, i+1)
 			assert.Equal(t, st.Mzxid, s.Zxid())
 			assert.Assert(t, st.Mzxid > st.Czxid)
 			for _, wrong := range []int32{i, i + 2, 1 << 30, -2} {
-				_, err = s.Set(e.ctx, path, []byte("never"), wrong)
-				wantCode(t, err, zk.ErrVersion, path)
-				wantCode(t, s.Delete(e.ctx, path, wrong), zk.ErrVersion, path)
+				_, err = s.Set(e.Ctx, path, []byte("never"), wrong)
+				suite.WantCode(t, err, zk.ErrVersion, path)
+				suite.WantCode(t, s.Delete(e.Ctx, path, wrong), zk.ErrVersion, path)
 			}
 		}
-		data, st, err := s.Get(e.ctx, path, nil)
+		data, st, err := s.Get(e.Ctx, path, nil)
 		assert.NilError(t, err)
 		assert.Equal(t, string(data), "4")
 		assert.Equal(t, st.Version, int32(5))
 
-		child := e.create(s, path+"/child", "")
-		wantCode(t, s.Delete(e.ctx, path, 5), zk.ErrNotEmpty, path)
-		assert.NilError(t, s.Delete(e.ctx, child, 0))
-		assert.NilError(t, s.Delete(e.ctx, path, 5))
-		found, st, err := s.Exists(e.ctx, path, nil)
+		child := e.Create(s, path+"/child", "")
+		suite.WantCode(t, s.Delete(e.Ctx, path, 5), zk.ErrNotEmpty, path)
+		assert.NilError(t, s.Delete(e.Ctx, child, 0))
+		assert.NilError(t, s.Delete(e.Ctx, path, 5))
+		found, st, err := s.Exists(e.Ctx, path, nil)
 		assert.NilError(t, err)
 		assert.Assert(t, !found)
 		assert.Equal(t, st, zk.Stat{})
@@ -243,77 +244,77 @@ func TestVersions(t *testing.T) {
 // Every operation on a node that is not there, and other refusals: the code,
 // zero values beside it, and a session that goes on.
 func TestCodes(t *testing.T) {
-	everywhere(t, func(t *testing.T, e *env) {
-		s := e.session()
-		none := e.root + "/none"
-		_, err := s.Create(e.ctx, none+"/child", nil, zk.Persistent, zk.ACLOpen)
-		wantCode(t, err, zk.ErrNoNode, none+"/child")
-		path, st, err := e.createStat(s, none+"/child", nil, zk.Ephemeral)
-		wantCode(t, err, zk.ErrNoNode, none+"/child")
+	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
+		s := e.Session()
+		none := e.Root + "/none"
+		_, err := s.Create(e.Ctx, none+"/child", nil, zk.Persistent, zk.ACLOpen)
+		suite.WantCode(t, err, zk.ErrNoNode, none+"/child")
+		path, st, err := createStat(e, s, none+"/child", nil, zk.Ephemeral)
+		suite.WantCode(t, err, zk.ErrNoNode, none+"/child")
 		assert.Assert(t, path == "" && st == zk.Stat{})
-		data, st, err := s.Get(e.ctx, none, nil)
-		wantCode(t, err, zk.ErrNoNode, none)
+		data, st, err := s.Get(e.Ctx, none, nil)
+		suite.WantCode(t, err, zk.ErrNoNode, none)
 		assert.Assert(t, data == nil && st == zk.Stat{})
-		names, st, err := s.Children(e.ctx, none, nil)
-		wantCode(t, err, zk.ErrNoNode, none)
+		names, st, err := s.Children(e.Ctx, none, nil)
+		suite.WantCode(t, err, zk.ErrNoNode, none)
 		assert.Assert(t, names == nil && st == zk.Stat{})
-		st, err = s.Set(e.ctx, none, nil, zk.AnyVersion)
-		wantCode(t, err, zk.ErrNoNode, none)
+		st, err = s.Set(e.Ctx, none, nil, zk.AnyVersion)
+		suite.WantCode(t, err, zk.ErrNoNode, none)
 		assert.Equal(t, st, zk.Stat{})
-		wantCode(t, s.Delete(e.ctx, none, zk.AnyVersion), zk.ErrNoNode, none)
-		acl, st, err := s.GetACL(e.ctx, none)
-		wantCode(t, err, zk.ErrNoNode, none)
+		suite.WantCode(t, s.Delete(e.Ctx, none, zk.AnyVersion), zk.ErrNoNode, none)
+		acl, st, err := s.GetACL(e.Ctx, none)
+		suite.WantCode(t, err, zk.ErrNoNode, none)
 		assert.Assert(t, acl == nil && st == zk.Stat{})
-		st, err = s.SetACL(e.ctx, none, zk.ACLOpen, zk.AnyVersion)
-		wantCode(t, err, zk.ErrNoNode, none)
+		st, err = s.SetACL(e.Ctx, none, zk.ACLOpen, zk.AnyVersion)
+		suite.WantCode(t, err, zk.ErrNoNode, none)
 		assert.Equal(t, st, zk.Stat{})
-		if e.knows(zktest.V36) {
-			n, err := s.AllChildrenNumber(e.ctx, none)
-			wantCode(t, err, zk.ErrNoNode, none)
+		if e.Knows(zktest.V36) {
+			n, err := s.AllChildrenNumber(e.Ctx, none)
+			suite.WantCode(t, err, zk.ErrNoNode, none)
 			assert.Equal(t, n, 0)
 		}
-		assert.NilError(t, s.Sync(e.ctx, none)) // it need not exist
+		assert.NilError(t, s.Sync(e.Ctx, none)) // it need not exist
 
-		_, err = s.Create(e.ctx, e.root, nil, zk.Persistent, zk.ACLOpen)
-		wantCode(t, err, zk.ErrExists, e.root)
+		_, err = s.Create(e.Ctx, e.Root, nil, zk.Persistent, zk.ACLOpen)
+		suite.WantCode(t, err, zk.ErrExists, e.Root)
 		assert.Equal(t, pkgerrors.Cause(err), error(zk.ErrExists))
-		assert.ErrorContains(t, err, e.root)
-		eph, err := s.Create(e.ctx, e.root+"/eph", nil, zk.Ephemeral, zk.ACLOpen)
+		assert.ErrorContains(t, err, e.Root)
+		eph, err := s.Create(e.Ctx, e.Root+"/eph", nil, zk.Ephemeral, zk.ACLOpen)
 		assert.NilError(t, err)
-		_, err = s.Create(e.ctx, eph+"/child", nil, zk.Persistent, zk.ACLOpen)
-		wantCode(t, err, zk.ErrNoChildrenForEphemerals, eph+"/child")
-		_, err = s.Create(e.ctx, e.root+"/n", nil, zk.Persistent, zk.ACL{{Perms: zk.PermAll, Scheme: "nonsense", ID: "x"}})
-		wantCode(t, err, zk.ErrInvalidACL, e.root+"/n")
-		_, err = s.Create(e.ctx, e.root+"/n", nil, zk.Persistent, zk.ACLCreator) // no credentials here
-		wantCode(t, err, zk.ErrInvalidACL, e.root+"/n")
-		if e.chroot == "" {
-			wantCode(t, s.Delete(e.ctx, "/", zk.AnyVersion), zk.ErrBadArguments, "/")
+		_, err = s.Create(e.Ctx, eph+"/child", nil, zk.Persistent, zk.ACLOpen)
+		suite.WantCode(t, err, zk.ErrNoChildrenForEphemerals, eph+"/child")
+		_, err = s.Create(e.Ctx, e.Root+"/n", nil, zk.Persistent, zk.ACL{{Perms: zk.PermAll, Scheme: "nonsense", ID: "x"}})
+		suite.WantCode(t, err, zk.ErrInvalidACL, e.Root+"/n")
+		_, err = s.Create(e.Ctx, e.Root+"/n", nil, zk.Persistent, zk.ACLCreator) // no credentials here
+		suite.WantCode(t, err, zk.ErrInvalidACL, e.Root+"/n")
+		if e.Chroot == "" {
+			suite.WantCode(t, s.Delete(e.Ctx, "/", zk.AnyVersion), zk.ErrBadArguments, "/")
 		}
 
-		_, _, err = s.Get(e.ctx, e.root, nil)
+		_, _, err = s.Get(e.Ctx, e.Root, nil)
 		assert.NilError(t, err)
 		assert.NilError(t, s.Err())
 	})
 }
 
 func TestChildren(t *testing.T) {
-	everywhere(t, func(t *testing.T, e *env) {
-		s := e.session()
-		assert.Equal(t, len(children(t, e, s, e.root)), 0)
+	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
+		s := e.Session()
+		assert.Equal(t, len(children(t, e, s, e.Root)), 0)
 		var want []string
 		var ops []zk.Op
 		for i := range 2000 {
 			name := fmt.Sprintf("%04d-%s", i, strings.Repeat("ä", i%50))
 			want = append(want, name)
-			ops = append(ops, zk.CreateOp{Path: e.root + "/" + name, ACL: zk.ACLOpen})
+			ops = append(ops, zk.CreateOp{Path: e.Root + "/" + name, ACL: zk.ACLOpen})
 		}
-		_, err := s.Batch(e.ctx, ops...)
+		_, err := s.Batch(e.Ctx, ops...)
 		assert.NilError(t, err)
-		assert.DeepEqual(t, children(t, e, s, e.root), want)
-		if !e.knows(zktest.V36) {
+		assert.DeepEqual(t, children(t, e, s, e.Root), want)
+		if !e.Knows(zktest.V36) {
 			return
 		}
-		n, err := s.AllChildrenNumber(e.ctx, e.root)
+		n, err := s.AllChildrenNumber(e.Ctx, e.Root)
 		assert.NilError(t, err)
 		assert.Equal(t, n, 2000)
 	})
@@ -322,50 +323,50 @@ func TestChildren(t *testing.T) {
 // Sync shows what another session was told before, but on the leader, which
 // answers it at once.
 func TestSync(t *testing.T) {
-	everywhere(t, func(t *testing.T, e *env) {
-		conf, _ := e.config()
-		if e.real() && e.members > 1 {
-			leader, err := e.apache.Leader()
+	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
+		conf, _ := e.Config()
+		if e.Real() && e.Members > 1 {
+			leader, err := e.Apache.Leader()
 			assert.NilError(t, err)
 			conf.Addrs = slices.Delete(slices.Clone(conf.Addrs), leader, leader+1)
 		}
-		s, writer := e.dial(conf), e.session()
-		path := e.create(writer, e.root+"/n", "")
+		s, writer := e.Dial(conf), e.Session()
+		path := e.Create(writer, e.Root+"/n", "")
 		for i := range 50 {
 			data := fmt.Sprint(i)
-			e.set(writer, path, data)
-			assert.NilError(t, s.Sync(e.ctx, path))
-			got, _, err := s.Get(e.ctx, path, nil)
+			e.Set(writer, path, data)
+			assert.NilError(t, s.Sync(e.Ctx, path))
+			got, _, err := s.Get(e.Ctx, path, nil)
 			assert.NilError(t, err)
 			assert.Equal(t, string(got), data)
 		}
-		assert.NilError(t, s.Sync(e.ctx, "/"))
+		assert.NilError(t, s.Sync(e.Ctx, "/"))
 	})
 }
 
 // Containers and nodes with a TTL leave by themselves.
 func TestReapedModes(t *testing.T) {
 	t.Parallel()
-	since(t, zktest.V35, func(t *testing.T, e *env) {
-		s := e.session()
+	suite.Since(t, zktest.V35, func(t *testing.T, e *suite.Env) {
+		s := e.Session()
 		ch := make(chan zk.Event, 10)
-		container, err := s.Create(e.ctx, e.root+"/container", nil, zk.Container, zk.ACLOpen)
+		container, err := s.Create(e.Ctx, e.Root+"/container", nil, zk.Container, zk.ACLOpen)
 		assert.NilError(t, err)
-		e.watch(s, container, ch)
-		child := e.create(s, container+"/child", "")
-		e.delete(s, child)
-		e.want(ch, zk.Deleted, container)
+		e.Watch(s, container, ch)
+		child := e.Create(s, container+"/child", "")
+		e.Delete(s, child)
+		e.Want(ch, zk.Deleted, container)
 
-		short, err := s.Create(e.ctx, e.root+"/ttl", nil, zk.TTL(time.Nanosecond), zk.ACLOpen)
+		short, err := s.Create(e.Ctx, e.Root+"/ttl", nil, zk.TTL(time.Nanosecond), zk.ACLOpen)
 		assert.NilError(t, err)
-		found, _, err := s.Exists(e.ctx, short, ch)
+		found, _, err := s.Exists(e.Ctx, short, ch)
 		assert.NilError(t, err)
 		if found {
-			e.want(ch, zk.Deleted, short)
+			e.Want(ch, zk.Deleted, short)
 		}
-		long, err := s.Create(e.ctx, e.root+"/ttl-", nil, zk.SequentialTTL(34*365*24*time.Hour), zk.ACLOpen)
+		long, err := s.Create(e.Ctx, e.Root+"/ttl-", nil, zk.SequentialTTL(34*365*24*time.Hour), zk.ACLOpen)
 		assert.NilError(t, err)
-		_, _, err = s.Get(e.ctx, long, nil)
+		_, _, err = s.Get(e.Ctx, long, nil)
 		assert.NilError(t, err)
 	})
 }
@@ -378,10 +379,10 @@ func digestID(user, password string) string {
 // denied returns the error of a Set. The leader checks permissions, and a real
 // one goes by the old ACL until it has applied the new one, which is perhaps
 // later than the follower that has answered SetACL.
-func (e *env) denied(s *zk.Session, path string) error {
-	e.t.Helper()
+func denied(e *suite.Env, s *zk.Session, path string) error {
+	e.T.Helper()
 	for range 1000 {
-		if _, err := s.Set(e.ctx, path, nil, zk.AnyVersion); err != nil || !e.real() || e.members == 1 {
+		if _, err := s.Set(e.Ctx, path, nil, zk.AnyVersion); err != nil || !e.Real() || e.Members == 1 {
 			return err
 		}
 	}
@@ -389,49 +390,49 @@ func (e *env) denied(s *zk.Session, path string) error {
 }
 
 func TestACL(t *testing.T) {
-	everywhere(t, func(t *testing.T, e *env) {
-		s := e.session()
-		path := e.create(s, e.root+"/n", "data")
-		acl, st, err := s.GetACL(e.ctx, path)
+	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
+		s := e.Session()
+		path := e.Create(s, e.Root+"/n", "data")
+		acl, st, err := s.GetACL(e.Ctx, path)
 		assert.NilError(t, err)
 		assert.DeepEqual(t, acl, zk.ACLOpen)
 		assert.Equal(t, st.Aversion, int32(0))
 
-		st, err = s.SetACL(e.ctx, path, zk.ACLReadOnly, 0)
+		st, err = s.SetACL(e.Ctx, path, zk.ACLReadOnly, 0)
 		assert.NilError(t, err)
 		assert.Equal(t, st.Aversion, int32(1))
-		wantCode(t, e.denied(s, path), zk.ErrNoAuth, path)
-		_, err = s.SetACL(e.ctx, path, zk.ACLOpen, zk.AnyVersion)
-		wantCode(t, err, zk.ErrNoAuth, path)
-		_, err = s.Create(e.ctx, path+"/child", nil, zk.Persistent, zk.ACLOpen)
-		wantCode(t, err, zk.ErrNoAuth, path+"/child")
-		acl, _, err = s.GetACL(e.ctx, path)
+		suite.WantCode(t, denied(e, s, path), zk.ErrNoAuth, path)
+		_, err = s.SetACL(e.Ctx, path, zk.ACLOpen, zk.AnyVersion)
+		suite.WantCode(t, err, zk.ErrNoAuth, path)
+		_, err = s.Create(e.Ctx, path+"/child", nil, zk.Persistent, zk.ACLOpen)
+		suite.WantCode(t, err, zk.ErrNoAuth, path+"/child")
+		acl, _, err = s.GetACL(e.Ctx, path)
 		assert.NilError(t, err)
 		assert.DeepEqual(t, acl, zk.ACLReadOnly)
 
 		// Each permission by itself.
-		mine := e.create(s, e.root+"/m", "data")
-		_, err = s.SetACL(e.ctx, mine, zk.ACLOpen, 7)
-		wantCode(t, err, zk.ErrVersion, mine)
+		mine := e.Create(s, e.Root+"/m", "data")
+		_, err = s.SetACL(e.Ctx, mine, zk.ACLOpen, 7)
+		suite.WantCode(t, err, zk.ErrVersion, mine)
 		list := zk.ACL{{Perms: zk.PermRead | zk.PermAdmin, Scheme: "world", ID: "anyone"}, {Perms: zk.PermAll, Scheme: "digest", ID: digestID("user", "secret")}}
-		st, err = s.SetACL(e.ctx, mine, list, 0)
+		st, err = s.SetACL(e.Ctx, mine, list, 0)
 		assert.NilError(t, err)
 		assert.Equal(t, st.Aversion, int32(1))
-		acl, _, err = s.GetACL(e.ctx, mine)
+		acl, _, err = s.GetACL(e.Ctx, mine)
 		assert.NilError(t, err)
 		assert.DeepEqual(t, acl, list)
-		wantCode(t, e.denied(s, mine), zk.ErrNoAuth, mine)
-		assert.NilError(t, s.AddAuth(e.ctx, zk.Digest("user", "secret")))
-		e.set(s, mine, "by the user")
+		suite.WantCode(t, denied(e, s, mine), zk.ErrNoAuth, mine)
+		assert.NilError(t, s.AddAuth(e.Ctx, zk.Digest("user", "secret")))
+		e.Set(s, mine, "by the user")
 
 		// Without any right the passwords are masked.
-		reader := e.create(s, e.root+"/r", "")
-		_, err = s.SetACL(e.ctx, reader, zk.ACL{{Perms: zk.PermRead, Scheme: "world", ID: "anyone"}, {Perms: zk.PermAdmin, Scheme: "digest", ID: digestID("user", "secret")}}, zk.AnyVersion)
+		reader := e.Create(s, e.Root+"/r", "")
+		_, err = s.SetACL(e.Ctx, reader, zk.ACL{{Perms: zk.PermRead, Scheme: "world", ID: "anyone"}, {Perms: zk.PermAdmin, Scheme: "digest", ID: digestID("user", "secret")}}, zk.AnyVersion)
 		assert.NilError(t, err)
-		acl, _, err = e.session().GetACL(e.ctx, reader)
+		acl, _, err = e.Session().GetACL(e.Ctx, reader)
 		assert.NilError(t, err)
 		assert.Equal(t, acl[1].ID, "user:x")
-		acl, _, err = s.GetACL(e.ctx, reader)
+		acl, _, err = s.GetACL(e.Ctx, reader)
 		assert.NilError(t, err)
 		assert.Equal(t, acl[1].ID, digestID("user", "secret"))
 	})
@@ -439,17 +440,17 @@ func TestACL(t *testing.T) {
 
 // Which ACLs make sense is the server's to say, but for those that are empty.
 func TestOddACL(t *testing.T) {
-	everywhere(t, func(t *testing.T, e *env) {
-		s := e.session()
+	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
+		s := e.Session()
 		for _, a := range []zk.Access{
 			{Perms: zk.PermAll, Scheme: "", ID: ""}, {Perms: zk.PermAll, Scheme: "world", ID: "nobody"},
 			{Perms: zk.PermAll, Scheme: "digest", ID: "no colon"}, {Perms: zk.PermAll, Scheme: "ip", ID: "not an address"},
 		} {
-			_, err := s.Create(e.ctx, e.root+"/n", nil, zk.Persistent, zk.ACL{a})
-			wantCode(t, err, zk.ErrInvalidACL, e.root+"/n")
+			_, err := s.Create(e.Ctx, e.Root+"/n", nil, zk.Persistent, zk.ACL{a})
+			suite.WantCode(t, err, zk.ErrInvalidACL, e.Root+"/n")
 		}
 		for i, perms := range []zk.Permission{0, 32, -1} { // it does not look at them
-			_, err := s.Create(e.ctx, fmt.Sprintf("%s/%d", e.root, i), nil, zk.Persistent, zk.ACL{{Perms: perms, Scheme: "world", ID: "anyone"}})
+			_, err := s.Create(e.Ctx, fmt.Sprintf("%s/%d", e.Root, i), nil, zk.Persistent, zk.ACL{{Perms: perms, Scheme: "world", ID: "anyone"}})
 			assert.NilError(t, err)
 		}
 	})
@@ -457,24 +458,24 @@ func TestOddACL(t *testing.T) {
 
 // Credentials are given with the Config or added later, and move along.
 func TestAuth(t *testing.T) {
-	everywhere(t, func(t *testing.T, e *env) {
-		conf, l := e.config()
+	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
+		conf, l := e.Config()
 		conf.Auth = []zk.Auth{zk.Digest("one", "secret")}
-		s := e.dial(conf)
-		first, err := s.Create(e.ctx, e.root+"/first", []byte("1"), zk.Persistent, zk.ACLCreator)
+		s := e.Dial(conf)
+		first, err := s.Create(e.Ctx, e.Root+"/first", []byte("1"), zk.Persistent, zk.ACLCreator)
 		assert.NilError(t, err)
-		acl, _, err := s.GetACL(e.ctx, first)
+		acl, _, err := s.GetACL(e.Ctx, first)
 		assert.NilError(t, err)
 		assert.DeepEqual(t, acl, zk.ACL{{Perms: zk.PermAll, Scheme: "digest", ID: digestID("one", "secret")}})
 
-		assert.NilError(t, s.AddAuth(e.ctx, zk.Digest("two", "secret")))
-		second, err := s.Create(e.ctx, e.root+"/second", []byte("2"), zk.Persistent, zk.ACLCreator)
+		assert.NilError(t, s.AddAuth(e.Ctx, zk.Digest("two", "secret")))
+		second, err := s.Create(e.Ctx, e.Root+"/second", []byte("2"), zk.Persistent, zk.ACLCreator)
 		assert.NilError(t, err)
-		acl, _, err = s.GetACL(e.ctx, second)
+		acl, _, err = s.GetACL(e.Ctx, second)
 		assert.NilError(t, err)
 		assert.Equal(t, len(acl), 2)
-		if e.knows(zktest.V37) {
-			infos, err := s.WhoAmI(e.ctx)
+		if e.Knows(zktest.V37) {
+			infos, err := s.WhoAmI(e.Ctx)
 			assert.NilError(t, err)
 			for _, want := range []zk.AuthInfo{{Scheme: "ip", User: "127.0.0.1"}, {Scheme: "digest", User: "one"}, {Scheme: "digest", User: "two"}} {
 				assert.Assert(t, slices.Contains(infos, want), "%+v, want %+v", infos, want)
@@ -482,85 +483,85 @@ func TestAuth(t *testing.T) {
 		}
 		assert.DeepEqual(t, s.Config().Auth, []zk.Auth{zk.Digest("one", "secret"), zk.Digest("two", "secret")})
 
-		stranger := e.session()
-		_, _, err = stranger.Get(e.ctx, first, nil)
-		wantCode(t, err, zk.ErrNoAuth, first)
-		assert.NilError(t, stranger.AddAuth(e.ctx, zk.Digest("one", "wrong"))) // a server believes everyone
-		_, _, err = stranger.Get(e.ctx, first, nil)
-		wantCode(t, err, zk.ErrNoAuth, first)
+		stranger := e.Session()
+		_, _, err = stranger.Get(e.Ctx, first, nil)
+		suite.WantCode(t, err, zk.ErrNoAuth, first)
+		assert.NilError(t, stranger.AddAuth(e.Ctx, zk.Digest("one", "wrong"))) // a server believes everyone
+		_, _, err = stranger.Get(e.Ctx, first, nil)
+		suite.WantCode(t, err, zk.ErrNoAuth, first)
 
 		// The watch on a node that only the credentials may read is restored behind them.
 		ch := make(chan zk.Event, 1)
-		e.watch(s, second, ch)
-		e.cut(s, l)
-		s = e.move(s)
+		e.Watch(s, second, ch)
+		e.Cut(s, l)
+		s = e.Move(s)
 		for _, path := range []string{first, second} {
-			_, _, err = s.Get(e.ctx, path, nil)
+			_, _, err = s.Get(e.Ctx, path, nil)
 			assert.NilError(t, err)
 		}
-		e.set(s, second, "more")
-		e.ready(ch, zk.Changed, second)
+		e.Set(s, second, "more")
+		e.Ready(ch, zk.Changed, second)
 
 		// Credentials come from the Config that is dialed.
 		conf = s.Config()
 		conf.Auth = conf.Auth[1:]
-		s = e.dial(conf)
-		_, _, err = s.Get(e.ctx, second, nil)
+		s = e.Dial(conf)
+		_, _, err = s.Get(e.Ctx, second, nil)
 		assert.NilError(t, err)
-		_, _, err = s.Get(e.ctx, first, nil)
-		wantCode(t, err, zk.ErrNoAuth, first)
+		_, _, err = s.Get(e.Ctx, first, nil)
+		suite.WantCode(t, err, zk.ErrNoAuth, first)
 	})
 }
 
 // A server that refuses a credential ends the connection, not the session.
 func TestAuthRefused(t *testing.T) {
-	everywhere(t, func(t *testing.T, e *env) {
-		s := e.session()
-		eph, err := s.Create(e.ctx, e.root+"/eph", nil, zk.Ephemeral, zk.ACLOpen)
+	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
+		s := e.Session()
+		eph, err := s.Create(e.Ctx, e.Root+"/eph", nil, zk.Ephemeral, zk.ACLOpen)
 		assert.NilError(t, err)
 		ch := make(chan zk.Event, 1)
-		e.watch(s, eph, ch)
-		err = s.AddAuth(e.ctx, zk.Auth{Scheme: "nonsense", Credential: []byte("x")})
+		e.Watch(s, eph, ch)
+		err = s.AddAuth(e.Ctx, zk.Auth{Scheme: "nonsense", Credential: []byte("x")})
 		assert.ErrorIs(t, err, zk.ErrAuth)
 		assert.ErrorIs(t, err, zk.ErrAuthFailed)
 		assert.ErrorIs(t, err, zk.ErrConnection)
 		var op *zk.OpError
 		assert.Assert(t, errors.As(err, &op) && op.Outcome() == zk.Answered, "%v", err)
-		await(t, s.Done())
+		suite.Await(t, s.Done())
 		assert.ErrorIs(t, s.Err(), zk.ErrConnection)
 		assert.Equal(t, len(s.Config().Auth), 0)
-		_, _, err = s.Get(e.ctx, eph, nil)
-		wantUnsent(t, err, zk.ErrConnection)
+		_, _, err = s.Get(e.Ctx, eph, nil)
+		suite.WantUnsent(t, err, zk.ErrConnection)
 
 		conf := s.Config()
 		conf.Auth = []zk.Auth{zk.Digest("good", "one"), {Scheme: "nonsense"}}
-		_, err = zk.Dial(e.ctx, conf)
+		_, err = zk.Dial(e.Ctx, conf)
 		assert.ErrorIs(t, err, zk.ErrAuth)
 		assert.Assert(t, !errors.Is(err, zk.ErrExpired) && !errors.Is(err, zk.ErrNoServer), "%v", err)
 
-		next := e.move(s)
+		next := e.Move(s)
 		assert.Equal(t, next.ID(), s.ID())
-		found, st, err := next.Exists(e.ctx, eph, nil)
+		found, st, err := next.Exists(e.Ctx, eph, nil)
 		assert.NilError(t, err)
 		assert.Assert(t, found)
 		assert.Equal(t, st.EphemeralOwner, s.ID())
-		e.delete(next, eph)
-		e.ready(ch, zk.Deleted, eph)
+		e.Delete(next, eph)
+		e.Ready(ch, zk.Deleted, eph)
 	})
 }
 
 func TestMulti(t *testing.T) {
-	since(t, zktest.V35, func(t *testing.T, e *env) {
-		s := e.session()
-		old := e.create(s, e.root+"/old", "0")
-		base := e.create(s, e.root+"/base", "0")
-		res, err := s.Multi(e.ctx,
+	suite.Since(t, zktest.V35, func(t *testing.T, e *suite.Env) {
+		s := e.Session()
+		old := e.Create(s, e.Root+"/old", "0")
+		base := e.Create(s, e.Root+"/base", "0")
+		res, err := s.Multi(e.Ctx,
 			zk.CheckOp{Path: base, Version: 0},
-			zk.CreateOp{Path: e.root + "/a", Data: []byte("a"), ACL: zk.ACLOpen},
-			zk.CreateOp{Path: e.root + "/s-", Mode: zk.EphemeralSequential, ACL: zk.ACLOpen},
-			zk.CreateOp{Path: e.root + "/c", Mode: zk.Container, ACL: zk.ACLOpen},
-			zk.CreateOp{Path: e.root + "/t", Data: []byte{}, Mode: zk.TTL(time.Hour), ACL: zk.ACLOpen},
-			zk.SetOp{Path: e.root + "/a", Data: []byte("aa"), Version: 0},
+			zk.CreateOp{Path: e.Root + "/a", Data: []byte("a"), ACL: zk.ACLOpen},
+			zk.CreateOp{Path: e.Root + "/s-", Mode: zk.EphemeralSequential, ACL: zk.ACLOpen},
+			zk.CreateOp{Path: e.Root + "/c", Mode: zk.Container, ACL: zk.ACLOpen},
+			zk.CreateOp{Path: e.Root + "/t", Data: []byte{}, Mode: zk.TTL(time.Hour), ACL: zk.ACLOpen},
+			zk.SetOp{Path: e.Root + "/a", Data: []byte("aa"), Version: 0},
 			zk.SetOp{Path: base, Version: zk.AnyVersion},
 			zk.DeleteOp{Path: old, Version: 0},
 		)
@@ -569,13 +570,13 @@ func TestMulti(t *testing.T) {
 		for i, r := range res {
 			assert.NilError(t, r.Err, "%d", i)
 		}
-		assert.Equal(t, res[1].Path, e.root+"/a")
-		assert.Assert(t, regexp.MustCompile(`^`+regexp.QuoteMeta(e.root)+`/s-\d{10}$`).MatchString(res[2].Path), res[2].Path)
-		assert.Equal(t, res[3].Path, e.root+"/c")
-		assert.Equal(t, res[4].Path, e.root+"/t")
+		assert.Equal(t, res[1].Path, e.Root+"/a")
+		assert.Assert(t, regexp.MustCompile(`^`+regexp.QuoteMeta(e.Root)+`/s-\d{10}$`).MatchString(res[2].Path), res[2].Path)
+		assert.Equal(t, res[3].Path, e.Root+"/c")
+		assert.Equal(t, res[4].Path, e.Root+"/t")
 		zxid := s.Zxid()
 		for _, i := range []int{1, 2, 3, 4} {
-			if i < 3 && !e.knows(zktest.V37) { // those answer a create2 in a multi as a create
+			if i < 3 && !e.Knows(zktest.V37) { // those answer a create2 in a multi as a create
 				assert.Equal(t, res[i].Stat, zk.Stat{}, "%d", i)
 				continue
 			}
@@ -586,14 +587,14 @@ func TestMulti(t *testing.T) {
 		}
 		assert.Equal(t, res[5].Stat.Version, int32(1))
 		assert.Equal(t, res[5].Stat.Mzxid, zxid)
-		data, st, err := s.Get(e.ctx, e.root+"/a", nil)
+		data, st, err := s.Get(e.Ctx, e.Root+"/a", nil)
 		assert.NilError(t, err)
 		assert.Equal(t, string(data), "aa")
 		assert.Equal(t, st, res[5].Stat)
-		data, _, err = s.Get(e.ctx, base, nil)
+		data, _, err = s.Get(e.Ctx, base, nil)
 		assert.NilError(t, err)
 		assert.Assert(t, data == nil)
-		found, _, err := s.Exists(e.ctx, old, nil)
+		found, _, err := s.Exists(e.Ctx, old, nil)
 		assert.NilError(t, err)
 		assert.Assert(t, !found)
 	})
@@ -601,25 +602,25 @@ func TestMulti(t *testing.T) {
 
 // A Multi that fails does nothing, and says which operation it was.
 func TestMultiFails(t *testing.T) {
-	everywhere(t, func(t *testing.T, e *env) {
-		s := e.session()
-		base := e.create(s, e.root+"/base", "0")
+	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
+		s := e.Session()
+		base := e.Create(s, e.Root+"/base", "0")
 		for _, test := range []struct {
 			fails zk.WriteOp
 			path  string
 			code  zk.Code
 		}{
 			{zk.CheckOp{Path: base, Version: 7}, base, zk.ErrVersion},
-			{zk.CheckOp{Path: e.root + "/none", Version: zk.AnyVersion}, e.root + "/none", zk.ErrNoNode},
-			{zk.SetOp{Path: e.root + "/none", Version: 0}, e.root + "/none", zk.ErrNoNode},
+			{zk.CheckOp{Path: e.Root + "/none", Version: zk.AnyVersion}, e.Root + "/none", zk.ErrNoNode},
+			{zk.SetOp{Path: e.Root + "/none", Version: 0}, e.Root + "/none", zk.ErrNoNode},
 			{zk.CreateOp{Path: base, ACL: zk.ACLOpen}, base, zk.ErrExists},
 			{zk.CreateOp{Path: base + "/x/y", ACL: zk.ACLOpen}, base + "/x/y", zk.ErrNoNode},
 			{zk.SetOp{Path: base, Version: 7}, base, zk.ErrVersion},
-			{zk.DeleteOp{Path: e.root, Version: 7}, e.root, zk.ErrVersion},
+			{zk.DeleteOp{Path: e.Root, Version: 7}, e.Root, zk.ErrVersion},
 		} {
 			for at := range 3 {
-				first := zk.WriteOp(zk.CreateOp{Path: e.root + "/new", ACL: zk.ACLOpen})
-				if !e.knows(zktest.V35) {
+				first := zk.WriteOp(zk.CreateOp{Path: e.Root + "/new", ACL: zk.ACLOpen})
+				if !e.Knows(zktest.V35) {
 					if _, ok := test.fails.(zk.CreateOp); ok {
 						continue
 					}
@@ -628,11 +629,11 @@ func TestMultiFails(t *testing.T) {
 				ops := []zk.WriteOp{
 					first,
 					zk.SetOp{Path: base, Data: []byte("1"), Version: 0},
-					zk.CheckOp{Path: e.root + "/none", Version: 0}, // would fail too, but is not reached
+					zk.CheckOp{Path: e.Root + "/none", Version: 0}, // would fail too, but is not reached
 				}
 				ops = slices.Insert(ops, at, test.fails)
-				res, err := s.Multi(e.ctx, ops...)
-				wantCode(t, err, test.code, test.path)
+				res, err := s.Multi(e.Ctx, ops...)
+				suite.WantCode(t, err, test.code, test.path)
 				assert.Equal(t, len(res), len(ops))
 				for i, r := range res {
 					want := error(zk.ErrRuntimeInconsistency)
@@ -644,13 +645,13 @@ func TestMultiFails(t *testing.T) {
 				}
 			}
 		}
-		assert.DeepEqual(t, children(t, e, s, e.root), []string{"base"})
-		data, st, err := s.Get(e.ctx, base, nil)
+		assert.DeepEqual(t, children(t, e, s, e.Root), []string{"base"})
+		data, st, err := s.Get(e.Ctx, base, nil)
 		assert.NilError(t, err)
 		assert.Assert(t, string(data) == "0" && st.Version == 0)
 
 		sent := s.Stats().BytesSent
-		res, err := s.Multi(e.ctx) // nothing to do
+		res, err := s.Multi(e.Ctx) // nothing to do
 		assert.NilError(t, err)
 		assert.Equal(t, len(res), 0)
 		assert.Equal(t, s.Stats().BytesSent, sent)
@@ -659,15 +660,15 @@ func TestMultiFails(t *testing.T) {
 
 // A Batch is pipelined, and each operation stands for itself.
 func TestBatch(t *testing.T) {
-	everywhere(t, func(t *testing.T, e *env) {
-		s := e.session()
-		path, none := e.root+"/n", e.root+"/none"
+	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
+		s := e.Session()
+		path, none := e.Root+"/n", e.Root+"/none"
 		data, made, child := make(chan zk.Event, 1), make(chan zk.Event, 1), make(chan zk.Event, 1)
 		container, ttl := zk.Container, zk.TTL(time.Hour)
-		if !e.knows(zktest.V35) {
+		if !e.Knows(zktest.V35) {
 			container, ttl = zk.Persistent, zk.Ephemeral
 		}
-		res, err := s.Batch(e.ctx,
+		res, err := s.Batch(e.Ctx,
 			zk.CreateOp{Path: path, Data: []byte("0"), ACL: zk.ACLOpen},                       // 0
 			zk.GetOp{Path: path, Watch: data},                                                 // 1
 			zk.CreateOp{Path: path, ACL: zk.ACLOpen},                                          // 2: exists
@@ -675,25 +676,25 @@ func TestBatch(t *testing.T) {
 			zk.ExistsOp{Path: path},                                                           // 4
 			zk.CheckOp{Path: path, Version: 0},                                                // 5
 			zk.CheckOp{Path: path, Version: 1},                                                // 6: version
-			zk.ChildrenOp{Path: e.root, Watch: child},                                         // 7
+			zk.ChildrenOp{Path: e.Root, Watch: child},                                         // 7
 			zk.SetOp{Path: path, Data: nil, Version: 0},                                       // 8
 			zk.CreateOp{Path: none, ACL: zk.ACLOpen},                                          // 9
-			zk.CreateOp{Path: e.root + "/s-", Mode: zk.PersistentSequential, ACL: zk.ACLOpen}, // 10
-			zk.CreateOp{Path: e.root + "/c", Mode: container, ACL: zk.ACLOpen},                // 11
-			zk.CreateOp{Path: e.root + "/t", Mode: ttl, ACL: zk.ACLOpen},                      // 12
+			zk.CreateOp{Path: e.Root + "/s-", Mode: zk.PersistentSequential, ACL: zk.ACLOpen}, // 10
+			zk.CreateOp{Path: e.Root + "/c", Mode: container, ACL: zk.ACLOpen},                // 11
+			zk.CreateOp{Path: e.Root + "/t", Mode: ttl, ACL: zk.ACLOpen},                      // 12
 			zk.GetOp{Path: path},                                                              // 13
 			zk.DeleteOp{Path: path, Version: 0},                                               // 14: version
 			zk.DeleteOp{Path: path, Version: 1},                                               // 15
-			zk.ChildrenOp{Path: e.root + "/missing"},                                          // 16: no node
-			zk.CheckOp{Path: e.root + "/missing"},                                             // 17: no node
+			zk.ChildrenOp{Path: e.Root + "/missing"},                                          // 16: no node
+			zk.CheckOp{Path: e.Root + "/missing"},                                             // 17: no node
 		)
 		assert.Equal(t, len(res), 18)
 		for i, code := range map[int]zk.Code{2: zk.ErrExists, 3: zk.ErrNoNode, 6: zk.ErrVersion, 14: zk.ErrVersion, 16: zk.ErrNoNode, 17: zk.ErrNoNode} {
-			at := map[int]string{2: path, 3: none, 6: path, 14: path, 16: e.root + "/missing", 17: e.root + "/missing"}[i]
-			wantCode(t, res[i].Err, code, at)
+			at := map[int]string{2: path, 3: none, 6: path, 14: path, 16: e.Root + "/missing", 17: e.Root + "/missing"}[i]
+			suite.WantCode(t, res[i].Err, code, at)
 			res[i] = zk.Result{}
 		}
-		wantCode(t, err, zk.ErrExists, path) // the first
+		suite.WantCode(t, err, zk.ErrExists, path) // the first
 		for i, r := range res {
 			assert.NilError(t, r.Err, "%d", i)
 		}
@@ -705,17 +706,17 @@ func TestBatch(t *testing.T) {
 		assert.Equal(t, res[7].Stat.NumChildren, int32(1))
 		assert.Equal(t, res[8].Stat.Version, int32(1))
 		assert.Equal(t, res[9].Path, none)
-		assert.Equal(t, res[10].Path, e.root+"/s-0000000002")
-		assert.Equal(t, res[11].Path, e.root+"/c")
+		assert.Equal(t, res[10].Path, e.Root+"/s-0000000002")
+		assert.Equal(t, res[11].Path, e.Root+"/c")
 		assert.Equal(t, res[11].Stat.Czxid > 0, container == zk.Container)
-		assert.Equal(t, res[12].Path, e.root+"/t")
+		assert.Equal(t, res[12].Path, e.Root+"/t")
 		assert.Assert(t, res[13].Data == nil)
 		assert.Equal(t, res[13].Stat, res[8].Stat)
-		e.ready(data, zk.Changed, path)
-		e.ready(made, zk.Created, none)
-		e.ready(child, zk.Child, e.root)
+		e.Ready(data, zk.Changed, path)
+		e.Ready(made, zk.Created, none)
+		e.Ready(child, zk.Child, e.Root)
 
-		res, err = s.Batch(e.ctx)
+		res, err = s.Batch(e.Ctx)
 		assert.NilError(t, err)
 		assert.Equal(t, len(res), 0)
 	})
@@ -723,12 +724,12 @@ func TestBatch(t *testing.T) {
 
 // A SyncOp is answered in its place of a Batch, and WantStat asks for a Stat.
 func TestBatchSyncAndStat(t *testing.T) {
-	everywhere(t, func(t *testing.T, e *env) {
-		s := e.session()
-		path := e.root + "/n"
-		res, err := s.Batch(e.ctx,
-			zk.SyncOp{Path: e.root + "/none"},
-			zk.CreateOp{Path: path, ACL: zk.ACLOpen, WantStat: e.knows(zktest.V35)},
+	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
+		s := e.Session()
+		path := e.Root + "/n"
+		res, err := s.Batch(e.Ctx,
+			zk.SyncOp{Path: e.Root + "/none"},
+			zk.CreateOp{Path: path, ACL: zk.ACLOpen, WantStat: e.Knows(zktest.V35)},
 			zk.SyncOp{Path: "/"},
 			zk.GetOp{Path: path},
 		)
@@ -736,11 +737,11 @@ func TestBatchSyncAndStat(t *testing.T) {
 		assert.DeepEqual(t, res[0], zk.Result{})
 		assert.DeepEqual(t, res[2], zk.Result{})
 		assert.Equal(t, res[1].Path, path)
-		if e.knows(zktest.V35) {
+		if e.Knows(zktest.V35) {
 			assert.Equal(t, res[1].Stat, res[3].Stat)
 		}
-		_, err = s.Batch(e.ctx, zk.SyncOp{Path: "relative"})
-		wantUnsent(t, err, zk.ErrBadPath)
+		_, err = s.Batch(e.Ctx, zk.SyncOp{Path: "relative"})
+		suite.WantUnsent(t, err, zk.ErrBadPath)
 	})
 }
 
@@ -762,30 +763,30 @@ func TestBatchError(t *testing.T) {
 }
 
 func TestMultiRead(t *testing.T) {
-	since(t, zktest.V36, func(t *testing.T, e *env) {
-		s := e.session()
-		path := e.create(s, e.root+"/n", "data")
-		e.create(s, path+"/a", "")
-		e.create(s, path+"/b", "")
-		none := e.root + "/none"
-		res, err := s.MultiRead(e.ctx, zk.GetOp{Path: path}, zk.ChildrenOp{Path: none}, zk.ChildrenOp{Path: path}, zk.GetOp{Path: none}, zk.ChildrenOp{Path: path + "/a"})
+	suite.Since(t, zktest.V36, func(t *testing.T, e *suite.Env) {
+		s := e.Session()
+		path := e.Create(s, e.Root+"/n", "data")
+		e.Create(s, path+"/a", "")
+		e.Create(s, path+"/b", "")
+		none := e.Root + "/none"
+		res, err := s.MultiRead(e.Ctx, zk.GetOp{Path: path}, zk.ChildrenOp{Path: none}, zk.ChildrenOp{Path: path}, zk.GetOp{Path: none}, zk.ChildrenOp{Path: path + "/a"})
 		assert.Equal(t, len(res), 5)
-		wantCode(t, err, zk.ErrNoNode, none)
-		wantCode(t, res[1].Err, zk.ErrNoNode, none)
-		wantCode(t, res[3].Err, zk.ErrNoNode, none)
+		suite.WantCode(t, err, zk.ErrNoNode, none)
+		suite.WantCode(t, res[1].Err, zk.ErrNoNode, none)
+		suite.WantCode(t, res[3].Err, zk.ErrNoNode, none)
 		assert.Equal(t, string(res[0].Data), "data")
-		_, st, err := s.Exists(e.ctx, path, nil)
+		_, st, err := s.Exists(e.Ctx, path, nil)
 		assert.NilError(t, err)
 		assert.Equal(t, res[0].Stat, st)
 		slices.Sort(res[2].Children)
 		assert.DeepEqual(t, res[2].Children, []string{"a", "b"})
 		assert.Equal(t, len(res[4].Children), 0)
 
-		res, err = s.MultiRead(e.ctx, zk.GetOp{Path: path})
+		res, err = s.MultiRead(e.Ctx, zk.GetOp{Path: path})
 		assert.NilError(t, err)
 		assert.Equal(t, string(res[0].Data), "data")
 		sent := s.Stats().BytesSent
-		res, err = s.MultiRead(e.ctx)
+		res, err = s.MultiRead(e.Ctx)
 		assert.NilError(t, err)
 		assert.Equal(t, len(res), 0)
 		assert.Equal(t, s.Stats().BytesSent, sent)
@@ -793,32 +794,32 @@ func TestMultiRead(t *testing.T) {
 }
 
 func TestEphemerals(t *testing.T) {
-	since(t, zktest.V36, func(t *testing.T, e *env) {
-		s := e.session()
-		e.create(s, e.root+"/a", "")
-		e.create(s, e.root+"/ab", "")
+	suite.Since(t, zktest.V36, func(t *testing.T, e *suite.Env) {
+		s := e.Session()
+		e.Create(s, e.Root+"/a", "")
+		e.Create(s, e.Root+"/ab", "")
 		for _, path := range []string{"/a/x", "/a/y", "/ab/z"} {
-			_, err := s.Create(e.ctx, e.root+path, nil, zk.Ephemeral, zk.ACLOpen)
+			_, err := s.Create(e.Ctx, e.Root+path, nil, zk.Ephemeral, zk.ACLOpen)
 			assert.NilError(t, err)
 		}
-		other := e.session()
-		_, err := other.Create(e.ctx, e.root+"/a/other", nil, zk.Ephemeral, zk.ACLOpen)
+		other := e.Session()
+		_, err := other.Create(e.Ctx, e.Root+"/a/other", nil, zk.Ephemeral, zk.ACLOpen)
 		assert.NilError(t, err)
 		for prefix, want := range map[string][]string{
 			"":               {"/a/x", "/a/y", "/ab/z"},
 			"/":              {"/a/x", "/a/y", "/ab/z"},
-			e.root:           {"/a/x", "/a/y", "/ab/z"},
-			e.root + "/a":    {"/a/x", "/a/y", "/ab/z"}, // within a name
-			e.root + "/a/":   {"/a/x", "/a/y"},
-			e.root + "/a/x":  {"/a/x"},
-			e.root + "/none": nil,
+			e.Root:           {"/a/x", "/a/y", "/ab/z"},
+			e.Root + "/a":    {"/a/x", "/a/y", "/ab/z"}, // within a name
+			e.Root + "/a/":   {"/a/x", "/a/y"},
+			e.Root + "/a/x":  {"/a/x"},
+			e.Root + "/none": nil,
 		} {
-			got, err := s.Ephemerals(e.ctx, prefix)
+			got, err := s.Ephemerals(e.Ctx, prefix)
 			assert.NilError(t, err)
 			slices.Sort(got)
 			var full []string
 			for _, w := range want {
-				full = append(full, e.root+w)
+				full = append(full, e.Root+w)
 			}
 			assert.Assert(t, slices.Equal(got, full), "%q: %q, want %q", prefix, got, full)
 		}
@@ -826,20 +827,20 @@ func TestEphemerals(t *testing.T) {
 }
 
 func TestAllChildrenNumber(t *testing.T) {
-	since(t, zktest.V36, func(t *testing.T, e *env) {
-		s := e.session()
-		n, err := s.AllChildrenNumber(e.ctx, e.root)
+	suite.Since(t, zktest.V36, func(t *testing.T, e *suite.Env) {
+		s := e.Session()
+		n, err := s.AllChildrenNumber(e.Ctx, e.Root)
 		assert.NilError(t, err)
 		assert.Equal(t, n, 0)
 		for _, path := range []string{"/a", "/a/b", "/a/b/c", "/d"} {
-			e.create(s, e.root+path, "")
+			e.Create(s, e.Root+path, "")
 		}
 		for path, want := range map[string]int{"": 4, "/a": 2, "/a/b": 1, "/d": 0} {
-			n, err := s.AllChildrenNumber(e.ctx, e.root+path)
+			n, err := s.AllChildrenNumber(e.Ctx, e.Root+path)
 			assert.NilError(t, err)
 			assert.Equal(t, n, want, path)
 		}
-		n, err = s.AllChildrenNumber(e.ctx, "/")
+		n, err = s.AllChildrenNumber(e.Ctx, "/")
 		assert.NilError(t, err)
 		assert.Assert(t, n >= 5, n)
 	})
@@ -848,25 +849,25 @@ func TestAllChildrenNumber(t *testing.T) {
 const configPath = "/zookeeper/config" // under any chroot
 
 func TestGetConfig(t *testing.T) {
-	since(t, zktest.V35, func(t *testing.T, e *env) {
-		s := e.session()
+	suite.Since(t, zktest.V35, func(t *testing.T, e *suite.Env) {
+		s := e.Session()
 		ch := make(chan zk.Event, 1)
-		data, st, err := s.GetConfig(e.ctx, ch)
+		data, st, err := s.GetConfig(e.Ctx, ch)
 		assert.NilError(t, err)
-		assert.Equal(t, strings.Count(string(data), "server."), map[int]int{1: 0, 3: 3}[e.members], "%s", data)
+		assert.Equal(t, strings.Count(string(data), "server."), map[int]int{1: 0, 3: 3}[e.Members], "%s", data)
 		assert.Equal(t, int(st.DataLength), len(data))
 		list := s.Config().Watches.List()
 		assert.Equal(t, len(list), 1)
 		assert.Equal(t, list[0].Path, configPath)
-		assert.NilError(t, s.RemoveWatch(e.ctx, configPath, ch), "GetConfig's watch is removed by the path of its event")
+		assert.NilError(t, s.RemoveWatch(e.Ctx, configPath, ch), "GetConfig's watch is removed by the path of its event")
 	})
 }
 
 func TestReconfigErrors(t *testing.T) {
-	since(t, zktest.V35, func(t *testing.T, e *env) {
-		s := e.session()
+	suite.Since(t, zktest.V35, func(t *testing.T, e *suite.Env) {
+		s := e.Session()
 		try := func(change zk.Reconfig) error {
-			data, st, err := s.Reconfig(e.ctx, change)
+			data, st, err := s.Reconfig(e.Ctx, change)
 			assert.Assert(t, data == nil && st == zk.Stat{})
 			return err
 		}
@@ -874,19 +875,19 @@ func TestReconfigErrors(t *testing.T) {
 		for _, bad := range []zk.Reconfig{
 			{}, {Version: -1}, {Join: []string{""}}, {Join: []string{"a,b"}}, {Leave: []string{"1\n2"}}, {Members: []string{"server.1=x"}, Leave: []string{"1"}},
 		} {
-			wantUnsent(t, try(bad), zk.ErrBadArguments)
+			suite.WantUnsent(t, try(bad), zk.ErrBadArguments)
 		}
-		if e.members == 1 {
-			wantCode(t, try(join), zk.ErrUnimplemented, "")
+		if e.Members == 1 {
+			suite.WantCode(t, try(join), zk.ErrUnimplemented, "")
 			return
 		}
-		wantCode(t, try(join), zk.ErrVersion, "") // checked first
+		suite.WantCode(t, try(join), zk.ErrVersion, "") // checked first
 		join.Version = -1
-		wantCode(t, try(join), zk.ErrNoAuth, "")
-		assert.NilError(t, s.AddAuth(e.ctx, zk.Auth{Scheme: "digest", Credential: []byte("super:zktest")}))
-		wantCode(t, try(zk.Reconfig{Join: []string{"nonsense"}, Version: -1}), zk.ErrBadArguments, "")
-		wantCode(t, try(zk.Reconfig{Leave: []string{"1", "2", "3"}, Version: -1}), zk.ErrBadArguments, "")
-		_, _, err := s.Get(e.ctx, e.root, nil)
+		suite.WantCode(t, try(join), zk.ErrNoAuth, "")
+		assert.NilError(t, s.AddAuth(e.Ctx, zk.Auth{Scheme: "digest", Credential: []byte("super:zktest")}))
+		suite.WantCode(t, try(zk.Reconfig{Join: []string{"nonsense"}, Version: -1}), zk.ErrBadArguments, "")
+		suite.WantCode(t, try(zk.Reconfig{Leave: []string{"1", "2", "3"}, Version: -1}), zk.ErrBadArguments, "")
+		_, _, err := s.Get(e.Ctx, e.Root, nil)
 		assert.NilError(t, err)
 	})
 }
@@ -894,25 +895,25 @@ func TestReconfigErrors(t *testing.T) {
 // A change of the ensemble is answered with the new configuration, and fires
 // the watch of GetConfig, whose path has no chroot.
 func TestReconfig(t *testing.T) {
-	e := private(t, 3)
-	for _, chroot := range []string{"", chroot, "/zookeeper"} {
-		conf, _ := e.config()
+	e := suite.Private(t, 3)
+	for _, chroot := range []string{"", suite.Chroot, "/zookeeper"} {
+		conf, _ := e.Config()
 		conf.Chroot, conf.Auth = chroot, []zk.Auth{{Scheme: "digest", Credential: []byte("super:zktest")}}
-		s := e.dial(conf)
+		s := e.Dial(conf)
 		ch := make(chan zk.Event, 1)
-		old, _, err := s.GetConfig(e.ctx, ch)
+		old, _, err := s.GetConfig(e.Ctx, ch)
 		assert.NilError(t, err)
-		data, st, err := s.Reconfig(e.ctx, zk.Reconfig{Leave: []string{"3"}, Version: -1})
+		data, st, err := s.Reconfig(e.Ctx, zk.Reconfig{Leave: []string{"3"}, Version: -1})
 		assert.NilError(t, err)
-		e.ready(ch, zk.Changed, configPath)
+		e.Ready(ch, zk.Changed, configPath)
 		assert.Assert(t, !bytes.Equal(data, old) && !strings.Contains(string(data), "server.3="), "%s", data)
-		got, gotStat, err := s.GetConfig(e.ctx, ch)
+		got, gotStat, err := s.GetConfig(e.Ctx, ch)
 		assert.NilError(t, err)
 		assert.Equal(t, string(got), string(data))
 		assert.Equal(t, gotStat, st)
 
 		// Over a redial too.
-		other := e.dial(conf)
+		other := e.Dial(conf)
 		s.Detach()
 		var back []string
 		for line := range strings.Lines(string(old)) {
@@ -920,43 +921,33 @@ func TestReconfig(t *testing.T) {
 				back = append(back, line)
 			}
 		}
-		_, _, err = other.Reconfig(e.ctx, zk.Reconfig{Members: back, Version: -1})
+		_, _, err = other.Reconfig(e.Ctx, zk.Reconfig{Members: back, Version: -1})
 		assert.NilError(t, err)
-		e.move(s)
-		e.ready(ch, zk.Changed, configPath)
+		e.Move(s)
+		e.Ready(ch, zk.Changed, configPath)
 	}
 }
 
 // A call whose context has ended leaves at once, and nothing was armed by it.
 func TestCancelledCall(t *testing.T) {
-	e := private(t, 1)
-	s := e.session()
-	path := e.create(s, "/n", "data")
-	stalled := e.sim.Fault(stallOn(s, path))
-	ctx, cancel := context.WithCancel(e.ctx)
+	e := suite.Private(t, 1)
+	s := e.Session()
+	path := e.Create(s, "/n", "data")
+	stalled := e.Sim.Fault(suite.StallOn(s, path))
+	ctx, cancel := context.WithCancel(e.Ctx)
 	ch := make(chan zk.Event, 1)
 	done := make(chan error)
 	go func() {
 		_, _, err := s.Get(ctx, path, ch)
 		done <- err
 	}()
-	await(t, stalled.Struck())
+	suite.Await(t, stalled.Struck())
 	cancel()
-	err := await(t, done)
-	wantLost(t, err, context.Canceled)
+	err := suite.Await(t, done)
+	suite.WantLost(t, err, context.Canceled)
 	assert.Equal(t, s.Config().Watches.Len(), 0)
 	assert.NilError(t, s.Err())
 	s.Detach() // Close would wait for the server
-}
-
-// stallOn swallows the next request of a Session on a path, and all after it.
-func stallOn(s *zk.Session, path string) zktest.Rule {
-	return zktest.Rule{Session: s.ID(), Path: path, Do: zktest.StallBefore}
-}
-
-func sorted(list []string) []string {
-	slices.Sort(list)
-	return list
 }
 
 // Servers whose limit was raised take as much more from a client whose limits
@@ -968,7 +959,7 @@ func TestRaisedLimits(t *testing.T) {
 		t.Run(string(release), func(t *testing.T) {
 			t.Parallel()
 			e := apache.New(t, apache.Config{Release: release, HeapMB: 256, Properties: map[string]string{"jute.maxbuffer": fmt.Sprint(4 << 20)}})
-			ctx := testContext(t)
+			ctx := suite.NewContext(t)
 			conf := zk.Config{Addrs: e.Addrs(), MaxRequest: 4 << 20, MaxReply: 4 << 20}
 			s, err := zk.Dial(ctx, conf)
 			assert.NilError(t, err)
@@ -996,10 +987,80 @@ func TestRaisedLimits(t *testing.T) {
 			assert.NilError(t, err)
 			defer small.Close()
 			_, err = small.Set(ctx, "/big", data, 2)
-			wantUnsent(t, err, zk.ErrTooLarge)
+			suite.WantUnsent(t, err, zk.ErrTooLarge)
 			_, _, err = small.Get(ctx, "/big", nil)
-			wantLost(t, err, zk.ErrTooLarge)
+			suite.WantLost(t, err, zk.ErrTooLarge)
 			assert.NilError(t, s.Err())
 		})
 	}
+}
+
+// A reply above MaxReply ends the connection, and tells the call it was for.
+func TestMaxReply(t *testing.T) {
+	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
+		s := e.Session()
+		path := e.Create(s, e.Root+"/n", "")
+		// header, data, stat
+		fits := make([]byte, 5000-16-4-68)
+		conf, _ := e.Config()
+		conf.MaxReply = 5000
+		reader := e.Dial(conf)
+		_, err := s.Set(e.Ctx, path, fits, zk.AnyVersion)
+		assert.NilError(t, err)
+		e.Fence(reader)
+		data, _, err := reader.Get(e.Ctx, path, nil)
+		assert.NilError(t, err)
+		assert.Equal(t, len(data), len(fits))
+
+		_, err = s.Set(e.Ctx, path, append(fits, 0), zk.AnyVersion)
+		assert.NilError(t, err)
+		e.Fence(reader)
+		ch := make(chan zk.Event, 1)
+		data, st, err := reader.Get(e.Ctx, path, ch)
+		suite.WantLost(t, err, zk.ErrTooLarge)
+		assert.ErrorIs(t, err, zk.ErrConnection)
+		assert.ErrorContains(t, err, "5001")
+		assert.ErrorContains(t, err, path)
+		assert.Assert(t, data == nil && st == zk.Stat{})
+		suite.Await(t, reader.Done())
+		assert.ErrorIs(t, reader.Err(), zk.ErrConnection)
+		_, _, err = reader.Get(e.Ctx, path, nil)
+		suite.WantUnsent(t, err, zk.ErrConnection)
+		assert.Assert(t, !errors.Is(err, zk.ErrTooLarge), "%v", err)
+		assert.Equal(t, reader.Config().Watches.Len(), 0)
+
+		conf = reader.Config() // the session goes on, with more room
+		conf.MaxReply = 5001
+		next := e.Dial(conf)
+		assert.Equal(t, next.ID(), reader.ID())
+		_, _, err = next.Get(e.Ctx, path, nil)
+		assert.NilError(t, err)
+	})
+}
+
+// A server knows where a client comes from: one address, or since 3.5 a network.
+func TestIPScheme(t *testing.T) {
+	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
+		s := e.Session()
+		try := func(name, id string, allowed bool) {
+			t.Helper()
+			path, err := s.Create(e.Ctx, e.Root+"/"+name, []byte("data"), zk.Persistent, zk.ACL{{Perms: zk.PermAll, Scheme: "ip", ID: id}})
+			assert.NilError(t, err)
+			_, _, err = s.Get(e.Ctx, path, nil)
+			if !allowed {
+				suite.WantCode(t, err, zk.ErrNoAuth, path)
+				return
+			}
+			assert.NilError(t, err)
+			e.Set(s, path, "more")
+		}
+		try("here", "127.0.0.1", true)
+		try("elsewhere", "127.0.0.2", false)
+		if e.Knows(zktest.V35) {
+			try("net", "127.0.0.0/8", true)
+			try("other-net", "10.0.0.0/8", false)
+		}
+		_, err := s.Create(e.Ctx, e.Root+"/bad", nil, zk.Persistent, zk.ACL{{Perms: zk.PermAll, Scheme: "ip", ID: "300.0.0.1"}})
+		suite.WantCode(t, err, zk.ErrInvalidACL, e.Root+"/bad")
+	})
 }

@@ -293,7 +293,7 @@ func (s *Session) admit(ctx context.Context, c *call) error {
 			return err
 		}
 	}
-	return s.line.Acquire(ctx)
+	return ofOthers(s.line.Acquire(ctx))
 }
 
 // maxRestore is more than the frame that restores a watch has besides its path.
@@ -316,7 +316,7 @@ func tooLarge(n, limit int) error { return &SizeError{Size: n, Limit: limit} }
 // lock covers taking the xids, joining the queue and joining the stream.
 func (s *Session) submit(ctx context.Context, c *call, frames []byte, n int) error {
 	s.line.Lock()
-	err := s.line.Refusal()
+	err := ofOthers(s.line.Refusal())
 	counted := false
 	switch {
 	case c.removal != nil:
@@ -772,7 +772,9 @@ func (e *engine) Failed(p *pipeline.Call, i int, lost bool, end error) {
 		err.outcome = Lost
 	}
 	if n := c.Oversized(); n > 0 {
-		err.Err, err.ended = &SizeError{Size: n, Limit: e.conf.MaxReply, Reply: true}, true
+		err.Err, err.ended = e.tooLarge(n), true
+	} else {
+		err.Err = ofOthers(end)
 	}
 	if c.batch == nil {
 		c.err = err
@@ -780,6 +782,23 @@ func (e *engine) Failed(p *pipeline.Call, i int, lost bool, end error) {
 	}
 	err.Op, err.Path = c.batch.ops[i].describe()
 	c.batch.res[i] = Result{Err: err}
+}
+
+// ofOthers is the end of a connection as a call sees it whose own reply was not too
+// large.
+func ofOthers(end error) error {
+	if end == nil {
+		return nil
+	}
+	var size *SizeError
+	if errors.As(end, &size) {
+		return protocolError("another call's reply had %d bytes", size.Size)
+	}
+	return end
+}
+
+func (e *engine) tooLarge(n int) *SizeError {
+	return &SizeError{Size: n, Limit: e.conf.MaxReply, Reply: true}
 }
 
 // Hand wakes a caller, behind the events before its answer.
@@ -791,7 +810,10 @@ func (e *engine) Drop(p *pipeline.Call) { e.session().recycle(p.Owner.(*call)) }
 // Why makes the error that all calls see of what ended the connection.
 func (e *engine) Why(err error) error {
 	var v pipeline.Violation
+	var o pipeline.Oversize
 	switch {
+	case errors.As(err, &o):
+		err = &detailed{kind: ErrProtocol, cause: e.tooLarge(int(o))}
 	case errors.As(err, &v):
 		err = protocolError("%s", string(v))
 	case errors.Is(err, ErrConnection), errors.Is(err, ErrClosed):
@@ -1020,7 +1042,7 @@ func (s *Session) closing() bool {
 
 func (s *Session) closeSession() error {
 	s.line.Lock()
-	end := s.line.Refusal()
+	end := ofOthers(s.line.Refusal())
 	if s.line.Refused() == nil {
 		s.line.Refuse(ErrClosed)
 	}

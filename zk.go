@@ -2,6 +2,9 @@ package zk
 
 import (
 	"context"
+	"crypto/sha1"
+	"encoding/base64"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -59,6 +62,27 @@ func (m Mode) sequential() bool {
 	return false
 }
 
+// String names the mode as the documentation does, such as "ephemeral sequential".
+func (m Mode) String() string {
+	switch m.flag() {
+	case wire.FlagPersistent:
+		return "persistent"
+	case wire.FlagEphemeral:
+		return "ephemeral"
+	case wire.FlagPersistentSequential:
+		return "persistent sequential"
+	case wire.FlagEphemeralSequential:
+		return "ephemeral sequential"
+	case wire.FlagContainer:
+		return "container"
+	case wire.FlagPersistentTTL:
+		return fmt.Sprintf("TTL %d ms", m.ttl())
+	case wire.FlagPersistentSequentialTTL:
+		return fmt.Sprintf("sequential TTL %d ms", m.ttl())
+	}
+	return "Mode(" + strconv.FormatInt(int64(m), 10) + ")"
+}
+
 // op returns the opcode that creates the mode; stat: with a Stat in the reply.
 func (m Mode) op(stat bool) (wire.Op, error) {
 	switch f := m.flag(); {
@@ -90,11 +114,47 @@ const (
 	PermAll    = Permission(wire.PermAll)
 )
 
+// permLetters are those of zkCli, in its order.
+const permLetters = "cdrwa"
+
+var permOfLetter = map[rune]Permission{'c': PermCreate, 'd': PermDelete, 'r': PermRead, 'w': PermWrite, 'a': PermAdmin}
+
+// String prints permissions as zkCli does: the letters of "cdrwa" that are given.
+func (p Permission) String() string {
+	var b strings.Builder
+	for _, letter := range permLetters {
+		if p&permOfLetter[letter] != 0 {
+			b.WriteRune(letter)
+			p &^= permOfLetter[letter]
+		}
+	}
+	if p != 0 {
+		return "Permission(" + strconv.Itoa(int(p)) + ")"
+	}
+	return b.String()
+}
+
+// ParsePermission reads letters of "cdrwa", in any order. Errors match ErrBadArguments.
+func ParsePermission(text string) (Permission, error) {
+	var p Permission
+	for _, letter := range text {
+		one, ok := permOfLetter[letter]
+		if !ok {
+			return 0, badArgument("permission %q: letters are %s", text, permLetters)
+		}
+		p |= one
+	}
+	return p, nil
+}
+
 // Access gives permissions to one identity.
 type Access struct {
 	Perms      Permission
 	Scheme, ID string
 }
+
+// String prints it as zkCli does: scheme:id:permissions.
+func (a Access) String() string { return a.Scheme + ":" + a.ID + ":" + a.Perms.String() }
 
 // ACL is the access control list of a znode. It is not inherited by children.
 type ACL []Access
@@ -105,6 +165,60 @@ var (
 	ACLReadOnly = ACL{{PermRead, "world", "anyone"}}
 	ACLCreator  = ACL{{PermAll, "auth", ""}}
 )
+
+// ACLWorld gives permissions to everybody.
+func ACLWorld(perms Permission) ACL { return ACL{{perms, "world", "anyone"}} }
+
+// ACLDigest gives permissions to who presents the credential Digest(user, password).
+// The list has a hash (SHA-1) of both, no password.
+func ACLDigest(perms Permission, user, password string) ACL {
+	sum := sha1.Sum([]byte(user + ":" + password))
+	return ACL{{perms, "digest", user + ":" + base64.StdEncoding.EncodeToString(sum[:])}}
+}
+
+// ACLIP gives permissions to clients of an address or a network, such as "10.0.0.0/8".
+func ACLIP(perms Permission, network string) ACL { return ACL{{perms, "ip", network}} }
+
+// ACLX509 gives permissions to who presents a certificate with a subject, such as
+// "CN=app,O=Example".
+func ACLX509(perms Permission, subject string) ACL { return ACL{{perms, "x509", subject}} }
+
+// String prints the list as zkCli does, and as ParseACL reads it.
+func (a ACL) String() string {
+	list := make([]string, len(a))
+	for i, x := range a {
+		list[i] = x.String()
+	}
+	return strings.Join(list, ",")
+}
+
+// ParseACL reads a list as zkCli does: scheme:id:permissions, separated by commas. A
+// comma within an id does not separate: what follows it has no permissions at its end.
+// Errors match ErrBadArguments.
+func ParseACL(text string) (ACL, error) {
+	var acl ACL
+	entry := ""
+	for part := range strings.SplitSeq(text, ",") {
+		entry += part
+		scheme, rest, _ := strings.Cut(entry, ":")
+		i := strings.LastIndexByte(rest, ':')
+		if i < 0 || scheme == "" {
+			entry += ","
+			continue
+		}
+		perms, err := ParsePermission(rest[i+1:])
+		if err != nil {
+			entry += ","
+			continue
+		}
+		acl = append(acl, Access{perms, scheme, rest[:i]})
+		entry = ""
+	}
+	if entry != "" {
+		return nil, badArgument("ACL %q is not scheme:id:permissions", strings.TrimSuffix(entry, ","))
+	}
+	return acl, nil
+}
 
 // Stat is what the server keeps about a znode. Times are milliseconds since
 // 1970. EphemeralOwner is the session of an ephemeral znode, and 0 for all
@@ -1515,6 +1629,10 @@ func (o SyncOp) add(c *call) error {
 	c.frame(wire.OpSync, wire.PathRequest{Path: zpath.Join(c.batch.chroot, o.Path)})
 	return nil
 }
+
+// CheckPath returns what is wrong with a path, as an error that matches ErrBadPath, or
+// nil. Every call checks its paths in the same way, before a byte is written.
+func CheckPath(path string) error { return checkPath(path, false) }
 
 // checkPath refuses a path by the rules of the server, before a byte is written. A
 // sequential create may end in a slash.

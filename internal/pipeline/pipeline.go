@@ -72,6 +72,11 @@ type Violation string
 
 func (v Violation) Error() string { return string(v) }
 
+// Oversize is the size of a reply that is above the limit.
+type Oversize int
+
+func (o Oversize) Error() string { return fmt.Sprintf("a reply of %d bytes", int(o)) }
+
 func violation(format string, args ...any) error { return Violation(fmt.Sprintf(format, args...)) }
 
 // Options are the limits of a Conn.
@@ -141,10 +146,18 @@ func New(conn net.Conn, h Handler, opts Options) *Conn {
 	return p
 }
 
-// onSocket reports whether the system buffers what is written to a connection.
+// maxLayers is how many connections may be laid over one another.
+const maxLayers = 16
+
+// onSocket reports whether the system buffers what is written to a connection. It
+// looks through those that show what they are laid over.
 func onSocket(conn net.Conn) bool {
-	if t, ok := conn.(*tls.Conn); ok {
-		conn = t.NetConn()
+	for range maxLayers {
+		over, ok := conn.(interface{ NetConn() net.Conn })
+		if !ok {
+			break
+		}
+		conn = over.NetConn()
 	}
 	switch conn.(type) {
 	case *net.TCPConn, *net.UnixConn:

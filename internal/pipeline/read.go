@@ -92,7 +92,7 @@ func (p *Conn) misframed(err error) error {
 	if !errors.As(err, &large) {
 		return violation("%v", err)
 	}
-	end := violation("a reply of %d bytes, the limit is %d", large.Size, p.opts.MaxReply)
+	end := Oversize(large.Size)
 	p.Fail(p.h.Why(end), true)
 	d := wire.NewDecoder(large.Head)
 	if r := p.oldest(); r != nil && (len(large.Head) < 4 || d.Int32() == r.xid) {

@@ -21,7 +21,7 @@
  *	- no double event: one registration gives one event. A second one would find no
  *	  registration, or take one that is newer than the change, which is false.
  *
- * What is left out: the stage (order_test.go proves the order of answers and events),
+ * What is left out: the stage (internal/scripts/order_test.go proves the order of answers and events),
  * child and persistent watches with their Gap, SASL and auth, expiry and servers that
  * are behind. The last two change nothing here: SetWatches compares zxids, not
  * sessions, and a server that is behind refuses before anything is restored.

@@ -1,0 +1,221 @@
+package scripts
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+
+	"gotest.tools/v3/assert"
+
+	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/internal/limits"
+	"github.com/seed-9f8420c6/zk/internal/suite"
+	"github.com/seed-9f8420c6/zk/wire"
+)
+
+// TestI08_AcrossMigrations: one event for one registration, after any number of
+// connections, and through SetWatches as well as live.
+func TestI08_AcrossMigrations(t *testing.T) {
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		s, l := r.Open(r.Config())
+		live, late := make(chan zk.Event, 4), make(chan zk.Event, 4)
+		suite.Arm(t, s, l, zk.DataWatch, "/live", live)
+		suite.Arm(t, s, l, zk.ChildWatch, "/late", late)
+		for range 5 {
+			var w wire.SetWatches2Request
+			s, l, _, w = r.Move(s.Detach(), 1)
+			assert.DeepEqual(t, w.Data, []string{"/live"})
+			assert.DeepEqual(t, w.Child, []string{"/late"})
+		}
+		l.Send(suite.Happened(zk.Changed, "/live", -1), suite.Happened(zk.Changed, "/live", -1))
+		synctest.Wait()
+		d := r.Begin(s.Detach())
+		l = r.Accept()
+		l.Greet()
+		q := l.Next()
+		w := q.Watches(t)
+		assert.Equal(t, fmt.Sprint(w.Data, w.Child), "[] [/late]")
+		l.Send(suite.Happened(zk.Deleted, "/late", -1), suite.Happened(zk.Deleted, "/late", -1), suite.Answer(q.Xid, 2, nil))
+		s = d.Session()
+		assert.Equal(t, suite.Told(suite.Taken(live)...), "changed /live")
+		assert.Equal(t, suite.Told(suite.Taken(late)...), "deleted /late")
+		_, l = r.Open(s.Detach()) // nothing is left to restore
+		l.Quiet()
+	})
+}
+
+// TestI10_Gap: a persistent watch that moved says so, once, ahead of whatever
+// proves that something was committed meanwhile; if nothing was, it says nothing.
+func TestI10_Gap(t *testing.T) {
+	type step struct {
+		events []zk.EventType // of /p, ahead of the reply
+		other  bool           // an event of a one-shot at /o, ahead of the reply
+		zxid   int64          // of the reply; the floor is 10
+		want   string         // what the persistent channels get, one after another, a and b alike
+	}
+	for _, c := range []struct {
+		name  string
+		steps []step
+	}{
+		{"nothing happened", []step{{zxid: 10}, {zxid: 10}}},
+		{"the reply tells", []step{{zxid: 11, want: "gap /p"}, {zxid: 11}, {zxid: 12, want: "gap /p"}}},
+		{"an event tells", []step{{events: []zk.EventType{zk.Changed, zk.Child}, zxid: 11, want: "gap /p, changed /p, child /p"}}},
+		{"another watch's event tells", []step{{other: true, zxid: 10, want: "gap /p"}}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+				s, l := r.Open(r.Config())
+				a, b, o := make(chan zk.Event, 9), make(chan zk.Event, 9), make(chan zk.Event, 9)
+				suite.Arm(t, s, l, zk.PersistentWatch, "/p", a)
+				suite.Arm(t, s, l, zk.RecursiveWatch, "/p", a) // the same channel and path: one Gap
+				suite.Arm(t, s, l, zk.PersistentWatch, "/p", b)
+				suite.Arm(t, s, l, zk.DataWatch, "/o", o)
+				advance(t, s, l, 10)
+				for i, x := range c.steps {
+					d := r.Begin(s.Detach())
+					l = r.Accept()
+					l.Greet()
+					q := l.Want(wire.OpSetWatches2, "")
+					var frames [][]byte
+					if x.other {
+						frames = append(frames, suite.Happened(zk.Changed, "/o", -1))
+					}
+					for _, typ := range x.events {
+						frames = append(frames, suite.Happened(typ, "/p", -1))
+					}
+					l.Send(append(frames, suite.Answer(q.Xid, x.zxid, nil))...)
+					s = d.Session()
+					assert.Equal(t, suite.Told(suite.Taken(a)...), x.want, "step %d", i)
+					assert.Equal(t, suite.Told(suite.Taken(b)...), x.want, "step %d", i)
+					// From here on the stream is whole.
+					l.Send(suite.Happened(zk.Deleted, "/p", -1))
+					synctest.Wait()
+					assert.Equal(t, suite.Told(suite.Taken(a)...), "deleted /p")
+					assert.Equal(t, suite.Told(suite.Taken(b)...), "deleted /p")
+				}
+				for _, ev := range suite.Taken(o) {
+					assert.Equal(t, suite.Told(ev), "changed /o")
+				}
+			})
+		})
+	}
+}
+
+// A Gap that is not delivered yet is not doubled; one that a failed Dial owes is
+// paid by the next; after Renew there is always one.
+func TestI10_GapIsOwed(t *testing.T) {
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		s, l := r.Open(r.Config())
+		full, second := make(chan zk.Event), make(chan zk.Event)
+		suite.Arm(t, s, l, zk.PersistentWatch, "/p", full)
+		suite.Arm(t, s, l, zk.PersistentWatch, "/q", full)
+		suite.Arm(t, s, l, zk.RecursiveWatch, "/q", second)
+		advance(t, s, l, 10)
+		for zxid := range int64(3) {
+			s, _, _, _ = r.Move(s.Detach(), 11+zxid)
+		}
+		assert.Equal(t, s.Stats().Queued, 3)
+		for _, want := range []string{"gap /p", "gap /q"} {
+			assert.Equal(t, suite.Told(<-full), want)
+		}
+		assert.Equal(t, suite.Told(<-second), "gap /q")
+		synctest.Wait()
+		assert.Equal(t, s.Stats().Queued, 0)
+
+		// The connection ends before its SetWatches is answered.
+		conf := s.Detach()
+		d := r.Begin(conf)
+		l = r.Accept()
+		l.Greet()
+		l.Want(wire.OpSetWatches2, "")
+		l.Close()
+		assert.Assert(t, errors.Is(d.Wait(), zk.ErrNoServer))
+		assert.Equal(t, conf.Watches.Undelivered(), 0)
+		s, _, _, _ = r.Move(conf, 14)
+		assert.Equal(t, s.Stats().Queued, 3)
+		for _, ch := range []chan zk.Event{full, full, second} {
+			<-ch
+		}
+
+		s, _, q, w := r.Move(s.Detach().Renew(), 14)
+		assert.Equal(t, q.SessionID, int64(0))
+		assert.Equal(t, w.RelativeZxid, int64(14))
+		assert.Equal(t, s.Stats().Queued, 3, "no Gap after Renew")
+	})
+}
+
+// TestI10_GapAfterRenew: the Gap of a new session comes when the server has the
+// watch again. Before, it could be read ahead of a change that nobody tells of.
+func TestI10_GapAfterRenew(t *testing.T) {
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		s, l := r.Open(r.Config())
+		ch := make(chan zk.Event, 4)
+		suite.Arm(t, s, l, zk.PersistentWatch, "/w", ch)
+		floor := s.Zxid()
+		d := r.Begin(s.Detach().Renew())
+		l = r.Accept()
+		q := l.Connect()
+		q.SessionID = 0x777
+		l.Send(suite.Welcome(q))
+		x := l.Next()
+		assert.DeepEqual(t, x.Watches(t).Persistent, []string{"/w"})
+		synctest.Wait()
+		assert.Equal(t, len(ch), 0)
+		l.Send(suite.Answer(x.Xid, floor, nil)) // also where nothing has changed
+		d.Session()
+		assert.Equal(t, suite.Told(suite.Taken(ch)...), "gap /w")
+	})
+}
+
+// TestI10_GapBetweenFrames: a Gap that was read before the server had a
+// persistent watch again stands for nothing that came then. The frame that arms
+// it brings another, if something was committed since the frame before.
+func TestI10_GapBetweenFrames(t *testing.T) {
+	defer suite.Shrink(&limits.SetWatchesFrame, 64)()
+	for _, c := range []struct {
+		name  string
+		zxids [2]int64 // of the replies, above the floor
+		event bool     // ahead of the second reply
+		want  string
+	}{
+		{"nothing", [2]int64{0, 0}, false, ""},
+		{"before the first frame", [2]int64{1, 1}, false, "gap /p"},
+		{"between the frames", [2]int64{0, 1}, false, "gap /p"},
+		{"before and between", [2]int64{1, 2}, false, "gap /p, gap /p"},
+		{"an event between", [2]int64{0, 1}, true, "gap /p, gap /p"},
+		{"an event of before", [2]int64{1, 1}, true, "gap /p"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+				s, l := r.Open(r.Config())
+				ch, one := make(chan zk.Event, 4), make(chan zk.Event, 1)
+				long := "/one-shot-of-a-long-path-that-fills-a-frame"
+				suite.Arm(t, s, l, zk.DataWatch, long, one)
+				suite.Arm(t, s, l, zk.PersistentWatch, "/p", ch)
+				floor := s.Zxid()
+				d := r.Begin(s.Config())
+				l = r.Accept()
+				l.Greet()
+				first, second := l.Next(), l.Next()
+				assert.DeepEqual(t, first.Watches(t).Data, []string{long})
+				assert.DeepEqual(t, second.Watches(t).Persistent, []string{"/p"})
+				var got []zk.Event
+				take := func() {
+					synctest.Wait()
+					got = append(got, suite.Taken(ch)...) // read at once
+				}
+				l.Send(suite.Answer(first.Xid, floor+c.zxids[0], nil))
+				take()
+				if c.event {
+					l.Send(suite.Happened(zk.Changed, long, -1))
+				}
+				take()
+				l.Send(suite.Answer(second.Xid, floor+c.zxids[1], nil))
+				take()
+				d.Session()
+				assert.Equal(t, suite.Told(got...), c.want)
+			})
+		})
+	}
+}

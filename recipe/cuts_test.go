@@ -1,0 +1,256 @@
+package recipe_test
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gotest.tools/v3/assert"
+
+	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/recipe"
+	"github.com/seed-9f8420c6/zk/wire"
+	"github.com/seed-9f8420c6/zk/zktest"
+)
+
+// keepDialed redials what is lost, as the owner of the session does.
+func (r *rig) keepDialed(s *zk.Session) (stop func()) {
+	stopped := make(chan struct{})
+	var done sync.WaitGroup
+	done.Go(func() {
+		for {
+			select {
+			case <-s.Done():
+				next, err := s.Redial(bg)
+				if err != nil {
+					return
+				}
+				s = next
+			case <-stopped:
+				return
+			}
+		}
+	})
+	return func() { close(stopped); done.Wait() }
+}
+
+// acquireAll is a scenario of what has a Hold: acquire, again on lost
+// connections, and release.
+func acquireAll(f func(s *zk.Session) (*recipe.Hold, error), dirs ...string) scenario {
+	return scenario{
+		run: func(r *rig, s *zk.Session) {
+			h, s, err := again(s, f)
+			assert.NilError(r, err)
+			assert.NilError(r, h.Err())
+			owners := 0
+			for _, dir := range dirs {
+				owners += len(r.children(dir))
+			}
+			assert.Check(r, owners > 0)
+			found, st, err := s.Exists(bg, h.Path(), nil)
+			for errors.Is(err, zk.ErrConnection) || errors.Is(err, zk.ErrMoved) {
+				s = redial(r, s)
+				found, st, err = s.Exists(bg, h.Path(), nil)
+			}
+			assert.NilError(r, err)
+			assert.Check(r, found && st.EphemeralOwner == s.ID() && st.Czxid == h.Token())
+			err = h.Release()
+			if r.alone && errors.Is(err, zk.ErrConnection) {
+				redial(r, newest(s))
+				err = nil
+			}
+			assert.NilError(r, err)
+		},
+		check: func(r *rig, s *zk.Session) {
+			for _, dir := range dirs {
+				assert.Check(r, len(r.children(dir)) == 0, "%s: %v", dir, r.children(dir))
+			}
+			assert.Check(r, s.Watches().Len() == 0, "%v", s.Watches().List())
+		},
+	}
+}
+
+type scenario struct {
+	run   func(r *rig, s *zk.Session)
+	check func(r *rig, s *zk.Session)
+}
+
+func scenarios() map[string]scenario {
+	once := scenario{
+		run: func(r *rig, s *zk.Session) {
+			o := recipe.Once{Path: "/app2/once"}
+			for i := range 3 {
+				_, next, err := again(s, func(s *zk.Session) (struct{}, error) {
+					_, _, err := o.Do(bg, s, zk.CreateOp{Path: "/made-", Mode: zk.PersistentSequential, ACL: zk.ACLOpen}, zk.CreateOp{Path: fmt.Sprint("/once", i), ACL: zk.ACLOpen})
+					return struct{}{}, err
+				})
+				assert.NilError(r, err)
+				s = next
+			}
+		},
+		check: func(r *rig, s *zk.Session) {
+			n := 0
+			for _, name := range r.children("/") {
+				if len(name) > 5 && name[:5] == "made-" {
+					n++
+				}
+			}
+			assert.Equal(r, n, 3)
+		},
+	}
+	counter := scenario{
+		run: func(r *rig, s *zk.Session) {
+			c := recipe.Counter{Path: "/counters/a"}
+			for i := range 3 {
+				n, next, err := again(s, func(s *zk.Session) (int64, error) { return c.Add(bg, s, 2) })
+				assert.NilError(r, err)
+				assert.Equal(r, n, int64(2*i+2))
+				s = next
+			}
+		},
+		check: func(r *rig, s *zk.Session) {
+			n, err := (&recipe.Counter{Path: "/counters/a"}).Get(bg, s)
+			assert.NilError(r, err)
+			assert.Equal(r, n, int64(6))
+		},
+	}
+	queue := scenario{
+		run: func(r *rig, s *zk.Session) {
+			q := recipe.Queue{Path: "/queue"}
+			for i := range 2 {
+				_, next, err := again(s, func(s *zk.Session) (struct{}, error) {
+					return struct{}{}, q.Put(bg, s, []byte(strconv.Itoa(i)), 5)
+				})
+				assert.NilError(r, err)
+				s = next
+			}
+			for i := range 2 {
+				item, next, err := again(s, func(s *zk.Session) (*recipe.Item, error) { return q.Take(bg, s) })
+				assert.NilError(r, err)
+				assert.Equal(r, string(item.Data), strconv.Itoa(i))
+				_, next, err = again(next, func(s *zk.Session) (struct{}, error) { return struct{}{}, item.Done(bg, s) })
+				assert.NilError(r, err)
+				s = next
+			}
+		},
+		check: func(r *rig, s *zk.Session) {
+			assert.Equal(r, len(r.children("/queue/entries"))+len(r.children("/queue/taken")), 0)
+			assert.Check(r, s.Watches().Len() == 0, "%v", s.Watches().List())
+		},
+	}
+	barrier := scenario{
+		run: func(r *rig, s *zk.Session) {
+			b := recipe.Barrier{Path: "/b/barrier"}
+			for _, f := range []func(*zk.Session) error{
+				func(s *zk.Session) error { return b.Set(bg, s) },
+				func(s *zk.Session) error { return b.Lift(bg, s) },
+				func(s *zk.Session) error { return b.Wait(bg, s) },
+			} {
+				_, next, err := again(s, func(s *zk.Session) (struct{}, error) { return struct{}{}, f(s) })
+				assert.NilError(r, err)
+				s = next
+			}
+		},
+		check: func(r *rig, s *zk.Session) { assert.Equal(r, len(r.children("/b")), 0) },
+	}
+	double := scenario{
+		run: func(r *rig, s *zk.Session) {
+			b := recipe.DoubleBarrier{Path: "/double", Members: 1}
+			h, s, err := again(s, func(s *zk.Session) (*recipe.Hold, error) { return b.Enter(bg, s) })
+			assert.NilError(r, err)
+			_, _, err = again(s, func(s *zk.Session) (struct{}, error) { return struct{}{}, b.Leave(bg, s, h) })
+			assert.NilError(r, err)
+		},
+		check: func(r *rig, s *zk.Session) {
+			assert.Check(r, len(r.children("/double")) == 0, "%v", r.children("/double"))
+			assert.Check(r, s.Watches().Len() == 0, "%v", s.Watches().List())
+		},
+	}
+	protected := scenario{
+		run: func(r *rig, s *zk.Session) {
+			path, _, err := again(s, func(s *zk.Session) (string, error) {
+				return recipe.CreateProtected(bg, s, "/job-", []byte("x"), nil)
+			})
+			assert.NilError(r, err)
+			made := 0
+			for _, name := range r.children("/") {
+				if name[0] == '_' {
+					made++
+					assert.Equal(r, "/"+name, path)
+				}
+			}
+			assert.Equal(r, made, 1)
+		},
+		check: func(r *rig, s *zk.Session) {},
+	}
+	lock := recipe.Lock{Path: "/locks/a"}
+	kazoo := recipe.Lock{Path: "/locks/a", Layout: recipe.Kazoo, KeepDir: true}
+	rw := recipe.RWLock{Path: "/locks/a"}
+	sem := recipe.Semaphore{Path: "/sem", Max: 2}
+	kazooSem := recipe.Semaphore{Path: "/sem", Max: 2, Layout: recipe.Kazoo}
+	election := recipe.Election{Path: "/election", ID: "me"}
+	group := recipe.Group{Path: "/group"}
+	party := recipe.Group{Path: "/group", Layout: recipe.Kazoo}
+	return map[string]scenario{
+		"Once": once, "Counter": counter, "Queue": queue, "Barrier": barrier, "DoubleBarrier": double, "CreateProtected": protected,
+		"Lock":           acquireAll(func(s *zk.Session) (*recipe.Hold, error) { return lock.Acquire(bg, s) }, "/locks/a"),
+		"KazooLock":      acquireAll(func(s *zk.Session) (*recipe.Hold, error) { return kazoo.TryAcquire(bg, s) }, "/locks/a"),
+		"Read":           acquireAll(func(s *zk.Session) (*recipe.Hold, error) { return rw.AcquireRead(bg, s) }, "/locks/a"),
+		"Write":          acquireAll(func(s *zk.Session) (*recipe.Hold, error) { return rw.AcquireWrite(bg, s) }, "/locks/a"),
+		"Semaphore":      acquireAll(func(s *zk.Session) (*recipe.Hold, error) { return sem.Acquire(bg, s) }, "/sem/locks", "/sem/leases"),
+		"KazooSemaphore": acquireAll(func(s *zk.Session) (*recipe.Hold, error) { return kazooSem.Acquire(bg, s) }, "/sem-__lock__", "/sem"),
+		"Election":       acquireAll(func(s *zk.Session) (*recipe.Hold, error) { return election.Campaign(bg, s) }, "/election"),
+		"Own":            acquireAll(func(s *zk.Session) (*recipe.Hold, error) { return recipe.Own(bg, s, "/own/a", []byte("x"), nil) }, "/own"),
+		"Group":          acquireAll(func(s *zk.Session) (*recipe.Hold, error) { return group.Join(bg, s, "me", []byte("x")) }, "/group"),
+		"Party":          acquireAll(func(s *zk.Session) (*recipe.Hold, error) { return party.Join(bg, s, "me", nil) }, "/group"),
+	}
+}
+
+// Each recipe ends right, with one effect, whatever request of it is lost, or
+// its answer.
+func TestR02_LostAtEveryStep(t *testing.T) {
+	for name, sc := range scenarios() {
+		t.Run(name, func(t *testing.T) {
+			for _, fault := range []zktest.Rule{
+				{Do: zktest.CutBefore}, {Do: zktest.CutAfter}, {Dir: zktest.ToClient, Do: zktest.CutBefore}, {Dir: zktest.ToClient, Do: zktest.CutAfter},
+			} {
+				hits, steps := 1, 0
+				for n := 0; hits > 0; n++ {
+					k, alone := n/2, n%2 == 1 // alone: whoever waits in the recipe is the one who redials
+					synctest.Test(t, func(t *testing.T) {
+						t.Cleanup(func() { time.Sleep(time.Minute) })
+						r := &rig{T: t, Ensemble: zktest.NewEnsemble(t, 1, zktest.Options{InMemory: true}), timeout: 10 * time.Second, alone: alone}
+						s := r.dial()
+						rule := fault
+						rule.Session, rule.Skip = s.ID(), k
+						rule.Match = func(f zktest.Frame) bool {
+							return f.Op != wire.OpPing && f.Op != zktest.OpConnect && f.Op != wire.OpSetWatches && f.Op != wire.OpSetWatches2 && f.Op != wire.OpNotification
+						}
+						f := r.Fault(rule)
+						stop := func() {}
+						if !alone {
+							stop = r.keepDialed(s)
+						}
+						sc.run(r, s)
+						f.Remove()
+						hits = f.Hits()
+						if last := newest(s); alone && last.Err() != nil {
+							redial(t, last)
+						}
+						time.Sleep(time.Second)
+						sc.check(r, newest(s))
+						stop()
+					})
+					assert.Assert(t, k < 60)
+					steps = k
+				}
+				t.Logf("%+v: %d steps", fault.Do, steps)
+				assert.Check(t, steps > 0)
+			}
+		})
+	}
+}

@@ -1,0 +1,104 @@
+// Package recipe has locks, elections and their like, on sessions that move from
+// connection to connection.
+//
+// A recipe is a plain struct that describes what is meant: it has no constructor
+// and, but for [Once], [Counter] and [Queue], no state. Every call takes the
+// Session of the moment, and what is held is a value of its own, a [Hold]:
+//
+//	lock := recipe.Lock{Path: "/locks/db"}
+//	h, err := lock.Acquire(ctx, s)
+//	if err != nil {
+//		return err
+//	}
+//	defer h.Release()
+//	_, err = h.Multi(ctx, s, zk.SetOp{Path: "/db/primary", Data: me, Version: zk.AnyVersion})
+//
+// # Connections
+//
+// No recipe dials, but [Run]. When the connection ends, a call returns an error
+// that matches zk.ErrConnection or zk.ErrMoved. Calling it again with the
+// successor of the Session goes on where it was: a contender has kept its place,
+// and a request whose answer was lost is looked for, not sent a second time. That
+// place is kept for one session timeout, and for a call of this process with the
+// same Path, kind, Layout and Data; no value has to be the same.
+//
+// A Hold needs nothing at all. It belongs to the session, and follows it to each
+// Session that somebody dials:
+//
+//	var held *recipe.Hold
+//	err := recipe.Run(ctx, conf, func(ctx context.Context, s *zk.Session, fresh bool) (err error) {
+//		if held != nil && held.Err() != nil {
+//			held.Release() // it was lost: only now may the next one have it, if the session lives
+//			held = nil
+//		}
+//		if held == nil {
+//			if held, err = lock.Acquire(ctx, s); err != nil {
+//				return err // Run redials, and Acquire goes on in its place
+//			}
+//		}
+//		return work(ctx, s, held)
+//	})
+//
+// # What is certain, and when
+//
+// Until [Hold.Lost] is closed, nobody else has what is held: no server can have
+// ended the session before Session.ExpiresAt, and the znode is watched. Lost is
+// closed at once when the znode was deleted, or the session closed or renewed; and
+// at Session.ExpiresAt when no server has answered. [Hold.Err] looks at the clock
+// by itself.
+//
+// All that holds while this process runs. One that was stopped, by its scheduler
+// or SIGSTOP, may go on working for a moment as if nothing had happened. Two things
+// stop it then:
+//
+//   - [Hold.Multi], for writes to ZooKeeper: the server executes them only if it has
+//     the znode of the hold.
+//   - [Hold.Token], for all else: it grows from holder to holder, and what the lock
+//     protects must refuse a Token smaller than one that it has seen. No clock and
+//     no timeout can take its place.
+//
+// # Expiry, and contexts that end
+//
+// A session that has expired takes its znodes along. Its holds are Lost, by
+// ExpiresAt at the latest, and do not come back, not even when the session turns
+// out to live: then the znode keeps others out until [Hold.Release], so that the
+// work can end first. So release what was lost, too, before acquiring again.
+//
+// A context ends the wait, and the contender leaves before the call returns. Its
+// znode is deleted without that context: where no answer comes within a third of
+// the session timeout, a goroutine sees to it, over as many connections as that
+// takes. It ends with the session, or four session timeouts after the last sign of
+// life if nobody redials; should the session live after all, the next call of a
+// recipe goes on with it. This, and one goroutine for each Hold, is all that works
+// unasked. Nothing is left behind: no goroutine, timer, watch or znode outlives
+// what holds it.
+//
+// # What may go wrong
+//
+//	                  connection lost             session expired            ctx ends
+//	Lock, RWLock      place kept, call again      begin anew: at the end     contender deleted
+//	Semaphore         both places kept            begin anew                 lease and contender deleted
+//	Election          as Lock; Observe: pass last as Lock                    as Lock
+//	Hold              followed by itself          Lost by ExpiresAt          of Multi: zk.ErrLost if sent
+//	Own, Group        call again: znode is taken  call again: waits for the  znode deleted; ErrNotOwner
+//	                                              former session to end      while it waits
+//	Barrier           call again                  call again                 nothing to undo
+//	DoubleBarrier     member stays, call again    member gone; Enter again   Enter: member deleted
+//	Once              same Do again               ErrUnknown if an answer    zk.ErrLost: same Do again
+//	                                              is missing
+//	Counter           same Add again              ErrUnknown likewise        zk.ErrLost: same Add again
+//	Queue             same Put, Take, Done again  what was taken comes back  zk.ErrLost of Put, Done: again
+//	Partition         Run again: part is kept     Run again: items move      items given up, member leaves
+//	CreateProtected   call again                  call again: a new znode    znode deleted
+//
+// An error that redialing does not help (zk.Hopeless) stays one, and ends a
+// contender like any other error.
+//
+// # Other clients
+//
+// Names and data are those of Apache Curator, or of kazoo with [Kazoo], and those
+// of both are read in one directory. Curator counts all children of a directory as
+// contenders, kazoo only its own unless told more. Children that are no contenders
+// are ignored here. The order is that of the sequence numbers; where these come to
+// their end, after two billion znodes, it is that of creation.
+package recipe

@@ -1,0 +1,291 @@
+package recipe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/seed-9f8420c6/zk"
+)
+
+// DoubleBarrier lets Members begin together and end together.
+type DoubleBarrier struct {
+	Path    string
+	Members int
+	Data    []byte // of the member's znode, for people
+	ACL     zk.ACL // nil: zk.ACLOpen
+}
+
+// ready is the znode that says that all members are there.
+const ready = "ready"
+
+// Enter joins, and waits until Members have. The Hold is the membership: its Lost
+// says that the others may go on without this member. Release without Leave gives
+// it up. After an error of the connection the member stays for one session
+// timeout, for Enter with the successor; after any other error it has left.
+func (b *DoubleBarrier) Enter(ctx context.Context, s *zk.Session) (*Hold, error) {
+	id, err := b.begin(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	key := placeKey{s.ID(), memberKind, Curator, fullPath(s, b.Path), string(b.Data), ""}
+	c := id.take(key)
+	if c == nil {
+		if err := b.clear(ctx, s); err != nil {
+			return nil, at("enter", b.Path, err)
+		}
+		c = newClaim(s, key, b.Path, b.Data, Curator, memberKind)
+		c.fixed = true
+	} else if _, err := c.recover(ctx, s); err != nil && err != errAgain {
+		return nil, id.leave(ctx, s, at("enter", b.Path, err), c)
+	}
+	round, err := b.stand(ctx, s, id, c)
+	if err != nil {
+		return nil, id.leave(ctx, s, at("enter", b.Path, err), c)
+	}
+	h := newHold(s, id, c)
+	h.in.round = round
+	return h, nil
+}
+
+func (b *DoubleBarrier) begin(ctx context.Context, s *zk.Session) (*identity, error) {
+	if err := checkDir(b.Path); err != nil {
+		return nil, err
+	}
+	if b.Members <= 0 {
+		return nil, badArgument("DoubleBarrier.Members is %d", b.Members)
+	}
+	return begin(ctx, s)
+}
+
+// members returns those of a list, in order, and whether the round has begun.
+func members(names []string) (list []string, begun bool) {
+	for _, name := range names {
+		if name == ready {
+			begun = true
+		} else {
+			list = append(list, name)
+		}
+	}
+	slices.Sort(list)
+	return list, begun
+}
+
+// clear deletes what is left of a round whose members are all gone.
+func (b *DoubleBarrier) clear(ctx context.Context, s *zk.Session) error {
+	names, _, err := s.Children(ctx, b.Path, nil)
+	if code(err) == zk.ErrNoNode {
+		return nil
+	}
+	if list, begun := members(names); err == nil && begun && len(list) == 0 {
+		if err = s.Delete(ctx, join(b.Path, ready), zk.AnyVersion); code(err) == zk.ErrNoNode {
+			err = nil
+		}
+	}
+	return err
+}
+
+// stand makes the member and waits until the round begins. It returns those who
+// take part.
+func (b *DoubleBarrier) stand(ctx context.Context, s *zk.Session, id *identity, c *claim) (round []string, err error) {
+	path := join(b.Path, ready)
+	woken := false // ready was made while this member was there
+	for {
+		if c.path == "" {
+			woken = false
+			if _, err := c.create(ctx, s, id, dirs{acl: openACL(b.ACL), keep: true}); err != nil && code(err) != zk.ErrExists {
+				return nil, err
+			}
+			c.path = join(b.Path, c.prefix)
+		}
+		if _, err := c.look(ctx, s, id, ""); err != nil {
+			return nil, err
+		}
+		if c.path == "" {
+			continue
+		}
+		w := newWatch(path)
+		began, created, err := s.Exists(ctx, path, w.ch)
+		var names []string
+		if err == nil {
+			names, _, err = s.Children(ctx, b.Path, nil)
+		}
+		if err != nil {
+			id.disarm(s, w)
+			return nil, err
+		}
+		list, _ := members(names)
+		others := len(list) > 1
+		if began && others && !woken {
+			if woken, err = b.begun(ctx, s, list, created.Czxid); err != nil {
+				id.disarm(s, w)
+				return nil, err
+			}
+		}
+		switch {
+		case !slices.Contains(list, c.prefix):
+			c.restart(s, id)
+		case woken:
+			id.disarm(s, w)
+			return list, nil
+		case len(list) >= b.Members:
+			id.disarm(s, w)
+			if err := b.announce(ctx, s, began, path); err != nil {
+				return nil, err
+			}
+			return list, nil
+		default:
+			woken, err = b.wait(ctx, s, c, w)
+		}
+		id.disarm(s, w)
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// wait waits for ready, and reports whether it was made.
+func (b *DoubleBarrier) wait(ctx context.Context, s *zk.Session, c *claim, w *watch) (created bool, err error) {
+	select {
+	case ev := <-w.ch:
+		return ev.Type == zk.Created, nil
+	case <-c.own.ch:
+		c.own = nil
+		return false, nil
+	case <-s.Done():
+		return false, fmt.Errorf("waiting: %w", s.Err())
+	case <-ctx.Done():
+		return false, fmt.Errorf("waiting: %w", ctx.Err())
+	}
+}
+
+// begun reports whether ready is of the round of one of the members: it was made
+// after that member. Else it is left from an earlier one.
+func (b *DoubleBarrier) begun(ctx context.Context, s *zk.Session, list []string, created int64) (bool, error) {
+	ops := make([]zk.Op, len(list))
+	for i, name := range list {
+		ops[i] = zk.ExistsOp{Path: join(b.Path, name)}
+	}
+	res, err := s.Batch(ctx, ops...)
+	if res == nil {
+		return false, err
+	}
+	for _, r := range res {
+		if r.Err == nil && r.Stat.Czxid < created {
+			return true, nil
+		}
+		if r.Err != nil && code(r.Err) != zk.ErrNoNode {
+			return false, r.Err
+		}
+	}
+	return false, nil
+}
+
+// announce makes ready, in the place of one that is left from an earlier round.
+func (b *DoubleBarrier) announce(ctx context.Context, s *zk.Session, stale bool, path string) error {
+	if stale {
+		if err := s.Delete(ctx, path, zk.AnyVersion); err != nil && code(err) != zk.ErrNoNode {
+			return err
+		}
+	}
+	_, err := s.Create(ctx, path, nil, zk.Persistent, openACL(b.ACL))
+	if code(err) == zk.ErrExists {
+		return nil
+	}
+	return err
+}
+
+// Leave waits until all members of the round have left, or are gone with their
+// sessions, and gives the Hold of Enter up. After an error of the connection, or
+// of ctx, call it again; the membership is over then, if the error says so or not.
+func (b *DoubleBarrier) Leave(ctx context.Context, s *zk.Session, h *Hold) error {
+	id, err := b.begin(ctx, s)
+	if err != nil {
+		return err
+	}
+	in := h.inner()
+	if in == nil {
+		return errZeroHold
+	}
+	_, me := split(in.claim.path)
+	for {
+		w, err := b.step(ctx, s, in, me)
+		if err != nil {
+			return at("leave", b.Path, err)
+		}
+		if w == nil {
+			return nil
+		}
+		select {
+		case <-w.ch:
+		case <-s.Done():
+			err = s.Err()
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+		id.disarm(s, w)
+		if err != nil {
+			return at("leave", b.Path, err)
+		}
+	}
+}
+
+// step does what is to be done next by a member that leaves, and returns the
+// watch to wait for; nil: all have left. The lowest member stays until the others
+// have gone, and clears the barrier for the next round.
+func (b *DoubleBarrier) step(ctx context.Context, s *zk.Session, in *holding, me string) (*watch, error) {
+	for {
+		names, _, err := s.Children(ctx, b.Path, nil)
+		if err != nil && code(err) != zk.ErrNoNode {
+			return nil, err
+		}
+		var left []string
+		for _, name := range in.round {
+			if slices.Contains(names, name) {
+				left = append(left, name)
+			}
+		}
+		there := slices.Contains(left, me)
+		if len(left) == 0 || len(left) == 1 && there {
+			if there {
+				if err := s.Delete(ctx, join(b.Path, ready), zk.AnyVersion); err != nil && code(err) != zk.ErrNoNode {
+					return nil, err
+				}
+			}
+			return nil, b.give(ctx, s, in)
+		}
+		wait := left[0]
+		switch {
+		case there && left[0] == me:
+			wait = left[len(left)-1]
+		case there:
+			if err := b.give(ctx, s, in); err != nil {
+				return nil, err
+			}
+		}
+		w := newWatch(join(b.Path, wait))
+		found, _, err := s.Exists(ctx, w.path, w.ch)
+		if err != nil {
+			return nil, err
+		}
+		if found {
+			return w, nil
+		}
+		in.id.disarm(s, w)
+	}
+}
+
+// give gives the membership up. That it was over before is no error, and what a
+// lost connection has left of it is deleted by the next one.
+func (b *DoubleBarrier) give(ctx context.Context, s *zk.Session, in *holding) error {
+	err := in.release(true)
+	if err == nil || errors.Is(err, ErrNotHeld) {
+		return nil
+	}
+	err = s.Delete(ctx, in.claim.path, zk.AnyVersion)
+	if code(err) == zk.ErrNoNode {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,150 @@
+package recipe
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"iter"
+
+	"github.com/seed-9f8420c6/zk"
+)
+
+// Election is a Lock whose holder leads. ID is what others learn of it. The other
+// fields are those of Lock.
+type Election struct {
+	Path, ID string
+	ACL      zk.ACL
+	Layout   Layout
+	KeepDir  bool
+	GUID     string
+}
+
+// Campaign waits until this candidate leads, as Lock.Acquire does. The Hold is
+// its term, and Release resigns.
+func (e *Election) Campaign(ctx context.Context, s *zk.Session) (*Hold, error) {
+	l := &line{what: "election", dir: e.Path, kind: latchKind, layout: e.Layout, data: []byte(e.ID), acl: e.ACL, keep: e.KeepDir, guid: e.GUID}
+	return l.acquire(ctx, s, true)
+}
+
+// Leader returns who leads now, or ErrNoLeader. It may have changed when Leader
+// returns.
+func (e *Election) Leader(ctx context.Context, s *zk.Session) (Contender, error) {
+	id, err := e.begin(ctx, s)
+	if err != nil {
+		return Contender{}, err
+	}
+	c, _, err := e.look(ctx, s, id, nil)
+	if err == nil && c.Path == "" {
+		err = fmt.Errorf("%w in %s", ErrNoLeader, e.Path)
+	}
+	return c, err
+}
+
+func (e *Election) begin(ctx context.Context, s *zk.Session) (*identity, error) {
+	if err := checkDir(e.Path); err != nil {
+		return nil, err
+	}
+	return begin(ctx, s)
+}
+
+// look reads who leads. It watches its znode, or the directory where nobody
+// stands, by what arm returns; nil: by nothing.
+func (e *Election) look(ctx context.Context, s *zk.Session, id *identity, arm func(path string) *watch) (Contender, *watch, error) {
+	if arm == nil {
+		arm = func(string) *watch { return nil }
+	}
+	for {
+		names, _, err := s.Children(ctx, e.Path, nil)
+		if err != nil && code(err) != zk.ErrNoNode {
+			return Contender{}, nil, err
+		}
+		missing := err != nil
+		queue, err := inOrder(ctx, s, e.Path, names)
+		if err != nil {
+			return Contender{}, nil, err
+		}
+		if len(queue) == 0 {
+			w := arm(e.Path)
+			if w == nil {
+				return Contender{}, nil, nil
+			}
+			still, err := e.watchDir(ctx, s, w, missing)
+			if err == nil && still {
+				return Contender{}, w, nil
+			}
+			id.disarm(s, w)
+			if err != nil {
+				return Contender{}, nil, err
+			}
+			continue
+		}
+		path := join(e.Path, queue[0].name)
+		w := arm(path)
+		var ch chan<- zk.Event
+		if w != nil {
+			ch = w.ch
+		}
+		data, st, err := s.Get(ctx, path, ch)
+		switch {
+		case err == nil:
+			c := newContender(path, zk.Result{Data: data, Stat: st})
+			c.Holds = true
+			return c, w, nil
+		case code(err) != zk.ErrNoNode:
+			return Contender{}, nil, err
+		}
+	}
+}
+
+// watchDir watches a directory in which nobody stands, and reports whether that
+// is so still.
+func (e *Election) watchDir(ctx context.Context, s *zk.Session, w *watch, missing bool) (bool, error) {
+	if missing {
+		found, _, err := s.Exists(ctx, e.Path, w.ch)
+		return !found, err
+	}
+	names, _, err := s.Children(ctx, e.Path, w.ch)
+	if code(err) == zk.ErrNoNode {
+		return false, nil
+	}
+	for _, name := range names {
+		if _, ok := parseEntry(name); ok {
+			return false, err
+		}
+	}
+	return err == nil, err
+}
+
+// Observe yields the leader, and each that follows it; a Contender without a Path
+// while there is none, after there was one. A leader that changes its data is
+// yielded again. It ends with the error of the Session or of ctx. last is what was
+// yielded last, with the Session before: it is not yielded again. It is the zero
+// Contender in the beginning.
+func (e *Election) Observe(ctx context.Context, s *zk.Session, last Contender) iter.Seq2[Contender, error] {
+	return func(yield func(Contender, error) bool) {
+		id, err := e.begin(ctx, s)
+		for err == nil {
+			var c Contender
+			var w *watch
+			if c, w, err = e.look(ctx, s, id, newWatch); err != nil {
+				break
+			}
+			if c.Path != last.Path || c.Token != last.Token || !bytes.Equal(c.Data, last.Data) {
+				last = c
+				if !yield(c, nil) {
+					id.disarm(s, w)
+					return
+				}
+			}
+			select {
+			case <-w.ch:
+			case <-s.Done():
+				err = at("observe", e.Path, s.Err())
+			case <-ctx.Done():
+				err = at("observe", e.Path, ctx.Err())
+			}
+			id.disarm(s, w)
+		}
+		yield(Contender{}, err)
+	}
+}

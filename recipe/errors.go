@@ -1,0 +1,67 @@
+package recipe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/seed-9f8420c6/zk"
+)
+
+// What a recipe reports besides the errors of zk; test with errors.Is.
+var (
+	ErrNotHeld  = errors.New("recipe: not held")                         // the hold is over, or may be; the text says why
+	ErrReleased = errors.New("recipe: released")                         // the hold was given up by Release
+	ErrLocked   = errors.New("recipe: somebody is ahead")                // of TryAcquire
+	ErrDeadlock = errors.New("recipe: this would wait for itself")       // the context was made by Hold.Context of the same lock, or the GUID is in use
+	ErrNoLeader = errors.New("recipe: nobody stands for election")       // of Election.Leader
+	ErrNotOwner = errors.New("recipe: the znode is of another session")  // of Own; the text has the id of that session
+	ErrUnknown  = errors.New("recipe: nobody can say what was executed") // of Once: the session expired while an answer was missing. Also matches zk.ErrLost
+)
+
+func badArgument(format string, args ...any) error {
+	return fmt.Errorf("recipe: %w: %s", zk.ErrBadArguments, fmt.Sprintf(format, args...))
+}
+
+// at adds to an error of zk what was being done where.
+func at(what, path string, err error) error {
+	return fmt.Errorf("recipe: %s %s: %w", what, path, err)
+}
+
+// ended reports whether err, or the state of s, shows that this Session can do
+// no more.
+func ended(s *zk.Session, err error) bool {
+	return errors.Is(err, zk.ErrConnection) || errors.Is(err, zk.ErrMoved) || code(err) == 0 && s.Err() != nil
+}
+
+// code returns what the server answered, or 0.
+func code(err error) zk.Code {
+	var e *zk.OpError
+	var c zk.Code
+	if errors.As(err, &e) && e.Outcome() == zk.Answered && errors.As(e.Err, &c) {
+		return c
+	}
+	return 0
+}
+
+// canceled is a context for calls that must not wait.
+var canceled = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
+// newest follows s to the last Session that has taken over from it so far, of
+// the same session. renewed: there is one of another session after it.
+func newest(s *zk.Session) (last *zk.Session, renewed *zk.Session) {
+	for {
+		next, err := s.Successor(canceled)
+		switch {
+		case err != nil:
+			return s, nil
+		case next.ID() != s.ID():
+			return s, next
+		}
+		s = next
+	}
+}

@@ -1,0 +1,389 @@
+package recipe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+	"weak"
+
+	"github.com/seed-9f8420c6/zk"
+)
+
+// Hold is a lock, a lease, a term or a znode that this session has. It belongs
+// to the session, not to the connection: it lives on when that is redialed, and
+// nobody has to tell it. It takes one goroutine and one watch until it is
+// released. All methods are safe for concurrent use.
+type Hold struct{ in *holding }
+
+// holding is what the goroutine of a Hold works with. It does not refer to the
+// Hold, so that one which its owner forgets can be recognized.
+type holding struct {
+	id    *identity
+	claim *claim
+	outer weak.Pointer[Hold]
+	round []string // of a double barrier: the members that began together
+
+	timer *time.Timer    // wakes the goroutine
+	left  sync.WaitGroup // done when the goroutine has left
+	lost  chan struct{}  // closed when err is set
+
+	mu       sync.Mutex         // guards all below
+	leaving  bool               // the goroutine is to leave
+	stopCall context.CancelFunc // ends what it waits for in a call; nil: nothing
+	session  *zk.Session
+	err      error // why it is over
+	gone     bool  // the znode is known to be gone, or is another's now
+	expected bool  // its owner deletes the znode: no reason to close Lost
+	contexts map[*heldContext]context.CancelCauseFunc
+	released chan struct{} // closed when Release is done; nil before it began
+	outcome  error         // what Release returns
+}
+
+// newHold makes the hold on a claim's znode, and takes the claim over.
+func newHold(s *zk.Session, id *identity, c *claim) *Hold {
+	if !c.fixed {
+		c.prefix = "" // the path says it
+	}
+	if !c.stamp {
+		c.data = nil
+	}
+	h := &holding{id: id, claim: c, session: s, timer: time.NewTimer(time.Hour), lost: make(chan struct{})}
+	outer := &Hold{h}
+	h.outer = weak.Make(outer)
+	h.left.Go(h.run)
+	return outer
+}
+
+// inner returns nil for a Hold that no recipe has made.
+func (h *Hold) inner() *holding {
+	if h == nil {
+		return nil
+	}
+	return h.in
+}
+
+var errZeroHold = fmt.Errorf("%w: this Hold was not made by a recipe", ErrNotHeld)
+
+var closedChan = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+
+// Lost is closed when it is not certain any more that nobody else has what is
+// held: its znode was deleted, the session was closed, renewed or given to
+// another process, or no server has answered until Session.ExpiresAt. Until then
+// it is certain, while this process runs. A process that was stopped for a while
+// learns late: what two must never do at once is done by Multi, or guarded by
+// the Token. When Lost is closed, stop, and then Release: until that, the znode
+// keeps others out if it still exists.
+func (h *Hold) Lost() <-chan struct{} {
+	in := h.inner()
+	if in == nil {
+		return closedChan
+	}
+	return in.lost
+}
+
+// Err says why Lost is closed: it matches ErrNotHeld, and names the reason, or
+// ErrReleased. It is nil before. It looks at the clock itself, so that it is
+// right even before a process that was stopped has closed Lost.
+func (h *Hold) Err() error {
+	in := h.inner()
+	if in == nil {
+		return errZeroHold
+	}
+	return in.check()
+}
+
+// Until returns the time until which nobody else can have what is held, if
+// nothing more is heard from a server: Session.ExpiresAt of the Session it is
+// on. It is the zero time when the hold is over.
+func (h *Hold) Until() time.Time {
+	in := h.inner()
+	if in == nil || in.check() != nil {
+		return time.Time{}
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.session.ExpiresAt()
+}
+
+// Token grows from holder to holder of the same directory: it is the czxid of
+// the znode. Give it to what the lock protects, which must refuse a token
+// smaller than one that it has seen.
+func (h *Hold) Token() int64 {
+	in := h.inner()
+	if in == nil {
+		return 0
+	}
+	return in.claim.czxid
+}
+
+// Path returns the path of the znode.
+func (h *Hold) Path() string {
+	in := h.inner()
+	if in == nil {
+		return ""
+	}
+	return in.claim.path
+}
+
+// Session returns the newest Session that the hold is on. It may be over, and
+// have no successor yet.
+func (h *Hold) Session() *zk.Session {
+	in := h.inner()
+	if in == nil {
+		return nil
+	}
+	in.check()
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.session
+}
+
+// Guard is the operation by which Multi asks whether the hold's znode still
+// exists, for a Multi of one's own. Its ErrNoNode says that it does not.
+func (h *Hold) Guard() zk.CheckOp { return zk.CheckOp{Path: h.Path(), Version: zk.AnyVersion} }
+
+// Multi does what Session.Multi does if the server has the znode of the hold,
+// and nothing otherwise: then the error matches ErrNotHeld, and so it does when
+// the hold is over here. The results are those of ops. A lost answer is zk.ErrLost,
+// as of Session.Multi; Once.Do with Guard resolves it.
+func (h *Hold) Multi(ctx context.Context, s *zk.Session, ops ...zk.WriteOp) ([]zk.Result, error) {
+	if err := h.Err(); err != nil {
+		return nil, notHeld(err)
+	}
+	if _, err := identityOf(s); err != nil {
+		return nil, err
+	}
+	res, err := s.Multi(ctx, append([]zk.WriteOp{h.Guard()}, ops...)...)
+	if len(res) == 0 {
+		return nil, err
+	}
+	if res[0].Err == zk.ErrNoNode {
+		return nil, h.inner().deleted(s)
+	}
+	return res[1:], err
+}
+
+// notHeld makes the reason why a hold is over match ErrNotHeld, ErrReleased too.
+func notHeld(err error) error {
+	if errors.Is(err, ErrNotHeld) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrNotHeld, err)
+}
+
+// deleted notes that the server does not have the znode, as a Session of its
+// session was told; of another one it means less.
+func (h *holding) deleted(s *zk.Session) error {
+	err := fmt.Errorf("%w: %s was deleted", ErrNotHeld, h.claim.path)
+	if s.ID() == h.claim.session {
+		h.end(err, true)
+	}
+	return err
+}
+
+// vanished is deleted for the goroutine, which may see a deletion before the one
+// who asked for it does, or who closes the session.
+func (h *holding) vanished(s *zk.Session) {
+	why := fmt.Errorf("%w: %s was deleted", ErrNotHeld, h.claim.path)
+	none := newWatch(h.claim.path)
+	if errors.Is(s.RemoveWatch(context.Background(), none.path, none.ch), zk.ErrClosed) { // it asks no server
+		why = errClosed
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.expected {
+		h.endLocked(why, true)
+	}
+}
+
+var errClosed = fmt.Errorf("%w: the session was closed", ErrNotHeld)
+
+// expect says whether the owner is about to delete the znode.
+func (h *holding) expect(yes bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.expected = yes
+}
+
+// SetData changes the data of the znode: a leader's new address, a member's new
+// load. ErrNotHeld says that the znode is gone, or the hold over. A lost answer
+// is zk.ErrLost; to repeat it does no harm.
+func (h *Hold) SetData(ctx context.Context, s *zk.Session, data []byte) error {
+	if err := h.Err(); err != nil {
+		return notHeld(err)
+	}
+	if _, err := identityOf(s); err != nil {
+		return err
+	}
+	_, err := s.Set(ctx, h.Path(), data, zk.AnyVersion)
+	if code(err) == zk.ErrNoNode {
+		return h.inner().deleted(s)
+	}
+	return err
+}
+
+// Release gives up what is held and deletes the znode. nil: the znode is gone.
+// Lost is closed before that. It waits a third of the session timeout at most,
+// whatever becomes of the connection; an error then says that the znode will be
+// deleted as soon as there is a connection, or ends with the session. Releasing
+// again returns the same. Of a hold that was lost it returns why, after it has
+// seen to it that nothing is left. Where the ACL of the directory forbids it
+// (ErrNoAuth), the znode ends with the session.
+func (h *Hold) Release() error {
+	in := h.inner()
+	if in == nil {
+		return errZeroHold
+	}
+	return in.release(false)
+}
+
+// Detach ends the hold in this process and leaves the znode. A Lock with this
+// GUID, in a process that has taken the session over, goes on with the hold, with
+// the same Token. It returns "" when the hold is over already.
+func (h *Hold) Detach() (guid string) {
+	in := h.inner()
+	if in == nil || !in.end(fmt.Errorf("%w: detached", ErrNotHeld), true) {
+		return ""
+	}
+	in.stop()
+	in.id.finish(in.session, in.claim)
+	return in.claim.guid
+}
+
+// check returns why the hold is over. It looks for itself at what the goroutine
+// may not have seen yet: successors, and the clock.
+func (h *holding) check() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.err != nil {
+		return h.err
+	}
+	last, renewed := newest(h.session)
+	h.session = last
+	if renewed != nil {
+		h.endLocked(fmt.Errorf("%w: the session was renewed: 0x%x is over", ErrNotHeld, last.ID()), false)
+	} else if _, err := last.Successor(canceled); errors.Is(err, zk.ErrClosed) {
+		h.endLocked(errClosed, true)
+	} else if at := last.ExpiresAt(); !time.Now().Before(at) {
+		h.endLocked(fmt.Errorf("%w: no server has answered for so long that the session may have expired", ErrNotHeld), false)
+	}
+	return h.err
+}
+
+// end closes Lost, with the reason, and reports whether it was open. gone: the
+// znode need not be deleted any more.
+func (h *holding) end(why error, gone bool) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.endLocked(why, gone)
+}
+
+func (h *holding) endLocked(why error, gone bool) bool {
+	if h.err != nil {
+		return false
+	}
+	h.err, h.gone = why, gone
+	close(h.lost)
+	for _, cancel := range h.contexts {
+		cancel(why)
+	}
+	h.contexts = nil
+	return true
+}
+
+// stop ends the goroutine.
+func (h *holding) stop() {
+	h.mu.Lock()
+	h.leaving = true
+	if h.stopCall != nil {
+		h.stopCall()
+	}
+	h.timer.Reset(0)
+	h.mu.Unlock()
+	h.left.Wait()
+}
+
+// release is Release. soon: it waits for no other connection.
+func (h *holding) release(soon bool) error {
+	h.mu.Lock()
+	if h.released != nil {
+		released := h.released
+		h.mu.Unlock()
+		<-released
+		return h.outcome
+	}
+	h.released = make(chan struct{})
+	defer close(h.released)
+	why := h.err
+	h.endLocked(ErrReleased, false)
+	h.mu.Unlock()
+
+	h.stop()
+	h.id.disarm(h.session, h.claim.own) // before the deletion, which would fire it
+	h.claim.own = nil
+	if h.gone {
+		h.id.finish(h.session, h.claim)
+	} else {
+		ctx, cancel := patience(h.session)
+		defer cancel()
+		h.outcome = h.id.giveUp(ctx, h.session, h.claim, soon)
+	}
+	if why != nil && why != ErrReleased {
+		h.outcome = why
+	}
+	return h.outcome
+}
+
+// heldContext is what a context of Hold.Context knows of it.
+type heldContext struct {
+	hold  *Hold
+	outer *heldContext
+}
+
+type heldKey struct{}
+
+// Context returns a context that ends with the hold, whose Err is then its
+// cause. Canceling it does not release the hold. An Acquire of the same lock
+// under it is ErrDeadlock.
+func (h *Hold) Context(ctx context.Context) (context.Context, context.CancelFunc) {
+	outer, _ := ctx.Value(heldKey{}).(*heldContext)
+	held := &heldContext{h, outer}
+	ctx, cancel := context.WithCancelCause(context.WithValue(ctx, heldKey{}, held))
+	end := func() { cancel(nil) }
+	if err := h.Err(); err != nil {
+		cancel(err)
+		return ctx, end
+	}
+	in := h.inner()
+	in.mu.Lock()
+	if in.err != nil {
+		cancel(in.err)
+	} else {
+		if in.contexts == nil {
+			in.contexts = map[*heldContext]context.CancelCauseFunc{}
+		}
+		in.contexts[held] = cancel
+	}
+	in.mu.Unlock()
+	context.AfterFunc(ctx, func() {
+		in.mu.Lock()
+		defer in.mu.Unlock()
+		delete(in.contexts, held)
+	})
+	return ctx, end
+}
+
+// heldBy reports whether ctx was made by a hold, which this session still has,
+// of the same directory.
+func heldBy(ctx context.Context, id *identity, s *zk.Session, dir string) bool {
+	held, _ := ctx.Value(heldKey{}).(*heldContext)
+	for ; held != nil; held = held.outer {
+		in := held.hold.inner()
+		if in != nil && in.id == id && in.claim.session == s.ID() && in.claim.key.dir == fullPath(s, dir) && held.hold.Err() == nil {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,256 @@
+package recipe
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+	"weak"
+
+	"github.com/seed-9f8420c6/zk"
+)
+
+// identity is what this process keeps of the sessions that share one Watches:
+// a session over all of its connections, and those that Renew made after it.
+type identity struct {
+	mu      sync.Mutex // guards all below; never held over a request
+	places  map[placeKey][]*place
+	guids   map[guidKey]bool // given GUIDs that are in use
+	orphans []*watch         // armed on a Session that was over when they had to be disarmed
+	strands []*claim         // that nobody redialed for in time
+	old     bool             // a server of 3.4 was met: no create2, no containers
+	recent  bool             // a server since 3.5 was met
+}
+
+// placeKey says which calls may go on with a place.
+type placeKey struct {
+	session int64
+	kind    kind
+	layout  Layout
+	dir     string // as the server knows it
+	data    string
+	guid    string // as given; empty: a random one
+}
+
+// guidKey is where a given GUID can be used once at a time.
+type guidKey struct {
+	session   int64
+	dir, guid string
+}
+
+func (k placeKey) byGUID() guidKey { return guidKey{k.session, k.dir, k.guid} }
+
+// place is a claim whose connection was lost while it waited. It is kept for one
+// session timeout, for the next call.
+type place struct {
+	claim *claim
+	taken context.CancelFunc
+}
+
+var (
+	identitiesMu sync.Mutex // guards identities
+	identities   = map[weak.Pointer[zk.Watches]]*identity{}
+)
+
+// identityOf returns the identity that s belongs to, or why s is of no use.
+func identityOf(s *zk.Session) (*identity, error) {
+	w := s.Watches()
+	if w == nil {
+		return nil, fmt.Errorf("recipe: no Session: %w", zk.ErrClosed)
+	}
+	key := weak.Make(w)
+	identitiesMu.Lock()
+	defer identitiesMu.Unlock()
+	id := identities[key]
+	if id == nil {
+		id = &identity{places: map[placeKey][]*place{}, guids: map[guidKey]bool{}}
+		identities[key] = id
+		runtime.AddCleanup(w, func(key weak.Pointer[zk.Watches]) {
+			identitiesMu.Lock()
+			defer identitiesMu.Unlock()
+			delete(identities, key)
+		}, key)
+	}
+	return id, nil
+}
+
+// begin is the first thing that every recipe does: it refuses a nil Session and
+// a context that has ended, before anything is sent.
+func begin(ctx context.Context, s *zk.Session) (*identity, error) {
+	id, err := identityOf(s)
+	if err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("recipe: not begun: %w", err)
+	}
+	if err := s.Err(); err != nil {
+		return nil, fmt.Errorf("recipe: not begun: %w", err)
+	}
+	id.sweep(s)
+	return id, nil
+}
+
+// take returns a claim whose place was kept, or nil.
+func (id *identity) take(key placeKey) *claim {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	kept := id.places[key]
+	if len(kept) == 0 {
+		return nil
+	}
+	kept[0].taken()
+	id.setPlaces(key, kept[1:])
+	return kept[0].claim
+}
+
+func (id *identity) setPlaces(key placeKey, kept []*place) {
+	if len(kept) == 0 {
+		delete(id.places, key)
+	} else {
+		id.places[key] = kept
+	}
+}
+
+// drop takes a place off the list, and reports whether it was still there.
+func (id *identity) drop(key placeKey, p *place) bool {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	kept := id.places[key]
+	for i := range kept {
+		if kept[i] == p {
+			id.setPlaces(key, append(kept[:i:i], kept[i+1:]...))
+			return true
+		}
+	}
+	return false
+}
+
+// keep keeps the place of a claim for one session timeout. If nobody takes it up
+// by then, or the session is renewed, it is withdrawn.
+func (id *identity) keep(s *zk.Session, key placeKey, c *claim) {
+	ctx, taken := context.WithTimeout(context.Background(), s.Timeout())
+	p := &place{claim: c, taken: taken}
+	id.mu.Lock()
+	id.places[key] = append(id.places[key], p)
+	id.mu.Unlock()
+	go func() {
+		defer taken()
+		for {
+			next, err := s.Successor(ctx)
+			if err == nil && next.ID() == c.session {
+				s = next
+				continue
+			}
+			if id.drop(key, p) {
+				id.withdraw(s, c)
+			}
+			return
+		}
+	}()
+}
+
+// reserve takes a given GUID, and reports whether nobody uses it.
+func (id *identity) reserve(key placeKey) bool {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	if id.guids[key.byGUID()] {
+		return false
+	}
+	id.guids[key.byGUID()] = true
+	return true
+}
+
+func (id *identity) free(key placeKey) {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	delete(id.guids, key.byGUID())
+}
+
+// noteOld and noteRecent note what a server has shown of its release.
+func (id *identity) noteOld() {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	id.old = true
+}
+
+func (id *identity) noteRecent() {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	id.recent = true
+}
+
+// release returns what is known of the server's release.
+func (id *identity) release() (old, recent bool) {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	return id.old, id.recent
+}
+
+// watch is a channel that is armed once. It has room for its event, so that it
+// never holds up another.
+type watch struct {
+	path string
+	ch   chan zk.Event
+}
+
+func newWatch(path string) *watch { return &watch{path, make(chan zk.Event, 1)} }
+
+// disarm takes a watch away from the session that s belongs to. Where the last
+// Session is over, the next call of a recipe with its successor does it.
+func (id *identity) disarm(s *zk.Session, w *watch) {
+	if w == nil {
+		return
+	}
+	for range 3 {
+		last, renewed := newest(s)
+		if renewed != nil {
+			last, _ = newest(renewed)
+		}
+		err := last.RemoveWatch(context.Background(), w.path, w.ch)
+		switch {
+		case err == nil || code(err) == zk.ErrNoWatcher:
+			return
+		case !ended(last, err):
+			return // a path that was refused was never armed
+		}
+		s = last
+	}
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	id.orphans = append(id.orphans, w)
+}
+
+// strand leaves a claim to the next call of a recipe.
+func (id *identity) strand(c *claim) {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	id.strands = append(id.strands, c)
+}
+
+// sweep disarms what could not be disarmed before, and withdraws what nobody
+// redialed for in time.
+func (id *identity) sweep(s *zk.Session) {
+	id.mu.Lock()
+	orphans, strands := id.orphans, id.strands
+	id.orphans, id.strands = nil, nil
+	id.mu.Unlock()
+	for _, c := range strands {
+		go id.withdraw(s, c)
+	}
+	for _, w := range orphans {
+		id.disarm(s, w)
+	}
+}
+
+// patience is the context of a call that waits for what it leaves behind to be
+// deleted: a third of the session timeout.
+func patience(s *zk.Session) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), s.Timeout()/3)
+}
+
+// lastHope is when a goroutine stops waiting for a successor of a Session that
+// is over: four timeouts after its last sign of life, when the session has
+// expired everywhere.
+func lastHope(s *zk.Session) time.Time { return s.ExpiresAt().Add(s.Timeout() * 13 / 4) }

@@ -1,0 +1,162 @@
+package recipe
+
+import (
+	"context"
+	"time"
+
+	"github.com/seed-9f8420c6/zk"
+)
+
+// Lock is an exclusive lock. It has no state: any number of goroutines may use
+// one, and each Acquire is a contender of its own, as with a sync.Mutex.
+type Lock struct {
+	// Path is the directory, which is made when it is missing. What is in it
+	// belongs to the lock.
+	Path string
+	// Data is that of the contender's znode, for people: see Contenders.
+	Data []byte
+	// ACL is that of the znodes it makes; nil: zk.ACLOpen.
+	ACL    zk.ACL
+	Layout Layout
+	// KeepDir makes a missing directory as a Persistent znode. Otherwise it is a
+	// Container, which servers since 3.5.1 delete when it has long been empty.
+	// With it nothing is asked that ZooKeeper 3.4 does not support.
+	KeepDir bool
+	// GUID names the contender, by 32 hexadecimal digits; empty: a random one each
+	// time. With the GUID of Hold.Detach, another process goes on with a hold.
+	GUID string
+}
+
+func (l *Lock) line(k kind) *line {
+	return &line{what: "lock", dir: l.Path, kind: k, layout: l.Layout, data: l.Data, acl: l.ACL, keep: l.KeepDir, guid: l.GUID}
+}
+
+// Acquire waits for the lock and returns the hold on it. Contenders are served
+// in the order of their arrival; one that leaves wakes one.
+//
+// After an error that matches zk.ErrConnection or zk.ErrMoved the contender
+// keeps its place for one session timeout: Acquire with the successor, of this
+// Lock or one like it in this process, goes on there. After any other error,
+// such as that of ctx, it has left; should its znode still exist, because its
+// deletion is not answered within a third of the session timeout, it is deleted
+// as soon as that is possible. ErrDeadlock: see Hold.Context. A GUID that is in
+// use in this process is ErrDeadlock too. ErrBadPath and ErrBadArguments say
+// what is wrong with the Lock, and nothing was sent.
+func (l *Lock) Acquire(ctx context.Context, s *zk.Session) (*Hold, error) {
+	return l.line(lockKind).acquire(ctx, s, true)
+}
+
+// TryAcquire does not wait for others: it returns ErrLocked instead.
+func (l *Lock) TryAcquire(ctx context.Context, s *zk.Session) (*Hold, error) {
+	return l.line(lockKind).acquire(ctx, s, false)
+}
+
+// Contenders returns all contenders, in the order in which they are served. It is a
+// look, and may be old when it returns.
+func (l *Lock) Contenders(ctx context.Context, s *zk.Session) ([]Contender, error) {
+	return contenders(ctx, s, l.Path)
+}
+
+// Contender is one that has a lock or waits for it.
+type Contender struct {
+	Path   string
+	Data   []byte
+	ID     int64     // its session
+	Token  int64     // the czxid of its znode
+	Since  time.Time // by the server's clock
+	Shared bool      // a reader
+	Holds  bool      // nothing ahead excludes it
+}
+
+func newContender(path string, r zk.Result) Contender {
+	return Contender{
+		Path: path, Data: r.Data, ID: r.Stat.EphemeralOwner, Token: r.Stat.Czxid, Since: time.UnixMilli(r.Stat.Ctime),
+	}
+}
+
+// contenders reads a directory. One that does not exist has none.
+func contenders(ctx context.Context, s *zk.Session, dir string) ([]Contender, error) {
+	if err := checkDir(dir); err != nil {
+		return nil, err
+	}
+	if _, err := begin(ctx, s); err != nil {
+		return nil, err
+	}
+	names, _, err := s.Children(ctx, dir, nil)
+	if code(err) == zk.ErrNoNode {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	queue, err := inOrder(ctx, s, dir, names)
+	if err != nil || len(queue) == 0 {
+		return nil, err
+	}
+	ops := make([]zk.Op, len(queue))
+	for i, e := range queue {
+		ops[i] = zk.GetOp{Path: join(dir, e.name)}
+	}
+	res, err := s.Batch(ctx, ops...)
+	if res == nil {
+		return nil, err
+	}
+	var found []Contender
+	writer := false
+	for i, r := range res {
+		if code(r.Err) == zk.ErrNoNode {
+			continue
+		}
+		if r.Err != nil {
+			return nil, r.Err
+		}
+		c := newContender(join(dir, queue[i].name), r)
+		c.Shared = queue[i].shared
+		c.Holds = len(found) == 0 || c.Shared && !writer
+		writer = writer || !c.Shared
+		found = append(found, c)
+	}
+	return found, nil
+}
+
+// RWLock admits many readers or one writer, in the order of arrival: a writer
+// that waits keeps later readers waiting. Its fields are those of Lock.
+type RWLock struct {
+	Path    string
+	Data    []byte
+	ACL     zk.ACL
+	Layout  Layout
+	KeepDir bool
+	GUID    string
+}
+
+func (l *RWLock) line(k kind) *line {
+	return &line{what: "lock", dir: l.Path, kind: k, layout: l.Layout, data: l.Data, acl: l.ACL, keep: l.KeepDir, guid: l.GUID}
+}
+
+// AcquireRead waits until no writer is ahead; see Lock.Acquire. Under a context
+// of a Hold on the same RWLock it is ErrDeadlock even for two readers: a writer
+// between them would wait for one, and keep the other waiting.
+func (l *RWLock) AcquireRead(ctx context.Context, s *zk.Session) (*Hold, error) {
+	return l.line(readKind).acquire(ctx, s, true)
+}
+
+// AcquireWrite waits until nobody is ahead; see Lock.Acquire.
+func (l *RWLock) AcquireWrite(ctx context.Context, s *zk.Session) (*Hold, error) {
+	return l.line(writeKind).acquire(ctx, s, true)
+}
+
+// TryAcquireRead does not wait for writers: it returns ErrLocked instead.
+func (l *RWLock) TryAcquireRead(ctx context.Context, s *zk.Session) (*Hold, error) {
+	return l.line(readKind).acquire(ctx, s, false)
+}
+
+// TryAcquireWrite does not wait for others: it returns ErrLocked instead.
+func (l *RWLock) TryAcquireWrite(ctx context.Context, s *zk.Session) (*Hold, error) {
+	return l.line(writeKind).acquire(ctx, s, false)
+}
+
+// Contenders returns readers and writers in the order in which they are served.
+func (l *RWLock) Contenders(ctx context.Context, s *zk.Session) ([]Contender, error) {
+	return contenders(ctx, s, l.Path)
+}

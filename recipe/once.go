@@ -1,0 +1,114 @@
+package recipe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+
+	"github.com/seed-9f8420c6/zk"
+)
+
+// Once executes transactions of one session exactly once, over any number of lost
+// connections: one more operation in each counts them, so that a transaction that
+// is sent again is refused if it was executed. One goroutine at a time may use
+// it. It must not be copied after its first use.
+type Once struct {
+	// Path is an ephemeral znode of its own, the marker, whose version counts. It
+	// is made, with its parents, by the first Do, and goes with the session.
+	Path string
+	ACL  zk.ACL // nil: zk.ACLOpen
+
+	session int64        // that the marker belongs to; 0: none yet
+	version int32        // of the marker, as far as answers say
+	pending []zk.WriteOp // sent, and not answered
+}
+
+// Do executes ops, as Session.Multi does. After an error that matches zk.ErrLost,
+// zk.ErrConnection or zk.ErrMoved it is called again with the same ops, and the
+// successor if the connection is lost. again: an earlier call had executed them,
+// so that there are no results. ErrUnknown: the session expired in between, and
+// nobody can say what became of them; it is reported once. The error of an
+// operation says that nothing was executed. While an answer is missing, other
+// ops are refused with zk.ErrBadArguments.
+func (o *Once) Do(ctx context.Context, s *zk.Session, ops ...zk.WriteOp) (res []zk.Result, again bool, err error) {
+	if err := checkDir(o.Path); err != nil {
+		return nil, false, err
+	}
+	id, err := begin(ctx, s)
+	if err != nil {
+		return nil, false, err
+	}
+	if o.session != s.ID() {
+		unknown := o.pending != nil
+		o.session, o.pending = 0, nil
+		if unknown {
+			return nil, false, o.unknown()
+		}
+	}
+	if o.pending != nil && !reflect.DeepEqual(o.pending, ops) {
+		return nil, false, badArgument("an answer to other operations is missing: Do them again first")
+	}
+	for {
+		if o.session == 0 {
+			if err := o.mark(ctx, s, id); err != nil {
+				return nil, false, err
+			}
+		}
+		res, err := s.Multi(ctx, append([]zk.WriteOp{zk.SetOp{Path: o.Path, Version: o.version}}, ops...)...)
+		switch {
+		case err == nil:
+			o.version++
+			o.pending = nil
+			return res[1:], false, nil
+		case len(res) == 0:
+			if errors.Is(err, zk.ErrLost) {
+				o.pending = slices.Clone(ops)
+			}
+			return nil, false, err
+		case res[0].Err == zk.ErrVersion && o.pending != nil:
+			o.version++
+			o.pending = nil
+			return nil, true, nil
+		case res[0].Err == zk.ErrNoNode && o.pending != nil:
+			o.session, o.pending = 0, nil
+			return nil, false, o.unknown()
+		case res[0].Err == zk.ErrVersion, res[0].Err == zk.ErrNoNode: // somebody has touched the marker
+			o.session = 0
+		default:
+			o.pending = nil
+			return res[1:], false, err
+		}
+	}
+}
+
+func (o *Once) unknown() error {
+	return fmt.Errorf("%w: the marker %s is gone: %w", ErrUnknown, o.Path, zk.ErrLost)
+}
+
+// mark makes the marker, or finds this session's, and reads its version.
+func (o *Once) mark(ctx context.Context, s *zk.Session, id *identity) error {
+	w := &owned{path: o.Path, acl: o.ACL}
+	c, err := w.claim(ctx, s, id, placeKey{kind: ownKind, dir: o.Path, data: "once"}, "")
+	if err != nil {
+		return &markError{err}
+	}
+	id.finish(s, c)
+	found, st, err := s.Exists(ctx, o.Path, nil)
+	if err != nil {
+		return err
+	}
+	if found && st.EphemeralOwner == s.ID() {
+		o.session, o.version = s.ID(), st.Version
+	}
+	return nil
+}
+
+// forget gives up the answer that is missing, if there is one.
+func (o *Once) forget() { o.session, o.pending = 0, nil }
+
+// markError says that there is no marker.
+type markError struct{ error }
+
+func (e *markError) Unwrap() error { return e.error }

@@ -1,0 +1,73 @@
+package recipe_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"gotest.tools/v3/assert"
+
+	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/recipe"
+)
+
+func TestRun(t *testing.T) {
+	bubble(t, func(r *rig) {
+		conf := r.conf()
+		var fresh []bool
+		var ids []int64
+		want := errors.New("the application's own")
+		err := recipe.Run(bg, conf, func(ctx context.Context, s *zk.Session, f bool) error {
+			fresh = append(fresh, f)
+			ids = append(ids, s.ID())
+			switch len(fresh) {
+			case 1: // lost
+				r.Cut(s.ID())
+				<-s.Done()
+				return s.Sync(ctx, "/")
+			case 2: // moved
+				if _, err := zk.Dial(ctx, s.Config()); err != nil {
+					return err
+				}
+				return s.Sync(ctx, "/")
+			case 3: // expired
+				r.Cut(s.ID())
+				r.Expire(s.ID())
+				<-s.Done()
+				return fmt.Errorf("wrapped: %w", s.Err())
+			}
+			return want
+		})
+		assert.Equal(t, err, want)
+		assert.DeepEqual(t, fresh, []bool{true, false, false, true})
+		assert.Check(t, ids[0] == ids[1] && ids[1] == ids[2] && ids[2] != ids[3])
+		assert.Equal(t, len(r.Sessions()), 0) // closed
+	})
+}
+
+func TestRun_Backoff(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.Member(0).Stop()
+		var dials []time.Time
+		conf := r.conf()
+		ctx, cancel := context.WithTimeout(bg, time.Minute)
+		defer cancel()
+		start := time.Now()
+		n := 0
+		conf.DialContext = refuse(func() { dials = append(dials, time.Now()); n++ })
+		err := recipe.Run(ctx, conf, func(context.Context, *zk.Session, bool) error { t.Error("work was called"); return nil })
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.Equal(t, time.Since(start), time.Minute)
+		assert.Check(t, n > 20 && n < 80, "%d", n)
+		base := 50 * time.Millisecond
+		for i := 1; i < len(dials); i++ {
+			d := dials[i].Sub(dials[i-1])
+			assert.Check(t, d >= base/2 && d < base*3/2, "%d: %v, about %v", i, d, base)
+			base = min(2*base, 2*time.Second)
+		}
+		// A config that Dial cannot get over.
+		assert.ErrorIs(t, recipe.Run(bg, zk.Config{Chroot: "x"}, nil), zk.ErrBadPath)
+	})
+}

@@ -1,0 +1,237 @@
+package tree
+
+import (
+	"context"
+	"iter"
+	"sync"
+
+	"github.com/pkg/errors"
+
+	"github.com/seed-9f8420c6/zk"
+)
+
+// Cache is a copy of a subtree in memory. It may be read at any time, by any
+// number of goroutines, without waiting for a server; Run keeps it. What is read
+// in one call is the server's subtree at one zxid, never half of a transaction,
+// over any number of redials and renewals. The zero value with a Root is ready;
+// the fields must not change after the first Run.
+//
+// See the package documentation for what a Cache cannot see.
+type Cache struct {
+	Root string // it need not exist
+
+	// NoData keeps no data: Node.Data is nil.
+	NoData bool
+
+	// PerNode arms two one-shot watches on each znode, in place of one recursive
+	// watch. It is for servers before 3.6, where it is used anyway, and for trees
+	// that must be exact again right after a redial: then only what has changed is
+	// read.
+	PerNode bool
+
+	// OnChange is called by Run with every path whose state differs from the one
+	// that was shown before, once. The cache shows the new state already. It must
+	// not block, and not call Run, Close or Wait. nil: none.
+	OnChange func([]Change)
+
+	mu      sync.RWMutex // guards what is shown
+	tree    store
+	zxid    int64
+	loaded  bool
+	changed chan struct{} // closed when more is shown; nil unless somebody waits
+
+	ctl     sync.Mutex     // guards who is at work, and who waits
+	run     *keeper        // the Run at work
+	left    *feed          // watches that a Run has left for the next
+	waits   map[int64]int  // how many wait for a zxid
+	wake    chan struct{}  // makes a Run look at waits
+	leaving sync.WaitGroup // goroutines that disarm watches
+}
+
+// Get returns a znode. ok is false if it does not exist, or if nothing is
+// loaded yet. The data is the cache's: do not change it.
+func (c *Cache) Get(path string) (n Node, ok bool) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.tree.get(path)
+}
+
+func (t *store) get(path string) (n Node, ok bool) {
+	e := t.nodes[path]
+	if e == nil {
+		return Node{}, false
+	}
+	return Node{Path: e.path, Data: e.data, Stat: e.stat}, true
+}
+
+// Children returns the names of a znode's children in order. ok is false as of
+// Get.
+func (c *Cache) Children(path string) (names []string, ok bool) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.tree.names(path)
+}
+
+// View is what a Cache shows at one zxid. It must not be used after the call
+// that it was given to.
+type View interface {
+	Get(path string) (n Node, ok bool)
+	Children(path string) (names []string, ok bool)
+	// All returns all znodes, parents before children, siblings by name.
+	All() iter.Seq[Node]
+	Len() int
+	Zxid() int64
+}
+
+// View calls f for several reads of one zxid. Updates wait while f runs, so it
+// should be short. f must not call methods of the Cache itself.
+func (c *Cache) View(f func(v View)) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	f(view{c})
+}
+
+type view struct{ c *Cache }
+
+func (v view) Get(path string) (Node, bool)          { return v.c.tree.get(path) }
+func (v view) Children(path string) ([]string, bool) { return v.c.tree.names(path) }
+func (v view) Len() int                              { return len(v.c.tree.nodes) }
+func (v view) Zxid() int64                           { return v.c.zxid }
+
+func (v view) All() iter.Seq[Node] {
+	return func(yield func(Node) bool) {
+		for e := range v.c.tree.all(v.c.Root) {
+			if !yield(*e.node()) {
+				return
+			}
+		}
+	}
+}
+
+// Zxid returns the transaction up to which what is shown is exact; 0 before the
+// first load. It never goes back, unless the Cache is closed.
+func (c *Cache) Zxid() int64 {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.zxid
+}
+
+// Len returns the number of znodes.
+func (c *Cache) Len() int {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return len(c.tree.nodes)
+}
+
+// Live reports whether a Run is at work, on a Session that is not over.
+func (c *Cache) Live() bool {
+	c.ctl.Lock()
+	defer c.ctl.Unlock()
+	return c.run != nil && c.run.s.Err() == nil
+}
+
+// Wait waits until the cache shows what a transaction did: Stat.Mzxid of a Set,
+// or Session.Zxid after any call. Wait(ctx, 0) waits for the first load. It
+// returns the error of ctx, and goes on waiting while no Run is at work.
+func (c *Cache) Wait(ctx context.Context, zxid int64) error {
+	c.waiting(zxid, 1)
+	defer c.waiting(zxid, -1)
+	for {
+		c.mu.Lock()
+		if c.loaded && c.zxid >= zxid {
+			c.mu.Unlock()
+			return nil
+		}
+		if c.changed == nil {
+			c.changed = make(chan struct{})
+		}
+		changed := c.changed
+		c.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// waiting notes that n more wait for a zxid, and wakes the Run at work.
+func (c *Cache) waiting(zxid int64, n int) {
+	c.ctl.Lock()
+	defer c.ctl.Unlock()
+	if c.waits == nil {
+		c.waits = make(map[int64]int)
+	}
+	if c.waits[zxid] += n; c.waits[zxid] == 0 {
+		delete(c.waits, zxid)
+	}
+	select {
+	case c.wakeLocked() <- struct{}{}:
+	default:
+	}
+}
+
+// wanted returns the largest zxid that anybody waits for.
+func (c *Cache) wanted() (want int64) {
+	c.ctl.Lock()
+	defer c.ctl.Unlock()
+	for zxid := range c.waits {
+		want = max(want, zxid)
+	}
+	return want
+}
+
+func (c *Cache) wakeLocked() chan struct{} {
+	if c.wake == nil {
+		c.wake = make(chan struct{}, 1)
+	}
+	return c.wake
+}
+
+// show makes staged states readable, as the state of zxid.
+func (c *Cache) show(staged map[string]*entry, zxid int64) {
+	var changes []Change
+	if c.OnChange != nil {
+		changes = c.tree.changes(staged) // only the Run that calls this changes the store
+	}
+	c.mu.Lock()
+	c.tree.apply(staged)
+	c.zxid, c.loaded = zxid, true
+	changed := c.changed
+	c.changed = nil
+	c.mu.Unlock()
+	if changed != nil {
+		close(changed)
+	}
+	if len(changes) > 0 {
+		c.OnChange(changes)
+	}
+}
+
+// errCacheClosed is why a Run ends that Close has ended.
+var errCacheClosed = errors.WithMessage(zk.ErrClosed, "zk: the cache")
+
+// Close ends a Run at work, drops the watches that a Run has left for the next
+// one, and the copy. When it returns no watch and no goroutine of the cache is
+// left. It waits for a server at most for about two timeouts of the session.
+// The Cache may be used again.
+func (c *Cache) Close() {
+	c.ctl.Lock()
+	run := c.run
+	if run != nil {
+		run.cancel(errCacheClosed)
+		c.ctl.Unlock()
+		<-run.done
+		c.ctl.Lock()
+	}
+	left := c.left
+	c.left = nil
+	c.ctl.Unlock()
+	if left != nil && left.halt() {
+		c.drop(left, left.last)
+	}
+	c.leaving.Wait()
+	c.mu.Lock()
+	c.tree, c.zxid, c.loaded = store{}, 0, false
+	c.mu.Unlock()
+}

@@ -1,0 +1,249 @@
+package tree
+
+import (
+	"bufio"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/pkg/errors"
+
+	"github.com/seed-9f8420c6/zk"
+)
+
+// Options say what Export, Import and Copy do.
+type Options struct {
+	ACLs       bool   // take ACLs along, and set them; else what is made has ACL
+	ACL        zk.ACL // nil: zk.ACLOpen
+	Ephemerals bool   // take ephemeral znodes along, as persistent ones; else they are left out
+
+	// Overwrite sets the data of znodes that exist; else they are ErrExists.
+	Overwrite bool
+	// Mirror deletes what the source has not, ephemerals too. It needs Overwrite.
+	Mirror bool
+	// Atomic is how many znodes are written by one Multi, each of which is all or
+	// nothing. It needs servers since 3.5. Zero: single operations, many at a time.
+	Atomic int
+}
+
+func (o *Options) acl() zk.ACL {
+	if o.ACL == nil {
+		return zk.ACLOpen
+	}
+	return o.ACL
+}
+
+const exportVersion = 1
+
+// header is the first line of an export.
+type header struct {
+	ZK       int    `json:"zk"`
+	Root     string `json:"root"`
+	Zxid     string `json:"zxid,omitempty"`
+	Snapshot bool   `json:"snapshot"`
+	Nodes    *int   `json:"nodes,omitempty"`
+	Note     string `json:"note,omitempty"`
+}
+
+const exportNote = "versions, times and the counters of sequential names are not restored"
+
+// record is each line after it.
+type record struct {
+	Path   *string     `json:"path"`
+	Data   *string     `json:"data,omitempty"`
+	Base64 *string     `json:"base64,omitempty"`
+	ACL    []access    `json:"acl,omitempty"`
+	Owner  string      `json:"owner,omitempty"`
+	Mode   string      `json:"mode,omitempty"`
+	TTL    int64       `json:"ttl,omitempty"` // ms
+	Stat   *recordStat `json:"stat,omitempty"`
+}
+
+type access struct {
+	Perms  string `json:"perms"`
+	Scheme string `json:"scheme"`
+	ID     string `json:"id"`
+}
+
+type recordStat struct {
+	Version  int32 `json:"version"`
+	Cversion int32 `json:"cversion"`
+	Ctime    int64 `json:"ctime"`
+	Mtime    int64 `json:"mtime"`
+}
+
+// Export writes a subtree as JSON, one object per line: a header, then the
+// znodes, parents first. The package documentation has the format. It is a
+// [Snapshot] where the server allows one, else what [Get] returns; the header
+// says which. All is in memory before the first line is written. After a lost
+// connection call it again, with an empty w.
+//
+// With Options.ACLs the ACL of each znode is asked for by itself. One that is
+// shown with masked digests, for want of PermAdmin, is [zk.ErrNoAuth].
+func Export(ctx context.Context, s *zk.Session, path string, w io.Writer, opt Options) error {
+	var top *Node
+	var zxid int64
+	var err error
+	snapshot := !lackOf(s).has(addWatch)
+	if snapshot {
+		top, zxid, err = Snapshot(ctx, s, path)
+	} else {
+		top, err = Get(ctx, s, path)
+		zxid = s.Zxid()
+	}
+	if err != nil {
+		return err
+	}
+	var nodes []*Node
+	for n := range top.All() {
+		if n.Stat.EphemeralOwner == 0 || opt.Ephemerals {
+			nodes = append(nodes, n)
+		}
+	}
+	var acls []zk.ACL
+	if opt.ACLs {
+		if acls, err = readACLs(ctx, s, nodes); err != nil {
+			return err
+		}
+		kept, at := nodes[:0], acls[:0]
+		for i, n := range nodes {
+			if acls[i] != nil {
+				kept, at = append(kept, n), append(at, acls[i])
+			} else {
+				snapshot = false // it has gone since
+			}
+		}
+		nodes, acls = kept, at
+	}
+	out := bufio.NewWriterSize(w, 64<<10)
+	enc := json.NewEncoder(out)
+	enc.SetEscapeHTML(false)
+	count := len(nodes)
+	if err := enc.Encode(header{exportVersion, path, hex(zxid), snapshot, &count, exportNote}); err != nil {
+		return errors.WithMessage(err, "export")
+	}
+	for i, n := range nodes {
+		var acl zk.ACL
+		if opt.ACLs {
+			acl = acls[i]
+		}
+		if err := enc.Encode(newRecord(n, relative(n.Path, path), acl)); err != nil {
+			return errors.WithMessage(err, "export")
+		}
+	}
+	return errors.WithMessage(out.Flush(), "export")
+}
+
+func hex(n int64) string { return "0x" + strconv.FormatUint(uint64(n), 16) }
+
+func newRecord(n *Node, rel string, acl zk.ACL) record {
+	r := record{Path: &rel, Stat: &recordStat{n.Stat.Version, n.Stat.Cversion, n.Stat.Ctime, n.Stat.Mtime}}
+	switch {
+	case n.Data == nil:
+	case isText(n.Data):
+		text := string(n.Data)
+		r.Data = &text
+	default:
+		text := base64.StdEncoding.EncodeToString(n.Data)
+		r.Base64 = &text
+	}
+	if n.Stat.EphemeralOwner != 0 {
+		r.Owner = hex(n.Stat.EphemeralOwner)
+	}
+	for _, a := range acl {
+		r.ACL = append(r.ACL, access{permText(a.Perms), a.Scheme, a.ID})
+	}
+	return r
+}
+
+var permLetters = []struct {
+	perm   zk.Permission
+	letter byte
+}{{zk.PermRead, 'r'}, {zk.PermWrite, 'w'}, {zk.PermCreate, 'c'}, {zk.PermDelete, 'd'}, {zk.PermAdmin, 'a'}}
+
+func permText(p zk.Permission) string {
+	var b []byte
+	for _, l := range permLetters {
+		if p&l.perm != 0 {
+			b = append(b, l.letter)
+		}
+	}
+	return string(b)
+}
+
+func parsePerms(text string) (p zk.Permission, err error) {
+	for i := range len(text) {
+		at := -1
+		for j, l := range permLetters {
+			if l.letter == text[i] {
+				at = j
+			}
+		}
+		if at < 0 {
+			return 0, fmt.Errorf("unknown permission %q", text[i])
+		}
+		p |= permLetters[at].perm
+	}
+	return p, nil
+}
+
+// manyCalls is how many calls are under way where there is no Batch of them.
+const manyCalls = 64
+
+// together calls f for 0 to n-1, many at a time, and returns the first error.
+func together(n int, f func(i int) error) error {
+	var mu sync.Mutex
+	var first error
+	next := 0
+	var wg sync.WaitGroup
+	for range min(n, manyCalls) {
+		wg.Go(func() {
+			for {
+				mu.Lock()
+				i := next
+				next++
+				stop := first != nil || i >= n
+				mu.Unlock()
+				if stop {
+					return
+				}
+				if err := f(i); err != nil {
+					mu.Lock()
+					if first == nil {
+						first = err
+					}
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return first
+}
+
+// readACLs returns the ACLs of nodes; nil for one that does not exist any more.
+func readACLs(ctx context.Context, s *zk.Session, nodes []*Node) ([]zk.ACL, error) {
+	acls := make([]zk.ACL, len(nodes))
+	err := together(len(nodes), func(i int) error {
+		acl, _, err := s.GetACL(ctx, nodes[i].Path)
+		if errors.Is(err, zk.ErrNoNode) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		for _, a := range acl {
+			if a.Scheme == "digest" && strings.HasSuffix(a.ID, ":x") {
+				return errors.WithMessage(&zk.OpError{Op: "getacl", Path: nodes[i].Path, Err: zk.ErrNoAuth}, "masked digests")
+			}
+		}
+		acls[i] = acl
+		return nil
+	})
+	return acls, err
+}
