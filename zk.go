@@ -306,47 +306,25 @@ func (s *Session) start(k *kind, op, path string, sequential bool, invalid error
 	return s.newCall(k, op, path), zpath.Server(s.conf.Chroot, path, sequential), nil
 }
 
-// ask sends a call and returns what take finds in its answer. It owns the call's
-// recycling: nobody has the call any more when it returns.
-func ask[T any](ctx context.Context, s *Session, c *call, take func(*call) T) (T, error) {
-	if err := s.do(ctx, c); err != nil {
-		var none T
-		return none, err
-	}
-	v := take(c)
-	s.recycle(c)
-	return v, nil
-}
-
-// tell sends a call whose answer has nothing to take.
-func tell(ctx context.Context, s *Session, c *call) error {
+// ask sends a call and lets take have its answer; nil: there is nothing to take. It
+// owns the call's recycling: nobody has the call any more when it returns.
+func (s *Session) ask(ctx context.Context, c *call, take func(*call)) error {
 	if err := s.do(ctx, c); err != nil {
 		return err
+	}
+	if take != nil {
+		take(c)
 	}
 	s.recycle(c)
 	return nil
 }
 
-// What calls bring back.
-type (
-	dataStat struct {
-		data []byte
-		stat Stat
-	}
-	namesStat struct {
-		names []string
-		stat  Stat
-	}
-	pathStat struct {
-		path string
-		stat Stat
-	}
-)
-
-func takeStat(c *call) Stat          { return Stat(c.stat) }
-func takeData(c *call) dataStat      { return dataStat{c.data, Stat(c.stat)} }
-func takeChildren(c *call) namesStat { return namesStat{c.names, Stat(c.stat)} }
-func takePath(c *call) pathStat      { return pathStat{c.str, Stat(c.stat)} }
+// askStat sends a call that is answered by a Stat.
+func (s *Session) askStat(ctx context.Context, c *call) (Stat, error) {
+	var stat Stat
+	err := s.ask(ctx, c, func(c *call) { stat = Stat(c.stat) })
+	return stat, err
+}
 
 // opPath is an operation's path as the server knows it.
 func (s *Session) opPath(o Op) string {
@@ -393,11 +371,10 @@ func (s *Session) create(ctx context.Context, name, path string, data []byte, mo
 	at := c.begin(op)
 	c.Frames = appendCreate(c.Frames, op, full, CreateOp{Data: data, Mode: mode, ACL: acl})
 	wire.EndFrame(c.Frames, at)
-	made, err := ask(ctx, s, c, takePath)
-	if err != nil {
-		return "", Stat{}, err
-	}
-	return zpath.Strip(s.conf.Chroot, made.path), made.stat, nil
+	var made string
+	var st Stat
+	err = s.ask(ctx, c, func(c *call) { made, st = zpath.Strip(s.conf.Chroot, c.str), Stat(c.stat) })
+	return made, st, err
 }
 
 func kindOfCreate(op wire.Op) *kind {
@@ -465,8 +442,10 @@ func (s *Session) Get(ctx context.Context, path string, watch chan<- Event) ([]b
 func (s *Session) getData(ctx context.Context, c *call, full string, watch chan<- Event) ([]byte, Stat, error) {
 	c.pathWatch(wire.OpGetData, full, watch != nil)
 	c.arm(watch, DataWatch, full)
-	r, err := ask(ctx, s, c, takeData)
-	return r.data, r.stat, err
+	var data []byte
+	var st Stat
+	err := s.ask(ctx, c, func(c *call) { data, st = c.data, Stat(c.stat) })
+	return data, st, err
 }
 
 // pathWatch frames the requests of a path and whether to watch it.
@@ -486,12 +465,10 @@ func (s *Session) Exists(ctx context.Context, path string, watch chan<- Event) (
 	}
 	c.pathWatch(wire.OpExists, full, watch != nil)
 	c.arm(watch, DataWatch, full)
-	type found struct {
-		is   bool
-		stat Stat
-	}
-	r, err := ask(ctx, s, c, func(c *call) found { return found{!c.missing, Stat(c.stat)} })
-	return r.is, r.stat, err
+	var found bool
+	var st Stat
+	err = s.ask(ctx, c, func(c *call) { found, st = !c.missing, Stat(c.stat) })
+	return found, st, err
 }
 
 // Children returns the names of a znode's children, in no order, and its Stat.
@@ -505,8 +482,10 @@ func (s *Session) Children(ctx context.Context, path string, watch chan<- Event)
 	}
 	c.pathWatch(wire.OpGetChildren2, full, watch != nil)
 	c.arm(watch, ChildWatch, full)
-	r, err := ask(ctx, s, c, takeChildren)
-	return r.names, r.stat, err
+	var names []string
+	var st Stat
+	err = s.ask(ctx, c, func(c *call) { names, st = c.names, Stat(c.stat) })
+	return names, st, err
 }
 
 // Set changes a znode's data if its version is the given one (ErrVersion) and
@@ -521,7 +500,7 @@ func (s *Session) Set(ctx context.Context, path string, data []byte, version int
 	at := c.begin(wire.OpSetData)
 	c.Frames = wire.SetDataRequest{Path: full, Data: data, Version: version}.Append(c.Frames)
 	wire.EndFrame(c.Frames, at)
-	return ask(ctx, s, c, takeStat)
+	return s.askStat(ctx, c)
 }
 
 // Delete deletes a znode that has no children (ErrNotEmpty), if its version is
@@ -534,7 +513,7 @@ func (s *Session) Delete(ctx context.Context, path string, version int32) error 
 	at := c.begin(wire.OpDelete)
 	c.Frames = wire.PathVersionRequest{Path: full, Version: version}.Append(c.Frames)
 	wire.EndFrame(c.Frames, at)
-	return tell(ctx, s, c)
+	return s.ask(ctx, c, nil)
 }
 
 // Sync waits until this server has caught up with what the leader had committed, so
@@ -549,7 +528,7 @@ func (s *Session) Sync(ctx context.Context, path string) error {
 		return err
 	}
 	c.frame(wire.OpSync, wire.PathRequest{Path: full})
-	return tell(ctx, s, c)
+	return s.ask(ctx, c, nil)
 }
 
 // GetACL returns a znode's ACL. Without PermAdmin the server masks the
@@ -560,12 +539,10 @@ func (s *Session) GetACL(ctx context.Context, path string) (ACL, Stat, error) {
 		return nil, Stat{}, err
 	}
 	c.frame(wire.OpGetACL, wire.PathRequest{Path: full})
-	type list struct {
-		acl  ACL
-		stat Stat
-	}
-	r, err := ask(ctx, s, c, func(c *call) list { return list{c.value.(ACL), Stat(c.stat)} })
-	return r.acl, r.stat, err
+	var acl ACL
+	var st Stat
+	err = s.ask(ctx, c, func(c *call) { acl, st = c.value.(ACL), Stat(c.stat) })
+	return acl, st, err
 }
 
 func decodeACL(c *call, d *wire.Decoder) {
@@ -599,7 +576,7 @@ func (s *Session) SetACL(ctx context.Context, path string, acl ACL, version int3
 		return Stat{}, err
 	}
 	c.frame(wire.OpSetACL, wire.SetACLRequest{Path: full, ACL: acl.wire(), Version: version})
-	return ask(ctx, s, c, takeStat)
+	return s.askStat(ctx, c)
 }
 
 // AddAuth adds a credential to the connection. Once accepted it joins
@@ -661,7 +638,7 @@ func (s *Session) AddWatch(ctx context.Context, path string, mode WatchMode, wat
 	}
 	c.frame(wire.OpAddWatch, wire.AddWatchRequest{Path: full, Mode: int32(mode)})
 	c.arm(watch, kind, full)
-	return tell(ctx, s, c)
+	return s.ask(ctx, c, nil)
 }
 
 // RemoveWatch disarms a channel at a path, in every kind in which it is armed
@@ -686,7 +663,7 @@ func (s *Session) RemoveWatch(ctx context.Context, path string, watch chan<- Eve
 	if path == configPath && full != configPath { // GetConfig's, which is below no chroot
 		c.removal.alias = configPath
 	}
-	if err := tell(ctx, s, c); !errors.Is(err, errRemoved) {
+	if err := s.ask(ctx, c, nil); !errors.Is(err, errRemoved) {
 		return err
 	}
 	return nil
@@ -712,8 +689,8 @@ func (s *Session) Ephemerals(ctx context.Context, prefix string) ([]string, erro
 		full = s.conf.Chroot + prefix
 	}
 	c.frame(wire.OpGetEphemerals, wire.PathRequest{Path: full})
-	all, err := ask(ctx, s, c, func(c *call) []string { return c.names })
-	if err != nil {
+	var all []string
+	if err := s.ask(ctx, c, func(c *call) { all = c.names }); err != nil {
 		return nil, err
 	}
 	paths := all[:0]
@@ -735,7 +712,9 @@ func (s *Session) AllChildrenNumber(ctx context.Context, path string) (int, erro
 		return 0, err
 	}
 	c.frame(wire.OpAllChildrenNumber, wire.PathRequest{Path: full})
-	return ask(ctx, s, c, func(c *call) int { return int(c.num) })
+	var n int
+	err = s.ask(ctx, c, func(c *call) { n = int(c.num) })
+	return n, err
 }
 
 func decodeNumber(c *call, d *wire.Decoder) { c.num = d.Int32() }
@@ -752,7 +731,9 @@ func (s *Session) WhoAmI(ctx context.Context) ([]AuthInfo, error) {
 	}
 	c.path = ""
 	c.frame(wire.OpWhoAmI, nil)
-	return ask(ctx, s, c, func(c *call) []AuthInfo { return c.value.([]AuthInfo) })
+	var infos []AuthInfo
+	err = s.ask(ctx, c, func(c *call) { infos = c.value.([]AuthInfo) })
+	return infos, err
 }
 
 func decodeIdentities(c *call, d *wire.Decoder) {
@@ -808,8 +789,10 @@ func (s *Session) Reconfig(ctx context.Context, change Reconfig) ([]byte, Stat, 
 	c.frame(wire.OpReconfig, wire.ReconfigRequest{
 		Joining: joinList(change.Join), Leaving: joinList(change.Leave), NewMembers: joinList(change.Members), ConfigID: change.Version,
 	})
-	r, err := ask(ctx, s, c, takeData)
-	return r.data, r.stat, err
+	var data []byte
+	var st Stat
+	err := s.ask(ctx, c, func(c *call) { data, st = c.data, Stat(c.stat) })
+	return data, st, err
 }
 
 func (r Reconfig) check() error {
@@ -1022,10 +1005,14 @@ func (s *Session) multi(ctx context.Context, ops []WriteOp, plain bool) ([]Resul
 		c.multi.ops = append(c.multi.ops, o)
 	}
 	c.endMulti(at)
-	return ask(ctx, s, c, takeMulti)
+	return s.askMulti(ctx, c)
 }
 
-func takeMulti(c *call) []Result { return c.multi.res }
+func (s *Session) askMulti(ctx context.Context, c *call) ([]Result, error) {
+	var res []Result
+	err := s.ask(ctx, c, func(c *call) { res = c.multi.res })
+	return res, err
+}
 
 // multi is what the call of a Multi or MultiRead has.
 type multi struct {
@@ -1116,7 +1103,7 @@ func (s *Session) MultiRead(ctx context.Context, ops ...ReadOp) ([]Result, error
 		c.multi.ops = append(c.multi.ops, o)
 	}
 	c.endMulti(at)
-	res, err := ask(ctx, s, c, takeMulti)
+	res, err := s.askMulti(ctx, c)
 	if err != nil {
 		return nil, err
 	}
