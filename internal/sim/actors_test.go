@@ -6,10 +6,12 @@ import (
 	"errors"
 	"math/rand/v2"
 	"runtime"
+	"strconv"
 	"time"
 
 	"github.com/seed-9f8420c6/zk"
 	"github.com/seed-9f8420c6/zk/wire"
+	"github.com/seed-9f8420c6/zk/zktest"
 )
 
 // consume reads a channel, slowly now and then.
@@ -192,6 +194,58 @@ func (s *simulation) observe(r *rand.Rand) {
 			}
 		}
 	}
+}
+
+// simDoom begins the paths of channels that are closed.
+const simDoom = "/doom-"
+
+// closeChannels arms channels of its own, often many on one path, and closes them
+// while they are armed, full or waited for. Nobody checks their events: what is armed
+// beside them is checked.
+func (s *simulation) closeChannels(r *rand.Rand) {
+	for !s.stopping() {
+		s.nap(r, 10*time.Millisecond)
+		x, changed := s.current()
+		path := simDoom + strconv.Itoa(r.IntN(3))
+		channels := make([]chan zk.Event, 1+r.IntN(20))
+		for i := range channels {
+			channels[i] = make(chan zk.Event, r.IntN(2))
+			if err := s.armDoomed(x, r, path, channels[i]); simDead(err) {
+				select {
+				case <-changed:
+				case <-s.stop:
+				}
+				x, changed = s.current()
+			}
+		}
+		for range r.IntN(3) {
+			s.writer.Set(context.Background(), s.chroot+path, nil, zk.AnyVersion)
+		}
+		s.nap(r, 5*time.Millisecond)
+		for _, ch := range channels {
+			close(ch)
+		}
+	}
+}
+
+// armDoomed arms a channel that will be closed.
+func (s *simulation) armDoomed(x *zk.Session, r *rand.Rand, path string, ch chan<- zk.Event) (err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Millisecond)
+	defer cancel()
+	switch r.IntN(5) {
+	case 0:
+		_, _, err = x.Children(ctx, path, ch)
+	case 1:
+		if s.version < zktest.V36 {
+			return nil
+		}
+		err = x.AddWatch(ctx, path, zk.WatchMode(r.IntN(2)), ch)
+	case 2:
+		_, err = x.Batch(ctx, zk.GetOp{Path: path, Watch: ch}, zk.ExistsOp{Path: path, Watch: ch})
+	default:
+		_, _, err = x.Exists(ctx, path, ch)
+	}
+	return err
 }
 
 // simDead reports that a Session is of no use any more.

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/internal/suite"
 	"github.com/seed-9f8420c6/zk/wire"
 	"github.com/seed-9f8420c6/zk/zktest"
 )
@@ -27,6 +29,7 @@ type simulation struct {
 	limit   int // of SetWatches frames
 	roomy   bool
 	lagging bool
+	dooms   bool          // channels are closed
 	latency time.Duration // of reads, at most
 	chroot  string
 	auths   int
@@ -78,6 +81,7 @@ func newSimulation(seed uint64) *simulation {
 	}
 	s.dials = s.fork()
 	s.lagging = s.members > 1 && r.IntN(5) == 0
+	s.dooms = r.IntN(3) == 0 // and not roomy: their channels hold up the others
 	if r.IntN(2) == 0 {
 		s.latency = time.Duration(50+r.IntN(800)) * time.Microsecond
 	}
@@ -103,8 +107,8 @@ func newSimulation(seed uint64) *simulation {
 }
 
 func (s *simulation) String() string {
-	return fmt.Sprintf("seed %d: %v, %d members, SetWatches of %d bytes, roomy %v, lagging %v, latency %v, chroot %q, %d credentials, queue %d, narrow %d",
-		s.seed, s.version, s.members, s.limit, s.roomy, s.lagging, s.latency, s.chroot, s.auths, s.queue, s.narrow)
+	return fmt.Sprintf("seed %d: %v, %d members, SetWatches of %d bytes, roomy %v, lagging %v, dooms %v, latency %v, chroot %q, %d credentials, queue %d, narrow %d",
+		s.seed, s.version, s.members, s.limit, s.roomy, s.lagging, s.dooms, s.latency, s.chroot, s.auths, s.queue, s.narrow)
 }
 
 func (s *simulation) fault(format string, args ...any) {
@@ -186,8 +190,11 @@ func (s *simulation) run() {
 	if !s.lagging {
 		busy.Go(func() { s.ownWrites(own) })
 	}
-	obs := s.fork()
+	obs, doomed := s.fork(), s.fork()
 	busy.Go(func() { s.observe(obs) })
+	if s.dooms && !s.roomy && !suite.RaceEnabled { // to close a channel that is being sent to is a race
+		busy.Go(func() { s.closeChannels(doomed) })
+	}
 	s.drive()
 	s.healed.Store(true)
 	ens.Heal()
@@ -245,6 +252,11 @@ func (s *simulation) setUp() error {
 	}
 	for _, p := range s.paths {
 		if _, err := s.writer.Create(ctx, s.chroot+p, nil, zk.Persistent, acl); err != nil {
+			return err
+		}
+	}
+	for i := range 3 {
+		if _, err := s.writer.Create(ctx, s.chroot+simDoom+strconv.Itoa(i), nil, zk.Persistent, acl); err != nil {
 			return err
 		}
 	}
