@@ -24,6 +24,7 @@ import (
 	"gotest.tools/v3/assert"
 
 	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/internal/suite"
 	"github.com/seed-9f8420c6/zk/sasl"
 )
 
@@ -267,6 +268,7 @@ func TestOpError(t *testing.T) {
 // TestAPI keeps testdata/api.txt, the list of all that is exported.
 // go test -run TestAPI -update writes it again.
 func TestAPI(t *testing.T) {
+	suite.ToRoot(t)
 	got := exportedAPI(t)
 	golden := filepath.Join("testdata", "api.txt")
 	if flag.Lookup("update").Value.(flag.Getter).Get().(bool) { // a flag of gotest.tools
