@@ -297,7 +297,7 @@ func ParseConfig(connect string) (Config, error) {
 	if list, ok := strings.CutSuffix(strings.TrimSpace(addrs), ","); ok {
 		addrs = list
 	}
-	for a := range strings.SplitSeq(addrs, ",") {
+	for _, a := range strings.Split(addrs, ",") {
 		addr, err := parseAddr(strings.TrimSpace(a))
 		if err != nil {
 			return Config{}, err
@@ -397,7 +397,7 @@ func parseChroot(path string) (string, error) {
 	return path, nil
 }
 
-// check completes a cloned config, or tells what is wrong with it.
+// check completes a cloned config, or reports what is wrong with it.
 func (c *Config) check() error {
 	err := c.checkAddrs()
 	if err != nil {

@@ -22,7 +22,7 @@ const (
 	ErrRuntimeInconsistency    Code = -2 // in a Multi: rolled back, or not tried, because of another operation
 	ErrDataInconsistency       Code = -3
 	ErrMarshalling             Code = -5
-	ErrUnimplemented           Code = -6 // an operation that this server does not know or has switched off
+	ErrUnimplemented           Code = -6 // an operation that this server does not support or has switched off
 	ErrBadArguments            Code = -8
 	ErrNewConfigNoQuorum       Code = -13
 	ErrReconfigInProgress      Code = -14
@@ -185,7 +185,7 @@ func (o Outcome) String() string {
 }
 
 // OpError is the error of every failed call of a Session: what was asked,
-// where, why it failed and, by Outcome, how far it came.
+// where, why it failed and, by Outcome, how far it got.
 type OpError struct {
 	Op   string // "get", "create", …
 	Path string // as given by the application; empty where there is none

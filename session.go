@@ -243,7 +243,7 @@ func (s *Session) run(pings bool) {
 	s.line.Start(s.timeout, early, pings)
 }
 
-// usable tells a Session from its zero value.
+// usable distinguishes a Session from its zero value.
 func (s *Session) usable() bool { return s != nil && s.w != nil }
 
 // do sends a call of one frame and waits for its answer. After an error the
@@ -834,7 +834,7 @@ func (s *Session) stacked(err error) error {
 // Ending forgets what the server was asked: who waits for an AddWatch sees Dying.
 func (e *engine) Ending() { e.lock = interlock{} }
 
-// Finish lets the events stand still, and tells the hooks.
+// Finish lets the events stand still, and calls the hooks.
 func (e *engine) Finish(end error) {
 	e.w.stop()
 	e.Rest()
@@ -1011,7 +1011,7 @@ func (s *Session) Detach() Config {
 // Close ends the session on the server: its ephemerals are gone when it returns
 // nil. It waits for the requests before it, at most two thirds of the session
 // timeout. Undelivered events stay in the State. On a connection that is lost
-// already, or whose answer does not come, the error tells when the session
+// already, or whose answer does not come, the error reports when the session
 // expires by itself; after a redial it is ErrMoved and nothing is sent. Another
 // Close waits for the first and returns the same.
 func (s *Session) Close() error {

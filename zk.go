@@ -36,7 +36,7 @@ const modeBits = 3
 // TTL returns the mode of a persistent znode that the server deletes when it
 // has had no children and no change for d, rounded up to 1 ms; a d that is not
 // positive, or more than 0xffffffffff ms (34 years), is ErrBadArguments. Servers
-// since 3.5.3 know it, where zookeeper.extendedTypesEnabled is set; without that
+// since 3.5.3 support it, where zookeeper.extendedTypesEnabled is set; without that
 // they answer ErrUnimplemented. So does an older one, and closes the connection.
 func TTL(d time.Duration) Mode { return ttlMode(wire.FlagPersistentTTL, d) }
 
@@ -375,7 +375,7 @@ func (s *Session) Create(ctx context.Context, path string, data []byte, mode Mod
 }
 
 // CreateStat does the same and returns the new znode's Stat. Servers since
-// 3.5.0 know it. An older one answers ErrUnimplemented and closes the
+// 3.5.0 support it. An older one answers ErrUnimplemented and closes the
 // connection, so that the error matches ErrConnection too; the session lives.
 func (s *Session) CreateStat(ctx context.Context, path string, data []byte, mode Mode, acl ACL) (string, Stat, error) {
 	return s.create(ctx, "create", path, data, mode, acl, true)
@@ -667,8 +667,8 @@ func (s *Session) AddWatch(ctx context.Context, path string, mode WatchMode, wat
 // RemoveWatch disarms a channel at a path, in every kind in which it is armed
 // there; ErrNoWatcher if in none. Events read before are still delivered. The
 // server is asked only to end a persistent watch that nothing else uses. When
-// its answer is missing (ErrLost, or ErrNotSent on the way), the channel's watches
-// that fire once are gone; the persistent one stays armed, and moves with a
+// its answer is missing (ErrLost, or ErrNotSent on the way), the channel's one-shot
+// watches are gone; the persistent one stays armed, and moves with a
 // redial, unless the answer still comes.
 func (s *Session) RemoveWatch(ctx context.Context, path string, watch chan<- Event) error {
 	var invalid error
@@ -694,7 +694,7 @@ func (s *Session) RemoveWatch(ctx context.Context, path string, watch chan<- Eve
 
 // Ephemerals returns the paths of this session's ephemeral znodes that begin
 // with the prefix, which may end within a name; "" or "/" for all. Servers
-// since 3.6.0 know it; an older one does as CreateStat says.
+// since 3.6.0 support it; an older one does as CreateStat says.
 func (s *Session) Ephemerals(ctx context.Context, prefix string) ([]string, error) {
 	var invalid error
 	if prefix != "" && prefix != "/" {
@@ -727,7 +727,7 @@ func (s *Session) Ephemerals(ctx context.Context, prefix string) ([]string, erro
 }
 
 // AllChildrenNumber returns the number of all znodes below a path. The server
-// walks its whole tree for it. Servers since 3.6.0 know it; an older one does as
+// walks its whole tree for it. Servers since 3.6.0 support it; an older one does as
 // CreateStat says.
 func (s *Session) AllChildrenNumber(ctx context.Context, path string) (int, error) {
 	c, full, err := s.start(&kindAllChildrenNumber, "allchildrennumber", path, false, nil)
@@ -744,7 +744,7 @@ func decodeNumber(c *call, d *wire.Decoder) { c.num = d.Int32() }
 type AuthInfo struct{ Scheme, User string }
 
 // WhoAmI returns the identities of this connection; its IP address is always
-// among them. Servers since 3.7.0 know it; an older one does as CreateStat says.
+// among them. Servers since 3.7.0 support it; an older one does as CreateStat says.
 func (s *Session) WhoAmI(ctx context.Context) ([]AuthInfo, error) {
 	c, _, err := s.start(&kindWhoAmI, "whoami", "/", false, nil)
 	if err != nil {
@@ -773,7 +773,7 @@ const configPath = "/zookeeper/config"
 // GetConfig returns the configuration of the ensemble, as server.N=… lines and
 // its version; of a server that runs alone it is empty. The channel is armed for
 // one Changed, whose path is /zookeeper/config under any chroot; after an error
-// it is not. Servers since 3.5.0 know it; an older one answers ErrNoNode.
+// it is not. Servers since 3.5.0 support it; an older one answers ErrNoNode.
 func (s *Session) GetConfig(ctx context.Context, watch chan<- Event) ([]byte, Stat, error) {
 	if !s.usable() {
 		return nil, Stat{}, notSent("getconfig", configPath, ErrClosed)
@@ -795,7 +795,7 @@ type Reconfig struct {
 
 // Reconfig changes the ensemble and returns its new configuration. It needs
 // reconfigEnabled (ErrReconfigDisabled) and a write permission on
-// /zookeeper/config (ErrNoAuth). Servers since 3.5.0 know it. One that runs alone
+// /zookeeper/config (ErrNoAuth). Servers since 3.5.0 support it. One that runs alone
 // answers ErrUnimplemented; so does an older one, and closes the connection.
 func (s *Session) Reconfig(ctx context.Context, change Reconfig) ([]byte, Stat, error) {
 	if !s.usable() {
@@ -839,7 +839,7 @@ func joinList(list []string) *string {
 type Op interface {
 	// describe names the operation as its method's errors do.
 	describe() (op, path string)
-	// check tells what is wrong with it, in a Multi or a MultiRead.
+	// check reports what is wrong with it, in a Multi or a MultiRead.
 	check() error
 	// add checks it and appends its request to a Batch.
 	add(c *call) error
@@ -1088,7 +1088,7 @@ func (m *multi) result(x *wire.MultiResult) Result {
 
 // MultiRead executes reads in one round trip, each with its own result; the
 // error is the first of theirs. One that is not sent, or lost, has no results.
-// It is no snapshot. Servers since 3.6.0 know it; an older one does as CreateStat
+// It is no snapshot. Servers since 3.6.0 support it; an older one does as CreateStat
 // says.
 func (s *Session) MultiRead(ctx context.Context, ops ...ReadOp) ([]Result, error) {
 	if !s.usable() {

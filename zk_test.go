@@ -95,7 +95,7 @@ var operations = []operation{
 	{name: "`Multi` with a `CreateOp`", since: "3.4", run: func(e *suite.Env, s *zk.Session) error {
 		return suite.ErrOf(s.Multi(e.Ctx, zk.CreateOp{Path: e.Root + "/multi", ACL: zk.ACLOpen}))
 	}},
-	{name: "`RemoveWatch` of a watch that fires once", method: "RemoveWatch", since: "3.4", run: func(e *suite.Env, s *zk.Session) error {
+	{name: "`RemoveWatch` of a one-shot watch", method: "RemoveWatch", since: "3.4", run: func(e *suite.Env, s *zk.Session) error {
 		ch := make(chan zk.Event, 1)
 		e.Watch(s, e.Root, ch)
 		if err := s.RemoveWatch(e.Ctx, e.Root, ch); err != nil {

@@ -2,16 +2,17 @@ package fourletter
 
 import "time"
 
-// Server is what srvr tells.
+// Server is the answer to srvr.
 type Server struct {
 	Version  string // "3.9.5"
-	Revision string // of its source; "-1" where its builders did not know it
-	Built    string // when, as the server puts it
+	Revision string // of its source; "-1" where it was unknown when it was built
+	Built    string // when, as the server prints it
 
 	// BuiltAt is the same; zero where Built is not in one of the forms of ZooKeeper's own builds.
 	BuiltAt time.Time
 
-	MinLatency, AvgLatency, MaxLatency time.Duration // of requests, in whole milliseconds but for the average since 3.6
+	// The latencies of requests are whole milliseconds, except for the average since 3.6.
+	MinLatency, AvgLatency, MaxLatency time.Duration
 
 	Received, Sent int64 // packets, since the start or Srst
 	Connections    int64
@@ -23,10 +24,10 @@ type Server struct {
 	LastProposal, MinProposal, MaxProposal int64 // sizes in bytes, of a leader; -1: there was none
 }
 
-// Stat is what stat tells.
+// Stat is the answer to stat.
 type Stat struct {
 	Server
-	Conns []Conn // with less than Cons tells
+	Conns []Conn // with less than Cons reports
 }
 
 // Conn is a client's connection. Of the one that asks, and from stat, there is
@@ -43,15 +44,15 @@ type Conn struct {
 	LastCxid    int64         // the client's number of the last request
 	LastZxid    int64
 
-	// LastResponse is when the last request was answered, since a moment that only the server
-	// knows: the clock of its machine's uptime, as a rule. It compares connections of one server,
-	// and two answers of it; it is no time of day.
+	// LastResponse is when the last request was answered, on a clock of the server whose zero is
+	// unknown, usually the start of its machine. It can be compared between connections of one
+	// server, and between its answers; it is no time of day.
 	LastResponse time.Duration
 
 	LastLatency, MinLatency, AvgLatency, MaxLatency time.Duration
 }
 
-// Metrics is what mntr tells.
+// Metrics is the answer to mntr.
 type Metrics struct {
 	Version string             // "3.9.5"
 	State   string             // "leader", "follower", "standalone", …
@@ -59,7 +60,7 @@ type Metrics struct {
 	Text    map[string]string  // and what is none: "zk_version"
 }
 
-// Conf is what conf tells. Values has every setting as the server puts it.
+// Conf is the answer to conf. Values has every setting as the server prints it.
 type Conf struct {
 	ServerID                             int64
 	ClientPort, SecureClientPort         int // -1 or 0: none
@@ -73,14 +74,14 @@ type Conf struct {
 	Values                               map[string]string
 }
 
-// Dump is what dump tells.
+// Dump is the answer to dump.
 type Dump struct {
 	Sessions   []int64            // those the server tracks; of a follower, those it serves
 	Ephemerals map[int64][]string // paths, by session
 }
 
-// Watches is what wchs tells.
+// Watches is the answer to wchs.
 type Watches struct{ Connections, Paths, Total int64 }
 
-// Dirs is what dirs tells: the sizes of snapshots and transaction logs in bytes.
+// Dirs is the answer to dirs: the sizes of snapshots and transaction logs in bytes.
 type Dirs struct{ Data, Log int64 }

@@ -1,5 +1,5 @@
-// Package fourletter asks ZooKeeper servers how they are, by the commands of
-// four letters that they answer in plain text on their client ports:
+// Package fourletter queries ZooKeeper servers with the four-letter-word
+// commands, which they answer in plain text on their client ports:
 //
 //	server := fourletter.Client{Addr: "zk1:2181"}
 //	info, err := server.Srvr(ctx)
@@ -8,15 +8,15 @@
 //	}
 //
 // A Client holds no connection: each command makes one, which the server ends
-// with its answer. A server answers what its setting 4lw.commands.whitelist
-// allows, since 3.5.3 by itself srvr alone; else the error is
-// [ErrNotWhitelisted]. Anybody who reaches the port may ask.
+// with its answer. A server answers the commands in its setting
+// 4lw.commands.whitelist, by default only srvr since 3.5.3. For any other the
+// error is [ErrNotWhitelisted]. Anybody who reaches the port may ask.
 //
-// What servers from 3.4 to 3.9 answer is read into structs. Fields that a
-// release does not tell are zero, and lines that are not known are left out.
-// Strings are what the server sent: quote them (%q) for a terminal or a log.
-// Errors do so. Servers print the id of a session as hexadecimal digits without
-// a sign; in Go that is fmt.Sprintf("0x%x", uint64(id)).
+// The answers of servers from 3.4 to 3.9 are parsed into structs. Fields that a
+// release does not report are zero, and unknown lines are skipped. Strings are
+// as the server sent them: quote them (%q) for a terminal or a log. Errors do
+// so. Servers print the id of a session as hexadecimal digits without a sign;
+// in Go that is fmt.Sprintf("0x%x", uint64(id)).
 package fourletter
 
 import (
@@ -192,10 +192,10 @@ func (c Client) say(ctx context.Context, word, want string) error {
 // Ruok asks whether the server's process is alive. It may say so without serving.
 func (c Client) Ruok(ctx context.Context) error { return c.say(ctx, "ruok", "imok") }
 
-// Crst resets the statistics of the server's connections, as Cons tells them.
+// Crst resets the statistics of the server's connections, which Cons reports.
 func (c Client) Crst(ctx context.Context) error { return c.say(ctx, "crst", "Connection stats reset.") }
 
-// Srst resets the server's statistics, as Srvr tells them.
+// Srst resets the server's statistics, which Srvr reports.
 func (c Client) Srst(ctx context.Context) error { return c.say(ctx, "srst", "Server stats reset.") }
 
 // Srvr asks what the server is and does.
@@ -225,7 +225,7 @@ func (c Client) Envi(ctx context.Context) (map[string]string, error) {
 }
 
 // Dump asks for sessions and their ephemeral nodes. The leader knows them best;
-// a follower of 3.4 does not tell the sessions.
+// a follower of 3.4 does not list the sessions.
 func (c Client) Dump(ctx context.Context) (Dump, error) { return ask(ctx, c, "dump", parseDump) }
 
 // Wchs asks how many watches there are.
@@ -243,7 +243,7 @@ func (c Client) Wchp(ctx context.Context) (map[string][]int64, error) {
 	return ask(ctx, c, "wchp", parseWchp)
 }
 
-// Dirs asks how large the server's files are. Servers since 3.5.1 know it.
+// Dirs asks how large the server's files are. Servers since 3.5.1 support it.
 func (c Client) Dirs(ctx context.Context) (Dirs, error) { return ask(ctx, c, "dirs", parseDirs) }
 
 const (
@@ -252,14 +252,14 @@ const (
 	askTimeout = 2 * time.Second // for one of several servers
 )
 
-// AwaitReadWrite asks the servers in turn, by isro, until one of them serves
-// reads and writes, and returns its address. It is for an application whose
-// Session is read-only: it tells when a Redial is worth while. c says how to
-// ask; its Addr is not used. After a round without success it pauses, 100 ms at
-// first, twice as long each time, up to 10 s. It works in the caller's
-// goroutine and ends at the latest with ctx: then the error matches ctx's, and
-// tells what each server said last. A server must have isro in its whitelist,
-// where it is by itself if read-only mode is switched on.
+// AwaitReadWrite asks the servers in turn, by isro, until one of them serves reads
+// and writes, and returns its address. It is for an application whose Session is
+// read-only, so that it redials when that is worth while. c says how to ask; its
+// Addr is not used. After a round without success it pauses, for 100 ms at first
+// and twice as long each time, up to 10 s. It works in the caller's goroutine and
+// ends with ctx at the latest. Then the error matches ctx's, and says what each
+// server answered last. A server must have isro in its whitelist; it has by default
+// if read-only mode is enabled.
 func (c Client) AwaitReadWrite(ctx context.Context, addrs []string) (string, error) {
 	if len(addrs) == 0 {
 		return "", errors.New("fourletter: no servers to wait for")

@@ -17,18 +17,18 @@ import (
 const digestURI = "zookeeper/zk-sasl-md5"
 
 // DigestMD5 returns the mechanism DIGEST-MD5 (RFC 2831) as ZooKeeper servers
-// offer it with DigestLoginModule. The server proves too that it knows the
-// password; one that cannot ends the exchange with [ErrUnproved]. The password
-// never leaves, and is never printed. User and password are UTF-8; a user that
-// is empty or has control characters makes Start fail with [ErrCredential].
+// offer it with DigestLoginModule. Authentication is mutual: the exchange with a
+// server that does not know the password ends with [ErrUnproved]. The password
+// is never sent and never printed. User and password are UTF-8. For a user that
+// is empty or has control characters Start fails with [ErrCredential].
 //
-// MD5 is weak against whoever listens: use TLS beside it. Servers in FIPS mode,
-// which is on by default since 3.9, do not have it.
+// MD5 is weak against eavesdroppers: use TLS too. Servers in FIPS mode, the
+// default since 3.9, do not support it.
 //
-// Real servers up to 3.8.6 let in a user whom they do not know if it has the
-// password of the user that they looked up last, and take it for who it says;
-// 3.9.5 refuses it. Up to then an ACL that names a user who is not in the server's
-// JAAS file keeps out none of those who are.
+// Servers up to 3.8.6 accept an unknown user with the password of the user that
+// they looked up last, under the name that it claims; 3.9.5 refuses it. So with
+// older servers an ACL for a user who is not in the server's JAAS file keeps out
+// none of the users who are.
 func DigestMD5(user, password string) Mechanism {
 	return &digestMD5{user: user, password: func() string { return password }, uri: digestURI, nonce: randomNonce}
 }

@@ -1,5 +1,5 @@
-// Package sasl holds what a client needs to prove itself by SASL: the interface
-// of a mechanism. A mechanism knows nothing of connections; it turns the
+// Package sasl defines the SASL mechanisms with which a client authenticates:
+// their interface, and DIGEST-MD5. A mechanism has no connection; it turns the
 // server's challenges into responses.
 package sasl
 
@@ -14,13 +14,13 @@ import (
 // Mechanism begins one exchange per connection. It is used by one Dial after
 // another and must not change.
 type Mechanism interface {
-	// Start begins an exchange with the server at host: the host as configured,
-	// without its port, or, of a name that has several IP addresses, with perhaps a
-	// server of its own at each, the address that is connected to next. Name(ctx) is
-	// the name as configured in both cases. Start returns the first token to send; a
-	// mechanism without an initial response returns an empty one. It is called
-	// before there is a connection, and what it waits for must obey ctx. An error
-	// is the end of this server's turn; Refused says whether it is final.
+	// Start begins an exchange with the server at host. That is the host as
+	// configured, without its port. If the name has several IP addresses, each of
+	// which may be another server, host is the address that is connected to next.
+	// Name(ctx) is the configured name in both cases. Start returns the first token
+	// to send; a mechanism without an initial response returns an empty one. It is
+	// called before there is a connection, and its waits must obey ctx. An error ends
+	// this server's turn; Refused says whether it is final.
 	Start(ctx context.Context, host string) (Exchange, []byte, error)
 }
 
@@ -31,23 +31,23 @@ type server struct {
 	addr netip.Addr
 }
 
-// WithServer returns a context for [Mechanism.Start] that has the server's host as
-// configured, and the address that is connected to, if the caller knows it. It is for
-// those who call Start.
+// WithServer returns a context for [Mechanism.Start] that carries the server's
+// configured host and, if the caller knows it, the address that is connected to. It is
+// for callers of Start.
 func WithServer(ctx context.Context, name string, addr netip.Addr) context.Context {
 	return context.WithValue(ctx, serverKey{}, server{name, addr})
 }
 
-// Name returns the host as configured of the server that [Mechanism.Start] begins an
-// exchange with, or "".
+// Name returns the configured host of the server with which [Mechanism.Start] begins
+// an exchange, or "".
 func Name(ctx context.Context) string {
 	s, _ := ctx.Value(serverKey{}).(server)
 	return s.name
 }
 
-// Addr returns the address of the server that [Mechanism.Start] begins an exchange
-// with. It is not valid where the caller does not know it, as when connections are
-// made by somebody else's function.
+// Addr returns the address of the server with which [Mechanism.Start] begins an
+// exchange. It is not valid if the caller does not know it, as where the application
+// makes the connections.
 func Addr(ctx context.Context) netip.Addr {
 	s, _ := ctx.Value(serverKey{}).(server)
 	return s.addr
@@ -56,9 +56,9 @@ func Addr(ctx context.Context) netip.Addr {
 // Exchange is one authentication under way.
 type Exchange interface {
 	// Next takes the server's token, which may be nil, and returns the token to
-	// send, or done when the exchange is complete and nothing is to be sent. An
-	// error ends the attempt: the server did not prove itself, or sent something
-	// the mechanism does not understand. Nothing else is sent meanwhile, not even
+	// send. It returns done when the exchange is complete and nothing is to be sent.
+	// An error ends the attempt: the server did not prove itself, or sent something
+	// that the mechanism does not understand. Nothing else is sent meanwhile, not even
 	// pings, so Next must not take long.
 	Next(challenge []byte) (response []byte, done bool, err error)
 }
@@ -68,17 +68,23 @@ type Exchange interface {
 type Error int
 
 const (
-	ErrMalformed   Error = iota + 1 // the server's token cannot be read
-	ErrUnsupported                  // the server asks for what the mechanism does not have, or has no SASL
-	ErrUnproved                     // the server did not prove itself
-	ErrCredential                   // user, password or key cannot be used, or a third party, such as a KDC, refuses them
-	ErrUnavailable                  // what the mechanism needs cannot be had at the moment: no KDC answers
+	// ErrMalformed: the server's token cannot be read.
+	ErrMalformed Error = iota + 1
+	// ErrUnsupported: the server asks for what the mechanism does not support, or has no SASL.
+	ErrUnsupported
+	// ErrUnproved: the server did not prove itself.
+	ErrUnproved
+	// ErrCredential: user, password or key cannot be used, or a third party, such as a KDC,
+	// refuses them.
+	ErrCredential
+	// ErrUnavailable: what the mechanism needs is not available at the moment: no KDC answers.
+	ErrUnavailable
 )
 
-// Refused reports whether an error of a Mechanism or an Exchange will come again
+// Refused reports whether an error of a Mechanism or an Exchange would occur again
 // with the same credentials and the same server: it matches an Error other than
-// ErrUnavailable. Any other error, one of the network, of DNS or of a context
-// included, is of the moment: a client tries the next server, or this one later.
+// ErrUnavailable. Any other error, such as one of the network, of DNS or of a context,
+// may pass: a client tries the next server, or this one later.
 func Refused(err error) bool {
 	var kind Error
 	return errors.As(err, &kind) && !errors.Is(err, ErrUnavailable)

@@ -118,7 +118,7 @@ func (s *Stat) Decode(d *Decoder) {
 	s.Pzxid = int64(binary.BigEndian.Uint64(b[60:]))
 }
 
-// ClientInfo is one identity of a session, as whoAmI tells it.
+// ClientInfo is one identity of a session, as whoAmI reports it.
 type ClientInfo struct{ AuthScheme, User string }
 
 // Append appends the record to dst.

@@ -1,6 +1,6 @@
-// Package zktest is a ZooKeeper for tests. Its servers live in this process and
-// speak the real protocol, to this module's client and to any other. They
-// start in less than a millisecond, keep nothing on disk, and break on demand.
+// Package zktest is a ZooKeeper for tests. Its servers are in-process and speak
+// the real protocol, to this module's client and to any other. They start in
+// under a millisecond, keep nothing on disk, and inject faults on request.
 //
 //	server := zktest.NewServer(t) // ends with the test
 //	session, err := zk.Dial(ctx, zk.Config{Addrs: server.Addrs()})
@@ -14,25 +14,25 @@
 // The servers follow those of Apache ZooKeeper: every operation of the release
 // series that [Options] choose, with its exact errors, stats and zxids, ACLs
 // (world, auth, digest, ip, x509 and sasl, with DIGEST-MD5), quotas, sessions
-// that expire at the end of the tick in which their timeout is over, containers
-// and TTL nodes that go, watches and their version-dependent corners,
-// reconfiguration of what /zookeeper/config tells, and all four-letter words.
+// that expire at the end of the tick in which their timeout ends, containers
+// and TTL nodes that are reaped, watches with the differences between
+// releases, reconfiguration of /zookeeper/config, and all four-letter words.
 // Tests send random operations to them and to real servers of each release,
-// alone and in ensembles, and compare all that comes back; TestParity's flags
+// standalone and in ensembles, and compare all answers. TestParity's flags
 // -parity.seed and -parity.ops choose which and how many.
-// What they do not have: Kerberos and an admin server. Of mntr they have what
-// tells of clients and data, not the meters of a server's insides, and hash is
-// empty.
+// They support neither Kerberos nor the admin server. Their mntr has the values
+// about clients and data, not the metrics of a server's internals, and their
+// hash is empty.
 //
-// An ensemble does not mind how few of its members run, unless
-// [Options.Majority] says so. Then those without a majority serve nobody, or
-// read-only clients, nothing expires, and the way back leads over an election.
+// By default an ensemble serves however few of its members are running. With
+// [Options.Majority] members without a majority serve nobody, or only read-only
+// clients; nothing expires meanwhile, and an election ends it.
 //
-// # A clock of one's own
+// # A fake clock
 //
 // With [Options.InMemory] connections are made by [Ensemble.DialContext] and
 // need no network. Then servers and clients run inside a testing/synctest
-// bubble, where a session expires without anybody waiting:
+// bubble, where time passes at once when all wait, and sessions expire with it:
 //
 //	synctest.Test(t, func(t *testing.T) {
 //		server := zktest.NewServer(t, zktest.Options{InMemory: true})
@@ -43,30 +43,30 @@
 // # Breaking things
 //
 // [Ensemble.Cut] ends a session's connection, [Ensemble.Expire] the session
-// itself. [Ensemble.Fault] strikes chosen frames, of either direction: with an
-// error, a delay, a cut before or after they are executed or sent, silence, or
-// by losing, doubling or swapping them. [Ensemble.Link] cuts or silences a
-// connection at a byte or a frame, or lets its bytes trickle. A [Member] can be
-// stopped, refuse connections, fall behind the others, or be isolated from them.
-// [Ensemble.MoveSession] lets a session turn up elsewhere, and
+// itself. [Ensemble.Fault] acts on chosen frames, of either direction: it answers
+// with an error, delays, cuts before or after they are executed or sent, falls
+// silent, or loses, doubles or swaps them. [Ensemble.Link] cuts or silences a
+// connection at a byte or a frame, or slows it down. A [Member] can be stopped,
+// refuse connections, fall behind the others, or be isolated from them.
+// [Ensemble.MoveSession] moves a session as if it had connected elsewhere, and
 // [Ensemble.SetSequence] brings the end of the sequence numbers near.
 //
 //	// The next Set of /config is executed, but its answer never arrives.
 //	server.Fault(zktest.Rule{Op: wire.OpSetData, Path: "/config", Do: zktest.CutAfter})
 //
-// # Looking on
+// # Watching the traffic
 //
-// [Ensemble.Frames] returns what clients and servers said to each other:
+// [Ensemble.Frames] returns the frames that clients and servers exchanged:
 //
 //	for _, f := range server.Frames() {
 //		t.Log(f) // 09:26:53.589793 member 0 conn 1 session 0x1… -> getData xid 1 "/a"
 //	}
 //
-// # In between
+// # A proxy
 //
 // A [Proxy] does both for servers that are elsewhere, such as real ones, and for
-// single clients: it logs what passes with the time that each reply took, cuts,
-// resets, holds, delays and slows connections, and leads them to other servers.
+// single clients. It logs frames with the time that each reply took, cuts,
+// resets, holds, delays and slows connections, and redirects them to other servers.
 //
 //	proxy := zktest.NewProxy(t, "127.0.0.1:2181")
 //	session, err := zk.Dial(ctx, zk.Config{Addrs: []string{proxy.Addr()}})
@@ -74,8 +74,8 @@
 //	proxy.Hold(zktest.ToClient) // requests arrive, answers do not
 //	proxy.Link(zktest.LinkRule{FromClient: zktest.CutAt(3).Frames()}) // the next connection ends with its third request
 //
-// The same for people is in the command zktrace, which prints every request,
-// reply and event in a line, or as JSON:
+// The command zktrace prints every request, reply and event as a line of text or
+// of JSON:
 //
 //	go run github.com/seed-9f8420c6/zk/zktest/zktrace -listen 127.0.0.1:2182 -server 127.0.0.1:2181
 //
@@ -88,6 +88,6 @@
 //
 // # Byte for byte
 //
-// For exchanges that no server would have, a [Script] lets the test itself
-// write each frame; a [Pipe] is the bare connection.
+// For exchanges that no server would produce, a [Script] lets the test itself
+// write each frame. A [Pipe] is the bare connection.
 package zktest

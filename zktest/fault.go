@@ -18,11 +18,11 @@ const OpConnect wire.Op = -10 // OpCode.createSession
 // Action is what a fault does to a frame or its connection.
 type Action int
 
-// Actions. For a request, Before means that it is not executed, After that it
-// is, but without a reply, or that the rule's Err is its reply. What was queued
-// for the client before is still sent, and so are events that the execution
-// brings it. For a frame to the client, Before means that it is not sent, After
-// that it is. What ends a stalled connection says [Ensemble.Stall].
+// Actions. For a request, Before means that it is not executed. After means that
+// it is, without a reply or with the rule's Err as its reply; frames that were
+// queued for the client before are still sent, and so are events that the
+// execution causes. For a frame to the client, Before means that it is not sent,
+// After that it is. [Ensemble.Stall] says what ends a stalled connection.
 const (
 	Pass        Action = iota
 	CutBefore          // close the connection
@@ -40,7 +40,7 @@ type Rule struct {
 	Dir     Direction        // FromClient: requests, before they are executed; ToClient: replies and events
 	Member  *Member          // nil: any
 	Session int64            // 0: any. That of a handshake is the one asked for, of its answer the one given
-	Op      wire.Op          // 0: any; OpConnect: the handshake. Of a reply: that of its request. Events are told by Match
+	Op      wire.Op          // 0: any; OpConnect: the handshake. Of a reply: that of its request. For events use Match
 	Path    string           // empty: any. Of a reply: that of its request. Of a multi: that of one of its operations
 	Match   func(Frame) bool // nil: any. It must not call the ensemble
 	Skip    int              // matching frames to spare before the first strike
@@ -68,7 +68,7 @@ type Fault struct {
 	struck chan struct{}
 }
 
-// Fault puts a rule to work. Of several that match a request the first strikes.
+// Fault adds a rule. Of several that match a request, the first one acts.
 func (e *Ensemble) Fault(r Rule) *Fault {
 	e.mu.Lock()
 	defer e.mu.Unlock()

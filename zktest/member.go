@@ -187,7 +187,8 @@ func (m *Member) Restart() {
 	m.start()
 }
 
-// Refuse lets the server accept no more connections, or again. Those it has stay.
+// Refuse makes the server refuse new connections, or accept them again. Existing ones
+// stay.
 func (m *Member) Refuse(refuse bool) {
 	m.ens.mu.Lock()
 	defer m.ens.mu.Unlock()
@@ -233,10 +234,10 @@ func (m *Member) SetReadOnly(readOnly bool) {
 	m.ens.reform()
 }
 
-// Isolate cuts the server off from the others, as a partition of the network
-// does that clients do not see. It ends its connections and then serves nobody,
-// or read-only clients with [Options.ReadOnlyMode]. To part an ensemble in two,
-// isolate the members of the smaller part.
+// Isolate cuts the server off from the others, like a network partition that clients
+// do not see. It ends its connections and then serves nobody, or read-only clients
+// with [Options.ReadOnlyMode]. To split an ensemble in two, isolate the members of the
+// smaller part.
 func (m *Member) Isolate() { m.isolate("Isolate", true) }
 
 // Rejoin ends what Isolate did.
@@ -289,10 +290,10 @@ func (e *Ensemble) reform() {
 	}
 }
 
-// Leader returns the index of the member that leads, or -1 while there is none.
-// Which one it is shows only in what four-letter words tell, in what happens
-// when it goes, and in what it does to the connection of a session that has
-// moved to another member: the next read ends it.
+// Leader returns the index of the member that leads, or -1 while there is none. A
+// leader differs from the others only in the answers to four-letter words, in what
+// happens when it stops, and in how it ends the connection of a session that has
+// moved to another member: at the next read.
 func (e *Ensemble) Leader() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -365,7 +366,7 @@ func (m *Member) Zxid() int64 {
 	return m.tree.Zxid
 }
 
-// CutAll closes all connections of this server without a word, stalled ones too.
+// CutAll closes all connections of this server without a farewell, stalled ones too.
 func (m *Member) CutAll() {
 	m.ens.mu.Lock()
 	defer m.ens.mu.Unlock()

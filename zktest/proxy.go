@@ -38,10 +38,10 @@ type ProxyOptions struct {
 	OnFrame func(Frame)
 }
 
-// Proxy stands between any client and any server, over TCP. It passes the bytes
-// on as they are, logs the frames that it finds in them, and breaks connections
-// on demand. Frames in one direction never wait for those in the other. All
-// methods are safe for concurrent use.
+// Proxy stands between any client and any server, over TCP. It passes the bytes on as
+// they are, logs the frames that it finds in them, and breaks connections on request.
+// Frames in one direction never wait for those in the other. All methods are safe for
+// concurrent use.
 type Proxy struct {
 	opts     ProxyOptions
 	tb       testing.TB // nil: misuse panics
@@ -115,8 +115,8 @@ func StartProxy(server string, opts ProxyOptions) (*Proxy, error) {
 // Addr returns the address for clients, host:port.
 func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 
-// Close ends all connections and waits until nothing of the proxy runs any
-// more. It may be called twice.
+// Close ends all connections and waits until nothing of the proxy is running. It may
+// be called twice.
 func (p *Proxy) Close() {
 	p.stop()
 	p.listener.Close()
@@ -129,7 +129,7 @@ func (p *Proxy) Close() {
 	p.wg.Wait()
 }
 
-// Retarget leads connections that are yet to come to another server.
+// Retarget sends future connections to another server.
 func (p *Proxy) Retarget(server string) {
 	if _, _, err := net.SplitHostPort(server); err != nil {
 		p.misuse("Retarget: %v", err)
@@ -138,8 +138,8 @@ func (p *Proxy) Retarget(server string) {
 	p.server = server
 }
 
-// Cut closes all connections without a word, as a peer does that ends: both
-// ends read what has passed and then io.EOF.
+// Cut closes all connections without a farewell, as a peer does that ends: both ends
+// read what has passed and then io.EOF.
 func (p *Proxy) Cut() {
 	defer p.use("Cut")()
 	for c := range p.conns {
@@ -190,7 +190,7 @@ func (p *Proxy) Drip(dir Direction, bytesPerSecond int) {
 	p.set("Drip", dir, func(w *way) { w.rate = max(bytesPerSecond, 0) })
 }
 
-// Link puts a rule for connections that are yet to come to work. It cannot name a Member.
+// Link adds a rule for future connections. It cannot name a Member.
 func (p *Proxy) Link(r LinkRule) {
 	if r.Member != nil {
 		p.misuse("Link: a proxy has no members")

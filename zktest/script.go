@@ -16,10 +16,10 @@ import (
 // scriptPatience is how long a step of a script waits for the client before it fails the test.
 const scriptPatience = 10 * time.Second
 
-// Script is a server that does nothing by itself: the test reads the client's
-// frames and writes every frame that the client gets, one line after the other.
-// It is for exchanges that no real server would have, or that must be exact to
-// the byte. Steps that fail end the test, so they belong into its goroutine.
+// Script is a server that does nothing by itself: the test reads the client's frames
+// and writes every frame that the client gets, line by line. It is for exchanges that
+// no real server would produce, or that must be exact to the byte. A step that fails
+// ends the test, so steps belong in the test's goroutine.
 type Script struct {
 	tb       testing.TB
 	incoming chan net.Conn

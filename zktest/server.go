@@ -35,39 +35,64 @@ func (v Version) String() string { return fmt.Sprintf("3.%d", int(v)) }
 
 // Options change what an ensemble is like. The zero value is good for most tests.
 type Options struct {
-	Version  Version // zero: V39
-	InMemory bool    // no TCP: connections are [Pipe]s from DialContext, which work inside a testing/synctest bubble
+	// Version is the release series; zero: V39.
+	Version Version
+	// InMemory needs no TCP: connections are [Pipe]s from DialContext, which work inside a
+	// testing/synctest bubble.
+	InMemory bool
 	// Listen is the address of the first member, such as 127.0.0.1:2181 or [::1]:0. It must be
-	// loopback. The others take the ports behind it. Empty, or port 0: free ports.
-	Listen   string
-	TickTime time.Duration // zero: 500ms
+	// loopback. The others take the ports after it. Empty, or port 0: free ports.
+	Listen string
+	// TickTime is the unit of the other times of a server; zero: 500 ms.
+	TickTime time.Duration
 
-	MinSessionTimeout time.Duration // shortest session timeout that is granted; zero: 2 ticks
-	MaxSessionTimeout time.Duration // longest; zero: 20 ticks
+	MinSessionTimeout time.Duration // the shortest that is granted; zero: 2 ticks
+	MaxSessionTimeout time.Duration // the longest; zero: 20 ticks
 
-	TLS             *tls.Config   // nil: plain connections. A client's certificate, if it asks for one, gives an identity of the scheme x509
-	MaxFrame        int           // longest frame from a client (jute.maxbuffer); zero: 1048575
-	MaxClientCnxns  int           // connections per client address and member; zero: no limit
-	ReapInterval    time.Duration // from a container's last child to its end; zero: 100ms
-	NoTTL           bool          // extendedTypesEnabled=false
-	Majority        bool          // members serve only while a majority of all members runs and is connected, as real ones do
-	ReadOnlyMode    bool          // readonlymode.enabled=true: a member without a majority serves read-only clients, not nobody
-	FourLetterWords string        // those that are answered, separated by commas (4lw.commands.whitelist); empty: "*", all of them
-	NoLocalSessions bool          // a read-only member answers a new session with an error header, as real ones do by default
-	EnforceQuota    bool          // hard limits of quotas are enforced, from 3.7 on; limits without that change nothing
-	Reconfig        bool          // reconfigEnabled=true
-	Super           string        // "user:password" whose digest may do everything; empty: nobody
+	// TLS is laid over all connections; nil: plain TCP. If it asks clients for a certificate, that
+	// gives an identity of the scheme x509.
+	TLS            *tls.Config
+	MaxFrame       int           // the longest frame from a client, in bytes (jute.maxbuffer); zero: 1048575
+	MaxClientCnxns int           // connections per client address and member; zero: no limit
+	ReapInterval   time.Duration // from a container's last child to its deletion; zero: 100 ms
+	NoTTL          bool          // extendedTypesEnabled=false
+	Reconfig       bool          // reconfigEnabled=true
+	// Majority makes members serve only while a majority of all members is running and connected,
+	// as real ones do.
+	Majority bool
+	// ReadOnlyMode makes a member without a majority serve read-only clients (readonlymode.enabled);
+	// else it serves nobody.
+	ReadOnlyMode bool
+	// NoLocalSessions makes a read-only member answer a new session with an error header, as real
+	// ones do by default.
+	NoLocalSessions bool
+	// FourLetterWords are the commands that are answered, separated by commas
+	// (4lw.commands.whitelist); empty: "*", all of them.
+	FourLetterWords string
+	// EnforceQuota enforces hard limits of quotas, from 3.7 on. Without it limits change nothing.
+	EnforceQuota bool
+	// Super is the "user:password" of the superuser; empty: there is none.
+	Super string
 	// SuperDigest is Super as "user:digest", as real servers take it
 	// (DigestAuthenticationProvider.superDigest). Only one of the two may be set.
 	SuperDigest string
 
-	SASL        map[string]string // users and their passwords for SASL DIGEST-MD5 and ACLs of the scheme sasl; nil: no SASL
-	RequireSASL bool              // sessionRequireClientSASLAuth=true, since 3.5: nothing else is executed before that
+	// SASL are users and their passwords for DIGEST-MD5 and ACLs of the scheme sasl; nil: no SASL.
+	SASL map[string]string
+	// RequireSASL executes nothing before a client has authenticated by SASL
+	// (sessionRequireClientSASLAuth); since 3.5.
+	RequireSASL bool
 
-	NoLeaks  bool         // NewServer, NewEnsemble: fails the test if a client has left a connection open at its end
-	FrameLog int          // frames that [Ensemble.Frames] remembers; zero: 65536, negative: none
-	Raw      bool         // the log keeps the bytes of each frame
-	Logger   *slog.Logger // told about each connection that ends; nil: silent. Its handler must not call the ensemble, which waits for it
+	// NoLeaks fails the test of NewServer or NewEnsemble if a client has left a connection open at
+	// its end.
+	NoLeaks bool
+	// FrameLog is how many frames [Ensemble.Frames] remembers; zero: 65536, negative: none.
+	FrameLog int
+	// Raw keeps the bytes of each frame in that log, passwords and credentials among them.
+	Raw bool
+	// Logger hears of each connection that ends; nil: silent. Its handler must not call the
+	// ensemble, which waits for it.
+	Logger *slog.Logger
 }
 
 func (o Options) withDefaults() Options {
@@ -371,9 +396,9 @@ func (e *Ensemble) DialContext(ctx context.Context, network, addr string) (net.C
 	return fail(errors.New("no such member"))
 }
 
-// Expire ends a session at once, as if it had timed out: its ephemeral nodes
-// go and its connections are closed, but for one that is stalled, whose client
-// learns nothing. A session that is gone already stays so.
+// Expire ends a session at once, as if it had timed out: its ephemeral nodes are
+// deleted and its connections are closed. A stalled connection stays, and its client
+// learns nothing. A session that is already gone stays gone.
 func (e *Ensemble) Expire(id int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -389,8 +414,8 @@ func (e *Ensemble) Expire(id int64) {
 	}
 }
 
-// Cut closes a session's connections without a word, stalled ones too, as a
-// network does that is there again. The session lives on.
+// Cut closes a session's connections without a farewell, stalled ones too, as if the
+// network had failed for a moment. The session lives on.
 func (e *Ensemble) Cut(id int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -402,7 +427,7 @@ func (e *Ensemble) Cut(id int64) {
 	}
 }
 
-// CutAll closes all connections without a word, stalled ones too.
+// CutAll closes all connections without a farewell, stalled ones too.
 func (e *Ensemble) CutAll() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -412,11 +437,11 @@ func (e *Ensemble) CutAll() {
 	}
 }
 
-// Stall keeps a session's connections open but silent: from now on the client
-// gets nothing on them, not even their end when the session expires, is closed,
-// or comes back on another connection. What ends connections as such ends these
-// too: Cut, CutAll, Elect, LoseData, Close, and a [Member] that stops, restarts
-// or changes its role, as the system of a process that is gone closes what it had open.
+// Stall keeps a session's connections open but silent: from now on the client gets
+// nothing on them, not even their end when the session expires, is closed, or comes
+// back on another connection. They end with Cut, CutAll, Elect, LoseData and Close,
+// and when a [Member] stops, restarts or changes its role, because then the system
+// closes what its process had open.
 func (e *Ensemble) Stall(id int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -433,7 +458,8 @@ func (e *Ensemble) Stall(id int64) {
 // does, of which the client knows nothing. Its timeout begins anew. Its
 // connection to the member that it had stays, and still reads, unless that
 // member leads; its next write, and to a leader its next read or ping, is refused
-// as a real server does it: the connection ends without a reply, but for a multi before 3.6, whose every operation fails with SESSIONMOVED, -118.
+// as a real server does it: the connection ends without a reply. Only a multi before 3.6 is
+// answered: each of its operations fails with SESSIONMOVED, -118.
 // A connection of the session to the new member itself ends at once. A session
 // that is gone already stays so, and one that only a read-only member knows stays there.
 func (e *Ensemble) MoveSession(id int64, member int) {
@@ -455,9 +481,9 @@ func (e *Ensemble) MoveSession(id int64, member int) {
 	e.renegotiate(s, s.timeout)
 }
 
-// SetSequence makes next the number that the next sequential child of a node
-// gets, so that tests reach names that take two billion creates. It is a
-// transaction, though nobody sees it but in the node's Cversion.
+// SetSequence makes next the number of the next sequential child of a node, so that
+// tests reach names that would take two billion creates. It is a transaction, which
+// shows only in the node's Cversion.
 func (e *Ensemble) SetSequence(path string, next int32) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

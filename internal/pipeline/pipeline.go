@@ -23,7 +23,8 @@ import (
 )
 
 // Handler knows what the frames mean. The reader calls it, in wire order, and it must
-// wait for nothing; only Idle and Dead are called by the timer.
+// wait for nothing. Idle is called by the timer; Why also by whoever writes, under the
+// lock, and by the timer.
 type Handler interface {
 	// Chunk: more was read.
 	Chunk()
@@ -442,5 +443,5 @@ func (p *Conn) Release(n int) {
 	}
 }
 
-// isEOF wraps the end of a stream within a frame.
+// cutFrame is the end of a stream within a frame.
 func cutFrame(err error) error { return errors.Wrap(err, "in the middle of a frame") }

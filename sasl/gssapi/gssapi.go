@@ -1,5 +1,5 @@
-// Package gssapi is the SASL mechanism GSSAPI: a client that proves itself to
-// ZooKeeper servers by Kerberos (RFC 4752, RFC 4121), and they to it.
+// Package gssapi is the SASL mechanism GSSAPI, by which a client and ZooKeeper
+// servers authenticate each other with Kerberos (RFC 4752, RFC 4121).
 //
 //	krb5, err := config.Load("/etc/krb5.conf")
 //	…

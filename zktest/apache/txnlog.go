@@ -30,7 +30,9 @@ type Txn struct {
 	Cxid    int32 // the xid of the client's request
 	Zxid    int64
 	Time    time.Time // when the leader made it, to the second
-	Op      wire.Op   // create, create2, createContainer, createTTL, delete, OpDeleteContainer, setData, setACL, reconfig, check, multi, OpCreateSession, closeSession, error
+	// Op is create, create2, createContainer, createTTL, delete, OpDeleteContainer, setData, setACL,
+	// reconfig, check, multi, OpCreateSession, closeSession or error.
+	Op wire.Op
 
 	Path           string
 	Data           []byte // nil also where it is empty
