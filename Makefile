@@ -13,10 +13,11 @@ STATICCHECK := $(TOOLS)/staticcheck-$(shell go env GOVERSION 2>/dev/null)
 NESTED = $(shell find . -mindepth 2 -name go.mod -not -path '*/testdata/*' -exec dirname {} \; | sort)
 # Packages whose tests measure allocations, which the race detector changes.
 ALLOCS = $(shell grep -rlE --include='*_test.go' '^//go:build .*!race' . | xargs -r -n1 dirname | sort -u)
-# When a package's tests hang. A machine that does much else takes several times as long as an idle one.
+# When a package's tests hang: more than three times what the slowest takes on an idle machine with two cores, for
+# one that does much else.
 LONGEST ?= 40m
-# Tests of the root that do less under the race detector, or leave a part out.
-UNRACED = $(shell awk 'FNR == 1 { name = "" } /^func / { name = $$2; sub(/[^A-Za-z0-9_].*/, "", name) } /raceEnabled/ && name ~ /^Test/ { print name }' *_test.go | sort -u)
+# Tests that do less under the race detector, or leave a part out, as FOLDER/NAME.
+UNRACED = $(shell grep -rlF --include='*_test.go' suite.RaceEnabled . | xargs -r awk 'FNR == 1 { name = ""; dir = FILENAME; sub(/[^\/]*$$/, "", dir) } /^func / { name = $$2; sub(/[^A-Za-z0-9_].*/, "", name) } /suite\.RaceEnabled/ && name ~ /^Test/ { print dir name }' | sort -u)
 
 # MAKE_TERMOUT is set when make prints to a terminal.
 say = @printf '\n$(if $(MAKE_TERMOUT),\033[1m== %s\033[0m,== %s)\n'
@@ -59,7 +60,7 @@ test-matrix: setup servers
 	$(say) 'The behaviour suite on ZooKeeper $(ZK_TEST_RELEASES)'
 	go test -race -count=1 -timeout=2h
 	$(say) 'Other tests of real servers, and Kerberos'
-	go test -race -count=1 -timeout=1h ./fourletter ./examples/... ./zktest/...
+	go test -race -count=1 -timeout=1h ./fourletter ./examples/... ./internal/scripts ./zktest/...
 	cd sasl/gssapi && go test -race -count=1 -timeout=1h ./...
 
 setup:
@@ -127,7 +128,11 @@ allocs:
 # In-process servers only: the rest of these tests has run on real ones with the race detector.
 unraced:
 	$(say) 'What the race detector cuts short, without it: $(UNRACED)'
-	go test -count=1 -run="^($$(echo $(UNRACED) | tr ' ' '|'))\$$" .
+	@for dir in $(sort $(dir $(UNRACED))); do \
+		tests=$$(printf '%s\n' $(UNRACED) | sed -n "s|^$$dir\([^/]*\)\$$|\1|p" | paste -sd '|' -); \
+		echo "go test -count=1 -run='^($$tests)\$$' $$dir"; \
+		go test -count=1 -run="^($$tests)\$$" $$dir || exit 1; \
+	done
 
 nested: $(STATICCHECK)
 	$(say) 'Nested modules'

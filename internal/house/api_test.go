@@ -24,6 +24,7 @@ import (
 	"gotest.tools/v3/assert"
 
 	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/internal/suite"
 	"github.com/seed-9f8420c6/zk/sasl"
 )
 
@@ -265,8 +266,9 @@ func TestOpError(t *testing.T) {
 }
 
 // TestAPI keeps testdata/api.txt, the list of all that is exported.
-// go test -run TestAPI -update writes it again.
+// go test -run TestAPI -update ./internal/house writes it again.
 func TestAPI(t *testing.T) {
+	suite.ToRoot(t)
 	got := exportedAPI(t)
 	golden := filepath.Join("testdata", "api.txt")
 	if flag.Lookup("update").Value.(flag.Getter).Get().(bool) { // a flag of gotest.tools
@@ -274,7 +276,7 @@ func TestAPI(t *testing.T) {
 	}
 	want, err := os.ReadFile(golden)
 	assert.NilError(t, err)
-	assert.Equal(t, got, string(want), "the exported API has changed: tell it in CHANGELOG.md and run go test -run TestAPI -update")
+	assert.Equal(t, got, string(want), "the exported API has changed: tell it in CHANGELOG.md and run go test -run TestAPI -update ./internal/house")
 }
 
 // exportedAPI lists the package's exported names with their types, sorted.

@@ -17,6 +17,7 @@ import (
 // TestI32_NoWallClock: the clock may be set to any time. No source of the client
 // looks at it but through time.Now and differences, which are monotonic.
 func TestI32_NoWallClock(t *testing.T) {
+	suite.ToRoot(t)
 	fset := token.NewFileSet()
 	names := append([]string{}, rootFiles...)
 	for _, name := range globAll(t, "internal/*/*.go") {

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"gotest.tools/v3/assert"
+
+	"github.com/seed-9f8420c6/zk/internal/suite"
 )
 
 // This file holds doc.go and README.md to their words: every snippet is code
@@ -151,6 +153,7 @@ func splitText(text, indent string) (paragraphs, blocks []string) {
 }
 
 func TestDocClaims(t *testing.T) {
+	suite.ToRoot(t)
 	paragraphs, blocks := docText(t)
 	claimed := make(map[string]bool)
 	for _, p := range noClaims {
@@ -229,6 +232,7 @@ func trimmed(code string) string {
 
 // Every snippet stands in code that is compiled and, as a test, run.
 func TestDocSnippets(t *testing.T) {
+	suite.ToRoot(t)
 	var code string
 	for _, file := range globAll(t, "example_test.go", "internal/scripts/doc_test.go", "examples/*/*.go") {
 		src, err := os.ReadFile(file)
@@ -269,6 +273,7 @@ func readmeBlocks(t *testing.T, language string) (blocks []string) {
 
 // The first program of README.md is the one that is compiled and run.
 func TestReadmeProgram(t *testing.T) {
+	suite.ToRoot(t)
 	src, err := os.ReadFile("examples/first/main.go")
 	assert.NilError(t, err)
 	_, program, ok := strings.Cut(string(src), "package main\n")
@@ -298,6 +303,7 @@ var guarantees = []string{
 }
 
 func TestReadmeGuarantees(t *testing.T) {
+	suite.ToRoot(t)
 	text, err := os.ReadFile("README.md")
 	assert.NilError(t, err)
 	_, section, _ := strings.Cut(string(text), "\n## Guarantees\n")
@@ -314,6 +320,7 @@ func TestReadmeGuarantees(t *testing.T) {
 
 // The commands that README.md tells of are there.
 func TestReadmeIsComplete(t *testing.T) {
+	suite.ToRoot(t)
 	text, err := os.ReadFile("README.md")
 	assert.NilError(t, err)
 	for _, command := range []string{"go run ./examples/redial", "make test", "make test-matrix", "go run ./examples/first", "BSD-2-Clause"} {

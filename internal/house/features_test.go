@@ -11,11 +11,14 @@ import (
 	"testing"
 
 	"gotest.tools/v3/assert"
+
+	"github.com/seed-9f8420c6/zk/internal/suite"
 )
 
 // Every test that docs/features.md names is in the package that it says, and no
 // row is without one.
 func TestFeatures(t *testing.T) {
+	suite.ToRoot(t)
 	known := make(map[string]bool) // with the folder, but for the client's own
 	for _, file := range globAll(t, "*_test.go", "*/*_test.go", "*/*/*_test.go") {
 		folder := ""

@@ -13,12 +13,15 @@ import (
 	"testing"
 
 	"gotest.tools/v3/assert"
+
+	"github.com/seed-9f8420c6/zk/internal/suite"
 )
 
 // Of docs/guarantees.md every number is there, every row has a test, every test
 // is in the folder that is named, and every TestI… of the client is in the row
 // of its number.
 func TestGuarantees(t *testing.T) {
+	suite.ToRoot(t)
 	text, err := os.ReadFile("docs/guarantees.md")
 	assert.NilError(t, err)
 	name := regexp.MustCompile("`(?:([\\w/]+)\\.)?((?:Test|Fuzz|Example)\\w*)`")

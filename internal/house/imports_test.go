@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"gotest.tools/v3/assert"
+
+	"github.com/seed-9f8420c6/zk/internal/suite"
 )
 
 const module = "github.com/seed-9f8420c6/zk"
@@ -62,6 +64,8 @@ var rootFiles = []string{"doc.go", "zk.go", "session.go", "dial.go", "watch.go",
 // listed is a package as go list prints it.
 type listed struct {
 	ImportPath string
+	Dir        string
+	GoFiles    []string
 	Imports    []string // of its non-test files
 }
 
@@ -104,7 +108,8 @@ func wrongImports(packages []listed) []string {
 }
 
 func TestImports(t *testing.T) {
-	out := goCommand(t, "list", "-json=ImportPath,Imports", "./...")
+	suite.ToRoot(t)
+	out := goCommand(t, "list", "-json=ImportPath,Dir,GoFiles,Imports", "./...")
 	var packages []listed
 	for d := json.NewDecoder(bytes.NewReader(out)); ; {
 		var p listed
@@ -114,6 +119,10 @@ func TestImports(t *testing.T) {
 		}
 		assert.NilError(t, err)
 		packages = append(packages, p)
+		for _, name := range p.GoFiles { // which makes a cached result one of these files
+			_, err := os.Stat(filepath.Join(p.Dir, name))
+			assert.NilError(t, err)
+		}
 	}
 	assert.Assert(t, len(packages) > 1, "go list found %v", packages)
 	assert.DeepEqual(t, wrongImports(packages), []string(nil))
@@ -169,6 +178,7 @@ func TestWrongImports(t *testing.T) {
 }
 
 func TestRootFiles(t *testing.T) {
+	suite.ToRoot(t)
 	files, err := filepath.Glob("*.go")
 	assert.NilError(t, err)
 	for _, f := range files {
@@ -177,6 +187,7 @@ func TestRootFiles(t *testing.T) {
 }
 
 func TestRequirements(t *testing.T) {
+	suite.ToRoot(t)
 	var mod struct {
 		Module  struct{ Path string }
 		Require []struct {

@@ -3,18 +3,10 @@
 package house
 
 import (
-	"fmt"
 	"os"
 	"testing"
 
 	"github.com/seed-9f8420c6/zk/internal/suite"
 )
 
-// The tests run in the root, whose files they read.
-func TestMain(m *testing.M) {
-	if err := suite.ToRoot(); err != nil {
-		fmt.Println(err)
-		os.Exit(1)
-	}
-	os.Exit(suite.RunTests(m, nil))
-}
+func TestMain(m *testing.M) { os.Exit(suite.RunTests(m, nil)) }

@@ -209,7 +209,7 @@ func FuzzHandshake(f *testing.F) {
 // FuzzSessionScript lets bytes choose what servers do, connection after
 // connection, while an application calls, watches, gives calls up and redials.
 // Goroutines do not run in the same order twice, and the fuzzer would try for
-// minutes to shorten what it finds: go test -fuzz FuzzSessionScript -fuzzminimizetime 10x.
+// minutes to shorten what it finds: go test -fuzz FuzzSessionScript -fuzzminimizetime 10x ./internal/scripts.
 func FuzzSessionScript(f *testing.F) {
 	for _, seed := range []string{
 		"",

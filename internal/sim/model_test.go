@@ -32,6 +32,7 @@ func modelTools() error {
 // TestModel visits every state of the model of a migration: the rules as they
 // are lose nothing, and every wrong rule is found out.
 func TestModel(t *testing.T) {
+	suite.ToRoot(t)
 	if err := modelTools(); err != nil {
 		if suite.RealServers {
 			t.Fatal(err)
@@ -83,6 +84,7 @@ func checkModel(t *testing.T, model string, rules ...string) string {
 
 // TestModelRules: each switch of the model is one that TestModel throws.
 func TestModelRules(t *testing.T) {
+	suite.ToRoot(t)
 	text, err := os.ReadFile("testdata/model/migration.pml")
 	assert.NilError(t, err)
 	switches := map[string]bool{}

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"gotest.tools/v3/assert"
+
+	"github.com/seed-9f8420c6/zk/internal/suite"
 )
 
 var (
@@ -31,6 +33,7 @@ var (
 //
 //	go test ./internal/sim -run TestMutants/no-fence
 func TestMutants(t *testing.T) {
+	suite.ToRoot(t)
 	patches, err := filepath.Glob("testdata/mutants/*.patch")
 	assert.NilError(t, err)
 	named := []string{ // the rules of other clients, which -short keeps

@@ -5,9 +5,9 @@ package suite
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"runtime"
 	"runtime/debug"
@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"gotest.tools/v3/assert"
 )
 
 // Patience is how long anything may take before a test gives up. Nothing is
@@ -112,23 +114,21 @@ func clientGoroutines() []string {
 	return found
 }
 
-// ToRoot changes to the root of the module, for tests of what is there.
-func ToRoot() error {
+// ToRoot runs the rest of a test in the root of the module, whose files it is about.
+// TestMain cannot do that: go test would not learn which files a cached result is of.
+func ToRoot(t testing.TB) {
+	t.Helper()
+	dir, err := os.Getwd()
+	assert.NilError(t, err)
 	for {
-		if _, err := os.Stat("go.mod"); err == nil {
-			return nil
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			break
 		}
-		before, err := os.Getwd()
-		if err == nil {
-			err = os.Chdir("..")
-		}
-		if err != nil {
-			return err
-		}
-		if after, err := os.Getwd(); err != nil || after == before {
-			return errors.New("no go.mod in this folder or above")
-		}
+		up := filepath.Dir(dir)
+		assert.Assert(t, up != dir, "no go.mod in this folder or above")
+		dir = up
 	}
+	t.Chdir(dir)
 }
 
 // Shrink lowers one of internal/limits until the returned function is called.
