@@ -289,6 +289,127 @@ func BenchmarkWatches(b *testing.B) {
 	})
 }
 
+// What takes time for its size takes it once: of each, the time for one unit at one
+// size and at ten times that should be about the same.
+func BenchmarkLinear(b *testing.B) {
+	perUnit := func(b *testing.B, n int) {
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/unit")
+	}
+	ctx := context.Background()
+	for _, n := range []int{2000, 20_000} {
+		// An operation that the server has switched off, in each place of a Batch.
+		b.Run(fmt.Sprintf("refused/operations=%d", n), func(b *testing.B) {
+			s, c := loopSession(b, zk.Config{})
+			c.refuse = int32(zk.ErrUnimplemented)
+			ops := make([]zk.Op, n)
+			for i := range ops {
+				ops[i] = zk.CreateOp{Path: "/a", Mode: zk.TTL(time.Second), ACL: zk.ACLOpen}
+			}
+			for b.Loop() {
+				if _, err := s.Batch(ctx, ops...); err == nil {
+					b.Fatal("not refused")
+				}
+			}
+			perUnit(b, n)
+			c.refuse = 0
+		})
+		// The end of a connection under a Batch that had to wait for slots.
+		b.Run(fmt.Sprintf("end/operations=%d", n), func(b *testing.B) {
+			ops := make([]zk.Op, n)
+			for i := range ops {
+				ops[i] = zk.GetOp{Path: "/bench"}
+			}
+			for b.Loop() {
+				b.StopTimer()
+				s, c := loopSession(b, zk.Config{MaxInFlight: n})
+				c.mu.Lock()
+				c.deaf = true
+				c.mu.Unlock()
+				batch := make(chan struct{})
+				go func() {
+					s.Batch(ctx, ops...)
+					close(batch)
+				}()
+				for s.Stats().Pending < n {
+					runtime.Gosched()
+				}
+				b.StartTimer()
+				c.Close()
+				<-s.Done()
+				<-batch
+			}
+			perUnit(b, n)
+		})
+		// Many channels on one path: armed, and fired by one event.
+		b.Run(fmt.Sprintf("arm/channels=%d", n), func(b *testing.B) {
+			for b.Loop() {
+				b.StopTimer()
+				s, c := loopSession(b, zk.Config{})
+				channels := make([]chan zk.Event, n)
+				ops := make([]zk.Op, n)
+				for i := range ops {
+					channels[i] = make(chan zk.Event, 1)
+					ops[i] = zk.GetOp{Path: "/bench", Watch: channels[i]}
+				}
+				b.StartTimer()
+				if _, err := s.Batch(ctx, ops...); err != nil {
+					b.Fatal(err)
+				}
+				c.happen(eventFrame(wire.EventNodeDataChanged, "/bench"))
+				<-channels[n-1]
+			}
+			perUnit(b, n)
+		})
+		// A look at all watches, and the time for which others wait meanwhile is less.
+		b.Run(fmt.Sprintf("list/watches=%d", 10*n), func(b *testing.B) {
+			s, _ := loopSession(b, zk.Config{})
+			armAll(b, s, watchPaths(10*n), make(chan zk.Event, 1))
+			for b.Loop() {
+				if got := len(s.Watches().List()); got != 10*n {
+					b.Fatal(got)
+				}
+			}
+			perUnit(b, 10*n)
+		})
+	}
+	// RemoveWatch beside very many calls that wait: the time does not depend on them.
+	for _, n := range []int{1000, 100_000} {
+		b.Run(fmt.Sprintf("remove/pending=%d", n), func(b *testing.B) {
+			s, c := loopSession(b, zk.Config{})
+			one, two := make(chan zk.Event, 1), make(chan zk.Event, 1)
+			addWatch(b, s, "/kept", one)
+			armAll(b, s, watchPaths(1<<14), two)
+			paths := watchPaths(1 << 14)
+			c.mu.Lock()
+			c.deaf = true
+			c.mu.Unlock()
+			ops := make([]zk.Op, n)
+			for i := range ops {
+				ops[i] = zk.GetOp{Path: "/bench"}
+			}
+			gone, cancel := context.WithCancel(ctx)
+			done := make(chan struct{})
+			go func() { s.Batch(gone, ops...); close(done) }()
+			for s.Stats().Pending < n {
+				runtime.Gosched()
+			}
+			i := 0
+			for b.Loop() {
+				if i < len(paths) {
+					s.RemoveWatch(ctx, paths[i], two)
+				} else {
+					s.RemoveWatch(ctx, "/none", two)
+				}
+				i++
+			}
+			cancel()
+			<-done
+			c.Close()
+			<-s.Done()
+		})
+	}
+}
+
 // responder is a server on a socket that takes every session and every request,
 // and looks at no more of it than its header: every node is there and empty.
 type responder struct {
@@ -414,6 +535,8 @@ type loopConn struct {
 	event  []byte // sent ahead of every eventEvery-th reply
 	every  int
 	n      int
+	refuse int32 // what all requests are answered with, but for AddWatch and watched reads; 0: they succeed
+	deaf   bool  // nothing is answered any more
 }
 
 func newLoopConn() *loopConn {
@@ -458,6 +581,15 @@ func (c *loopConn) serve(b []byte) {
 	d := wire.NewDecoder(b)
 	var h wire.RequestHeader
 	h.Decode(&d)
+	if c.deaf {
+		c.out = c.out[:at]
+		return
+	}
+	if c.refuse != 0 {
+		c.out = wire.ReplyHeader{Xid: h.Xid, Zxid: c.zxid, Err: c.refuse}.Append(c.out)
+		wire.EndFrame(c.out, at)
+		return
+	}
 	if c.every > 0 {
 		if c.n++; c.n%c.every == 0 {
 			c.out = append(c.out[:at], c.event...)
