@@ -64,6 +64,12 @@ func TestModeText(t *testing.T) {
 	}
 }
 
+func TestStatTimes(t *testing.T) {
+	st := zk.Stat{Ctime: 1_700_000_000_123, Mtime: 1_700_000_001_000}
+	assert.Assert(t, st.Created().Equal(time.Unix(1_700_000_000, 123_000_000)))
+	assert.Equal(t, st.Modified().Sub(st.Created()), 877*time.Millisecond)
+}
+
 func TestCheckPath(t *testing.T) {
 	assert.NilError(t, zk.CheckPath("/a/b"))
 	for _, bad := range badPaths {

@@ -232,6 +232,12 @@ type Stat struct {
 	Pzxid                       int64 // transaction that last changed its children
 }
 
+// Created returns when the znode was created, by the clock of the leader then.
+func (s Stat) Created() time.Time { return time.UnixMilli(s.Ctime) }
+
+// Modified returns when its data was last changed, by the clock of the leader then.
+func (s Stat) Modified() time.Time { return time.UnixMilli(s.Mtime) }
+
 // AnyVersion, as the version of Set, SetACL, Delete and their operations, asks for none.
 const AnyVersion int32 = -1
 
