@@ -39,7 +39,7 @@ func (m model) match(typ int32, path string) (channels map[int]bool) {
 // Random changes have the same effect on a Table as on a plain set, with few
 // channels on many paths and with many on few.
 func TestTable(t *testing.T) {
-	for seed := range uint64(30) {
+	for seed := range uint64(15) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		var table Table[int]
 		m := make(model)
@@ -54,7 +54,7 @@ func TestTable(t *testing.T) {
 		random := func() entry {
 			return entry{path(), Data + Kind(rnd.IntN(int(Recursive))), 1 + rnd.IntN(channels)}
 		}
-		for step := range 3000 {
+		for step := range 2000 {
 			switch rnd.IntN(10) {
 			case 0:
 				p, typ := path(), int32(1+rnd.IntN(4))
