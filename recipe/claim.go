@@ -243,12 +243,11 @@ func (c *claim) remove(ctx context.Context, s *zk.Session) error {
 	if c.fixed {
 		return c.removeFixed(ctx, s)
 	}
+	if !c.unsure && s.ID() == c.session {
+		return notNoNode(s.Delete(ctx, c.path, zk.AnyVersion))
+	}
 	if !c.unsure {
-		err := s.Delete(ctx, c.path, zk.AnyVersion)
-		if code(err) == zk.ErrNoNode {
-			return nil
-		}
-		return err
+		return c.removeOwned(ctx, s, c.path, c.czxid)
 	}
 	res, err := s.Batch(ctx, c.barrier(), zk.ChildrenOp{Path: c.dir})
 	if res == nil {
@@ -260,20 +259,30 @@ func (c *claim) remove(ctx context.Context, s *zk.Session) error {
 		}
 		return err
 	}
-	found := c.mine(res[1].Children)
-	stats, err := c.stats(ctx, s, found)
-	if err != nil {
-		return err
-	}
-	for i, name := range found {
-		if stats[i].EphemeralOwner != c.session {
-			continue
-		}
-		if err := s.Delete(ctx, join(c.dir, name), zk.AnyVersion); err != nil && code(err) != zk.ErrNoNode {
+	for _, name := range c.mine(res[1].Children) {
+		if err := c.removeOwned(ctx, s, join(c.dir, name), 0); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// removeOwned deletes a znode if it is of the claim's session, and of that
+// transaction where czxid is not 0. A later contender with the same given GUID
+// can have the name too: numbers come again where they end, and in a directory
+// that was made again. A DeleteOp asks for no czxid. So one case is left: within
+// this one round trip the old session expires and the name comes again, with
+// the same version.
+func (c *claim) removeOwned(ctx context.Context, s *zk.Session, path string, czxid int64) error {
+	for {
+		found, st, err := s.Exists(ctx, path, nil)
+		if err != nil || !found || st.EphemeralOwner != c.session || czxid != 0 && st.Czxid != czxid {
+			return err
+		}
+		if err = notNoNode(s.Delete(ctx, path, st.Version)); code(err) != zk.ErrVersion {
+			return err
+		}
+	}
 }
 
 // removeFixed deletes a znode whose name others may use too, if it is this claim's.

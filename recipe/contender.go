@@ -174,7 +174,7 @@ func indexOf(queue []entry, path string) int {
 	return -1
 }
 
-// restart notes that the znode is gone. The next one has another name.
+// restart notes that the znode is gone.
 func (c *claim) restart(s *zk.Session, id *identity) {
 	id.disarm(s, c.own)
 	id.disarm(s, c.ahead)

@@ -244,12 +244,24 @@ func (h *Hold) Release() error {
 // the same Token. It returns "" when the hold is over already.
 func (h *Hold) Detach() (guid string) {
 	in := h.inner()
-	if in == nil || !in.end(fmt.Errorf("%w: detached", ErrNotHeld), true) {
+	if in == nil || !in.detach() {
 		return ""
 	}
 	in.stop()
 	in.id.finish(in.session, in.claim)
 	return in.claim.guid
+}
+
+// detach ends a hold that is not over yet. Nothing is left for Release to do: the
+// GUID may be in use again by then.
+func (h *holding) detach() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.endLocked(fmt.Errorf("%w: detached", ErrNotHeld), true) {
+		return false
+	}
+	h.released, h.outcome = closedChan, h.err
+	return true
 }
 
 // check returns why the hold is over. It looks for itself at what the goroutine

@@ -155,8 +155,12 @@ func (h *holding) arm(s *zk.Session) bool {
 	defer end()
 	_, st, err := s.Get(ctx, w.path, w.ch)
 	switch {
-	case err == nil && st.EphemeralOwner == h.claim.session:
+	case err == nil && st.EphemeralOwner == h.claim.session && st.Czxid == h.claim.czxid:
 		h.claim.own = w
+	case err == nil && st.EphemeralOwner == h.claim.session:
+		h.id.disarm(s, w)
+		h.end(fmt.Errorf("%w: %s was deleted, and another znode has its name", ErrNotHeld, w.path), true)
+		return false
 	case err == nil:
 		h.id.disarm(s, w)
 		h.end(fmt.Errorf("%w: %s is of session 0x%x now", ErrNotHeld, w.path, st.EphemeralOwner), true)

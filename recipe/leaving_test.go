@@ -3,6 +3,7 @@ package recipe_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -120,6 +121,111 @@ func TestR25_Renewed(t *testing.T) {
 		assert.NilError(t, h.Release())
 		assert.ErrorIs(t, held.Release(), recipe.ErrNotHeld)
 		assert.Equal(t, next.Watches().Len(), 0)
+	})
+}
+
+// A contender with a given GUID can have the name of one that an earlier session
+// had: where the numbers end, and where the directory was made again. What is
+// left to be deleted of the earlier one is not the later one's znode.
+func TestR25_NameComesAgain(t *testing.T) {
+	for _, layout := range []recipe.Layout{recipe.Curator, recipe.Kazoo} {
+		for name, again := range map[string]func(r *rig, admin *zk.Session){
+			"numbers end": func(r *rig, admin *zk.Session) { r.SetSequence(r.chroot+"/l", 2147483647) },
+			"new directory": func(r *rig, admin *zk.Session) {
+				assert.NilError(r, admin.Delete(bg, "/l", zk.AnyVersion))
+			},
+		} {
+			t.Run(name, func(t *testing.T) {
+				bubble(t, func(r *rig) {
+					s, admin := r.dial(), r.dial()
+					_, err := admin.Create(bg, "/l", nil, zk.Persistent, zk.ACLOpen)
+					assert.NilError(t, err)
+					if name == "numbers end" {
+						again(r, admin)
+					}
+					lock := recipe.Lock{Path: "/l", GUID: someGUID, Layout: layout}
+					h, err := lock.Acquire(bg, s)
+					assert.NilError(t, err)
+					r.Expire(s.ID())
+					<-s.Done()
+					next, err := s.Renew(bg)
+					assert.NilError(t, err)
+					<-h.Lost()
+					again(r, admin)
+					later, err := lock.Acquire(bg, next)
+					assert.NilError(t, err)
+					assert.Equal(t, later.Path(), h.Path())
+					assert.ErrorIs(t, h.Release(), recipe.ErrNotHeld)
+					synctest.Wait()
+					assert.NilError(t, later.Err())
+					assert.Equal(t, len(r.children("/l")), 1)
+					assert.NilError(t, later.Release())
+					assert.Equal(t, len(r.children("/l")), 0)
+				})
+			})
+		}
+	}
+}
+
+// A hold that follows a redial is over if its name is another znode's.
+func TestR32_NameComesAgain(t *testing.T) {
+	bubble(t, func(r *rig) {
+		s, admin := r.dial(), r.dial()
+		_, err := admin.Create(bg, "/l", nil, zk.Persistent, zk.ACLOpen)
+		assert.NilError(t, err)
+		r.SetSequence(r.chroot+"/l", 2147483647)
+		h, err := (&recipe.Lock{Path: "/l", GUID: someGUID}).Acquire(bg, s)
+		assert.NilError(t, err)
+		r.Cut(s.ID())
+		<-s.Done()
+		assert.NilError(t, admin.Delete(bg, h.Path(), zk.AnyVersion))
+		conf := r.conf() // another process goes on, and makes a znode of that name
+		conf.State = s.Config().State
+		other, err := zk.Dial(bg, conf)
+		assert.NilError(t, err)
+		path, err := other.Create(bg, strings.TrimRight(h.Path(), "0123456789"), nil, zk.EphemeralSequential, zk.ACLOpen)
+		assert.NilError(t, err)
+		assert.Equal(t, path, h.Path())
+		assert.NilError(t, h.Err())
+		redial(t, s)
+		select {
+		case <-h.Lost():
+		case <-time.After(time.Minute):
+			t.Fatal("not lost")
+		}
+		assert.ErrorContains(t, h.Err(), "another znode has its name")
+		assert.ErrorIs(t, h.Release(), recipe.ErrNotHeld)
+		assert.Equal(t, len(r.children("/l")), 1) // which is not the hold's
+	})
+}
+
+func TestR26_ReleaseAfterDetach(t *testing.T) {
+	bubble(t, func(r *rig) {
+		s := r.dial()
+		lock := recipe.Lock{Path: "/l", GUID: someGUID}
+		h, err := lock.Acquire(bg, s)
+		assert.NilError(t, err)
+		assert.Equal(t, h.Detach(), someGUID)
+		first, err := lock.Acquire(bg, s)
+		assert.NilError(t, err)
+		assert.ErrorContains(t, h.Release(), "detached") // not the GUID of the next one
+		_, err = lock.Acquire(bg, s)
+		assert.ErrorIs(t, err, recipe.ErrDeadlock)
+		assert.NilError(t, first.Release())
+	})
+	bubble(t, func(r *rig) { // at a time
+		s := r.dial()
+		for range 20 {
+			h := r.hold(s, "/l")
+			var all sync.WaitGroup
+			for range 3 {
+				all.Go(func() { h.Release() })
+				all.Go(func() { h.Detach() })
+			}
+			all.Wait()
+			assert.Check(t, h.Err() != nil)
+			r.deleteAll(s, "/l")
+		}
 	})
 }
 

@@ -1,6 +1,7 @@
 package recipe_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -17,16 +19,18 @@ import (
 	"gotest.tools/v3/assert"
 )
 
-var mutantSeeds = flag.String("mutants.seeds", "400", "scripts within which TestChecker must catch every mutant")
+var mutantSeeds = flag.Int("mutants.seeds", 0, "scripts, from the first on, within which TestChecker must catch every mutant; zero: 400, from the seed that the patch names")
 
 const mutants = "../testdata/mutants/recipe/"
 
 // TestMutants applies each wrong rule of testdata/mutants/recipe to a copy of the
 // package, and runs the test that the patch names against it: each must be
 // caught. The wrong rules are never in the code; a patch that does not fit it
-// any more fails.
+// any more fails. A line "seed: 90" after that of the test says with which of its
+// scripts TestChecker begins: one that catches this mutant.
 //
 //	go test -run TestMutants/lost-late
+//	go test -run TestMutants -mutants.seeds 400
 func TestMutants(t *testing.T) {
 	patches, err := filepath.Glob(mutants + "*.patch")
 	assert.NilError(t, err)
@@ -34,21 +38,25 @@ func TestMutants(t *testing.T) {
 	if testing.Short() {
 		patches = patches[:3]
 	}
-	gate := make(chan struct{}, max(1, runtime.NumCPU()))
+	gate := make(chan struct{}, runtime.GOMAXPROCS(0))
 	for _, patch := range patches {
 		t.Run(strings.TrimSuffix(filepath.Base(patch), ".patch"), func(t *testing.T) {
 			t.Parallel()
 			gate <- struct{}{}
 			defer func() { <-gate }()
 			dir := t.TempDir()
-			test, bin := buildMutant(t, patch, dir)
-			cmd := exec.Command(bin, "-test.run=^"+test+"$", "-test.timeout=5m", "-check.seeds="+*mutantSeeds)
+			test, seed, bin := buildMutant(t, patch, dir)
+			seeds := 400
+			if *mutantSeeds > 0 {
+				seed, seeds = "1", *mutantSeeds
+			}
+			cmd := exec.Command(bin, "-test.run=^"+test+"$", "-test.timeout=5m", "-check.first="+seed, "-check.seeds="+strconv.Itoa(seeds))
 			cmd.Env = append(os.Environ(), "ZK_TEST_APACHE=")
 			start := time.Now()
 			out, err := cmd.CombinedOutput()
 			caught := regexp.MustCompile(`(?m)^    .*_test.go:\d+: (.*)$|^panic: (.*)$`).FindSubmatch(out)
 			var exit *exec.ExitError
-			if err == nil || !errors.As(err, &exit) || caught == nil {
+			if err == nil || !errors.As(err, &exit) || caught == nil || bytes.HasPrefix(caught[2], []byte("test timed out")) {
 				t.Fatalf("not caught by %s: %v\n%s", test, err, out)
 			}
 			t.Logf("caught by %s after %v: %s%s", test, time.Since(start).Round(time.Millisecond), caught[1], caught[2])
@@ -57,13 +65,16 @@ func TestMutants(t *testing.T) {
 }
 
 // buildMutant compiles the tests against the patched package, and returns the
-// test that must catch it.
-func buildMutant(t *testing.T, patch, dir string) (test, bin string) {
+// test that must catch it, and the script to begin with.
+func buildMutant(t *testing.T, patch, dir string) (test, seed, bin string) {
 	t.Helper()
 	text, err := os.ReadFile(patch)
 	assert.NilError(t, err)
-	named := regexp.MustCompile(`(?m)^test: (\w+)$`).FindSubmatch(text)
+	named := regexp.MustCompile(`(?m)^test: (\w+)\n(?:seed: (\d+)\n)?`).FindSubmatch(text)
 	assert.Assert(t, named != nil, "%s names no test", patch)
+	if seed = string(named[2]); seed == "" {
+		seed = "1"
+	}
 	overlay := map[string]string{}
 	for name, hunks := range parsePatch(t, string(text)) {
 		path, err := filepath.Abs("../" + name)
@@ -82,11 +93,11 @@ func buildMutant(t *testing.T, patch, dir string) (test, bin string) {
 	assert.NilError(t, err)
 	assert.NilError(t, os.WriteFile(filepath.Join(dir, "overlay.json"), list, 0o600))
 	bin = filepath.Join(dir, "mutant.test")
-	out, err := exec.Command("go", "test", "-c", "-vet=off", "-ldflags=-s -w", "-overlay="+filepath.Join(dir, "overlay.json"), "-o", bin, ".").CombinedOutput()
+	out, err := exec.Command("go", "test", "-c", "-vet=off", "-gcflags=-N -l", "-ldflags=-s -w", "-overlay="+filepath.Join(dir, "overlay.json"), "-o", bin, ".").CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s does not compile any more: %v\n%s", patch, err, out)
 	}
-	return string(named[1]), bin
+	return string(named[1]), seed, bin
 }
 
 // hunk is one change of a unified diff: what was there, with its context, and

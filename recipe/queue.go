@@ -296,6 +296,8 @@ func (i *Item) look(ctx context.Context, s *zk.Session) error {
 		return i.Hold.inner().deleted(s)
 	case taken != nil:
 		return taken
+	case res[2].Stat.Czxid != c.czxid: // another one of that name
+		return i.Hold.inner().deleted(s)
 	}
 	_, err = s.Multi(ctx, i.Guard(),
 		zk.DeleteOp{Path: i.entry, Version: zk.AnyVersion}, zk.DeleteOp{Path: c.path, Version: zk.AnyVersion})
