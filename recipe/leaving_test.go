@@ -181,6 +181,7 @@ func TestR32_NameComesAgain(t *testing.T) {
 		assert.NilError(t, admin.Delete(bg, h.Path(), zk.AnyVersion))
 		conf := r.conf() // another process goes on, and makes a znode of that name
 		conf.State = s.Config().State
+		conf.Watches = nil // which are in this process only, and would lead the hold there
 		other, err := zk.Dial(bg, conf)
 		assert.NilError(t, err)
 		path, err := other.Create(bg, strings.TrimRight(h.Path(), "0123456789"), nil, zk.EphemeralSequential, zk.ACLOpen)
