@@ -2,6 +2,7 @@ package recipe_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"strings"
 	"sync"
@@ -180,8 +181,10 @@ func TestR32_NameComesAgain(t *testing.T) {
 		<-s.Done()
 		assert.NilError(t, admin.Delete(bg, h.Path(), zk.AnyVersion))
 		conf := r.conf() // another process goes on, and makes a znode of that name
-		conf.State = s.Config().State
-		conf.Watches = nil // which are in this process only, and would lead the hold there
+		text, err := json.Marshal(s.Config().State)
+		assert.NilError(t, err)
+		assert.NilError(t, json.Unmarshal(text, &conf.State))
+		assert.NilError(t, conf.Watches.Rebind(func(zk.Watch) chan<- zk.Event { return nil }))
 		other, err := zk.Dial(bg, conf)
 		assert.NilError(t, err)
 		path, err := other.Create(bg, strings.TrimRight(h.Path(), "0123456789"), nil, zk.EphemeralSequential, zk.ACLOpen)
