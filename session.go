@@ -470,8 +470,12 @@ func (s *Session) removeLocked(c *call) error {
 // watchAnswered notes that an AddWatch or a RemoveWatch is under way no more:
 // first in the table, then for the calls that look at it.
 func (s *Session) watchAnswered(c *call, code Code, zxid int64) {
-	if c.kind == &kindRewatch && code != 0 { // the next connection restores all
-		s.line.Fail(connError(errors.WithMessagef(code, "%s of %s", c.op, c.path)), true)
+	if c.kind == &kindRewatch {
+		if code == 0 {
+			s.w.release()
+		} else { // the next connection restores all
+			s.line.Fail(connError(errors.WithMessagef(code, "%s of %s", c.op, c.path)), true)
+		}
 	}
 	switch c.code {
 	case wire.OpAddWatch:
@@ -503,7 +507,8 @@ func (s *Session) watchAnswered(c *call, code Code, zxid int64) {
 //     restored by a SetWatches, which catches up with all since.
 //
 // So the recursive mode is the last that the server was told just where there is a
-// recursive watch.
+// recursive watch. Until the server has answered, the floor stands still (Watches.hold):
+// a connection that ends before must not lose what the deaf watches missed.
 
 // addition is an AddWatch, of the application or of the client's own.
 type addition struct {
@@ -564,6 +569,7 @@ func (s *Session) tellLocked(path string, a addition) {
 	c.frame(wire.OpAddWatch, wire.AddWatchRequest{Path: path, Mode: int32(mode)})
 	c.at, c.adding = path, &a
 	s.lock.add(path)
+	s.w.hold(s.w.zxid.Load())
 	c.Abandon()
 	s.line.Post(&c.Call)
 }
@@ -578,6 +584,7 @@ func (s *Session) restoreChildLocked(path string, floor int64) {
 		RelativeZxid: floor, Data: []string{}, Exist: []string{}, Child: []string{path}, // null would be refused
 	})
 	c.at = path
+	s.w.hold(floor)
 	c.Abandon()
 	s.line.Post(&c.Call)
 }

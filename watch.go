@@ -118,9 +118,10 @@ type Watches struct {
 // place is how much of the history the watches have seen.
 type place struct {
 	floor   int64 // the zxid that watches are restored from, unless settled
-	settled bool  // the floor is the zxid
+	settled bool  // the floor is the zxid, if nothing holds it
 	gap     bool  // persistent watches moved, and no Gap was queued for it yet
-	fresh   bool  // to a new session: there will be one
+	fresh   bool  // there will be one: to a new session, or watches were deaf
+	held    int   // the client's own requests without an answer, that arm watches again
 	frames  int   // SetWatches answered on this connection
 	bar     int64 // zxid of the last of these answers
 }
@@ -445,6 +446,28 @@ func (w *Watches) stop() {
 	p.floor = w.floorLocked()
 	p.settled = false
 	p.gap = p.gap || w.table.Persistent() > 0
+	p.fresh = p.fresh || p.gap && p.held > 0
+	p.held = 0
+}
+
+// hold lets the floor stand still until release: some watches are deaf on this
+// connection, since the zxid or longer. If it ends first, the next one restores the
+// one-shots from there, and persistent watches get a Gap. Only the reader calls
+// release.
+func (w *Watches) hold(zxid int64) {
+	w.mu.Lock()
+	if p := &w.place; p.settled && p.held == 0 {
+		p.floor = zxid
+	}
+	w.place.held++
+	w.mu.Unlock()
+}
+
+// release ends a hold. The last one lets the floor follow the zxid again.
+func (w *Watches) release() {
+	w.mu.Lock()
+	w.place.held = max(w.place.held-1, 0)
+	w.mu.Unlock()
 }
 
 // trim gives memory back that a burst of events took.
@@ -458,7 +481,7 @@ func (w *Watches) trim() {
 }
 
 func (w *Watches) floorLocked() int64 {
-	if w.place.settled {
+	if w.place.settled && w.place.held == 0 {
 		return w.zxid.Load()
 	}
 	return w.place.floor

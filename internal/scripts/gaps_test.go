@@ -219,3 +219,74 @@ func TestI10_GapBetweenFrames(t *testing.T) {
 		})
 	}
 }
+
+// Where an AddWatch may have made other watches of its path deaf, and the connection
+// ends before the server has answered that they are armed again, the next connection
+// catches up with all since, whatever other calls were answered meanwhile.
+func TestDeafWatchesAreCaughtUpByTheNextConnection(t *testing.T) {
+	for _, c := range []struct {
+		armed, added zk.WatchKind
+		repair       wire.Op
+		answered     bool
+		frames       int // SetWatches of the next connection: a one-shot has its own beside a recursive watch
+		floor        int64
+		want         string // what the armed watch gets, where nothing is newer than zxid 20
+	}{
+		{zk.ChildWatch, zk.RecursiveWatch, wire.OpSetWatches, false, 2, 12, ""},
+		{zk.ChildWatch, zk.RecursiveWatch, wire.OpSetWatches, true, 2, 20, ""},
+		{zk.RecursiveWatch, zk.PersistentWatch, wire.OpAddWatch, false, 1, 12, "gap /p"},
+		{zk.RecursiveWatch, zk.PersistentWatch, wire.OpAddWatch, true, 1, 20, "gap /p"}, // before the connection ends
+	} {
+		t.Run(fmt.Sprintf("%v, then %v, answered %v", c.armed, c.added, c.answered), func(t *testing.T) {
+			suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+				s, l := r.Open(r.Config())
+				armed, added := make(chan zk.Event, 9), make(chan zk.Event, 9)
+				suite.Arm(t, s, l, c.armed, "/p", armed)
+				advance(t, s, l, 10)
+				add := suite.Start(t, func() error { return suite.WatchCalls[c.added](s, "/p", added) })
+				adding := l.Want(wire.OpAddWatch, "/p")
+				other := suite.Start(t, func() error { _, _, err := s.Exists(suite.BG, "/o", nil); return err })
+				reading := l.Want(wire.OpExists, "/o")
+				l.Send(suite.Fitting(adding, 12), suite.Fitting(reading, 20))
+				add.OK()
+				other.OK()
+				repair := l.Next()
+				assert.Equal(t, repair.Op, c.repair)
+				if c.answered {
+					l.Send(suite.Answer(repair.Xid, 20, nil))
+				}
+				synctest.Wait()
+				l.Close()
+				<-s.Done()
+				d := r.Begin(s.Detach())
+				l = r.Accept()
+				l.Greet()
+				for range c.frames {
+					assert.Equal(t, l.Restored(20).RelativeZxid, c.floor)
+				}
+				d.Session()
+				assert.Equal(t, suite.Told(suite.Taken(armed)...), c.want)
+			})
+		})
+	}
+}
+
+// The same where a watch has been deaf since a zxid that nobody remembers: a recursive
+// one beside it is gone. There is a Gap, also where nothing is newer than the floor.
+func TestDeafSinceLongAgo(t *testing.T) {
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		s, l := r.Open(r.Config())
+		left, gone := make(chan zk.Event, 9), make(chan zk.Event, 9)
+		suite.Arm(t, s, l, zk.PersistentWatch, "/p", left)
+		suite.Arm(t, s, l, zk.RecursiveWatch, "/p", gone)
+		advance(t, s, l, 20)
+		suite.Start(t, func() error { return s.RemoveWatch(suite.BG, "/p", gone) }).OK()
+		l.Want(wire.OpAddWatch, "/p")
+		l.Close()
+		<-s.Done()
+		s, l, _, _ = r.Move(s.Detach(), 20)
+		assert.Equal(t, suite.Told(suite.Taken(left)...), "gap /p")
+		r.Move(s.Detach(), 20) // once
+		assert.Equal(t, suite.Told(suite.Taken(left)...), "")
+	})
+}

@@ -167,6 +167,9 @@ func (w *watches) play() {
 		bad := false
 		for j := range n.Requests {
 			if r := &n.Requests[j]; r.Sets() {
+				if w.rearms(n, r) {
+					continue
+				}
 				left++
 				if r.Floor > floor {
 					w.report("W6", Wrong, r.Tick, "connection %d restores watches from zxid %#x, and the last whole connection ended at %#x", i, r.Floor, floor)
@@ -188,7 +191,7 @@ func (w *watches) play() {
 				w.heads[k] = w.pos
 			}
 			r := w.sets[k]
-			if r != nil {
+			if r != nil && !w.rearms(n, r) {
 				left--
 				bad = bad || f.Err != 0
 				if f.Err == 0 {
@@ -204,6 +207,30 @@ func (w *watches) play() {
 			}
 		}
 	}
+}
+
+// rearms reports whether a SetWatches is not of a Dial: the client arms a child watch
+// again, where an AddWatch of its path may have made it deaf. It catches up with all
+// since the answer to that.
+func (w *watches) rearms(n *history.Conn, r *history.Request) bool {
+	if len(r.Restores) != 1 || r.Restores[0].Kind != zk.ChildWatch {
+		return false
+	}
+	for i := range n.Requests {
+		a := &n.Requests[i]
+		if a.Tick >= r.Tick {
+			return false
+		}
+		if a.Op != wire.OpAddWatch || a.Path != r.Restores[0].Path {
+			continue
+		}
+		for j := range n.Frames {
+			if f := &n.Frames[j]; f.Event == 0 && f.Xid == a.Xid && f.Err == 0 && f.Zxid == r.Floor {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // facts returns what a watch is to be told of, after a zxid, in order.

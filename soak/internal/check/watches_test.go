@@ -124,6 +124,11 @@ func TestWatches(t *testing.T) {
 			p.drop(0, 1)
 		}},
 		{"watches are restored from a zxid that is too high", "W6 wrong", func(p *tape) { p.conn().Requests[0].Floor++ }},
+		{"a child watch is armed again from a zxid that is too high", "W6 wrong", func(p *tape) {
+			p.arm(zk.RecursiveWatch, "/p", 3)
+			p.arm(zk.ChildWatch, "/p", 1)
+			p.reply(p.restore(p.zxid+1, at(zk.ChildWatch, "/p")))
+		}},
 		{"an event for which nothing has happened", "W4 false", func(p *tape) {
 			p.arm(zk.DataWatch, "/p/x", 0)
 			p.event(zk.Changed, "/p/x", -1)
@@ -212,6 +217,13 @@ func TestWatches(t *testing.T) {
 			p.zxid = now
 			p.live(zk.Changed, "/q", 2)
 			p.sync()
+		}},
+		{"a child watch is armed again, as an AddWatch may have made it deaf", func(p *tape) {
+			p.move()
+			p.create("/r")
+			p.arm(zk.ChildWatch, "/r", 1)
+			p.arm(zk.RecursiveWatch, "/r", 3)
+			p.reply(p.restore(p.zxid, at(zk.ChildWatch, "/r")))
 		}},
 		{"gone and back while nobody looked has changed", func(p *tape) {
 			p.arm(zk.DataWatch, "/a", 0)
