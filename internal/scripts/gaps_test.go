@@ -284,7 +284,7 @@ func TestDeafSinceLongAgo(t *testing.T) {
 		l.Want(wire.OpAddWatch, "/p")
 		l.Close()
 		<-s.Done()
-		s, l, _, _ = r.Move(s.Detach(), 20)
+		s, _, _, _ = r.Move(s.Detach(), 20)
 		assert.Equal(t, suite.Told(suite.Taken(left)...), "gap /p")
 		r.Move(s.Detach(), 20) // once
 		assert.Equal(t, suite.Told(suite.Taken(left)...), "")
