@@ -569,7 +569,7 @@ func (s *Session) tellLocked(path string, a addition) {
 	c.frame(wire.OpAddWatch, wire.AddWatchRequest{Path: path, Mode: int32(mode)})
 	c.at, c.adding = path, &a
 	s.lock.add(path)
-	s.w.hold(s.w.zxid.Load())
+	s.w.hold(s.w.zxid.Load(), a.gap)
 	c.Abandon()
 	s.line.Post(&c.Call)
 }
@@ -584,7 +584,7 @@ func (s *Session) restoreChildLocked(path string, floor int64) {
 		RelativeZxid: floor, Data: []string{}, Exist: []string{}, Child: []string{path}, // null would be refused
 	})
 	c.at = path
-	s.w.hold(floor)
+	s.w.hold(floor, false)
 	c.Abandon()
 	s.line.Post(&c.Call)
 }

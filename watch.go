@@ -122,6 +122,7 @@ type place struct {
 	gap     bool  // persistent watches moved, and no Gap was queued for it yet
 	fresh   bool  // there will be one: to a new session, or watches were deaf
 	held    int   // the client's own requests without an answer, that arm watches again
+	deaf    bool  // one of them is for persistent watches, deaf since nobody knows when
 	frames  int   // SetWatches answered on this connection
 	bar     int64 // zxid of the last of these answers
 }
@@ -446,27 +447,29 @@ func (w *Watches) stop() {
 	p.floor = w.floorLocked()
 	p.settled = false
 	p.gap = p.gap || w.table.Persistent() > 0
-	p.fresh = p.fresh || p.gap && p.held > 0
-	p.held = 0
+	p.fresh = p.fresh || p.gap && p.deaf
+	p.held, p.deaf = 0, false
 }
 
 // hold lets the floor stand still until release: some watches are deaf on this
-// connection, since the zxid or longer. If it ends first, the next one restores the
-// one-shots from there, and persistent watches get a Gap. Only the reader calls
-// release.
-func (w *Watches) hold(zxid int64) {
+// connection since the zxid; or, persistent ones, longer. If it ends first, the next
+// one restores from there, and these get a Gap. Only the reader calls release.
+func (w *Watches) hold(zxid int64, longer bool) {
 	w.mu.Lock()
 	if p := &w.place; p.settled && p.held == 0 {
 		p.floor = zxid
 	}
 	w.place.held++
+	w.place.deaf = w.place.deaf || longer
 	w.mu.Unlock()
 }
 
 // release ends a hold. The last one lets the floor follow the zxid again.
 func (w *Watches) release() {
 	w.mu.Lock()
-	w.place.held = max(w.place.held-1, 0)
+	p := &w.place
+	p.held = max(p.held-1, 0)
+	p.deaf = p.deaf && p.held > 0
 	w.mu.Unlock()
 }
 
