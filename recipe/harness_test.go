@@ -31,9 +31,10 @@ func TestMain(m *testing.M) {
 }
 
 // leftovers returns the goroutines of this package and of zk, once all should be
-// over.
+// over. A withdrawal waits for a Session until its session is over, which may take
+// as long as the longest timeout of a test.
 func leftovers() string {
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		buf := make([]byte, 1<<20)
 		var left []string
 		for _, g := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n")[1:] {
