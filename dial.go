@@ -1,24 +1,17 @@
 package zk
 
 import (
-	"bytes"
 	"context"
-	"crypto/tls"
-	"encoding/json"
 	"fmt"
-	"io"
-	"log/slog"
 	"math"
 	"net"
-	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/pkg/errors"
 
+	"github.com/seed-9f8420c6/zk/internal/doors"
 	"github.com/seed-9f8420c6/zk/internal/flight"
 	"github.com/seed-9f8420c6/zk/internal/handshake"
 	"github.com/seed-9f8420c6/zk/internal/hosts"
@@ -26,254 +19,6 @@ import (
 	"github.com/seed-9f8420c6/zk/sasl"
 	"github.com/seed-9f8420c6/zk/wire"
 )
-
-// Defaults of Config.
-const (
-	DefaultAddr    = "127.0.0.1:2181"
-	DefaultTimeout = 10 * time.Second
-	// DefaultMaxRequest is the limit of a server whose jute.maxbuffer is not
-	// set: it closes the connection for a larger frame, without an answer.
-	DefaultMaxRequest = 0xfffff
-	// DefaultMaxReply is far above what a server's own limit lets into a znode;
-	// only a list of children or a MultiRead can be larger.
-	DefaultMaxReply = 16 << 20
-)
-
-// Config says where to dial, how, and as whom. It may be copied; Dial never
-// changes it.
-//
-// It prints no secret, whatever the verb of fmt or the handler of log/slog. Two
-// things no method can prevent: fmt prints an unexported field of a struct byte by
-// byte, and the JSON of a State, also where slog's JSONHandler makes it of a struct
-// with a State in it, has the password.
-type Config struct {
-	// Addrs are the servers of one ensemble, as host:port; empty: DefaultAddr. Without
-	// a port it is 2181. Two spellings of one address count once.
-	Addrs []string
-	// Resolve returns the Addrs anew, for ensembles whose members change; nil: they
-	// stay. Each Dial, Redial and Renew asks it first, within a share of its time. An
-	// error is the reason of that Dial's ErrNoServer.
-	Resolve func(ctx context.Context) ([]string, error)
-	// Chroot is the prefix of every path; empty: none. The client does not create it:
-	// until it exists, calls fail with ErrNoNode.
-	Chroot string
-	// Timeout is the session timeout to ask for, from 1 ms to 2³¹-1 ms; zero:
-	// DefaultTimeout. The server may grant another, within bounds of its own; it is
-	// never written here.
-	Timeout time.Duration
-	// Auth are the credentials. Every Dial sends them, before watches are restored.
-	Auth []Auth
-	// SASL authenticates each connection, before Auth; nil: none.
-	SASL sasl.Mechanism
-	// TLS is laid over the connection; nil: plain TCP. Its ServerName defaults to the
-	// configured host of each address.
-	TLS *tls.Config
-	// ReadOnly accepts a server that is cut off from its quorum.
-	ReadOnly bool
-	// DialContext connects. Nil: names are resolved on every Dial, and each IP is
-	// tried. Set: it gets host:port unresolved, once per address; TLS is laid over
-	// what it returns, and Close of that must unblock Write.
-	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
-	// MaxRequest is the largest frame to send, in bytes; zero: DefaultMaxRequest.
-	MaxRequest int
-	// MaxReply is the largest frame to accept, in bytes; zero: DefaultMaxReply. What
-	// is decoded takes at most about five times as much.
-	MaxReply int
-	// MaxInFlight is how many calls wait for replies at a time; zero: no limit. A Batch
-	// counts its operations and a Multi 1. Pings, auth, close and what the client sends
-	// for its own sake count none.
-	MaxInFlight int
-	// Logger hears of each Dial and of each Session's end; nil: silent. Its handler
-	// runs in the client's goroutines, as Trace's hooks do: it must not block or call
-	// the Session.
-	Logger *slog.Logger
-	// Trace has hooks; nil: none.
-	Trace *Trace
-	// State is the session to move; zero: a new session. [Session.Config] has it.
-	State
-}
-
-// State is what moves from connection to connection. It marshals to JSON, the
-// password included, so that another process can take the session over: guard
-// it. The receiver brings Addrs, Auth, TLS and Chroot itself.
-type State struct {
-	// ID is the session's; zero starts a new session.
-	ID int64
-	// Password proves the ownership of ID. It is never printed.
-	Password []byte
-	// Zxid is the last transaction seen: no server that is behind it is accepted. Zero
-	// gives that up, as for a restored backup, and restores watches with floor 0.
-	Zxid int64
-	// Watches are the armed watches, the floor they are restored from, and the events
-	// that are received and not delivered.
-	Watches *Watches
-
-	given int64 // Zxid + 1 as Session.Config gave it: distinguishes a Zxid set to zero from one that was
-}
-
-// Auth is a credential, as in addauth.
-type Auth struct {
-	Scheme string
-	// Credential is never printed.
-	Credential []byte
-}
-
-// Digest returns the credential of the scheme digest.
-func Digest(user, password string) Auth {
-	return Auth{Scheme: "digest", Credential: []byte(user + ":" + password)}
-}
-
-// sessionID prints a session id as servers do.
-func sessionID(id int64) string { return fmt.Sprintf("0x%x", uint64(id)) }
-
-// Trace has hooks for the steps of a Session's life, as net/http/httptrace has
-// for a request's. A hook may be nil. Hooks must not block or call the Session. What
-// one panics with during a Redial or Renew comes to those who wait for that. addr is
-// the address that is connected to: an IP and port where a name was resolved.
-type Trace struct {
-	// DialStart: before connecting.
-	DialStart func(addr string)
-	// DialDone: TCP and TLS are up, or why not.
-	DialDone func(addr string, err error)
-	// Handshake: the server's answer is in: session and granted timeout, or why not.
-	Handshake func(addr string, id int64, timeout time.Duration, err error)
-	// End: the Session is over.
-	End func(addr string, err error)
-}
-
-// Renew returns the config for a new session, after ErrExpired: same servers,
-// credentials, Zxid and watches.
-func (c Config) Renew() Config {
-	c = c.clone()
-	c.ID, c.Password = 0, nil
-	return c
-}
-
-func (c Config) clone() Config {
-	c.Addrs = append([]string(nil), c.Addrs...)
-	c.Password = append([]byte(nil), c.Password...)
-	c.Auth = cloneAuth(c.Auth)
-	return c
-}
-
-func cloneAuth(list []Auth) (out []Auth) {
-	for _, a := range list {
-		out = append(out, a.clone())
-	}
-	return out
-}
-
-func (a Auth) clone() Auth {
-	return Auth{Scheme: a.Scheme, Credential: append([]byte(nil), a.Credential...)}
-}
-
-func (a Auth) equal(b Auth) bool {
-	return a.Scheme == b.Scheme && bytes.Equal(a.Credential, b.Credential)
-}
-
-func (s *State) noteZxid() { s.given = s.Zxid + 1 }
-
-// givenUp reports whether the application has set a Zxid to zero.
-func (s *State) givenUp() bool { return s.Zxid == 0 && s.given != 1 }
-
-// String prints no secrets.
-func (c Config) String() string {
-	return fmt.Sprintf("zk.Config{Addrs:%q Chroot:%q Timeout:%v Auth:%v TLS:%t ReadOnly:%t %v}",
-		c.Addrs, c.Chroot, c.Timeout, c.Auth, c.TLS != nil, c.ReadOnly, c.State)
-}
-
-// Format prints no secrets, whatever the verb.
-func (c Config) Format(f fmt.State, _ rune) { io.WriteString(f, c.String()) }
-
-// LogValue prints no secrets.
-func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
-
-// MarshalJSON is refused: marshal Config.State.
-func (c Config) MarshalJSON() ([]byte, error) {
-	return nil, errors.New("zk: a Config is not marshalled, for it holds credentials and functions: marshal Config.State")
-}
-
-// UnmarshalJSON is refused: unmarshal into Config.State.
-func (c *Config) UnmarshalJSON([]byte) error {
-	return errors.New("zk: a Config is not unmarshalled: unmarshal into Config.State")
-}
-
-// String prints no password.
-func (s State) String() string {
-	return fmt.Sprintf("{ID:%s Zxid:0x%x Watches:%d}", sessionID(s.ID), s.Zxid, s.Watches.Len())
-}
-
-// Format prints no password, whatever the verb.
-func (s State) Format(f fmt.State, _ rune) { io.WriteString(f, s.String()) }
-
-// LogValue prints no password.
-func (s State) LogValue() slog.Value { return slog.StringValue(s.String()) }
-
-// stateJSON is State without its methods.
-type stateJSON struct {
-	ID       jsonInt
-	Password []byte
-	Zxid     jsonInt
-	Watches  *Watches
-}
-
-// jsonInt is a 64-bit number in JSON. It is written as text, for many programs read
-// JSON numbers as doubles, which do not hold it. Numbers are read as well: earlier
-// versions wrote them.
-type jsonInt int64
-
-func (n jsonInt) MarshalText() ([]byte, error) {
-	return fmt.Appendf(nil, "0x%x", uint64(n)), nil
-}
-
-func (n *jsonInt) UnmarshalJSON(b []byte) error {
-	text := strings.Trim(string(b), `"`)
-	if hex, ok := strings.CutPrefix(text, "0x"); ok {
-		u, err := strconv.ParseUint(hex, 16, 64)
-		*n = jsonInt(u)
-		return err
-	}
-	i, err := strconv.ParseInt(text, 10, 64)
-	*n = jsonInt(i)
-	return err
-}
-
-// MarshalJSON writes all of the State, the password included. The Zxid is taken
-// before the watches, so that it is never newer than what they have seen.
-func (s State) MarshalJSON() ([]byte, error) {
-	return json.Marshal(stateJSON{jsonInt(s.ID), s.Password, jsonInt(s.Zxid), s.Watches})
-}
-
-// UnmarshalJSON reads what MarshalJSON wrote, and refuses what no Session can have
-// had; Watches.Rebind comes next. After an error the State is as it was.
-func (s *State) UnmarshalJSON(b []byte) error {
-	var j stateJSON
-	if err := json.Unmarshal(b, &j); err != nil {
-		return err
-	}
-	switch {
-	case j.Zxid < 0:
-		return badArgument("unmarshal a State: zxid %d", int64(j.Zxid))
-	case j.ID != 0 && len(j.Password) == 0:
-		return badArgument("unmarshal a State: session %s without its password", sessionID(int64(j.ID)))
-	}
-	*s = State{ID: int64(j.ID), Password: j.Password, Zxid: int64(j.Zxid), Watches: j.Watches}
-	return nil
-}
-
-// String prints no credential.
-func (a Auth) String() string { return a.Scheme + ":…" }
-
-// Format prints no credential, whatever the verb.
-func (a Auth) Format(f fmt.State, _ rune) { io.WriteString(f, a.String()) }
-
-// MarshalJSON is refused: nothing writes a credential.
-func (a Auth) MarshalJSON() ([]byte, error) {
-	return nil, errors.New("zk: an Auth is not marshalled, for it holds a credential")
-}
-
-// LogValue prints no credential.
-func (a Auth) LogValue() slog.Value { return slog.StringValue(a.String()) }
 
 // ParseConfig reads a connect string as other clients take it:
 // "h1:2181,h2:2181/chroot". A port that is missing is 2181; an IPv6 address
@@ -328,42 +73,9 @@ func LookupSRV(ctx context.Context, resolver *net.Resolver, name string) ([]stri
 	if resolver == nil {
 		resolver = net.DefaultResolver
 	}
-	type answer struct {
-		records []*net.SRV
-		err     error
-	}
-	done := make(chan answer, 1)
-	go func() { // the resolver itself heeds deadlines, but not always a cancel
-		_, records, err := resolver.LookupSRV(ctx, "", "", name)
-		done <- answer{records, err}
-	}()
-	var a answer
-	select {
-	case a = <-done:
-	case <-ctx.Done():
-	}
-	if err := ctx.Err(); err != nil {
-		a.err = err
-	}
-	fail := func(err error) ([]string, error) {
+	addrs, err := doors.SRV(ctx, resolver, name)
+	if err != nil {
 		return nil, &noServer{reasons: []error{&addrError{name, err}}}
-	}
-	if a.err != nil {
-		return fail(a.err)
-	}
-	var addrs []string
-	for _, r := range a.records {
-		host := strings.TrimSuffix(r.Target, ".")
-		addr, err := parseAddr(net.JoinHostPort(host, strconv.Itoa(int(r.Port))))
-		if err != nil { // a lone dot says that there is no such service
-			return fail(err)
-		}
-		if !slices.Contains(addrs, addr) {
-			addrs = append(addrs, addr)
-		}
-	}
-	if len(addrs) == 0 {
-		return fail(&net.DNSError{Err: "no records", Name: name, IsNotFound: true})
 	}
 	return addrs, nil
 }
@@ -508,8 +220,10 @@ func (d *dialer) run(ctx context.Context) (*Session, error) {
 	if err := d.resolve(ctx); err != nil {
 		return nil, err
 	}
-	d.tour = hosts.NewTour(d.conf.Addrs, d.conf.DialContext == nil)
-	var first *door
+	d.doors = doors.Doors{
+		Tour: hosts.NewTour(d.conf.Addrs, d.conf.DialContext == nil), Connect: d.conf.DialContext, TLS: d.conf.TLS, SASL: d.conf.SASL,
+	}
+	var first *doors.Door
 	if d.conf.SASL != nil && d.old != nil && d.old.Err() == nil {
 		// A session that lives is not cut off for a KDC that is away.
 		if first = d.nextDoor(ctx); first == nil {
@@ -551,7 +265,7 @@ type dialer struct {
 	deadline func() (time.Time, bool) // when nobody waits for the Dial any more
 	began    time.Time                // when the first server's turn did
 	heard    time.Time                // send time of the last handshake that a server accepted
-	tour     *hosts.Tour
+	doors    doors.Doors
 	reasons  []error // why no server tried so far gave a session
 
 	// givenUp: Zxid was set to zero. What it was, and the floor, come back if the
@@ -607,7 +321,7 @@ func (d *dialer) inspect() error {
 	if conf.ID != 0 && len(conf.Password) == 0 {
 		return badArgument("session %s without its password", sessionID(conf.ID))
 	}
-	d.old = w.who.owner
+	d.old, _ = w.who.owner.(*Session)
 	return nil
 }
 
@@ -619,7 +333,7 @@ func (d *dialer) fence(ctx context.Context) error {
 			return &noServer{reasons: []error{err}}
 		}
 		if errors.Is(old.Err(), ErrConnection) {
-			d.tour.Avoid(old.target)
+			d.doors.Avoid(old.target)
 		}
 	}
 	w.mu.Lock()
@@ -668,7 +382,7 @@ func (s *Session) fence(ctx context.Context) error {
 func (d *dialer) publish(s *Session) {
 	w := d.w
 	w.mu.Lock()
-	prev := w.who.owner
+	prev, _ := w.who.owner.(*Session)
 	w.who.owner, w.who.ended = s, false
 	w.who.id, w.who.password = 0, nil
 	if s.transferable() {
@@ -689,7 +403,7 @@ func (d *dialer) resolve(ctx context.Context) error {
 	defer cancel()
 	addrs, err := d.conf.Resolve(turn)
 	if err != nil {
-		return &noServer{reasons: []error{errors.WithMessage(contextCause(ctx, turn, err), "Config.Resolve")}}
+		return &noServer{reasons: []error{errors.WithMessage(doors.Cause(ctx, turn, err), "Config.Resolve")}}
 	}
 	d.conf.Addrs = slices.Clone(addrs)
 	return d.conf.checkAddrs()
@@ -697,9 +411,9 @@ func (d *dialer) resolve(ctx context.Context) error {
 
 // connect tries one server after another until one gives a session; first has its
 // turn already, if it is set.
-func (d *dialer) connect(ctx context.Context, first *door) (*Session, error) {
+func (d *dialer) connect(ctx context.Context, first *doors.Door) (*Session, error) {
 	if first != nil { // its turn begins anew
-		first.until = d.turnEnds(1 + d.tour.Left())
+		first.Until = d.turnEnds(1 + d.doors.Left())
 	}
 	for o := first; ; o = nil {
 		if o == nil {
@@ -714,7 +428,7 @@ func (d *dialer) connect(ctx context.Context, first *door) (*Session, error) {
 		if errors.Is(err, ErrExpired) || errors.Is(err, ErrAuth) && !isRefusal(err) {
 			return nil, errors.WithStack(err)
 		}
-		d.failed(o.name(), err)
+		d.failed(o.Name(), err)
 		if d.over(ctx) {
 			return nil, d.failure()
 		}
@@ -731,7 +445,7 @@ func (d *dialer) failed(addr string, err error) {
 
 // over reports whether the time is over, and notes it as a reason.
 func (d *dialer) over(ctx context.Context) bool {
-	err := contextCause(ctx, ctx, nil)
+	err := doors.Cause(ctx, ctx, nil)
 	if at, ok := d.deadline(); err == nil && ok && !time.Now().Before(at) { // who waits for it has gone
 		err = context.DeadlineExceeded
 	}
@@ -750,64 +464,23 @@ func (d *dialer) failure() error {
 	return errors.WithStack(&noServer{reasons: d.reasons})
 }
 
-// door is a server to try now.
-type door struct {
-	hosts.Stop
-	until time.Time // the end of its turn: connecting and the handshake
-	proof *proof    // of SASL; nil: none
-}
-
-// name is how errors and hooks name it: with the IP, where a name was resolved.
-func (o *door) name() string {
-	if o.Target == "" || o.Target == o.Addr {
-		return o.Addr
-	}
-	return o.Addr + " (" + o.Target + ")"
-}
-
-// nextDoor returns the next server: it resolves names, and begins SASL, which may
-// take longer than a server waits or a session lives. nil: there is none, or the
-// context has ended; the reasons say why.
-func (d *dialer) nextDoor(ctx context.Context) *door {
+// nextDoor returns the next server. nil: there is none, or the context has ended; the
+// reasons say why.
+func (d *dialer) nextDoor(ctx context.Context) *doors.Door {
 	for !d.over(ctx) {
-		stop, ok := d.tour.Next()
-		if !ok {
-			return nil
-		}
-		o := &door{Stop: stop, until: d.turnEnds(1 + d.tour.Left())}
-		turn, cancel := context.WithDeadline(ctx, o.until)
-		err := d.open(turn, o)
-		if err != nil {
-			err = contextCause(ctx, turn, err)
-		}
-		cancel()
+		o, err := d.doors.Next(ctx, d.turnEnds)
 		switch {
+		case o == nil:
+			return nil
+		case sasl.Refused(err):
+			d.failed(o.Name(), saslRefused(err))
 		case err != nil:
-			d.failed(o.name(), err)
+			d.failed(o.Name(), err)
 		case o.Target != "":
 			return o
 		}
 	}
 	return nil
-}
-
-// open resolves the name of a stop, or begins SASL.
-func (d *dialer) open(ctx context.Context, o *door) (err error) {
-	host, _, _ := net.SplitHostPort(o.Addr)
-	if o.Target == "" {
-		ips, err := net.DefaultResolver.LookupIPAddr(ctx, host) // unlike LookupHost it leaves at once when cancelled
-		if err != nil {
-			return err
-		}
-		list := make([]string, len(ips))
-		for i, ip := range ips {
-			list[i] = ip.String()
-		}
-		d.tour.Resolved(o.Addr, list)
-		return nil
-	}
-	o.proof, err = d.startSASL(ctx, host, o.Stop)
-	return err
 }
 
 // turnEnds returns when the turn of the next of n servers ends: each has an equal
@@ -847,15 +520,15 @@ func (d *dialer) granted() time.Duration {
 // attempt makes a Session of one server, or nothing. Connecting and the handshake
 // are bound by the door's turn; what follows only by ctx and the session's own
 // liveness.
-func (d *dialer) attempt(ctx context.Context, o *door) (made *Session, err error) {
-	actx, cancel := context.WithDeadline(ctx, o.until)
+func (d *dialer) attempt(ctx context.Context, o *doors.Door) (made *Session, err error) {
+	actx, cancel := context.WithDeadline(ctx, o.Until)
 	defer cancel()
 	if t := d.conf.Trace; t != nil && t.DialStart != nil {
 		t.DialStart(o.Target)
 	}
-	conn, err := d.dialConn(actx, o)
+	conn, err := d.doors.Open(actx, o)
 	if err != nil {
-		err = contextCause(ctx, actx, err)
+		err = doors.Cause(ctx, actx, err)
 	}
 	s := newSession(d.conf, d.w, conn)
 	s.addr, s.target = o.Addr, o.Target
@@ -873,7 +546,7 @@ func (d *dialer) attempt(ctx context.Context, o *door) (made *Session, err error
 	stop := context.AfterFunc(actx, s.line.HangUp)
 	err = s.handshake(conn)
 	if !stop() && !errors.Is(err, ErrExpired) {
-		err = contextCause(ctx, actx, err)
+		err = doors.Cause(ctx, actx, err)
 	}
 	if t := d.conf.Trace; t != nil && t.Handshake != nil {
 		t.Handshake(o.Target, s.id, s.timeout, err)
@@ -882,9 +555,9 @@ func (d *dialer) attempt(ctx context.Context, o *door) (made *Session, err error
 		return nil, err
 	}
 	d.heard = s.line.Heard()
-	s.run(o.proof == nil)
+	s.run(o.Exchange == nil)
 	stop = context.AfterFunc(ctx, func() { s.giveUp(ctx.Err()) })
-	err = s.restore(ctx, o.proof)
+	err = s.restore(ctx, o)
 	if !stop() {
 		err = ctx.Err()
 	}
@@ -898,48 +571,6 @@ func (d *dialer) attempt(ctx context.Context, o *door) (made *Session, err error
 			"timeout", s.timeout, "readOnly", s.readOnly, "watches", d.w.Len())
 	}
 	return s, nil
-}
-
-// contextCause says why an attempt failed: because its context ended, if it did.
-func contextCause(ctx, actx context.Context, err error) error {
-	deadline, ok := ctx.Deadline()
-	switch {
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case ok && !time.Now().Before(deadline): // its own timer is about to say so
-		return context.DeadlineExceeded
-	case actx.Err() != nil:
-		return errors.New("no session within its share of the time")
-	}
-	return err
-}
-
-// dialConn connects and lays TLS over the connection.
-func (d *dialer) dialConn(ctx context.Context, o *door) (net.Conn, error) {
-	dial := d.conf.DialContext
-	if dial == nil {
-		dial = new(net.Dialer).DialContext
-	}
-	conn, err := dial(ctx, "tcp", o.Target)
-	if err == nil && conn == nil {
-		err = errors.New("Config.DialContext returned neither a connection nor an error")
-	}
-	if err != nil {
-		return nil, err
-	}
-	if d.conf.TLS == nil {
-		return conn, nil
-	}
-	tc := d.conf.TLS.Clone()
-	if tc.ServerName == "" {
-		tc.ServerName = hosts.TLSName(o.Addr)
-	}
-	tconn := tls.Client(conn, tc)
-	if err := tconn.HandshakeContext(ctx); err != nil {
-		conn.Close()
-		return nil, errors.WithMessage(err, "TLS")
-	}
-	return tconn, nil
 }
 
 // handshake asks for the session, and takes what the server grants.
@@ -976,9 +607,9 @@ func (s *Session) refused(no *handshake.Verdict) error {
 
 // restore proves who we are again and hands the watches to the server, in one
 // flight, and returns when the last answer is in.
-func (s *Session) restore(ctx context.Context, proof *proof) error {
-	if proof != nil {
-		if err := s.authenticate(ctx, proof); err != nil {
+func (s *Session) restore(ctx context.Context, o *doors.Door) error {
+	if o.Exchange != nil {
+		if err := s.authenticate(ctx, o.Exchange, o.Token); err != nil {
 			return err
 		}
 	}
@@ -1032,70 +663,10 @@ func (s *Session) restore(ctx context.Context, proof *proof) error {
 	return err
 }
 
-// appendAuth appends an auth packet.
-func appendAuth(b []byte, a Auth) []byte {
-	at := len(b)
-	b = wire.BeginFrame(b)
-	b = wire.RequestHeader{Xid: wire.XidAuth, Op: wire.OpAuth}.Append(b)
-	b = wire.AuthRequest{Scheme: a.Scheme, Auth: a.Credential}.Append(b)
-	wire.EndFrame(b, at)
-	return b
-}
-
-// sendAuth sends an auth packet; its answer comes with the call. Once accepted
-// join becomes part of the Config.
-func (s *Session) sendAuth(a Auth, join *Auth) (*call, error) {
-	c := s.newCall(&kindAuth, "addauth", "")
-	c.auth = join
-	c.Frames = appendAuth(c.Frames, a)
-	if n := len(c.Frames) - 4; n > s.conf.MaxRequest {
-		s.recycle(c)
-		return nil, tooLarge(n, s.conf.MaxRequest)
-	}
-	s.line.Lock()
-	defer s.line.Unlock()
-	if err := s.line.Refusal(); err != nil {
-		s.recycle(c)
-		return nil, err
-	}
-	s.line.PostAuth(&c.Call)
-	return c, nil
-}
-
-// proof is an exchange of SASL and its first token.
-type proof struct {
-	ex    sasl.Exchange
-	token []byte
-}
-
-// startSASL begins an exchange with the server at a stop.
-func (d *dialer) startSASL(ctx context.Context, host string, stop hosts.Stop) (*proof, error) {
-	if d.conf.SASL == nil {
-		return nil, nil
-	}
-	ip, _, _ := net.SplitHostPort(stop.Target)
-	addr, _ := netip.ParseAddr(ip) // not valid where the application dials a name
-	ctx = sasl.WithServer(ctx, host, addr)
-	if stop.Several {
-		host = ip
-	}
-	ex, token, err := d.conf.SASL.Start(ctx, host)
-	switch {
-	case sasl.Refused(err):
-		return nil, saslRefused(err)
-	case err != nil:
-		return nil, errors.WithMessage(err, "SASL")
-	case ex == nil:
-		return nil, errors.New("Config.SASL started neither an exchange nor an error")
-	}
-	return &proof{ex, token}, nil
-}
-
 // authenticate goes through the steps of SASL, one by one: their answers bypass
 // the server's pipeline, so nothing else may be under way. Not even a ping: a
 // server that requires SASL would end the connection.
-func (s *Session) authenticate(ctx context.Context, proof *proof) error {
-	ex, token := proof.ex, proof.token
+func (s *Session) authenticate(ctx context.Context, ex sasl.Exchange, token []byte) error {
 	var err error
 	for done := false; err == nil && !done; {
 		if token == nil {
@@ -1128,69 +699,6 @@ func (s *Session) authenticate(ctx context.Context, proof *proof) error {
 	}
 	s.line.Pings()
 	return nil
-}
-
-func decodeToken(c *call, d *wire.Decoder) {
-	var r wire.SASLResponse
-	r.Decode(d)
-	c.data = append([]byte(nil), r.Token...)
-}
-
-// traceEnd shows the hooks that the Session is over.
-func (s *Session) traceEnd(end error) {
-	if t := s.conf.Trace; t != nil && t.End != nil {
-		t.End(s.addr, end)
-	}
-	if log := s.conf.Logger; log != nil {
-		log.Info("zk: session left", "addr", s.addr, "id", sessionID(s.id), "why", end)
-	}
-}
-
-// succession is who comes after a Session.
-type succession struct {
-	done chan struct{} // closed when there is a next, or the session is closed on the server
-
-	mu      sync.Mutex // guards the next two
-	session *Session   // the Session dialed after this one for the same Watches
-	renewed bool       // that has another session
-
-	redials, renews flight.Group[*Session] // shared Dials
-}
-
-// set notes the Session that was dialed next; nil: the session is closed on the server.
-func (f *succession) set(next *Session, renewed bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.session == nil {
-		f.session, f.renewed = next, renewed
-	}
-	select {
-	case <-f.done:
-	default:
-		close(f.done)
-	}
-}
-
-func (f *succession) next() *Session {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.session
-}
-
-// successor returns the Session dialed next, if there is one, to who wants the same
-// session or (renew) a new one. transferable: other servers know the session.
-func (f *succession) successor(renew, transferable bool) (*Session, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	switch {
-	case f.session == nil:
-		return nil, nil
-	case renew == f.renewed || !transferable:
-		return f.session, nil
-	case f.renewed:
-		return nil, ErrExpired
-	}
-	return nil, ErrMoved
 }
 
 // Successor waits until another Session has taken over from s, whoever dials it,
@@ -1265,4 +773,120 @@ type takeover struct {
 	*flight.Flight[*Session]
 	from  *Session
 	renew bool
+}
+
+// Detach leaves the connection and keeps the session on the server, for a
+// redial or another process. Calls in flight end as lost with ErrClosed, and
+// nothing more is written. The Config is final.
+func (s *Session) Detach() Config {
+	if !s.usable() {
+		return Config{}
+	}
+	s.line.Fail(ErrClosed, true)
+	<-s.line.Done()
+	return s.Config()
+}
+
+// Close ends the session on the server: its ephemerals are gone when it returns
+// nil. It waits for the requests before it, at most two thirds of the session
+// timeout. Undelivered events stay in the State. On a connection that is lost
+// already, or whose answer does not come, the error reports when the session
+// expires by itself; after a redial it is ErrMoved and nothing is sent. Another
+// Close waits for the first and returns the same.
+func (s *Session) Close() error {
+	if !s.usable() {
+		return notSent("close", "", ErrClosed)
+	}
+	g := &s.goodbye
+	g.mu.Lock()
+	begun := g.begun
+	if begun != nil {
+		g.mu.Unlock()
+		<-begun
+		return g.err
+	}
+	g.begun = make(chan struct{})
+	g.mu.Unlock()
+	g.err = s.closeSession()
+	close(g.begun)
+	return g.err
+}
+
+// closing reports whether Close was called.
+func (s *Session) closing() bool {
+	s.goodbye.mu.Lock()
+	defer s.goodbye.mu.Unlock()
+	return s.goodbye.begun != nil
+}
+
+func (s *Session) closeSession() error {
+	s.line.Lock()
+	end := ofOthers(s.line.Refusal())
+	if s.line.Refused() == nil {
+		s.line.Refuse(ErrClosed)
+	}
+	if end != nil {
+		s.line.Unlock()
+		return s.closeFailed(notSent("close", "", end))
+	}
+	c := s.closeCall()
+	s.line.Post(&c.Call)
+	s.line.Unlock()
+	timer := time.AfterFunc(s.timeout*2/3, func() {
+		s.line.Fail(s.stacked(connError(errors.New("the server did not answer to Close"))), true)
+	})
+	<-c.Done()
+	timer.Stop()
+	s.w.picked()
+	err := c.err
+	s.recycle(c)
+	<-s.line.Done()
+	if err != nil {
+		return s.closeFailed(err)
+	}
+	s.follow.set(nil, false)
+	return nil
+}
+
+// closeCall is the request that ends the session on the server.
+func (s *Session) closeCall() *call {
+	c := s.newCall(&kindClose, "close", "")
+	c.frame(wire.OpCloseSession, nil)
+	return c
+}
+
+// closeGrace bounds the write of a closeSession that nobody waits for.
+const closeGrace = 100 * time.Millisecond
+
+// leave ends a session that is not to be used, on the server too as far as that goes
+// without waiting.
+func (s *Session) leave() {
+	c := s.closeCall()
+	c.Abandon()
+	timer := time.AfterFunc(closeGrace, s.line.HangUp)
+	s.line.Lock()
+	s.line.Farewell(&c.Call)
+	timer.Stop()
+}
+
+// giveUp ends a Session that Dial does not return. A new session is closed on the
+// server.
+func (s *Session) giveUp(err error) {
+	s.line.Lock()
+	alive := s.line.Ended() == nil
+	s.line.Unlock()
+	if s.conf.ID == 0 && alive {
+		s.leave()
+	}
+	s.line.Fail(s.stacked(err), true)
+}
+
+// closeFailed adds to Close's error when the session ends without it.
+func (s *Session) closeFailed(err error) error {
+	if s.follow.next() != nil && errors.Is(err, ErrMoved) {
+		return err
+	}
+	op := *err.(*OpError)
+	op.Err = &noted{op.Err, fmt.Sprintf("the session expires by itself %v after its last sign of life", s.timeout)}
+	return &op
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/pkg/errors"
+
+	"github.com/seed-9f8420c6/zk/internal/zpath"
 )
 
 // Code is an error number that a server answered (KeeperException.Code). A
@@ -308,6 +310,25 @@ type argumentError struct {
 func (e *argumentError) Error() string { return e.Code.Error() + ": " + e.detail }
 func (e *argumentError) Unwrap() error { return e.Code }
 
+func tooLarge(n, limit int) error { return &SizeError{Size: n, Limit: limit} }
+
+func badReply(op string, err error) error {
+	return &detailed{kind: ErrProtocol, detail: "reply to " + op, cause: err}
+}
+
+// ofOthers is the end of a connection as a call sees it whose own reply was not too
+// large.
+func ofOthers(end error) error {
+	if end == nil {
+		return nil
+	}
+	var size *SizeError
+	if errors.As(end, &size) {
+		return protocolError("another call's reply had %d bytes", size.Size)
+	}
+	return end
+}
+
 // addrError is why one address gave no session.
 type addrError struct {
 	addr string
@@ -369,4 +390,13 @@ func isRefusal(err error) bool {
 		return strings.Contains(text, "certificate") || strings.Contains(text, "access denied")
 	}
 	return false
+}
+
+// checkPath refuses a path by the rules of the server, before a byte is written. A
+// sequential create may end in a slash.
+func checkPath(path string, sequential bool) error {
+	if problem := zpath.Check(path, sequential); problem != "" {
+		return badPath(problem)
+	}
+	return nil
 }

@@ -1,9 +1,12 @@
 package zk
 
 import (
+	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"slices"
 	"sync"
@@ -12,11 +15,172 @@ import (
 
 	"github.com/pkg/errors"
 
+	"github.com/seed-9f8420c6/zk/internal/flight"
+	"github.com/seed-9f8420c6/zk/internal/interlock"
 	"github.com/seed-9f8420c6/zk/internal/pipeline"
 	"github.com/seed-9f8420c6/zk/internal/watches"
-	"github.com/seed-9f8420c6/zk/internal/zpath"
+	"github.com/seed-9f8420c6/zk/sasl"
 	"github.com/seed-9f8420c6/zk/wire"
 )
+
+// Defaults of Config.
+const (
+	DefaultAddr    = "127.0.0.1:2181"
+	DefaultTimeout = 10 * time.Second
+	// DefaultMaxRequest is the limit of a server whose jute.maxbuffer is not
+	// set: it closes the connection for a larger frame, without an answer.
+	DefaultMaxRequest = 0xfffff
+	// DefaultMaxReply is far above what a server's own limit lets into a znode;
+	// only a list of children or a MultiRead can be larger.
+	DefaultMaxReply = 16 << 20
+)
+
+// Config says where to dial, how, and as whom. It may be copied; Dial never
+// changes it.
+//
+// It prints no secret, whatever the verb of fmt or the handler of log/slog. Two
+// things no method can prevent: fmt prints an unexported field of a struct byte by
+// byte, and the JSON of a State, also where slog's JSONHandler makes it of a struct
+// with a State in it, has the password.
+type Config struct {
+	// Addrs are the servers of one ensemble, as host:port; empty: DefaultAddr. Without
+	// a port it is 2181. Two spellings of one address count once.
+	Addrs []string
+	// Resolve returns the Addrs anew, for ensembles whose members change; nil: they
+	// stay. Each Dial, Redial and Renew asks it first, within a share of its time. An
+	// error is the reason of that Dial's ErrNoServer.
+	Resolve func(ctx context.Context) ([]string, error)
+	// Chroot is the prefix of every path; empty: none. The client does not create it:
+	// until it exists, calls fail with ErrNoNode.
+	Chroot string
+	// Timeout is the session timeout to ask for, from 1 ms to 2³¹-1 ms; zero:
+	// DefaultTimeout. The server may grant another, within bounds of its own; it is
+	// never written here.
+	Timeout time.Duration
+	// Auth are the credentials. Every Dial sends them, before watches are restored.
+	Auth []Auth
+	// SASL authenticates each connection, before Auth; nil: none.
+	SASL sasl.Mechanism
+	// TLS is laid over the connection; nil: plain TCP. Its ServerName defaults to the
+	// configured host of each address.
+	TLS *tls.Config
+	// ReadOnly accepts a server that is cut off from its quorum.
+	ReadOnly bool
+	// DialContext connects. Nil: names are resolved on every Dial, and each IP is
+	// tried. Set: it gets host:port unresolved, once per address; TLS is laid over
+	// what it returns, and Close of that must unblock Write.
+	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
+	// MaxRequest is the largest frame to send, in bytes; zero: DefaultMaxRequest.
+	MaxRequest int
+	// MaxReply is the largest frame to accept, in bytes; zero: DefaultMaxReply. What
+	// is decoded takes at most about five times as much.
+	MaxReply int
+	// MaxInFlight is how many calls wait for replies at a time; zero: no limit. A Batch
+	// counts its operations and a Multi 1. Pings, auth, close and what the client sends
+	// for its own sake count none.
+	MaxInFlight int
+	// Logger hears of each Dial and of each Session's end; nil: silent. Its handler
+	// runs in the client's goroutines, as Trace's hooks do: it must not block or call
+	// the Session.
+	Logger *slog.Logger
+	// Trace has hooks; nil: none.
+	Trace *Trace
+	// State is the session to move; zero: a new session. [Session.Config] has it.
+	State
+}
+
+// Auth is a credential, as in addauth.
+type Auth struct {
+	Scheme string
+	// Credential is never printed.
+	Credential []byte
+}
+
+// Digest returns the credential of the scheme digest.
+func Digest(user, password string) Auth {
+	return Auth{Scheme: "digest", Credential: []byte(user + ":" + password)}
+}
+
+// Trace has hooks for the steps of a Session's life, as net/http/httptrace has
+// for a request's. A hook may be nil. Hooks must not block or call the Session. What
+// one panics with during a Redial or Renew comes to those who wait for that. addr is
+// the address that is connected to: an IP and port where a name was resolved.
+type Trace struct {
+	// DialStart: before connecting.
+	DialStart func(addr string)
+	// DialDone: TCP and TLS are up, or why not.
+	DialDone func(addr string, err error)
+	// Handshake: the server's answer is in: session and granted timeout, or why not.
+	Handshake func(addr string, id int64, timeout time.Duration, err error)
+	// End: the Session is over.
+	End func(addr string, err error)
+}
+
+// Renew returns the config for a new session, after ErrExpired: same servers,
+// credentials, Zxid and watches.
+func (c Config) Renew() Config {
+	c = c.clone()
+	c.ID, c.Password = 0, nil
+	return c
+}
+
+func (c Config) clone() Config {
+	c.Addrs = append([]string(nil), c.Addrs...)
+	c.Password = append([]byte(nil), c.Password...)
+	c.Auth = cloneAuth(c.Auth)
+	return c
+}
+
+func cloneAuth(list []Auth) (out []Auth) {
+	for _, a := range list {
+		out = append(out, a.clone())
+	}
+	return out
+}
+
+func (a Auth) clone() Auth {
+	return Auth{Scheme: a.Scheme, Credential: append([]byte(nil), a.Credential...)}
+}
+
+func (a Auth) equal(b Auth) bool {
+	return a.Scheme == b.Scheme && bytes.Equal(a.Credential, b.Credential)
+}
+
+// String prints no secrets.
+func (c Config) String() string {
+	return fmt.Sprintf("zk.Config{Addrs:%q Chroot:%q Timeout:%v Auth:%v TLS:%t ReadOnly:%t %v}",
+		c.Addrs, c.Chroot, c.Timeout, c.Auth, c.TLS != nil, c.ReadOnly, c.State)
+}
+
+// Format prints no secrets, whatever the verb.
+func (c Config) Format(f fmt.State, _ rune) { io.WriteString(f, c.String()) }
+
+// LogValue prints no secrets.
+func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
+// MarshalJSON is refused: marshal Config.State.
+func (c Config) MarshalJSON() ([]byte, error) {
+	return nil, errors.New("zk: a Config is not marshalled, for it holds credentials and functions: marshal Config.State")
+}
+
+// UnmarshalJSON is refused: unmarshal into Config.State.
+func (c *Config) UnmarshalJSON([]byte) error {
+	return errors.New("zk: a Config is not unmarshalled: unmarshal into Config.State")
+}
+
+// String prints no credential.
+func (a Auth) String() string { return a.Scheme + ":…" }
+
+// Format prints no credential, whatever the verb.
+func (a Auth) Format(f fmt.State, _ rune) { io.WriteString(f, a.String()) }
+
+// MarshalJSON is refused: nothing writes a credential.
+func (a Auth) MarshalJSON() ([]byte, error) {
+	return nil, errors.New("zk: an Auth is not marshalled, for it holds a credential")
+}
+
+// LogValue prints no credential.
+func (a Auth) LogValue() slog.Value { return slog.StringValue(a.String()) }
 
 // Session is one connection to one server, and the session that lives on it.
 // All methods are safe for concurrent use. A context ends the wait of a call,
@@ -37,8 +201,8 @@ type Session struct {
 	target   string // where it is connected to: the address, or one of its IPs
 	readOnly bool
 
-	calls    sync.Pool // of *call
-	lock     interlock
+	calls    sync.Pool           // of *call
+	lock     interlock.Interlock // what the server is asked about watches; under the lock of line
 	auth     credentials
 	follow   succession
 	goodbye  farewell
@@ -84,53 +248,84 @@ type farewell struct {
 	err   error
 }
 
-// interlock says what a server is asked about the watches of a path, so that a call
-// that depends on the answer can wait for it. The lock of the pipeline guards it.
-type interlock struct {
-	// adding has the paths whose AddWatch is unanswered.
-	adding map[string]*adding
-	// removing counts, by path, the unanswered requests to watch it no more.
-	removing map[string]int
-	// arming counts, by path, the unanswered requests that arm a channel, where there
-	// are persistent watches.
-	arming map[string]int
+// succession is who comes after a Session.
+type succession struct {
+	done chan struct{} // closed when there is a next, or the session is closed on the server
+
+	mu      sync.Mutex // guards the next two
+	session *Session   // the Session dialed after this one for the same Watches
+	renewed bool       // that has another session
+
+	redials, renews flight.Group[*Session] // shared Dials
 }
 
-// adding is the AddWatches of one path that are unanswered.
-type adding struct {
-	n    int
-	done chan struct{} // closed when n is zero
-}
-
-func (l *interlock) add(path string) {
-	if l.adding == nil {
-		l.adding = make(map[string]*adding)
+// set notes the Session that was dialed next; nil: the session is closed on the server.
+func (f *succession) set(next *Session, renewed bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.session == nil {
+		f.session, f.renewed = next, renewed
 	}
-	a := l.adding[path]
-	if a == nil {
-		a = &adding{done: make(chan struct{})}
-		l.adding[path] = a
-	}
-	a.n++
-}
-
-func (l *interlock) added(path string) {
-	if a := l.adding[path]; a != nil {
-		if a.n--; a.n == 0 {
-			close(a.done)
-			delete(l.adding, path)
-		}
+	select {
+	case <-f.done:
+	default:
+		close(f.done)
 	}
 }
 
-// bump changes a counter of a path, which is forgotten when it is zero.
-func bump(m *map[string]int, path string, by int) {
-	if *m == nil {
-		*m = make(map[string]int)
+func (f *succession) next() *Session {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.session
+}
+
+// successor returns the Session dialed next, if there is one, to who wants the same
+// session or (renew) a new one. transferable: other servers know the session.
+func (f *succession) successor(renew, transferable bool) (*Session, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case f.session == nil:
+		return nil, nil
+	case renew == f.renewed || !transferable:
+		return f.session, nil
+	case f.renewed:
+		return nil, ErrExpired
 	}
-	if (*m)[path] += by; (*m)[path] == 0 {
-		delete(*m, path)
-	}
+	return nil, ErrMoved
+}
+
+// kind says of an operation what its method does not: how a reply is read, and what
+// an answer means for the connection. A new operation has a row here.
+type kind struct {
+	// decode reads the body of a reply without error; nil: there is none.
+	decode func(c *call, d *wire.Decoder)
+	// excuse reports whether an error is as good as an answer without; nil: none is.
+	excuse func(c *call, code Code) bool
+	// mayStayOpen: a server may answer -6 and go on, for it supports the operation and
+	// has switched it off. With any other it closes the connection.
+	mayStayOpen bool
+	// own: a request of the client's own, which takes no slot of MaxInFlight.
+	own bool
+	// last: nothing more comes of the connection.
+	last bool
+}
+
+func (k *kind) excuses(c *call, code Code) bool { return k.excuse != nil && k.excuse(c, code) }
+
+// The kinds of the client's own requests.
+var (
+	kindAuth       = kind{own: true}
+	kindSASL       = kind{decode: decodeToken, own: true}
+	kindSetWatches = kind{own: true}
+	kindRewatch    = kind{own: true}
+	kindClose      = kind{own: true, last: true}
+)
+
+func decodeToken(c *call, d *wire.Decoder) {
+	var r wire.SASLResponse
+	r.Decode(d)
+	c.data = append([]byte(nil), r.Token...)
 }
 
 // call is a request under way: what was asked, and what came of it.
@@ -153,12 +348,28 @@ type request struct {
 	raw    bool         // its events have the server's path
 
 	// What only few calls have, apart, so that the others stay small.
-	batch   *batch
-	multi   *multi
-	adding  *addition
+	parts   parts
+	adding  *interlock.Addition
 	removal *removal
 	restore *restoral
 	auth    *Auth // AddAuth: joins the credentials once accepted
+}
+
+// parts are the operations of a Batch, whose answers come one by one.
+type parts interface {
+	// describe names an operation as its method's errors do.
+	describe(i int) (op, path string)
+	// watched returns the channel that an operation arms, in which kind, and at which
+	// path of the server; nil: none.
+	watched(i int) (watch chan<- Event, kind WatchKind, at string)
+	// arms is watched of an operation that is answered: nil where nothing is armed.
+	arms(i int) (watch chan<- Event, kind WatchKind, at string)
+	// kind returns that of an operation's request.
+	kind(i int) *kind
+	// take reads the answer to an operation.
+	take(i int, code Code, d *wire.Decoder)
+	// fail makes an error an operation's result.
+	fail(i int, err *OpError)
 }
 
 // result is what an answer brings.
@@ -310,8 +521,6 @@ func (s *Session) restorable(path string) error {
 
 const requestHeaderSize = 8
 
-func tooLarge(n, limit int) error { return &SizeError{Size: n, Limit: limit} }
-
 // submit queues n frames of a call and sees to it that they are written. One
 // lock covers taking the xids, joining the queue and joining the stream.
 func (s *Session) submit(ctx context.Context, c *call, frames []byte, n int) error {
@@ -321,7 +530,7 @@ func (s *Session) submit(ctx context.Context, c *call, frames []byte, n int) err
 	switch {
 	case c.removal != nil:
 		if err = s.removeLocked(c); err == nil {
-			bump(&s.lock.removing, c.at, 1)
+			s.lock.Remove(c.at)
 		}
 	case c.arming && err == nil:
 		counted, err = s.prepareArmLocked(ctx, c, frames)
@@ -336,18 +545,14 @@ func (s *Session) submit(ctx context.Context, c *call, frames []byte, n int) err
 
 // eachArm calls f for every frame that arms a channel, until f returns false.
 func (c *call) eachArm(frames []byte, f func(frame []byte, path string, kind WatchKind) bool) {
-	b := c.batch
-	if b == nil {
+	if c.parts == nil {
 		f(frames, c.at, c.arms)
 		return
 	}
 	for i := c.First(); len(frames) > 0; i++ {
 		n := 4 + wire.FrameLen(frames)
-		if watch, kind := b.ops[i].watched(); watch != nil {
-			_, path := b.ops[i].describe()
-			if !f(frames[:n], zpath.Join(b.chroot, path), kind) {
-				return
-			}
+		if watch, kind, at := c.parts.watched(i); watch != nil && !f(frames[:n], at, kind) {
+			return
 		}
 		frames = frames[n:]
 	}
@@ -359,13 +564,8 @@ func (c *call) eachArm(frames []byte, f func(frame []byte, path string, kind Wat
 // part in the local stream instead. An AddWatch does not wait for another.
 func (s *Session) prepareArmLocked(ctx context.Context, c *call, frames []byte) (counted bool, err error) {
 	if c.code == wire.OpAddWatch {
-		s.lock.add(c.at)
-		c.adding = &addition{tells: c.arms}
-		// What the server has been told already need not change its mode.
-		if kinds := s.w.armed(c.at); kinds.Has(watches.Kind(c.arms)) && kinds.Has(watches.Recursive) {
-			c.adding.tells = RecursiveWatch
-			wire.AppendInt32(frames[:len(frames)-4], int32(WatchRecursive)) // the mode is the request's last field
-		}
+		c.adding = s.lock.Add(c.at, watches.Kind(c.arms), s.w.armed(c.at))
+		wire.AppendInt32(frames[:len(frames)-4], modeOf(c.adding)) // the mode is the request's last field
 		return false, nil
 	}
 	if err := s.awaitAddingLocked(ctx, c, frames); err != nil {
@@ -380,8 +580,7 @@ func (s *Session) prepareArmLocked(ctx context.Context, c *call, frames []byte) 
 		return false, nil
 	}
 	c.eachArm(frames, func(frame []byte, path string, kind WatchKind) bool {
-		bump(&s.lock.arming, path, 1)
-		if s.lock.removing[path] == 0 && s.w.table.Kinds(path).Covers(watches.Kind(kind)) {
+		if !s.lock.Arm(path, watches.Kind(kind), s.w.table.Kinds(path)) {
 			frame[len(frame)-1] = 0 // the watch flag is a request's last byte
 		}
 		return true
@@ -391,10 +590,10 @@ func (s *Session) prepareArmLocked(ctx context.Context, c *call, frames []byte) 
 
 // awaitAddingLocked waits until no AddWatch of a path that a call arms is unanswered.
 func (s *Session) awaitAddingLocked(ctx context.Context, c *call, frames []byte) error {
-	for len(s.lock.adding) > 0 {
-		var wait *adding
+	for !s.lock.Idle() {
+		var wait <-chan struct{}
 		c.eachArm(frames, func(_ []byte, path string, _ WatchKind) bool {
-			wait = s.lock.adding[path]
+			wait = s.lock.Adding(path)
 			return wait == nil
 		})
 		if wait == nil {
@@ -403,7 +602,7 @@ func (s *Session) awaitAddingLocked(ctx context.Context, c *call, frames []byte)
 		s.line.Unlock()
 		var err error
 		select {
-		case <-wait.done:
+		case <-wait:
 		case <-s.line.Dying():
 		case <-ctx.Done():
 			err = ctx.Err()
@@ -424,14 +623,13 @@ func (e *engine) Left(p *pipeline.Call, first int) {
 	s, c := e.session(), p.Owner.(*call)
 	s.line.Lock()
 	defer s.line.Unlock()
-	b := c.batch
-	if b == nil {
-		bump(&s.lock.arming, c.at, -1)
+	if c.parts == nil {
+		s.lock.Armed(c.at)
 		return
 	}
 	for i := first; i < c.Taken(); i++ {
-		if watch, _ := b.ops[i].watched(); watch != nil {
-			bump(&s.lock.arming, s.opPath(b.ops[i]), -1)
+		if watch, _, at := c.parts.watched(i); watch != nil {
+			s.lock.Armed(at)
 		}
 	}
 }
@@ -448,7 +646,7 @@ func (s *Session) removeLocked(c *call) error {
 	}
 	r := c.removal
 	before := s.w.armed(c.at)
-	shared := s.line.Ended() != nil || s.lock.adding[c.at] != nil || s.lock.removing[c.at] > 0 || s.lock.arming[c.at] > 0
+	shared := s.line.Ended() != nil || s.lock.Busy(c.at)
 	found, asked := s.w.disarm(c.at, r.ch, shared)
 	r.found = r.found || found
 	if r.alias != "" {
@@ -483,60 +681,33 @@ func (s *Session) watchAnswered(c *call, code Code, zxid int64) {
 			s.told(c, zxid)
 		}
 		s.line.Lock()
-		s.lock.added(c.at)
+		s.lock.Added(c.at)
 		s.line.Unlock()
 	case wire.OpRemoveWatches:
 		if code == 0 || code == ErrNoWatcher {
 			s.w.disarm(c.at, c.removal.ch, true)
 		}
 		s.line.Lock()
-		bump(&s.lock.removing, c.at, -1)
+		s.lock.Removed(c.at)
 		s.line.Unlock()
 	}
 }
 
-// Servers before 3.9 keep one mode per path, the one that they were told last. So
-// where a path has several kinds of watches, an AddWatch can make the others deaf:
-//
-//   - told persistent beside a recursive watch: that is told again, and then gets a
-//     Gap, if anything happened in between;
-//   - told recursive, and there is no recursive watch, since the call was given up,
-//     or its channel was removed or is closed: a persistent watch is told again, and
-//     gets a Gap;
-//   - told recursive beside a child watch, which never gets its event then: it is
-//     restored by a SetWatches, which catches up with all since.
-//
-// So the recursive mode is the last that the server was told just where there is a
-// recursive watch. Until the server has answered, the floor stands still (Watches.hold):
-// a connection that ends before must not lose what the deaf watches missed.
-
-// addition is an AddWatch, of the application or of the client's own.
-type addition struct {
-	tells WatchKind // what it makes the server's mode
-	again bool      // it tells the server again of watches that are armed
-	gap   bool      // these were deaf
-	since int64     // else the zxid since which they may have been; of an AddWatch before
-}
-
-// told does what the answer to an AddWatch makes necessary. Only the reader calls it.
+// told does what the answer to an AddWatch makes necessary. Until the server has
+// answered that, the floor stands still (Watches.hold): a connection that ends before
+// must not lose what the deaf watches missed. Only the reader calls it.
 func (s *Session) told(c *call, zxid int64) {
-	a := c.adding
-	if a.again && (a.gap || zxid > a.since) {
-		s.w.gapAt(c.at, a.tells)
+	armed := s.w.armed(c.at)
+	repair := c.adding.After(armed, zxid)
+	if repair.Gap {
+		s.w.gapAt(c.at, WatchKind(c.adding.Tells))
 	}
-	kinds := s.w.armed(c.at)
-	recursive := a.tells == RecursiveWatch
 	s.line.Lock()
 	defer s.line.Unlock()
-	if recursive && kinds.Has(watches.Child) {
+	if repair.Child {
 		s.restoreChildLocked(c.at, zxid)
 	}
-	switch {
-	case !recursive && kinds.Has(watches.Recursive):
-		s.tellLocked(c.at, addition{tells: RecursiveWatch, since: zxid})
-	case recursive && !kinds.Has(watches.Recursive) && kinds.Has(watches.Persistent):
-		s.tellLocked(c.at, addition{tells: PersistentWatch, gap: true})
-	}
+	s.tellLocked(c.at, repair.Tell)
 }
 
 // rewatch tells the server of a path's persistent watch again, where a recursive
@@ -548,28 +719,26 @@ func (s *Session) rewatch(path string) {
 }
 
 func (s *Session) rewatchLocked(path string) {
-	kinds := s.w.armed(path)
-	// Where an AddWatch is unanswered, its answer does it.
-	if kinds.Has(watches.Persistent) && !kinds.Has(watches.Recursive) && s.lock.adding[path] == nil {
-		s.tellLocked(path, addition{tells: PersistentWatch, gap: true})
-	}
+	s.tellLocked(path, s.lock.AfterRemoval(path, s.w.armed(path)))
 }
 
-// tellLocked sends an AddWatch that nobody waits for.
-func (s *Session) tellLocked(path string, a addition) {
-	if s.line.Ended() != nil {
+// modeOf is what an AddWatch asks for.
+func modeOf(a *interlock.Addition) int32 {
+	if a.Tells == watches.Recursive {
+		return wire.AddWatchPersistentRecursive
+	}
+	return wire.AddWatchPersistent
+}
+
+// tellLocked sends an AddWatch that nobody waits for; nil: nothing.
+func (s *Session) tellLocked(path string, a *interlock.Addition) {
+	if a == nil || s.line.Ended() != nil {
 		return // the next connection restores all
 	}
-	mode := WatchPersistent
-	if a.tells == RecursiveWatch {
-		mode = WatchRecursive
-	}
-	a.again = true
 	c := s.newCall(&kindRewatch, "addwatch", path)
-	c.frame(wire.OpAddWatch, wire.AddWatchRequest{Path: path, Mode: int32(mode)})
-	c.at, c.adding = path, &a
-	s.lock.add(path)
-	s.w.hold(s.w.zxid.Load(), a.gap)
+	c.frame(wire.OpAddWatch, wire.AddWatchRequest{Path: path, Mode: modeOf(a)})
+	c.at, c.adding = path, s.lock.AddAgain(path, *a)
+	s.w.hold(s.w.zxid.Load(), a.Gap)
 	c.Abandon()
 	s.line.Post(&c.Call)
 }
@@ -618,10 +787,6 @@ func (s *Session) ends(k *kind, code Code) error {
 		return s.stacked(connError(code))
 	}
 	return nil
-}
-
-func badReply(op string, err error) error {
-	return &detailed{kind: ErrProtocol, detail: "reply to " + op, cause: err}
 }
 
 // Answer takes the reply to a call. Its place on the wire is where the zxid advances,
@@ -681,16 +846,15 @@ func (s *Session) restored(c *call, code Code, won bool, zxid int64) {
 // Reply reads the reply to an operation of a Batch.
 func (e *engine) Reply(p *pipeline.Call, i int, h wire.ReplyHeader, d *wire.Decoder) (ended, err error) {
 	s, c, code := e.session(), p.Owner.(*call), Code(h.Err)
-	b := c.batch
+	c.parts.take(i, code, d)
 	if code == 0 {
-		b.ops[i].decode(b, i, d)
 		if err := d.Err(); err != nil {
 			return nil, badReply(c.op, err)
 		}
-	} else {
-		ended = s.ends(b.ops[i].kind(), code)
+	} else if ended = s.ends(c.parts.kind(i), code); ended != nil {
+		op, path := c.parts.describe(i)
+		c.parts.fail(i, &OpError{Op: op, Path: path, Err: code, outcome: Answered, ended: true})
 	}
-	b.result(i, code, ended != nil)
 	if h.Zxid > 0 {
 		s.w.advance(h.Zxid)
 	}
@@ -722,7 +886,9 @@ func (e *engine) SettleMany(p *pipeline.Call, from, to int) {
 	defer s.w.mu.Unlock()
 	if c.Advance(from, to) {
 		for i := from; i < to; i++ {
-			s.batchArmLocked(c.batch, i)
+			if watch, kind, at := c.parts.arms(i); watch != nil {
+				s.w.armLocked(at, kind, false, watch)
+			}
 		}
 	}
 }
@@ -783,25 +949,12 @@ func (e *engine) Failed(p *pipeline.Call, i int, lost bool, end error) {
 	} else {
 		err.Err = ofOthers(end)
 	}
-	if c.batch == nil {
+	if c.parts == nil {
 		c.err = err
 		return
 	}
-	err.Op, err.Path = c.batch.ops[i].describe()
-	c.batch.res[i] = Result{Err: err}
-}
-
-// ofOthers is the end of a connection as a call sees it whose own reply was not too
-// large.
-func ofOthers(end error) error {
-	if end == nil {
-		return nil
-	}
-	var size *SizeError
-	if errors.As(end, &size) {
-		return protocolError("another call's reply had %d bytes", size.Size)
-	}
-	return end
+	err.Op, err.Path = c.parts.describe(i)
+	c.parts.fail(i, err)
 }
 
 func (e *engine) tooLarge(n int) *SizeError {
@@ -839,7 +992,7 @@ func (s *Session) stacked(err error) error {
 }
 
 // Ending forgets what the server was asked: who waits for an AddWatch sees Dying.
-func (e *engine) Ending() { e.lock = interlock{} }
+func (e *engine) Ending() { e.lock = interlock.Interlock{} }
 
 // Finish lets the events stand still, and calls the hooks.
 func (e *engine) Finish(end error) {
@@ -1003,118 +1156,42 @@ func (s *Session) Stats() Stats {
 	}
 }
 
-// Detach leaves the connection and keeps the session on the server, for a
-// redial or another process. Calls in flight end as lost with ErrClosed, and
-// nothing more is written. The Config is final.
-func (s *Session) Detach() Config {
-	if !s.usable() {
-		return Config{}
+// traceEnd shows the hooks that the Session is over.
+func (s *Session) traceEnd(end error) {
+	if t := s.conf.Trace; t != nil && t.End != nil {
+		t.End(s.addr, end)
 	}
-	s.line.Fail(ErrClosed, true)
-	<-s.line.Done()
-	return s.Config()
+	if log := s.conf.Logger; log != nil {
+		log.Info("zk: session left", "addr", s.addr, "id", sessionID(s.id), "why", end)
+	}
 }
 
-// Close ends the session on the server: its ephemerals are gone when it returns
-// nil. It waits for the requests before it, at most two thirds of the session
-// timeout. Undelivered events stay in the State. On a connection that is lost
-// already, or whose answer does not come, the error reports when the session
-// expires by itself; after a redial it is ErrMoved and nothing is sent. Another
-// Close waits for the first and returns the same.
-func (s *Session) Close() error {
-	if !s.usable() {
-		return notSent("close", "", ErrClosed)
-	}
-	g := &s.goodbye
-	g.mu.Lock()
-	begun := g.begun
-	if begun != nil {
-		g.mu.Unlock()
-		<-begun
-		return g.err
-	}
-	g.begun = make(chan struct{})
-	g.mu.Unlock()
-	g.err = s.closeSession()
-	close(g.begun)
-	return g.err
+// appendAuth appends an auth packet.
+func appendAuth(b []byte, a Auth) []byte {
+	at := len(b)
+	b = wire.BeginFrame(b)
+	b = wire.RequestHeader{Xid: wire.XidAuth, Op: wire.OpAuth}.Append(b)
+	b = wire.AuthRequest{Scheme: a.Scheme, Auth: a.Credential}.Append(b)
+	wire.EndFrame(b, at)
+	return b
 }
 
-// closing reports whether Close was called.
-func (s *Session) closing() bool {
-	s.goodbye.mu.Lock()
-	defer s.goodbye.mu.Unlock()
-	return s.goodbye.begun != nil
-}
-
-func (s *Session) closeSession() error {
+// sendAuth sends an auth packet; its answer comes with the call. Once accepted
+// join becomes part of the Config.
+func (s *Session) sendAuth(a Auth, join *Auth) (*call, error) {
+	c := s.newCall(&kindAuth, "addauth", "")
+	c.auth = join
+	c.Frames = appendAuth(c.Frames, a)
+	if n := len(c.Frames) - 4; n > s.conf.MaxRequest {
+		s.recycle(c)
+		return nil, tooLarge(n, s.conf.MaxRequest)
+	}
 	s.line.Lock()
-	end := ofOthers(s.line.Refusal())
-	if s.line.Refused() == nil {
-		s.line.Refuse(ErrClosed)
+	defer s.line.Unlock()
+	if err := s.line.Refusal(); err != nil {
+		s.recycle(c)
+		return nil, err
 	}
-	if end != nil {
-		s.line.Unlock()
-		return s.closeFailed(notSent("close", "", end))
-	}
-	c := s.closeCall()
-	s.line.Post(&c.Call)
-	s.line.Unlock()
-	timer := time.AfterFunc(s.timeout*2/3, func() {
-		s.line.Fail(s.stacked(connError(errors.New("the server did not answer to Close"))), true)
-	})
-	<-c.Done()
-	timer.Stop()
-	s.w.picked()
-	err := c.err
-	s.recycle(c)
-	<-s.line.Done()
-	if err != nil {
-		return s.closeFailed(err)
-	}
-	s.follow.set(nil, false)
-	return nil
-}
-
-// closeCall is the request that ends the session on the server.
-func (s *Session) closeCall() *call {
-	c := s.newCall(&kindClose, "close", "")
-	c.frame(wire.OpCloseSession, nil)
-	return c
-}
-
-// closeGrace bounds the write of a closeSession that nobody waits for.
-const closeGrace = 100 * time.Millisecond
-
-// leave ends a session that is not to be used, on the server too as far as that goes
-// without waiting.
-func (s *Session) leave() {
-	c := s.closeCall()
-	c.Abandon()
-	timer := time.AfterFunc(closeGrace, s.line.HangUp)
-	s.line.Lock()
-	s.line.Farewell(&c.Call)
-	timer.Stop()
-}
-
-// giveUp ends a Session that Dial does not return. A new session is closed on the
-// server.
-func (s *Session) giveUp(err error) {
-	s.line.Lock()
-	alive := s.line.Ended() == nil
-	s.line.Unlock()
-	if s.conf.ID == 0 && alive {
-		s.leave()
-	}
-	s.line.Fail(s.stacked(err), true)
-}
-
-// closeFailed adds to Close's error when the session ends without it.
-func (s *Session) closeFailed(err error) error {
-	if s.follow.next() != nil && errors.Is(err, ErrMoved) {
-		return err
-	}
-	op := *err.(*OpError)
-	op.Err = &noted{op.Err, fmt.Sprintf("the session expires by itself %v after its last sign of life", s.timeout)}
-	return &op
+	s.line.PostAuth(&c.Call)
+	return c, nil
 }

@@ -4,12 +4,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 
+	"github.com/seed-9f8420c6/zk/internal/handover"
 	"github.com/seed-9f8420c6/zk/internal/limits"
 	"github.com/seed-9f8420c6/zk/internal/order"
 	"github.com/seed-9f8420c6/zk/internal/watches"
@@ -112,7 +113,7 @@ type Watches struct {
 	place place
 	who   identity
 	// unbound is set after unmarshalling, until Rebind gives the watches channels.
-	unbound *watchesJSON
+	unbound *handover.Watches
 }
 
 // place is how much of the history the watches have seen.
@@ -133,8 +134,8 @@ type identity struct {
 	id       int64
 	password []byte
 	chroot   string
-	ended    bool     // closed on the server by this process
-	owner    *Session // the last Session made for it, alive or not
+	ended    bool // closed on the server by this process
+	owner    any  // the last *Session made for it, alive or not; nil: none
 }
 
 // note is what an undelivered event remembers of its watch.
@@ -590,7 +591,17 @@ func (w *Watches) List() []Watch {
 	if w == nil {
 		return nil
 	}
-	return w.snapshot().json().list()
+	return list(w.snapshot().handover())
+}
+
+func list(j *handover.Watches) []Watch {
+	var out []Watch
+	j.Each(func(a handover.Armed, fired bool) { out = append(out, watchOf(j, a, fired)) })
+	return out
+}
+
+func watchOf(j *handover.Watches, a handover.Armed, fired bool) Watch {
+	return Watch{Path: j.Path(a), Kind: WatchKind(a.Kind), Channel: a.Channel, Fired: fired}
 }
 
 // Len returns the number of armed entries.
@@ -640,15 +651,8 @@ func (w *Watches) Rebind(f func(Watch) chan<- Event) error {
 		}
 		return inUse
 	}
-	type key struct {
-		path    string
-		kind    WatchKind
-		channel int
-	}
-	chans := make(map[key]chan<- Event)
-	for _, e := range u.list() {
-		chans[key{e.Path, e.Kind, e.Channel}] = f(e)
-	}
+	chans := make(map[handover.Armed]chan<- Event)
+	u.Each(func(a handover.Armed, fired bool) { chans[a] = f(watchOf(u, a, fired)) })
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.unbound != u {
@@ -656,12 +660,12 @@ func (w *Watches) Rebind(f func(Watch) chan<- Event) error {
 	}
 	w.who.chroot = u.Chroot
 	for _, a := range u.Armed {
-		if ch := chans[key{u.appPath(a), a.Kind, a.Channel}]; ch != nil {
-			w.armLocked(a.Path, a.Kind, a.Raw, ch)
+		if ch := chans[a]; ch != nil {
+			w.armLocked(a.Path, WatchKind(a.Kind), a.Raw, ch)
 		}
 	}
 	for _, e := range u.Events {
-		if ch := chans[key{u.appPath(e.armedJSON), e.Kind, e.Channel}]; ch != nil {
+		if ch := chans[e.Armed]; ch != nil {
 			w.requeueLocked(e, ch)
 		}
 	}
@@ -676,15 +680,15 @@ func (w *Watches) idleLocked() bool {
 }
 
 // requeueLocked puts an undelivered event of another process into the queue.
-func (w *Watches) requeueLocked(e eventJSON, ch chan<- Event) {
+func (w *Watches) requeueLocked(e handover.Event, ch chan<- Event) {
 	it := item{
 		Ch:    ch,
-		Event: Event{Type: e.Type, Path: w.appPath(e.Event, e.Raw), Zxid: int64(e.Zxid)},
-		Note:  note{at: e.Path, kind: e.Kind, raw: e.Raw},
+		Event: Event{Type: EventType(e.Type), Path: w.appPath(e.Event, e.Raw), Zxid: int64(e.Zxid)},
+		Note:  note{at: e.Path, kind: WatchKind(e.Kind), raw: e.Raw},
 	}
 	w.load.count(&it, 1)
 	w.load.peak = max(w.load.peak, w.load.oneShots)
-	if e.Type == Gap {
+	if it.Event.Type == Gap {
 		if w.gaps == nil {
 			w.gaps = make(map[gapKey]struct{})
 		}
@@ -693,60 +697,10 @@ func (w *Watches) requeueLocked(e eventJSON, ch chan<- Event) {
 	w.queue.Queue(it)
 }
 
-// watchesJSON is Watches without channels. Paths are as the server knows them.
-type watchesJSON struct {
-	Chroot string      `json:"chroot,omitempty"`
-	Floor  jsonInt     `json:"floor"`
-	Gap    bool        `json:"gap,omitempty"`
-	Armed  []armedJSON `json:"armed,omitempty"`
-	Events []eventJSON `json:"events,omitempty"`
-}
-
-type armedJSON struct {
-	Path    string    `json:"path"`
-	Kind    WatchKind `json:"kind"`
-	Channel int       `json:"channel"`
-	Raw     bool      `json:"raw,omitempty"`
-}
-
-type eventJSON struct {
-	armedJSON
-	Type  EventType `json:"type"`
-	Event string    `json:"event"` // the event's path
-	Zxid  jsonInt   `json:"zxid,omitempty"`
-}
-
-func (j *watchesJSON) appPath(a armedJSON) string {
-	if a.Raw {
-		return a.Path
-	}
-	return zpath.Strip(j.Chroot, a.Path)
-}
-
-func (j *watchesJSON) list() []Watch {
-	var out []Watch
-	at := make(map[armedJSON]int)
-	add := func(a armedJSON, fired bool) {
-		if i, ok := at[a]; ok {
-			out[i].Fired = out[i].Fired || fired
-			return
-		}
-		at[a] = len(out)
-		out = append(out, Watch{Path: j.appPath(a), Kind: a.Kind, Channel: a.Channel, Fired: fired})
-	}
-	for _, a := range j.Armed {
-		add(a, false)
-	}
-	for _, e := range j.Events {
-		add(e.armedJSON, true)
-	}
-	return out
-}
-
 // snapshot is a copy of Watches, taken in one piece. All that takes long is done to
 // the copy, without the lock that the reader needs.
 type snapshot struct {
-	unbound *watchesJSON // set: this is all
+	unbound *handover.Watches // set: this is all
 	chroot  string
 	floor   int64
 	gap     bool
@@ -769,12 +723,12 @@ func (w *Watches) snapshot() *snapshot {
 	}
 }
 
-// json numbers the channels.
-func (s *snapshot) json() *watchesJSON {
+// handover numbers the channels.
+func (s *snapshot) handover() *handover.Watches {
 	if s.unbound != nil {
 		return s.unbound
 	}
-	j := &watchesJSON{Chroot: s.chroot, Floor: jsonInt(s.floor), Gap: s.gap}
+	j := &handover.Watches{Chroot: s.chroot, Floor: handover.Int(s.floor), Gap: s.gap}
 	numbers := make(map[chan<- Event]int)
 	number := func(ch chan<- Event) int {
 		n, ok := numbers[ch]
@@ -785,15 +739,15 @@ func (s *snapshot) json() *watchesJSON {
 		return n
 	}
 	s.armed.Each(func(x watches.Target[chan<- Event]) {
-		j.Armed = append(j.Armed, armedJSON{x.Path, WatchKind(x.Kind), number(x.Ch), x.Raw})
+		j.Armed = append(j.Armed, handover.Armed{Path: x.Path, Kind: int(x.Kind), Channel: number(x.Ch), Raw: x.Raw})
 	})
 	for _, it := range s.events {
 		path := it.Event.Path
 		if !it.Note.raw {
 			path = zpath.Join(s.chroot, path)
 		}
-		a := armedJSON{it.Note.at, it.Note.kind, number(it.Ch), it.Note.raw}
-		j.Events = append(j.Events, eventJSON{a, it.Event.Type, path, jsonInt(it.Event.Zxid)})
+		a := handover.Armed{Path: it.Note.at, Kind: int(it.Note.kind), Channel: number(it.Ch), Raw: it.Note.raw}
+		j.Events = append(j.Events, handover.Event{Armed: a, Type: int32(it.Event.Type), Event: path, Zxid: handover.Int(it.Event.Zxid)})
 	}
 	return j
 }
@@ -805,7 +759,7 @@ func (w *Watches) MarshalJSON() ([]byte, error) {
 	if w == nil {
 		return []byte("null"), nil
 	}
-	return json.Marshal(w.snapshot().json())
+	return json.Marshal(w.snapshot().handover())
 }
 
 // UnmarshalJSON reads what MarshalJSON wrote. The watches have no channels
@@ -814,22 +768,16 @@ func (w *Watches) UnmarshalJSON(b []byte) error {
 	if w == nil {
 		return badArgument("watches into a nil *Watches")
 	}
-	j := new(watchesJSON)
+	j := new(handover.Watches)
 	if err := json.Unmarshal(b, j); err != nil {
 		return err
 	}
-	if j.Floor < 0 {
-		return badArgument("unmarshal watches: floor %d", int64(j.Floor))
-	}
-	for _, a := range j.Armed {
-		if err := a.check(); err != nil {
-			return err
-		}
-	}
-	for _, e := range j.Events {
-		if err := e.check(); err != nil {
-			return err
-		}
+	switch problem, path := j.Check(); {
+	case problem == "":
+	case path:
+		return badPath(problem)
+	default:
+		return badArgument("unmarshal watches: %s", problem)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -844,27 +792,70 @@ func (w *Watches) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-func (a armedJSON) check() error {
-	if a.Kind < DataWatch || a.Kind > RecursiveWatch {
-		return badArgument("unmarshal watches: unknown kind %d at %q", int(a.Kind), a.Path)
-	}
-	return checkPath(a.Path, false)
+// sessionID prints a session id as servers do.
+func sessionID(id int64) string { return fmt.Sprintf("0x%x", uint64(id)) }
+
+// State is what moves from connection to connection. It marshals to JSON, the
+// password included, so that another process can take the session over: guard
+// it. The receiver brings Addrs, Auth, TLS and Chroot itself.
+type State struct {
+	// ID is the session's; zero starts a new session.
+	ID int64
+	// Password proves the ownership of ID. It is never printed.
+	Password []byte
+	// Zxid is the last transaction seen: no server that is behind it is accepted. Zero
+	// gives that up, as for a restored backup, and restores watches with floor 0.
+	Zxid int64
+	// Watches are the armed watches, the floor they are restored from, and the events
+	// that are received and not delivered.
+	Watches *Watches
+
+	given int64 // Zxid + 1 as Session.Config gave it: distinguishes a Zxid set to zero from one that was
 }
 
-// check refuses an event that no connection could have brought.
-func (e eventJSON) check() error {
-	if err := e.armedJSON.check(); err != nil {
+func (s *State) noteZxid() { s.given = s.Zxid + 1 }
+
+// givenUp reports whether the application has set a Zxid to zero.
+func (s *State) givenUp() bool { return s.Zxid == 0 && s.given != 1 }
+
+// String prints no password.
+func (s State) String() string {
+	return fmt.Sprintf("{ID:%s Zxid:0x%x Watches:%d}", sessionID(s.ID), s.Zxid, s.Watches.Len())
+}
+
+// Format prints no password, whatever the verb.
+func (s State) Format(f fmt.State, _ rune) { io.WriteString(f, s.String()) }
+
+// LogValue prints no password.
+func (s State) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// stateJSON is State without its methods.
+type stateJSON struct {
+	ID       handover.Int
+	Password []byte
+	Zxid     handover.Int
+	Watches  *Watches
+}
+
+// MarshalJSON writes all of the State, the password included. The Zxid is taken
+// before the watches, so that it is never newer than what they have seen.
+func (s State) MarshalJSON() ([]byte, error) {
+	return json.Marshal(stateJSON{handover.Int(s.ID), s.Password, handover.Int(s.Zxid), s.Watches})
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote, and refuses what no Session can have
+// had; Watches.Rebind comes next. After an error the State is as it was.
+func (s *State) UnmarshalJSON(b []byte) error {
+	var j stateJSON
+	if err := json.Unmarshal(b, &j); err != nil {
 		return err
 	}
-	kind, below := watches.Kind(e.Kind), e.Kind == RecursiveWatch && strings.HasPrefix(e.Event, strings.TrimSuffix(e.Path, "/")+"/")
 	switch {
-	case e.Type == Gap && !kind.OneShot() && e.Event == e.Path:
-	case e.Type < Created || e.Type > Child || !kind.Takes(int32(e.Type)):
-		return badArgument("unmarshal watches: event %d of a watch %v at %q", int32(e.Type), e.Kind, e.Path)
-	case e.Event != e.Path && !below:
-		return badArgument("unmarshal watches: event at %q of a watch at %q", e.Event, e.Path)
-	case e.Zxid < 0:
-		return badArgument("unmarshal watches: zxid %d", int64(e.Zxid))
+	case j.Zxid < 0:
+		return badArgument("unmarshal a State: zxid %d", int64(j.Zxid))
+	case j.ID != 0 && len(j.Password) == 0:
+		return badArgument("unmarshal a State: session %s without its password", sessionID(int64(j.ID)))
 	}
-	return checkPath(e.Event, false)
+	*s = State{ID: int64(j.ID), Password: j.Password, Zxid: int64(j.Zxid), Watches: j.Watches}
+	return nil
 }

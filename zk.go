@@ -241,22 +241,6 @@ func (s Stat) Modified() time.Time { return time.UnixMilli(s.Mtime) }
 // AnyVersion, as the version of Set, SetACL, Delete and their operations, asks for none.
 const AnyVersion int32 = -1
 
-// kind says of an operation what its method does not: how a reply is read, and what
-// an answer means for the connection. A new operation has a row here.
-type kind struct {
-	// decode reads the body of a reply without error; nil: there is none.
-	decode func(c *call, d *wire.Decoder)
-	// excuse reports whether an error is as good as an answer without; nil: none is.
-	excuse func(c *call, code Code) bool
-	// mayStayOpen: a server may answer -6 and go on, for it supports the operation and
-	// has switched it off. With any other it closes the connection.
-	mayStayOpen bool
-	// own: a request of the client's own, which takes no slot of MaxInFlight.
-	own bool
-	// last: nothing more comes of the connection.
-	last bool
-}
-
 var (
 	kindCreate            = kind{decode: decodePath}
 	kindCreateStat        = kind{decode: decodePathStat}
@@ -278,15 +262,7 @@ var (
 	kindMulti             = kind{decode: decodeMulti, mayStayOpen: true}
 	kindMultiRead         = kind{decode: decodeMulti}
 	kindBatch             = kind{} // its operations have kinds of their own
-
-	kindAuth       = kind{own: true}
-	kindSASL       = kind{decode: decodeToken, own: true}
-	kindSetWatches = kind{own: true}
-	kindRewatch    = kind{own: true}
-	kindClose      = kind{own: true, last: true}
 )
-
-func (k *kind) excuses(c *call, code Code) bool { return k.excuse != nil && k.excuse(c, code) }
 
 // noNodeIsFound: that a znode is missing is what Exists was asked for.
 func noNodeIsFound(c *call, code Code) bool {
@@ -831,7 +807,7 @@ type Op interface {
 	// check reports what is wrong with it, in a Multi or a MultiRead.
 	check() error
 	// add checks it and appends its request to a Batch.
-	add(c *call) error
+	add(c *call, chroot string) error
 	// decode reads the body of a reply without error.
 	decode(b *batch, i int, d *wire.Decoder)
 	// kind returns that of its request in a Batch.
@@ -978,11 +954,12 @@ func checkOp(o Op) error {
 
 // decodeMulti reads the reply to a multi or multiRead.
 func decodeMulti(c *call, d *wire.Decoder) {
-	res := make([]Result, len(c.multi.ops))
+	m := c.value.(*multi)
+	res := make([]Result, len(m.ops))
 	failed := false
-	if !eachResult(d, c.multi.ops, func(i int, x *wire.MultiResult) {
+	if !eachResult(d, m.ops, func(i int, x *wire.MultiResult) {
 		failed = failed || x.Op == wire.OpError
-		res[i] = c.multi.result(x)
+		res[i] = m.result(x)
 	}) {
 		return
 	}
@@ -993,13 +970,14 @@ func decodeMulti(c *call, d *wire.Decoder) {
 			}
 		}
 	}
-	c.multi.res = res
+	m.res = res
 }
 
 // multi sends the operations; plain: creates without a Stat.
 func (s *Session) multi(ctx context.Context, ops []WriteOp, plain bool) ([]Result, error) {
 	c := s.newCall(&kindMulti, "multi", "")
-	c.multi = &multi{chroot: s.conf.Chroot}
+	m := &multi{chroot: s.conf.Chroot}
+	c.value = m
 	at := c.begin(wire.OpMulti)
 	for _, o := range ops {
 		if err := checkOp(o); err != nil {
@@ -1008,7 +986,7 @@ func (s *Session) multi(ctx context.Context, ops []WriteOp, plain bool) ([]Resul
 			return nil, notSent("multi", path, err)
 		}
 		c.Frames = o.appendMulti(c.Frames, s.opPath(o), plain)
-		c.multi.ops = append(c.multi.ops, o)
+		m.ops = append(m.ops, o)
 	}
 	c.endMulti(at)
 	return s.askMulti(ctx, c)
@@ -1016,7 +994,7 @@ func (s *Session) multi(ctx context.Context, ops []WriteOp, plain bool) ([]Resul
 
 func (s *Session) askMulti(ctx context.Context, c *call) ([]Result, error) {
 	var res []Result
-	err := s.ask(ctx, c, func(c *call) { res = c.multi.res })
+	err := s.ask(ctx, c, func(c *call) { res = c.value.(*multi).res })
 	return res, err
 }
 
@@ -1091,7 +1069,8 @@ func (s *Session) MultiRead(ctx context.Context, ops ...ReadOp) ([]Result, error
 		return nil, nil
 	}
 	c := s.newCall(&kindMultiRead, "multiread", "")
-	c.multi = &multi{chroot: s.conf.Chroot}
+	m := &multi{chroot: s.conf.Chroot}
+	c.value = m
 	at := c.begin(wire.OpMultiRead)
 	for _, o := range ops {
 		err := checkOp(o)
@@ -1106,7 +1085,7 @@ func (s *Session) MultiRead(ctx context.Context, ops ...ReadOp) ([]Result, error
 			return nil, notSent("multiread", path, err)
 		}
 		c.Frames = o.appendMultiRead(c.Frames, s.opPath(o))
-		c.multi.ops = append(c.multi.ops, o)
+		m.ops = append(m.ops, o)
 	}
 	c.endMulti(at)
 	res, err := s.askMulti(ctx, c)
@@ -1143,15 +1122,15 @@ func (s *Session) Batch(ctx context.Context, ops ...Op) ([]Result, error) {
 	if len(ops) == 0 {
 		return nil, nil
 	}
-	c := s.newBatch(ops)
-	if err := s.encodeBatch(c); err != nil {
-		s.recycleBatch(c)
+	c, b := s.newBatch(ops)
+	if err := s.encodeBatch(c, b); err != nil {
+		s.recycleBatch(c, b)
 		return nil, err
 	}
-	sent, err := s.submitBatch(ctx, c)
-	res, over := s.awaitBatch(ctx, c, sent, err)
+	sent, err := s.submitBatch(ctx, c, len(ops))
+	res, over := s.awaitBatch(ctx, c, b, sent, err)
 	if over { // else the reader may still know it
-		s.recycleBatch(c)
+		s.recycleBatch(c, b)
 	}
 	return res, batchError(res)
 }
@@ -1190,19 +1169,19 @@ type batch struct {
 	line   pipeline.Batch
 }
 
-func (s *Session) newBatch(ops []Op) *call {
+func (s *Session) newBatch(ops []Op) (*call, *batch) {
 	c, b := s.newCall(&kindBatch, "batch", ""), batches.Get().(*batch)
 	b.ops = append(b.ops, ops...)
 	b.res = make([]Result, len(ops))
 	b.chroot = s.conf.Chroot
-	c.batch, c.Frames = b, b.frames
+	c.parts, c.Frames = b, b.frames
 	c.Many(&b.line, len(ops))
-	return c
+	return c, b
 }
 
 // recycleBatch gives a Batch's call back that nobody else knows any more.
-func (s *Session) recycleBatch(c *call) {
-	b, frames := c.batch, c.Frames
+func (s *Session) recycleBatch(c *call, b *batch) {
+	frames := c.Frames
 	c.Frames = nil
 	s.recycle(c)
 	if cap(b.ops) <= maxKeptOps && cap(frames) <= maxKeptBatch {
@@ -1213,14 +1192,14 @@ func (s *Session) recycleBatch(c *call) {
 }
 
 // encodeBatch checks and frames all operations.
-func (s *Session) encodeBatch(c *call) error {
-	for _, o := range c.batch.ops {
+func (s *Session) encodeBatch(c *call, b *batch) error {
+	for _, o := range b.ops {
 		at := len(c.Frames)
 		var err error
 		if o == nil {
 			err = badArgument("a nil operation")
 		} else {
-			err = o.add(c)
+			err = o.add(c, b.chroot)
 		}
 		if n := len(c.Frames) - at - 4; err == nil && n > s.conf.MaxRequest {
 			err = tooLarge(n, s.conf.MaxRequest)
@@ -1235,15 +1214,14 @@ func (s *Session) encodeBatch(c *call) error {
 			return notSent(name, path, err)
 		}
 		if at == 0 { // the others may be like it
-			c.Frames = slices.Grow(c.Frames, int(min(maxKeptBatch, int64(len(c.Frames))*int64(len(c.batch.ops)-1)*9/8)))
+			c.Frames = slices.Grow(c.Frames, int(min(maxKeptBatch, int64(len(c.Frames))*int64(len(b.ops)-1)*9/8)))
 		}
 	}
 	return nil
 }
 
 // submitBatch queues the frames as slots allow and returns how many it queued.
-func (s *Session) submitBatch(ctx context.Context, c *call) (int, error) {
-	n := len(c.batch.ops)
+func (s *Session) submitBatch(ctx context.Context, c *call, n int) (int, error) {
 	if !s.line.Limited() {
 		if err := s.submit(ctx, c, c.Frames, n); err != nil {
 			return 0, err
@@ -1283,8 +1261,7 @@ func (s *Session) submitBatch(ctx context.Context, c *call) (int, error) {
 // awaitBatch waits for the last answer and returns the results, and whether the
 // reader is done with the call. err is why only the first frames, as many as sent,
 // were queued.
-func (s *Session) awaitBatch(ctx context.Context, c *call, sent int, err error) (res []Result, over bool) {
-	b := c.batch
+func (s *Session) awaitBatch(ctx context.Context, c *call, b *batch, sent int, err error) (res []Result, over bool) {
 	var done <-chan struct{}
 	if err != nil {
 		done = s.line.Done() // all that was queued may be answered, and nobody will say so
@@ -1293,14 +1270,14 @@ func (s *Session) awaitBatch(ctx context.Context, c *call, sent int, err error) 
 		select {
 		case <-c.Done():
 			s.w.picked()
-			return b.unsent(sent, err), c.answered()
+			return b.unsent(sent, err), b.answered(c)
 		case <-done:
 			select {
 			case <-c.Done():
 				s.w.picked()
 			default:
 			}
-			return b.unsent(sent, err), c.answered()
+			return b.unsent(sent, err), b.answered(c)
 		case <-ctx.Done():
 			if err == nil {
 				err = ctx.Err()
@@ -1312,7 +1289,7 @@ func (s *Session) awaitBatch(ctx context.Context, c *call, sent int, err error) 
 		if over {
 			<-c.Done()
 			s.w.picked()
-			return b.unsent(sent, err), c.answered()
+			return b.unsent(sent, err), b.answered(c)
 		}
 		if s.giveUpBatch(c, k) {
 			return b.givenUp(k, sent, err), false
@@ -1321,9 +1298,9 @@ func (s *Session) awaitBatch(ctx context.Context, c *call, sent int, err error) 
 }
 
 // answered reports whether all of a Batch was.
-func (c *call) answered() bool {
+func (b *batch) answered(c *call) bool {
 	n, _ := c.Settled()
-	return n == len(c.batch.ops)
+	return n == len(b.ops)
 }
 
 // givenUp returns the results of a Batch of which k operations are answered, and the
@@ -1361,8 +1338,34 @@ func (b *batch) unsent(sent int, err error) []Result {
 	return b.res
 }
 
-// result completes result i, whose reply has the code.
-func (b *batch) result(i int, code Code, ended bool) {
+func (b *batch) describe(i int) (op, path string) { return b.ops[i].describe() }
+func (b *batch) kind(i int) *kind                 { return b.ops[i].kind() }
+func (b *batch) fail(i int, err *OpError)         { b.res[i] = Result{Err: err} }
+
+func (b *batch) watched(i int) (chan<- Event, WatchKind, string) {
+	watch, kind := b.ops[i].watched()
+	if watch == nil {
+		return nil, 0, ""
+	}
+	_, path := b.ops[i].describe()
+	return watch, kind, zpath.Join(b.chroot, path)
+}
+
+func (b *batch) arms(i int) (chan<- Event, WatchKind, string) {
+	watch, kind, at := b.watched(i)
+	if err := b.res[i].Err; watch != nil && err != nil {
+		if b.ops[i].result() != wire.OpExists || !errors.Is(err, ErrNoNode) {
+			return nil, 0, ""
+		}
+		kind = ExistsWatch
+	}
+	return watch, kind, at
+}
+
+func (b *batch) take(i int, code Code, d *wire.Decoder) {
+	if code == 0 {
+		b.ops[i].decode(b, i, d)
+	}
 	r := &b.res[i]
 	if code == 0 && r.Path == "" && r.Err == nil {
 		return
@@ -1375,23 +1378,8 @@ func (b *batch) result(i int, code Code, ended bool) {
 	}
 	if code != 0 {
 		name, path := b.ops[i].describe()
-		r.Err = &OpError{Op: name, Path: path, Err: code, outcome: Answered, ended: ended}
+		r.Err = &OpError{Op: name, Path: path, Err: code, outcome: Answered}
 	}
-}
-
-// batchArmLocked arms the watch of operation i, if it has one and was answered so.
-func (s *Session) batchArmLocked(b *batch, i int) {
-	watch, kind := b.ops[i].watched()
-	if watch == nil {
-		return
-	}
-	if err := b.res[i].Err; err != nil {
-		if b.ops[i].result() != wire.OpExists || !errors.Is(err, ErrNoNode) {
-			return
-		}
-		kind = ExistsWatch
-	}
-	s.w.armLocked(s.opPath(b.ops[i]), kind, false, watch)
 }
 
 const arenaBlock = 64 << 10
@@ -1443,13 +1431,13 @@ func (o CreateOp) check() error {
 	return err
 }
 
-func (o CreateOp) add(c *call) error {
+func (o CreateOp) add(c *call, chroot string) error {
 	if err := o.check(); err != nil {
 		return err
 	}
 	op := o.code()
 	at := c.begin(op)
-	full := zpath.Server(c.batch.chroot, o.Path, o.sequential())
+	full := zpath.Server(chroot, o.Path, o.sequential())
 	c.Frames = appendCreate(c.Frames, op, full, o)
 	wire.EndFrame(c.Frames, at)
 	return nil
@@ -1480,12 +1468,12 @@ func (o SetOp) request(full string) wire.SetDataRequest {
 	return wire.SetDataRequest{Path: full, Data: o.Data, Version: o.Version}
 }
 
-func (o SetOp) add(c *call) error {
+func (o SetOp) add(c *call, chroot string) error {
 	if err := o.check(); err != nil {
 		return err
 	}
 	at := c.begin(wire.OpSetData)
-	c.Frames = o.request(zpath.Join(c.batch.chroot, o.Path)).Append(c.Frames)
+	c.Frames = o.request(zpath.Join(chroot, o.Path)).Append(c.Frames)
 	wire.EndFrame(c.Frames, at)
 	return nil
 }
@@ -1507,12 +1495,12 @@ func (o DeleteOp) request(full string) wire.PathVersionRequest {
 	return wire.PathVersionRequest{Path: full, Version: o.Version}
 }
 
-func (o DeleteOp) add(c *call) error {
+func (o DeleteOp) add(c *call, chroot string) error {
 	if err := o.check(); err != nil {
 		return err
 	}
 	at := c.begin(wire.OpDelete)
-	c.Frames = o.request(zpath.Join(c.batch.chroot, o.Path)).Append(c.Frames)
+	c.Frames = o.request(zpath.Join(chroot, o.Path)).Append(c.Frames)
 	wire.EndFrame(c.Frames, at)
 	return nil
 }
@@ -1528,12 +1516,12 @@ func (o CheckOp) watched() (chan<- Event, WatchKind) { return nil, 0 }
 func (o CheckOp) check() error                       { return checkPath(o.Path, false) }
 
 // add frames the operation as a multi of its own.
-func (o CheckOp) add(c *call) error {
+func (o CheckOp) add(c *call, chroot string) error {
 	if err := o.check(); err != nil {
 		return err
 	}
 	at := c.begin(wire.OpMulti)
-	c.Frames = o.appendMulti(c.Frames, zpath.Join(c.batch.chroot, o.Path), false)
+	c.Frames = o.appendMulti(c.Frames, zpath.Join(chroot, o.Path), false)
 	c.endMulti(at)
 	return nil
 }
@@ -1551,12 +1539,12 @@ func (o CheckOp) appendMulti(dst []byte, full string, _ bool) []byte {
 }
 
 // addRead checks and frames a read for a Batch.
-func (c *call) addRead(op wire.Op, path string, watch chan<- Event) error {
+func (c *call) addRead(op wire.Op, chroot, path string, watch chan<- Event) error {
 	if err := checkPath(path, false); err != nil {
 		return err
 	}
 	c.arming = c.arming || watch != nil
-	c.pathWatch(op, zpath.Join(c.batch.chroot, path), watch != nil)
+	c.pathWatch(op, zpath.Join(chroot, path), watch != nil)
 	return nil
 }
 
@@ -1566,7 +1554,9 @@ func (o GetOp) result() wire.Op                    { return wire.OpGetData }
 func (o GetOp) watched() (chan<- Event, WatchKind) { return o.Watch, DataWatch }
 func (o GetOp) check() error                       { return checkPath(o.Path, false) }
 
-func (o GetOp) add(c *call) error { return c.addRead(wire.OpGetData, o.Path, o.Watch) }
+func (o GetOp) add(c *call, chroot string) error {
+	return c.addRead(wire.OpGetData, chroot, o.Path, o.Watch)
+}
 
 func (o GetOp) decode(b *batch, i int, d *wire.Decoder) {
 	data := d.Buffer()
@@ -1586,7 +1576,9 @@ func (o ChildrenOp) result() wire.Op                    { return wire.OpGetChild
 func (o ChildrenOp) watched() (chan<- Event, WatchKind) { return o.Watch, ChildWatch }
 func (o ChildrenOp) check() error                       { return checkPath(o.Path, false) }
 
-func (o ChildrenOp) add(c *call) error { return c.addRead(wire.OpGetChildren2, o.Path, o.Watch) }
+func (o ChildrenOp) add(c *call, chroot string) error {
+	return c.addRead(wire.OpGetChildren2, chroot, o.Path, o.Watch)
+}
 
 func (o ChildrenOp) decode(b *batch, i int, d *wire.Decoder) {
 	b.res[i].Children = d.Strings()
@@ -1604,7 +1596,9 @@ func (o ExistsOp) watched() (chan<- Event, WatchKind) { return o.Watch, DataWatc
 
 func (o ExistsOp) check() error { return badArgument("an ExistsOp outside a Batch") }
 
-func (o ExistsOp) add(c *call) error { return c.addRead(wire.OpExists, o.Path, o.Watch) }
+func (o ExistsOp) add(c *call, chroot string) error {
+	return c.addRead(wire.OpExists, chroot, o.Path, o.Watch)
+}
 
 func (o ExistsOp) decode(b *batch, i int, d *wire.Decoder) { b.res[i].Stat.decode(d) }
 
@@ -1615,23 +1609,14 @@ func (o SyncOp) watched() (chan<- Event, WatchKind) { return nil, 0 }
 func (o SyncOp) check() error                       { return badArgument("a SyncOp outside a Batch") }
 func (o SyncOp) decode(*batch, int, *wire.Decoder)  {}
 
-func (o SyncOp) add(c *call) error {
+func (o SyncOp) add(c *call, chroot string) error {
 	if err := checkPath(o.Path, false); err != nil {
 		return err
 	}
-	c.frame(wire.OpSync, wire.PathRequest{Path: zpath.Join(c.batch.chroot, o.Path)})
+	c.frame(wire.OpSync, wire.PathRequest{Path: zpath.Join(chroot, o.Path)})
 	return nil
 }
 
 // CheckPath returns what is wrong with a path, as an error that matches ErrBadPath, or
 // nil. Every call checks its paths in the same way, before a byte is written.
 func CheckPath(path string) error { return checkPath(path, false) }
-
-// checkPath refuses a path by the rules of the server, before a byte is written. A
-// sequential create may end in a slash.
-func checkPath(path string, sequential bool) error {
-	if problem := zpath.Check(path, sequential); problem != "" {
-		return badPath(problem)
-	}
-	return nil
-}

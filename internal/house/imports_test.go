@@ -25,8 +25,8 @@ const module = "github.com/seed-9f8420c6/zk"
 // here are not allowed; "." is the root.
 var rooms = map[string][]string{
 	".": {
-		"wire", "sasl", "internal/flight", "internal/handshake", "internal/hosts", "internal/limits", "internal/order", "internal/pipeline",
-		"internal/watches", "internal/zpath",
+		"wire", "sasl", "internal/doors", "internal/flight", "internal/handover", "internal/handshake", "internal/hosts", "internal/interlock",
+		"internal/limits", "internal/order", "internal/pipeline", "internal/watches", "internal/zpath",
 		"github.com/pkg/errors",
 	},
 	"wire":       {},
@@ -34,11 +34,14 @@ var rooms = map[string][]string{
 	"fourletter": {},
 	"zktest":     {"wire"}, // never zk: client and server share no bug above wire
 
+	"internal/doors":     {"sasl", "internal/hosts", "github.com/pkg/errors"},
 	"internal/fifo":      {},
 	"internal/flight":    {},
 	"internal/frames":    {"wire"},
+	"internal/handover":  {"wire", "internal/watches", "internal/zpath"},
 	"internal/handshake": {"wire", "github.com/pkg/errors"},
 	"internal/liveness":  {"internal/fifo"},
+	"internal/interlock": {"internal/watches"},
 	"internal/zpath":     {},
 	"internal/pipeline":  {"wire", "internal/fifo", "internal/frames", "internal/liveness", "github.com/pkg/errors"},
 	"internal/hosts":     {},
