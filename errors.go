@@ -322,6 +322,11 @@ func ofOthers(end error) error {
 	if end == nil {
 		return nil
 	}
+	return sizeOfOthers(end)
+}
+
+// sizeOfOthers is the part of ofOthers that is not to be inlined.
+func sizeOfOthers(end error) error {
 	var size *SizeError
 	if errors.As(end, &size) {
 		return protocolError("another call's reply had %d bytes", size.Size)

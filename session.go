@@ -770,6 +770,9 @@ func (e *engine) Chunk() { e.w.queue.Chunk() }
 // Rest deals with the watches that closed channels have lost: the server is told
 // again what is left, and the Logger hears of it.
 func (e *engine) Rest() {
+	if !e.w.closed.some.Load() {
+		return
+	}
 	s := e.session()
 	for _, x := range s.w.takeLost() {
 		if x.Kind == RecursiveWatch {
@@ -783,7 +786,7 @@ func (e *engine) Rest() {
 
 // ends returns why an answer ends the connection, or nil.
 func (s *Session) ends(k *kind, code Code) error {
-	if code != 0 && (code.ends() || code == ErrUnimplemented && !k.mayStayOpen) {
+	if code.ends() || code == ErrUnimplemented && !k.mayStayOpen {
 		return s.stacked(connError(code))
 	}
 	return nil
@@ -803,8 +806,10 @@ func (e *engine) Answer(p *pipeline.Call, h wire.ReplyHeader, d *wire.Decoder) (
 	if h.Zxid > 0 {
 		s.w.advance(h.Zxid)
 	}
-	if end = s.ends(c.kind, code); end != nil {
-		s.line.Fail(end, true)
+	if code != 0 {
+		if end = s.ends(c.kind, code); end != nil {
+			s.line.Fail(end, true)
+		}
 	}
 	if won = c.Call.Answer(); won {
 		s.settle(c, code, end != nil)
@@ -820,14 +825,18 @@ func (e *engine) Answer(p *pipeline.Call, h wire.ReplyHeader, d *wire.Decoder) (
 			s.w.end()
 		}
 	}
-	s.watchAnswered(c, code, h.Zxid)
+	if c.at != "" {
+		s.watchAnswered(c, code, h.Zxid)
+	}
 	return won, end, nil
 }
 
 // settle arms the watch of an answered call, or makes its error.
 func (s *Session) settle(c *call, code Code, ended bool) {
 	if code == 0 || c.kind.excuses(c, code) {
-		s.armCall(c)
+		if c.watch != nil {
+			s.armCall(c)
+		}
 		return
 	}
 	c.err = &OpError{Op: c.op, Path: c.path, Err: code, outcome: Answered, ended: ended || c.kind.last}
@@ -863,9 +872,6 @@ func (e *engine) Reply(p *pipeline.Call, i int, h wire.ReplyHeader, d *wire.Deco
 
 // armCall arms the watch of a call that was answered as it must be.
 func (s *Session) armCall(c *call) {
-	if c.watch == nil {
-		return
-	}
 	kind := c.arms
 	if c.missing {
 		kind = ExistsWatch

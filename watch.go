@@ -251,9 +251,6 @@ func (w *Watches) sweepLocked(all bool) {
 // takeLost returns the watches that were lost to closed channels since the last
 // call. Only the reader calls it.
 func (w *Watches) takeLost() []lostWatch {
-	if !w.closed.some.Load() {
-		return nil
-	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.sweepLocked(false)

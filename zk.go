@@ -301,11 +301,14 @@ func (s *Session) ask(ctx context.Context, c *call, take func(*call)) error {
 	return nil
 }
 
-// askStat sends a call that is answered by a Stat.
+// askStat is ask for a call that is answered by a Stat.
 func (s *Session) askStat(ctx context.Context, c *call) (Stat, error) {
-	var stat Stat
-	err := s.ask(ctx, c, func(c *call) { stat = Stat(c.stat) })
-	return stat, err
+	if err := s.do(ctx, c); err != nil {
+		return Stat{}, err
+	}
+	stat := Stat(c.stat)
+	s.recycle(c)
+	return stat, nil
 }
 
 // opPath is an operation's path as the server knows it.
@@ -418,15 +421,11 @@ func (s *Session) Get(ctx context.Context, path string, watch chan<- Event) ([]b
 	if err != nil {
 		return nil, Stat{}, err
 	}
-	return s.getData(ctx, c, full, watch)
-}
-
-func (s *Session) getData(ctx context.Context, c *call, full string, watch chan<- Event) ([]byte, Stat, error) {
 	c.pathWatch(wire.OpGetData, full, watch != nil)
 	c.arm(watch, DataWatch, full)
 	var data []byte
 	var st Stat
-	err := s.ask(ctx, c, func(c *call) { data, st = c.data, Stat(c.stat) })
+	err = s.ask(ctx, c, func(c *call) { data, st = c.data, Stat(c.stat) })
 	return data, st, err
 }
 
@@ -743,7 +742,12 @@ func (s *Session) GetConfig(ctx context.Context, watch chan<- Event) ([]byte, St
 	}
 	c := s.newCall(&kindGet, "getconfig", configPath)
 	c.raw = true
-	return s.getData(ctx, c, configPath, watch)
+	c.pathWatch(wire.OpGetData, configPath, watch != nil)
+	c.arm(watch, DataWatch, configPath)
+	var data []byte
+	var st Stat
+	err := s.ask(ctx, c, func(c *call) { data, st = c.data, Stat(c.stat) })
+	return data, st, err
 }
 
 // Reconfig is a change of the ensemble: either servers that join

@@ -87,7 +87,12 @@ func (f *Reader) Next() ([]byte, error) {
 // of the frame that is cut off, with its length and as far as known; 0: none is. With
 // idle it may fall back to the small buffer.
 func (f *Reader) Settle(idle func() bool) (cut int) {
-	if f.r > 0 {
+	if f.r == f.w { // as most often
+		f.r, f.w = 0, 0
+		if len(f.buf) == smallBuffer && !f.full {
+			return 0
+		}
+	} else if f.r > 0 {
 		f.w = copy(f.buf, f.buf[f.r:f.w])
 		f.r = 0
 	}

@@ -405,7 +405,14 @@ func nextXid(x int32) int32 {
 
 // Acquire takes one of MaxInFlight slots; waiters are served in order.
 func (p *Conn) Acquire(ctx context.Context) error {
-	if p.slots == nil || p.TryAcquire() {
+	if p.slots == nil {
+		return nil
+	}
+	return p.acquire(ctx)
+}
+
+func (p *Conn) acquire(ctx context.Context) error {
+	if p.TryAcquire() {
 		return nil
 	}
 	select {
