@@ -16,6 +16,7 @@ import (
 	"github.com/seed-9f8420c6/zk/internal/handshake"
 	"github.com/seed-9f8420c6/zk/internal/hosts"
 	"github.com/seed-9f8420c6/zk/internal/limits"
+	"github.com/seed-9f8420c6/zk/internal/watches"
 	"github.com/seed-9f8420c6/zk/sasl"
 	"github.com/seed-9f8420c6/zk/wire"
 )
@@ -421,9 +422,14 @@ func (d *dialer) connect(ctx context.Context, first *doors.Door) (*Session, erro
 				return nil, d.failure()
 			}
 		}
+		read := d.w.reads()
 		s, err := d.attempt(ctx, o)
 		if err == nil {
 			return s, nil
+		}
+		if !read && d.w.reads() { // it does not support SetWatches: once more, by reading
+			d.doors.Again(o.Stop)
+			continue
 		}
 		if errors.Is(err, ErrExpired) || errors.Is(err, ErrAuth) && !isRefusal(err) {
 			return nil, errors.WithStack(err)
@@ -625,30 +631,86 @@ func (s *Session) restore(ctx context.Context, o *doors.Door) error {
 		}
 		sent = append(sent, c)
 	}
-	if r := s.w.restore(); r != nil {
+	if r := s.w.restore(); r != nil && err == nil {
 		defer r.done()
-		limit := 4 + min(limits.SetWatchesFrame-4, s.conf.MaxRequest)
-		buf := make([]byte, 0, min(limit, 64*s.w.Len()+64)) // one for all frames: submit copies it
-		for more := true; more && err == nil; {
-			c := s.newCall(&kindSetWatches, "setwatches", "")
-			c.Frames = buf[:0]
-			at := c.begin(r.Op())
-			n := len(c.Frames)
-			if c.Frames, more = r.next(c.Frames, limit-n); len(c.Frames) == n {
-				s.recycle(c)
-				break
-			}
-			c.restore = &restoral{last: !more, rearms: r.Rearms()}
-			wire.EndFrame(c.Frames, at)
-			err = s.submit(context.Background(), c, c.Frames, 1)
-			buf, c.Frames = c.Frames, nil
-			if err == nil {
-				sent = append(sent, c)
-			} else {
-				s.recycle(c)
-			}
+		if r.reads {
+			sent, err = s.reread(r, sent)
+		} else {
+			sent, err = s.setWatches(r, sent)
 		}
 	}
+	if err = s.restored(sent, err); err == nil {
+		s.w.settle()
+	}
+	return err
+}
+
+// setWatches sends the frames that restore the watches, and appends them to sent.
+func (s *Session) setWatches(r *restorer, sent []*call) ([]*call, error) {
+	limit := 4 + min(limits.SetWatchesFrame-4, s.conf.MaxRequest)
+	buf := make([]byte, 0, min(limit, 64*s.w.Len()+64)) // one for all frames: submit copies it
+	for more := true; more; {
+		c := s.newCall(&kindSetWatches, "setwatches", "")
+		c.Frames = buf[:0]
+		at := c.begin(r.Op())
+		n := len(c.Frames)
+		if c.Frames, more = r.next(c.Frames, limit-n); len(c.Frames) == n {
+			s.recycle(c)
+			break
+		}
+		c.restore = &restoral{last: !more, rearms: r.Rearms()}
+		wire.EndFrame(c.Frames, at)
+		err := s.submit(context.Background(), c, c.Frames, 1)
+		buf, c.Frames = c.Frames, nil
+		if err != nil {
+			s.recycle(c)
+			return sent, err
+		}
+		sent = append(sent, c)
+	}
+	return sent, nil
+}
+
+// rereads is how many reads are under way at a time.
+const rereads = 256
+
+// reread restores the watches one by one where the server does not support SetWatches:
+// a read arms a one-shot again, and its answer says whether the watch has missed its
+// event. A persistent watch gets a Gap. It returns the calls whose answers are due.
+func (s *Session) reread(r *restorer, sent []*call) ([]*call, error) {
+	for {
+		path, kind, ok := r.path()
+		if !ok {
+			return sent, nil
+		}
+		c := s.newCall(&kindReread, "restore", path)
+		switch kind {
+		case watches.Child:
+			c.frame(wire.OpGetChildren2, wire.PathWatchRequest{Path: path, Watch: true})
+		case watches.Persistent:
+			c.frame(wire.OpAddWatch, wire.AddWatchRequest{Path: path, Mode: wire.AddWatchPersistent})
+		case watches.Recursive:
+			c.frame(wire.OpAddWatch, wire.AddWatchRequest{Path: path, Mode: wire.AddWatchPersistentRecursive})
+		default:
+			c.frame(wire.OpExists, wire.PathWatchRequest{Path: path, Watch: true})
+		}
+		c.restore = &restoral{kind: kind, floor: r.floor}
+		if err := s.submit(context.Background(), c, c.Frames, 1); err != nil {
+			s.recycle(c)
+			return sent, err
+		}
+		if sent = append(sent, c); len(sent) == rereads {
+			if err := s.restored(sent, nil); err != nil {
+				return nil, err
+			}
+			sent = nil
+		}
+	}
+}
+
+// restored waits for the answers to what restores a session. It returns err, or why
+// one of them failed: credentials that are refused count most.
+func (s *Session) restored(sent []*call, err error) error {
 	for _, c := range sent {
 		<-c.Done()
 		s.w.picked()
@@ -656,9 +718,6 @@ func (s *Session) restore(ctx context.Context, o *doors.Door) error {
 			err = c.err
 		}
 		s.recycle(c)
-	}
-	if err == nil {
-		s.w.settle()
 	}
 	return err
 }

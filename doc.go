@@ -208,7 +208,8 @@
 // credentials and watches.
 // Changes in between come as one event per watch: a znode that was deleted and
 // created again as Changed, one that was created and deleted as nothing. A Dial
-// that fails loses nothing; dial the same config again.
+// that fails loses nothing; dial the same config again. Where a server does not
+// support SetWatches, reads restore the watches one by one, with the same events.
 //
 // # Persistent watches
 //
@@ -254,7 +255,9 @@
 //
 // The State of a Config marshals to JSON, with its password, so guard it.
 // Another process continues with it, after [Watches.Rebind] has given the
-// watches channels of its own.
+// watches channels of its own. Detach first: a server that gets the session's
+// second connection within milliseconds of the first may keep serving both
+// (NIOServerCnxnFactory), and then two processes write as one owner.
 //
 //	saved, err := json.Marshal(s.Detach().State)
 //

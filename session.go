@@ -318,6 +318,7 @@ var (
 	kindAuth       = kind{own: true}
 	kindSASL       = kind{decode: decodeToken, own: true}
 	kindSetWatches = kind{own: true}
+	kindReread     = kind{own: true, decode: decodeReread, excuse: oneShotIsRead}
 	kindRewatch    = kind{own: true}
 	kindClose      = kind{own: true, last: true}
 )
@@ -327,6 +328,20 @@ func decodeToken(c *call, d *wire.Decoder) {
 	r.Decode(d)
 	c.data = append([]byte(nil), r.Token...)
 }
+
+// decodeReread reads the Stat of the znode whose watch is restored.
+func decodeReread(c *call, d *wire.Decoder) {
+	switch c.restore.kind {
+	case watches.Child:
+		d.Strings()
+		c.stat.Decode(d)
+	case watches.Data, watches.Exists:
+		c.stat.Decode(d)
+	}
+}
+
+// oneShotIsRead: whatever a read is answered, it says that the watch has fired or is armed.
+func oneShotIsRead(c *call, code Code) bool { return c.restore.kind.OneShot() && !code.ends() }
 
 // call is a request under way: what was asked, and what came of it.
 type call struct {
@@ -384,10 +399,13 @@ type result struct {
 	value   any  // where none of these fits
 }
 
-// restoral is a SetWatches of a Dial.
+// restoral is a SetWatches of a Dial, or what stands for one watch of it.
 type restoral struct {
 	last   bool // there is none behind it
 	rearms bool // it has persistent watches
+
+	kind  watches.Kind // of the one watch; 0: a SetWatches
+	floor int64        // since when that may have missed its event
 }
 
 // removal is what a RemoveWatch disarms on success.
@@ -815,7 +833,9 @@ func (e *engine) Answer(p *pipeline.Call, h wire.ReplyHeader, d *wire.Decoder) (
 		s.settle(c, code, end != nil)
 	}
 	if c.restore != nil {
-		s.restored(c, code, won, h.Zxid)
+		if err := s.restoredBy(c, code, won, h.Zxid); err != nil {
+			return false, nil, err
+		}
 	}
 	if won && c.kind.last { // nothing more comes of this connection
 		end = ErrClosed
@@ -842,14 +862,26 @@ func (s *Session) settle(c *call, code Code, ended bool) {
 	c.err = &OpError{Op: c.op, Path: c.path, Err: code, outcome: Answered, ended: ended || c.kind.last}
 }
 
-// restored takes the answer to a SetWatches of a Dial.
-func (s *Session) restored(c *call, code Code, won bool, zxid int64) {
+// restoredBy takes the answer to a call that restores watches.
+func (s *Session) restoredBy(c *call, code Code, won bool, zxid int64) error {
+	r := c.restore
 	switch {
-	case code != 0:
+	case r.kind == 0 && code != 0:
 		s.refusedWatches = true // then the floor stays, whatever the others are answered
-	case won:
-		s.w.restored(zxid, c.restore.rearms, c.restore.last && !s.refusedWatches)
+		if code == ErrUnimplemented {
+			s.w.readNext()
+		}
+	case !won:
+	case r.kind == 0:
+		s.w.restored(zxid, r.rearms, r.last && !s.refusedWatches)
+	case r.kind.OneShot():
+		if typ := r.kind.Missed(code == 0, code == ErrNoNode, wire.Stat(c.stat), r.floor); typ != 0 {
+			return s.notify(EventType(typ), []byte(c.path), 0)
+		}
+	case code == 0:
+		s.w.restored(zxid, true, false)
 	}
+	return nil
 }
 
 // Reply reads the reply to an operation of a Batch.
@@ -926,17 +958,23 @@ func (e *engine) Event(h wire.ReplyHeader, d *wire.Decoder) error {
 	if err := d.Err(); err != nil {
 		return &detailed{kind: ErrProtocol, detail: "event", cause: err}
 	}
-	n := 0
-	if typ >= wire.EventNodeCreated && typ <= wire.EventNodeChildrenChanged && len(path) > 0 {
-		var err error
-		if n, err = e.w.notify(EventType(typ), path, h.Zxid); err != nil {
-			return err
-		}
-	}
-	if n == 0 {
+	if typ < wire.EventNodeCreated || typ > wire.EventNodeChildrenChanged || len(path) == 0 {
 		e.ignored.Add(1)
-	} else {
-		e.events.Add(1)
+		return nil
+	}
+	return e.session().notify(EventType(typ), path, h.Zxid)
+}
+
+// notify hands an event to the watches.
+func (s *Session) notify(typ EventType, path []byte, zxid int64) error {
+	n, err := s.w.notify(typ, path, zxid)
+	switch {
+	case err != nil:
+		return err
+	case n == 0:
+		s.ignored.Add(1)
+	default:
+		s.events.Add(1)
 	}
 	return nil
 }

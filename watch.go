@@ -135,6 +135,7 @@ type identity struct {
 	password []byte
 	chroot   string
 	ended    bool // closed on the server by this process
+	reads    bool // a server did not support SetWatches: reads restore the watches
 	owner    any  // the last *Session made for it, alive or not; nil: none
 }
 
@@ -543,9 +544,25 @@ func (w *Watches) end() {
 	w.mu.Unlock()
 }
 
+// readNext makes reads restore the watches from now on.
+func (w *Watches) readNext() {
+	w.mu.Lock()
+	w.who.reads = true
+	w.mu.Unlock()
+}
+
+// reads reports whether reads restore the watches.
+func (w *Watches) reads() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.who.reads
+}
+
 // restorer builds the SetWatches frames of one migration.
 type restorer struct {
-	w *Watches
+	w     *Watches
+	floor int64
+	reads bool // one by one, by reads
 	*watches.Restorer[chan<- Event]
 }
 
@@ -555,10 +572,18 @@ func (w *Watches) restore() *restorer {
 	defer w.mu.Unlock()
 	w.sweepLocked(true)
 	w.place.frames = 0
-	if r := w.table.Restore(w.floorLocked()); r != nil {
-		return &restorer{w, r}
+	floor := w.floorLocked()
+	if r := w.table.Restore(floor); r != nil {
+		return &restorer{w, floor, w.who.reads, r}
 	}
 	return nil
+}
+
+// path returns the next watch to restore; false: there is none.
+func (r *restorer) path() (string, watches.Kind, bool) {
+	r.w.mu.Lock()
+	defer r.w.mu.Unlock()
+	return r.Path()
 }
 
 func (r *restorer) next(dst []byte, limit int) (out []byte, more bool) {

@@ -70,6 +70,9 @@ func (t *Tour) Next() (Stop, bool) {
 	}
 }
 
+// Again makes a stop the next one.
+func (t *Tour) Again(s Stop) { t.targets = append([]Stop{s}, t.targets...) }
+
 func (t *Tour) first(addr string) Stop {
 	host, _, _ := net.SplitHostPort(addr)
 	if _, err := netip.ParseAddr(host); err == nil || !t.names {

@@ -87,6 +87,7 @@ var claims = []struct{ text, tests string }{
 	{"It returns when the server has the credentials and watches", "TestI16_Order"},
 	{"a znode that was deleted and created again as Changed, one that was created and deleted as nothing", "TestDocCoalesced"},
 	{"A Dial that fails loses nothing; dial the same config again", "TestFailedRedial"},
+	{"reads restore the watches one by one, with the same events", "TestServerWithoutSetWatches TestManyWithoutSetWatches"},
 	{"If something may have changed, the channel gets a [Gap] before any later event", "ExampleSession_AddWatch TestI10_Gap"},
 	{"More than 65,536 undelivered events of persistent watches end the Session", "TestDocSlowConsumer"},
 	{"The redial brings a Gap for what comes after them", "TestDocSlowConsumer"},

@@ -84,6 +84,20 @@ func (r *Restorer[C]) Next(dst []byte, limit int) (out []byte, more bool) {
 	return dst, more
 }
 
+// Path returns the next watch, for which a request of its own is sent; false: there is
+// none. It goes in the order of Next, and is used instead of it.
+func (r *Restorer[C]) Path() (path string, kind Kind, ok bool) {
+	for r.pass <= lateChildren {
+		list := r.list()
+		if s := r.slot(list); s != nil {
+			r.at++
+			return s.path, list, true
+		}
+		r.nextPass()
+	}
+	return "", 0, false
+}
+
 // list returns the list that the pass fills.
 func (r *Restorer[C]) list() Kind {
 	if r.pass == lateChildren {

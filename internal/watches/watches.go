@@ -38,6 +38,25 @@ func (k Kind) Takes(typ int32) bool {
 	return false
 }
 
+// Missed returns the type of the event that a one-shot watch has missed since a floor,
+// by what a read of its znode was answered: with a Stat, or that it is missing, or with
+// another error, which is for the application to see (DataTree.setWatches); 0: none.
+func (k Kind) Missed(found, missing bool, stat wire.Stat, floor int64) int32 {
+	switch {
+	case k == Exists && !missing:
+		return wire.EventNodeCreated
+	case k == Exists:
+		return 0
+	case missing:
+		return wire.EventNodeDeleted
+	case k == Data && (!found || stat.Mzxid > floor):
+		return wire.EventNodeDataChanged
+	case k == Child && (!found || stat.Pzxid > floor):
+		return wire.EventNodeChildrenChanged
+	}
+	return 0
+}
+
 // Kinds is a set of kinds.
 type Kinds uint8
 
