@@ -133,7 +133,7 @@ func TestPersistentWithoutSetWatches(t *testing.T) {
 		assert.NilError(t, s.AddWatch(e.Ctx, b, zk.WatchRecursive, all))
 		e.Cut(s, l)
 		e.Create(writer, b+"/c", "")
-		s = e.Move(s)
+		e.Move(s)
 		e.Ready(one, zk.Gap, a)
 		e.Ready(all, zk.Gap, b)
 		e.Set(writer, a, "2")
