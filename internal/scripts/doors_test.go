@@ -189,10 +189,11 @@ func overTLS(dial func() (net.Conn, error), cert tls.Certificate) (net.Conn, err
 	return client, nil
 }
 
-// The same with DNS that does not answer for one of three names, on real time.
+// The same with DNS that does not answer for one of three names, on real time, and
+// sessions that leave a busy machine enough of it.
 func TestSilentDNS(t *testing.T) {
 	opts := suite.SimOptions(zktest.V39)
-	opts.MaxSessionTimeout, opts.TickTime = 2*time.Second, 100*time.Millisecond
+	opts.MaxSessionTimeout, opts.TickTime = 4*time.Second, 100*time.Millisecond
 	e := suite.Private(t, 1, opts)
 	_, port, err := net.SplitHostPort(e.Addrs()[0])
 	assert.NilError(t, err)
@@ -201,16 +202,33 @@ func TestSilentDNS(t *testing.T) {
 	dns.answer("b.test", "127.0.0.1")
 	dns.mute("c.test")
 	addrs := []string{"a.test:" + port, "b.test:" + port, "c.test:" + port}
-	first := e.Dial(zk.Config{Addrs: addrs[:2], Timeout: time.Minute})
+	redials := make(chan error)
+	const sessions = 10
+	for range sessions {
+		first := e.Dial(zk.Config{Addrs: addrs[:2], Timeout: time.Minute})
+		go func() { redials <- redialTenTimes(e, first, addrs) }()
+	}
+	for range sessions {
+		assert.Check(t, <-redials)
+	}
+}
+
+func redialTenTimes(e *suite.Env, first *zk.Session, addrs []string) error {
 	s := first
-	for range 8 {
+	for i := range 10 {
 		conf := s.Config()
 		conf.Addrs = addrs
 		e.Sim.Cut(s.ID())
 		<-s.Done()
-		s = e.Dial(conf)
-		assert.Equal(t, s.ID(), first.ID())
+		var err error
+		if s, err = zk.Dial(e.Ctx, conf); err != nil {
+			return fmt.Errorf("redial %d: %w", i, err)
+		}
+		if s.ID() != first.ID() {
+			return fmt.Errorf("redial %d: another session", i)
+		}
 	}
+	return s.Close()
 }
 
 // Of a name with several addresses the one that was just lost is tried last, though
