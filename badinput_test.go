@@ -118,6 +118,9 @@ func TestBadCreate(t *testing.T) {
 			suite.WantUnsent(t, err, want)
 			_, err = s.Batch(e.Ctx, zk.SetOp{Path: e.Root}, op)
 			suite.WantUnsent(t, err, want)
+			op.WantStat = true
+			_, err = s.Batch(e.Ctx, zk.SyncOp{Path: "/"}, op)
+			suite.WantUnsent(t, err, want)
 		}
 		silently(e, s, l, func() {
 			for _, mode := range []zk.Mode{
@@ -260,6 +263,11 @@ func TestZeroSession(t *testing.T) {
 		assert.Equal(t, s.Config().ID, int64(0))
 		assert.Equal(t, s.Detach().ID, int64(0))
 		assert.Equal(t, s.Config().Watches.Len(), 0)
+		assert.Equal(t, s.Watches().Len(), 0)
+		assert.Equal(t, s.Chroot(), "")
+		next, err := s.Successor(t.Context())
+		assert.Assert(t, next == nil)
+		assert.ErrorIs(t, err, zk.ErrClosed)
 	}
 }
 
@@ -285,6 +293,12 @@ func TestBadConfig(t *testing.T) {
 		{func(c *zk.Config) { c.Chroot = "/a//b" }, zk.ErrBadPath},
 		{func(c *zk.Config) { c.Chroot = "/a/../b" }, zk.ErrBadPath},
 		{func(c *zk.Config) { c.ID = 1 }, zk.ErrBadArguments}, // without a password
+		{func(c *zk.Config) {
+			c.Resolve = func(context.Context) ([]string, error) { return []string{"host:port"}, nil }
+		}, zk.ErrBadArguments},
+		{func(c *zk.Config) {
+			c.Resolve = func(context.Context) ([]string, error) { return nil, errors.New("away") }
+		}, zk.ErrNoServer},
 	} {
 		conf, l := e.Config()
 		test.change(&conf)
