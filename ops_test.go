@@ -745,6 +745,61 @@ func TestBatchSyncAndStat(t *testing.T) {
 	})
 }
 
+// A GetACLOp is a GetACL among others.
+func TestBatchACL(t *testing.T) {
+	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
+		s := e.Session()
+		open, mine, none := e.Create(s, e.Root+"/o", ""), e.Create(s, e.Root+"/m", ""), e.Root+"/none"
+		list := zk.ACL{{Perms: zk.PermAll, Scheme: "world", ID: "anyone"}, {Perms: zk.PermRead, Scheme: "digest", ID: digestID("user", "secret")}}
+		_, err := s.SetACL(e.Ctx, mine, list, 0)
+		assert.NilError(t, err)
+		res, err := s.Batch(e.Ctx, zk.GetACLOp{Path: open}, zk.GetACLOp{Path: none}, zk.GetACLOp{Path: mine}, zk.GetOp{Path: mine})
+		suite.WantCode(t, err, zk.ErrNoNode, none)
+		suite.WantCode(t, res[1].Err, zk.ErrNoNode, none)
+		assert.Assert(t, res[1].ACL == nil)
+		assert.DeepEqual(t, res[0].ACL, zk.ACLOpen)
+		assert.DeepEqual(t, res[2].ACL, list)
+		assert.Equal(t, res[2].Stat.Aversion, int32(1))
+		assert.Equal(t, res[2].Stat, res[3].Stat)
+
+		_, err = s.Batch(e.Ctx, zk.GetOp{Path: "/"}, zk.GetACLOp{Path: "relative"})
+		suite.WantUnsent(t, err, zk.ErrBadPath)
+	})
+}
+
+// What is for a Batch only is refused elsewhere, even in the guise of another
+// operation: nothing is sent.
+func TestBatchOnly(t *testing.T) {
+	type write struct{ zk.WriteOp } // what lies deeper gives way
+	type read struct{ zk.ReadOp }
+	s, err := zk.Dial(t.Context(), zk.Config{Addrs: zktest.NewServer(t, zktest.Options{}).Addrs()})
+	assert.NilError(t, err)
+	sent := s.Stats().Requests
+	for _, op := range []zk.WriteOp{
+		struct {
+			zk.GetACLOp
+			write
+		}{GetACLOp: zk.GetACLOp{Path: "/"}},
+		struct {
+			zk.ExistsOp
+			write
+		}{ExistsOp: zk.ExistsOp{Path: "/"}},
+		struct {
+			zk.SyncOp
+			write
+		}{SyncOp: zk.SyncOp{Path: "/"}},
+	} {
+		_, err := s.Multi(t.Context(), op)
+		suite.WantUnsent(t, err, zk.ErrBadArguments)
+	}
+	_, err = s.MultiRead(t.Context(), struct {
+		zk.GetACLOp
+		read
+	}{GetACLOp: zk.GetACLOp{Path: "/"}})
+	suite.WantUnsent(t, err, zk.ErrBadArguments)
+	assert.Equal(t, s.Stats().Requests, sent)
+}
+
 // The error of a Batch is the one that ended the connection, if there is one.
 func TestBatchError(t *testing.T) {
 	server := zktest.NewServer(t, zktest.Options{Version: zktest.V34})

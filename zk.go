@@ -527,15 +527,20 @@ func (s *Session) GetACL(ctx context.Context, path string) (ACL, Stat, error) {
 }
 
 func decodeACL(c *call, d *wire.Decoder) {
-	var acl ACL
-	if n := d.Count(minAccess); n > 0 {
-		acl = make(ACL, n)
-		for i := range acl {
-			acl[i] = Access{Permission(d.Int32()), d.String(), d.String()}
-		}
-	}
+	c.value = readACL(d)
 	c.stat.Decode(d)
-	c.value = acl
+}
+
+func readACL(d *wire.Decoder) ACL {
+	n := d.Count(minAccess)
+	if n <= 0 {
+		return nil
+	}
+	acl := make(ACL, n)
+	for i := range acl {
+		acl[i] = Access{Permission(d.Int32()), d.String(), d.String()}
+	}
+	return acl
 }
 
 // What an element of a list takes on the wire at least.
@@ -891,6 +896,9 @@ type ExistsOp struct {
 	Watch chan<- Event
 }
 
+// GetACLOp is GetACL, in a Batch only; its Result has ACL and Stat.
+type GetACLOp struct{ Path string }
+
 // SyncOp is Sync, in a Batch only: operations after it see what it waited for.
 type SyncOp struct{ Path string }
 
@@ -900,6 +908,7 @@ type Result struct {
 	Path     string
 	Data     []byte
 	Children []string
+	ACL      ACL
 	Stat     Stat
 	Err      error
 }
@@ -1606,6 +1615,19 @@ func (o ExistsOp) add(c *call, chroot string) error {
 
 func (o ExistsOp) decode(b *batch, i int, d *wire.Decoder) { b.res[i].Stat.decode(d) }
 
+func (o GetACLOp) describe() (string, string)         { return "getacl", o.Path }
+func (o GetACLOp) kind() *kind                        { return &kindGetACL }
+func (o GetACLOp) result() wire.Op                    { return wire.OpGetACL }
+func (o GetACLOp) watched() (chan<- Event, WatchKind) { return nil, 0 }
+func (o GetACLOp) check() error                       { return badArgument("a GetACLOp outside a Batch") }
+
+func (o GetACLOp) add(c *call, chroot string) error { return c.addPath(wire.OpGetACL, chroot, o.Path) }
+
+func (o GetACLOp) decode(b *batch, i int, d *wire.Decoder) {
+	b.res[i].ACL = readACL(d)
+	b.res[i].Stat.decode(d)
+}
+
 func (o SyncOp) describe() (string, string)         { return "sync", o.Path }
 func (o SyncOp) kind() *kind                        { return &kindSync }
 func (o SyncOp) result() wire.Op                    { return wire.OpSync }
@@ -1613,11 +1635,14 @@ func (o SyncOp) watched() (chan<- Event, WatchKind) { return nil, 0 }
 func (o SyncOp) check() error                       { return badArgument("a SyncOp outside a Batch") }
 func (o SyncOp) decode(*batch, int, *wire.Decoder)  {}
 
-func (o SyncOp) add(c *call, chroot string) error {
-	if err := checkPath(o.Path, false); err != nil {
+func (o SyncOp) add(c *call, chroot string) error { return c.addPath(wire.OpSync, chroot, o.Path) }
+
+// addPath checks and frames a request that is a path alone for a Batch.
+func (c *call) addPath(op wire.Op, chroot, path string) error {
+	if err := checkPath(path, false); err != nil {
 		return err
 	}
-	c.frame(wire.OpSync, wire.PathRequest{Path: zpath.Join(chroot, o.Path)})
+	c.frame(op, wire.PathRequest{Path: zpath.Join(chroot, path)})
 	return nil
 }
 
