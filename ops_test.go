@@ -745,25 +745,44 @@ func TestBatchSyncAndStat(t *testing.T) {
 	})
 }
 
-// A GetACLOp is a GetACL among others.
+// A GetACLOp and a SetACLOp are a GetACL and a SetACL among others.
 func TestBatchACL(t *testing.T) {
 	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
 		s := e.Session()
 		open, mine, none := e.Create(s, e.Root+"/o", ""), e.Create(s, e.Root+"/m", ""), e.Root+"/none"
 		list := zk.ACL{{Perms: zk.PermAll, Scheme: "world", ID: "anyone"}, {Perms: zk.PermRead, Scheme: "digest", ID: digestID("user", "secret")}}
-		_, err := s.SetACL(e.Ctx, mine, list, 0)
-		assert.NilError(t, err)
-		res, err := s.Batch(e.Ctx, zk.GetACLOp{Path: open}, zk.GetACLOp{Path: none}, zk.GetACLOp{Path: mine}, zk.GetOp{Path: mine})
+		res, err := s.Batch(e.Ctx,
+			zk.GetACLOp{Path: open},                         // 0
+			zk.GetACLOp{Path: none},                         // 1: no node
+			zk.SetACLOp{Path: mine, ACL: list, Version: 0},  // 2
+			zk.SetACLOp{Path: mine, ACL: list, Version: 0},  // 3: version
+			zk.GetACLOp{Path: mine},                         // 4
+			zk.GetOp{Path: mine},                            // 5
+			zk.SetACLOp{Path: none, ACL: list, Version: -1}, // 6: no node
+		)
 		suite.WantCode(t, err, zk.ErrNoNode, none)
 		suite.WantCode(t, res[1].Err, zk.ErrNoNode, none)
+		suite.WantCode(t, res[3].Err, zk.ErrVersion, mine)
+		suite.WantCode(t, res[6].Err, zk.ErrNoNode, none)
 		assert.Assert(t, res[1].ACL == nil)
 		assert.DeepEqual(t, res[0].ACL, zk.ACLOpen)
-		assert.DeepEqual(t, res[2].ACL, list)
+		assert.DeepEqual(t, res[4].ACL, list)
 		assert.Equal(t, res[2].Stat.Aversion, int32(1))
-		assert.Equal(t, res[2].Stat, res[3].Stat)
+		assert.Equal(t, res[2].Stat, res[5].Stat)
+		assert.Equal(t, res[4].Stat, res[5].Stat)
+		acl, _, err := s.GetACL(e.Ctx, mine)
+		assert.NilError(t, err)
+		assert.DeepEqual(t, acl, list)
 
-		_, err = s.Batch(e.Ctx, zk.GetOp{Path: "/"}, zk.GetACLOp{Path: "relative"})
-		suite.WantUnsent(t, err, zk.ErrBadPath)
+		for _, op := range []zk.Op{zk.GetACLOp{Path: "relative"}, zk.SetACLOp{Path: "relative", ACL: list}} {
+			_, err = s.Batch(e.Ctx, zk.SetOp{Path: open, Version: -1}, op)
+			suite.WantUnsent(t, err, zk.ErrBadPath)
+		}
+		_, err = s.Batch(e.Ctx, zk.SetOp{Path: open, Version: -1}, zk.SetACLOp{Path: open, Version: -1})
+		suite.WantUnsent(t, err, zk.ErrInvalidACL)
+		_, st, err := s.Get(e.Ctx, open, nil)
+		assert.NilError(t, err)
+		assert.Equal(t, st.Version, int32(0)) // nothing was sent
 	})
 }
 
@@ -780,6 +799,10 @@ func TestBatchOnly(t *testing.T) {
 			zk.GetACLOp
 			write
 		}{GetACLOp: zk.GetACLOp{Path: "/"}},
+		struct {
+			zk.SetACLOp
+			write
+		}{SetACLOp: zk.SetACLOp{Path: "/", ACL: zk.ACLOpen}},
 		struct {
 			zk.ExistsOp
 			write

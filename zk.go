@@ -899,6 +899,13 @@ type ExistsOp struct {
 // GetACLOp is GetACL, in a Batch only; its Result has ACL and Stat.
 type GetACLOp struct{ Path string }
 
+// SetACLOp is SetACL, in a Batch only; its Result has a Stat.
+type SetACLOp struct {
+	Path    string
+	ACL     ACL
+	Version int32
+}
+
 // SyncOp is Sync, in a Batch only: operations after it see what it waited for.
 type SyncOp struct{ Path string }
 
@@ -1627,6 +1634,25 @@ func (o GetACLOp) decode(b *batch, i int, d *wire.Decoder) {
 	b.res[i].ACL = readACL(d)
 	b.res[i].Stat.decode(d)
 }
+
+func (o SetACLOp) describe() (string, string)         { return "setacl", o.Path }
+func (o SetACLOp) kind() *kind                        { return &kindSetACL }
+func (o SetACLOp) result() wire.Op                    { return wire.OpSetACL }
+func (o SetACLOp) watched() (chan<- Event, WatchKind) { return nil, 0 }
+func (o SetACLOp) check() error                       { return badArgument("a SetACLOp outside a Batch") }
+
+func (o SetACLOp) add(c *call, chroot string) error {
+	if err := checkPath(o.Path, false); err != nil {
+		return err
+	}
+	if len(o.ACL) == 0 {
+		return ErrInvalidACL
+	}
+	c.frame(wire.OpSetACL, wire.SetACLRequest{Path: zpath.Join(chroot, o.Path), ACL: o.ACL.wire(), Version: o.Version})
+	return nil
+}
+
+func (o SetACLOp) decode(b *batch, i int, d *wire.Decoder) { b.res[i].Stat.decode(d) }
 
 func (o SyncOp) describe() (string, string)         { return "sync", o.Path }
 func (o SyncOp) kind() *kind                        { return &kindSync }

@@ -178,6 +178,11 @@ var (
 		Watch chan<- zk.Event
 	}{})
 	_ zk.Op = zk.GetACLOp(struct{ Path string }{})
+	_ zk.Op = zk.SetACLOp(struct {
+		Path    string
+		ACL     zk.ACL
+		Version int32
+	}{})
 	_ zk.Op = zk.SyncOp(struct{ Path string }{})
 	_ zk.Op = zk.WriteOp(nil)
 	_ zk.Op = zk.ReadOp(nil)
@@ -234,7 +239,7 @@ func TestConstants(t *testing.T) {
 		_, read := op.(zk.ReadOp)
 		assert.Assert(t, write != read, "%T", op)
 	}
-	for _, op := range []zk.Op{zk.ExistsOp{}, zk.GetACLOp{}, zk.SyncOp{}} {
+	for _, op := range []zk.Op{zk.ExistsOp{}, zk.GetACLOp{}, zk.SetACLOp{}, zk.SyncOp{}} {
 		_, write := op.(zk.WriteOp)
 		_, read := op.(zk.ReadOp)
 		assert.Assert(t, !write && !read, "%T", op)

@@ -302,11 +302,14 @@ func TestHostileBodies(t *testing.T) {
 		"MultiRead":         wire.MultiResponse{Results: []wire.MultiResult{{Op: wire.OpGetData, Data: []byte("data"), Stat: stat}}},
 		"Batch":             wire.GetDataResponse{Data: []byte("data"), Stat: stat},
 		"GetACLOp":          wire.GetACLResponse{ACL: []wire.ACL{{Perms: 31, Scheme: "world", ID: "anyone"}}, Stat: stat},
+		"SetACLOp":          stat,
 	}
 	calls := maps.Clone(suite.Calls)
-	calls["GetACLOp"] = suite.Call{Do: func(ctx context.Context, s *zk.Session, path string, _ chan<- zk.Event) error {
-		return suite.ErrOf(s.Batch(ctx, zk.GetACLOp{Path: path}))
-	}}
+	for name, op := range map[string]zk.Op{"GetACLOp": zk.GetACLOp{Path: "/a"}, "SetACLOp": zk.SetACLOp{Path: "/a", ACL: zk.ACLOpen}} {
+		calls[name] = suite.Call{Do: func(ctx context.Context, s *zk.Session, _ string, _ chan<- zk.Event) error {
+			return suite.ErrOf(s.Batch(ctx, op))
+		}}
+	}
 	try := func(t *testing.T, name string, body []byte) (err error) {
 		suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
 			s, l := r.Open(r.Config())
