@@ -65,14 +65,11 @@ func (c *copier) flush(ctx context.Context) error {
 	acls := make([]zk.ACL, len(nodes))
 	if c.l.opt.ACLs {
 		var err error
-		if acls, err = readACLs(ctx, c.src, nodes); err != nil {
+		if nodes, acls, _, err = readACLs(ctx, c.src, nodes); err != nil {
 			return err
 		}
 	}
 	for i, n := range nodes {
-		if c.l.opt.ACLs && acls[i] == nil { // it has gone since
-			continue
-		}
 		z := znode{
 			path: rebase(c.l.to, relative(n.Path, c.from)), data: n.Data, acl: acls[i], mode: zk.Persistent,
 			ephemeral: n.Stat.EphemeralOwner != 0,
