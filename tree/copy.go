@@ -24,20 +24,14 @@ func Copy(ctx context.Context, dst *zk.Session, dstPath string, src *zk.Session,
 	r := newReader(src)
 	r.first, r.grow = min(r.first, 4), 4
 	c := copier{l: l, src: src, from: srcPath}
-	err = r.walk(ctx, srcPath, func(n *Node) bool {
-		c.err = c.add(ctx, n)
-		return c.err == nil
-	})
-	if c.err == nil {
-		c.err = err
+	err = r.walk(ctx, srcPath, func(path string, res *zk.Result) error { return c.add(ctx, newNode(path, res)) })
+	if err == nil {
+		err = c.flush(ctx)
 	}
-	if c.err == nil {
-		c.err = c.flush(ctx)
+	if err == nil {
+		err = l.finish(ctx)
 	}
-	if c.err != nil {
-		return c.err
-	}
-	return l.finish(ctx)
+	return err
 }
 
 // copier hands nodes to a loader, with their ACLs.
@@ -47,7 +41,6 @@ type copier struct {
 	from string
 	wait []*Node // for their ACLs
 	size int
-	err  error
 }
 
 func (c *copier) add(ctx context.Context, n *Node) error {

@@ -31,8 +31,8 @@ func steps(t *testing.T, root string, perNode bool) (*Cache, *keeper, *zk.Sessio
 
 func readStep(t *testing.T, k *keeper) {
 	t.Helper()
-	for len(k.f.work) > 0 {
-		assert.NilError(t, k.readAll(t.Context()))
+	for len(k.f.work) > 0 || k.f.all {
+		assert.NilError(t, k.read(t.Context()))
 	}
 }
 
@@ -44,7 +44,6 @@ func TestR62_EventInTheChannel(t *testing.T) {
 			assert.NilError(t, s.AddWatch(t.Context(), "/a", zk.WatchRecursive, k.f.events))
 			k.f.armed = true
 		}
-		k.compareAll()
 		readStep(t, k)
 		shown, err := k.show(t.Context())
 		assert.NilError(t, err)
@@ -69,7 +68,6 @@ func TestR62_EventInTheChannel(t *testing.T) {
 // Deleted is, which came first.
 func TestR65_ListBeforeDeleted(t *testing.T) {
 	c, k, s := steps(t, "/a", true)
-	k.compareAll()
 	readStep(t, k)
 	_, err := k.show(t.Context())
 	assert.NilError(t, err)

@@ -222,11 +222,17 @@ func (t *store) doubtful(staged map[string]*entry, unchecked string, repair func
 		}
 	}
 	for path, e := range staged {
-		check(path, e)
+		if e == nil || e.stat.NumChildren > 0 || t.nodes[path] != nil { // else it is one of kids, or has none
+			check(path, e)
+		}
 	}
 	for path := range kids {
-		if _, ok := staged[path]; !ok && t.nodes[path] != nil {
+		e, ok := staged[path]
+		switch {
+		case !ok && t.nodes[path] != nil:
 			check(path, t.nodes[path])
+		case ok && e != nil && e.stat.NumChildren == 0 && t.nodes[path] == nil:
+			check(path, e)
 		}
 	}
 }
