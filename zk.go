@@ -996,7 +996,7 @@ func decodeMulti(c *call, d *wire.Decoder) {
 // multi sends the operations; plain: creates without a Stat.
 func (s *Session) multi(ctx context.Context, ops []WriteOp, plain bool) ([]Result, error) {
 	c := s.newCall(&kindMulti, "multi", "")
-	m := &multi{chroot: s.conf.Chroot}
+	m := &multi{ops: make([]Op, 0, len(ops)), chroot: s.conf.Chroot}
 	c.value = m
 	at := c.begin(wire.OpMulti)
 	for _, o := range ops {
@@ -1089,7 +1089,7 @@ func (s *Session) MultiRead(ctx context.Context, ops ...ReadOp) ([]Result, error
 		return nil, nil
 	}
 	c := s.newCall(&kindMultiRead, "multiread", "")
-	m := &multi{chroot: s.conf.Chroot}
+	m := &multi{ops: make([]Op, 0, len(ops)), chroot: s.conf.Chroot}
 	c.value = m
 	at := c.begin(wire.OpMultiRead)
 	for _, o := range ops {
@@ -1423,8 +1423,8 @@ func (b *batch) keep(data []byte) []byte {
 	return b.arena[at:len(b.arena):len(b.arena)]
 }
 
-func appendMultiOp(dst []byte, op wire.Op, body interface{ Append([]byte) []byte }) []byte {
-	return body.Append(wire.MultiHeader{Op: op, Err: -1}.Append(dst))
+func appendMultiHeader(dst []byte, op wire.Op) []byte {
+	return wire.MultiHeader{Op: op, Err: -1}.Append(dst)
 }
 
 func (o CreateOp) describe() (string, string)         { return "create", o.Path }
@@ -1475,7 +1475,7 @@ func (s *Stat) decode(d *wire.Decoder) { (*wire.Stat)(s).Decode(d) }
 
 func (o CreateOp) appendMulti(dst []byte, full string, plain bool) []byte {
 	op, _ := o.Mode.op(!plain)
-	return appendCreate(wire.MultiHeader{Op: op, Err: -1}.Append(dst), op, full, o)
+	return appendCreate(appendMultiHeader(dst, op), op, full, o)
 }
 
 func (o SetOp) describe() (string, string)         { return "set", o.Path }
@@ -1501,7 +1501,7 @@ func (o SetOp) add(c *call, chroot string) error {
 func (o SetOp) decode(b *batch, i int, d *wire.Decoder) { b.res[i].Stat.decode(d) }
 
 func (o SetOp) appendMulti(dst []byte, full string, _ bool) []byte {
-	return appendMultiOp(dst, wire.OpSetData, o.request(full))
+	return o.request(full).Append(appendMultiHeader(dst, wire.OpSetData))
 }
 
 func (o DeleteOp) describe() (string, string)         { return "delete", o.Path }
@@ -1526,7 +1526,7 @@ func (o DeleteOp) add(c *call, chroot string) error {
 }
 
 func (o DeleteOp) appendMulti(dst []byte, full string, _ bool) []byte {
-	return appendMultiOp(dst, wire.OpDelete, o.request(full))
+	return o.request(full).Append(appendMultiHeader(dst, wire.OpDelete))
 }
 
 func (o CheckOp) describe() (string, string)         { return "check", o.Path }
@@ -1555,7 +1555,7 @@ func (o CheckOp) decode(b *batch, i int, d *wire.Decoder) {
 }
 
 func (o CheckOp) appendMulti(dst []byte, full string, _ bool) []byte {
-	return appendMultiOp(dst, wire.OpCheck, wire.PathVersionRequest{Path: full, Version: o.Version})
+	return wire.PathVersionRequest{Path: full, Version: o.Version}.Append(appendMultiHeader(dst, wire.OpCheck))
 }
 
 // addRead checks and frames a read for a Batch.
@@ -1587,7 +1587,7 @@ func (o GetOp) decode(b *batch, i int, d *wire.Decoder) {
 }
 
 func (o GetOp) appendMultiRead(dst []byte, full string) []byte {
-	return appendMultiOp(dst, wire.OpGetData, wire.PathWatchRequest{Path: full})
+	return wire.PathWatchRequest{Path: full}.Append(appendMultiHeader(dst, wire.OpGetData))
 }
 
 func (o ChildrenOp) describe() (string, string)         { return "children", o.Path }
@@ -1606,7 +1606,7 @@ func (o ChildrenOp) decode(b *batch, i int, d *wire.Decoder) {
 }
 
 func (o ChildrenOp) appendMultiRead(dst []byte, full string) []byte {
-	return appendMultiOp(dst, wire.OpGetChildren, wire.PathWatchRequest{Path: full})
+	return wire.PathWatchRequest{Path: full}.Append(appendMultiHeader(dst, wire.OpGetChildren))
 }
 
 func (o ExistsOp) describe() (string, string)         { return "exists", o.Path }
