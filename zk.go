@@ -1104,8 +1104,11 @@ func (s *Session) MultiRead(ctx context.Context, ops ...ReadOp) ([]Result, error
 			s.recycle(c)
 			return nil, notSent("multiread", path, err)
 		}
+		before := len(c.Frames)
 		c.Frames = o.appendMultiRead(c.Frames, s.opPath(o))
-		m.ops = append(m.ops, o)
+		if m.ops = append(m.ops, o); len(m.ops) == 1 {
+			c.reserve(len(c.Frames)-before, len(ops)-1)
+		}
 	}
 	c.endMulti(at)
 	res, err := s.askMulti(ctx, c)
@@ -1233,11 +1236,17 @@ func (s *Session) encodeBatch(c *call, b *batch) error {
 			name, path := describe(o)
 			return notSent(name, path, err)
 		}
-		if at == 0 { // the others may be like it
-			c.Frames = slices.Grow(c.Frames, int(min(maxKeptBatch, int64(len(c.Frames))*int64(len(b.ops)-1)*9/8)))
+		if at == 0 {
+			c.reserve(len(c.Frames), len(b.ops)-1)
 		}
 	}
 	return nil
+}
+
+// reserve makes room for n more operations, which may be like one that took size
+// bytes.
+func (c *call) reserve(size, n int) {
+	c.Frames = slices.Grow(c.Frames, int(min(maxKeptBatch, int64(size)*int64(n)*9/8)))
 }
 
 // submitBatch queues the frames as slots allow and returns how many it queued.
