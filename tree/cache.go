@@ -188,14 +188,14 @@ func (c *Cache) wakeLocked() chan struct{} {
 	return c.wake
 }
 
-// show makes staged states readable, as the state of zxid.
-func (c *Cache) show(staged map[string]*entry, zxid int64) {
+// show makes staged states readable, as the state of zxid. linked: see apply.
+func (c *Cache) show(staged map[string]*entry, linked bool, zxid int64) {
 	var changes []Change
 	if c.OnChange != nil {
 		changes = c.tree.changes(staged) // only the Run that calls this changes the store
 	}
 	c.mu.Lock()
-	c.tree.apply(staged)
+	c.tree.apply(staged, linked)
 	c.zxid, c.loaded = zxid, true
 	changed := c.changed
 	c.changed = nil

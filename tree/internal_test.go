@@ -2,6 +2,8 @@ package tree
 
 import (
 	"context"
+	"strconv"
+	"strings"
 	"testing"
 
 	"gotest.tools/v3/assert"
@@ -121,4 +123,46 @@ func TestLackIsForgotten(t *testing.T) {
 	assert.Assert(t, lackOf(s).has(multiRead) && !l.has(addWatch) && !l.has(createStat) && !l.has(large))
 	assert.Assert(t, lackOf(new(zk.Session)) != l)
 	assert.ErrorIs(t, l.learn(context.Canceled, multiRead), context.Canceled)
+}
+
+// Entries of a first load are linked only if they are a whole tree.
+func TestLink(t *testing.T) {
+	entries := func(text string) (list []*entry) { // path:children …
+		for _, word := range strings.Fields(text) {
+			path, n, _ := strings.Cut(word, ":")
+			kids, err := strconv.Atoi(n)
+			assert.NilError(t, err)
+			list = append(list, &entry{path: path, stat: zk.Stat{NumChildren: int32(kids)}})
+		}
+		return list
+	}
+	for text, want := range map[string]bool{
+		"/a:0":                                 true,
+		"/a:2 /a/x:1 /a/y:0 /a/x/z:0":          true,
+		"/a:2 /a/x:0 /a/y:2 /a/y/p:0 /a/y/q:0": true,
+		"/:1 /a:0":                             true,
+		"/a:1":                                 false, // one was not read
+		"/a:2 /a/x:0":                          false,
+		"/a:1 /a/x:0 /a/y:0":                   false, // one too many
+		"/a:0 /a/x:0":                          false,
+		"/a:1 /a/x:0 /a/x/y:0":                 false,
+		"/a:1 /a/x:0 /a/gone/y:0":              false, // its parent is not there
+	} {
+		list := entries(text)
+		assert.Equal(t, link(list, ""), want, text)
+		linked := 0
+		for _, e := range list {
+			for i, kid := range e.children() {
+				linked++
+				assert.Assert(t, parent(kid.path) == e.path && (i == 0 || e.kids.list[i-1].path < kid.path), text)
+			}
+		}
+		if want {
+			assert.Equal(t, linked, len(list)-1, text)
+		} else {
+			assert.Equal(t, linked, 0, text)
+		}
+	}
+	list := entries("/:2 /a:0") // the server's own is counted, and left out
+	assert.Assert(t, link(list, "/") && len(list[0].children()) == 1)
 }

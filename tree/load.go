@@ -38,10 +38,14 @@ func (k *keeper) load(ctx context.Context) error {
 	for _, e := range nodes {
 		f.staged[e.path] = e
 	}
-	if errors.Is(err, zk.ErrNoNode) { // there is no root
+	switch {
+	case err == nil:
+		f.fresh = nodes
+	case errors.Is(err, zk.ErrNoNode): // there is no root
 		return nil
+	default:
+		f.all = true
 	}
-	f.all = f.all || err != nil
 	return err
 }
 
@@ -50,8 +54,7 @@ func (k *keeper) readAll(ctx context.Context) error {
 	f := k.f
 	asks := k.asks()
 	f.work = make(map[string]need)
-	f.noted = 0
-	f.all = false
+	f.noted, f.all, f.fresh = 0, false, nil
 	var first error // of a single znode
 	rest, err := k.r.each(ctx, asks, func(a *ask, res *zk.Result) error {
 		if res.Err != nil && !errors.Is(res.Err, zk.ErrNoNode) {

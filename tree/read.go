@@ -285,6 +285,7 @@ func (r *reader) walk(ctx context.Context, root string, take func(path string, r
 	skip := hidden(r.s, root)
 	for level := []ask{{path: root, size: -1}}; len(level) > 0; {
 		var dirs []ask
+		below := 0
 		_, err := r.each(ctx, level, func(a *ask, res *zk.Result) error {
 			switch {
 			case errors.Is(res.Err, zk.ErrNoNode) && a.path != root:
@@ -293,12 +294,13 @@ func (r *reader) walk(ctx context.Context, root string, take func(path string, r
 				return errors.WithStack(res.Err)
 			}
 			if res.Stat.NumChildren > 0 {
+				below += int(res.Stat.NumChildren)
 				dirs = append(dirs, ask{path: a.path, kind: askNames, size: namesSize(res.Stat.NumChildren)})
 			}
 			return take(a.path, res)
 		})
 		if err == nil {
-			level = level[:0]
+			level = slices.Grow(level[:0], min(below, 1<<16)) // it is the word of a server
 			_, err = r.each(ctx, dirs, func(a *ask, res *zk.Result) error {
 				switch {
 				case errors.Is(res.Err, zk.ErrNoNode):

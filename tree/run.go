@@ -278,14 +278,17 @@ func (k *keeper) show(ctx context.Context) (bool, error) {
 	if f.skip != "" {
 		unchecked = f.root // it counts what is left out
 	}
-	c.tree.doubtful(f.staged, unchecked, k.repair)
+	linked := len(f.fresh) > 0 && link(f.fresh, unchecked)
+	if !linked {
+		c.tree.doubtful(f.staged, unchecked, k.repair)
+	}
 	if len(f.work) > 0 {
 		return false, nil
 	}
 	staged := f.staged
 	f.staged = make(map[string]*entry)
-	f.noted = 0
-	c.show(staged, z)
+	f.noted, f.fresh = 0, nil
+	c.show(staged, linked, z)
 	return true, nil
 }
 
