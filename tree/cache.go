@@ -52,16 +52,12 @@ type Cache struct {
 // loaded yet. The data is the cache's: do not change it.
 func (c *Cache) Get(path string) (n Node, ok bool) {
 	c.mu.RLock()
-	defer c.mu.RUnlock()
-	return c.tree.get(path)
-}
-
-func (t *store) get(path string) (n Node, ok bool) {
-	e := t.nodes[path]
-	if e == nil {
-		return Node{}, false
+	if e := c.tree.nodes[path]; e != nil {
+		e.fill(&n)
+		ok = true
 	}
-	return Node{Path: e.path, Data: e.data, Stat: e.stat}, true
+	c.mu.RUnlock()
+	return n, ok
 }
 
 // Children returns the names of a znode's children in order. ok is false as of
@@ -93,7 +89,14 @@ func (c *Cache) View(f func(v View)) {
 
 type view struct{ c *Cache }
 
-func (v view) Get(path string) (Node, bool)          { return v.c.tree.get(path) }
+func (v view) Get(path string) (n Node, ok bool) {
+	if e := v.c.tree.nodes[path]; e != nil {
+		e.fill(&n)
+		ok = true
+	}
+	return n, ok
+}
+
 func (v view) Children(path string) ([]string, bool) { return v.c.tree.names(path) }
 func (v view) Len() int                              { return len(v.c.tree.nodes) }
 func (v view) Zxid() int64                           { return v.c.zxid }
