@@ -257,8 +257,8 @@ func (r *reader) send(ctx context.Context, q *request) {
 // with a nil Node; if the znode of the path itself does not exist, it matches
 // [zk.ErrNoNode]. Of "/" the server's own /zookeeper is left out.
 //
-// In memory are the names of a level, and the data of two requests: about 1 MiB
-// each, or what the first few znodes of a level have.
+// In memory are the names of a level, and the data of three requests: about
+// 1 MiB each, or what the first few znodes of a level have.
 func Walk(ctx context.Context, s *zk.Session, path string) iter.Seq2[*Node, error] {
 	return func(yield func(*Node, error) bool) {
 		err := newReader(s).walk(ctx, path, func(path string, res *zk.Result) error {
