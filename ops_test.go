@@ -745,6 +745,84 @@ func TestBatchSyncAndStat(t *testing.T) {
 	})
 }
 
+// A GetACLOp and a SetACLOp are a GetACL and a SetACL among others.
+func TestBatchACL(t *testing.T) {
+	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
+		s := e.Session()
+		open, mine, none := e.Create(s, e.Root+"/o", ""), e.Create(s, e.Root+"/m", ""), e.Root+"/none"
+		list := zk.ACL{{Perms: zk.PermAll, Scheme: "world", ID: "anyone"}, {Perms: zk.PermRead, Scheme: "digest", ID: digestID("user", "secret")}}
+		res, err := s.Batch(e.Ctx,
+			zk.GetACLOp{Path: open},                         // 0
+			zk.GetACLOp{Path: none},                         // 1: no node
+			zk.SetACLOp{Path: mine, ACL: list, Version: 0},  // 2
+			zk.SetACLOp{Path: mine, ACL: list, Version: 0},  // 3: version
+			zk.GetACLOp{Path: mine},                         // 4
+			zk.GetOp{Path: mine},                            // 5
+			zk.SetACLOp{Path: none, ACL: list, Version: -1}, // 6: no node
+		)
+		suite.WantCode(t, err, zk.ErrNoNode, none)
+		suite.WantCode(t, res[1].Err, zk.ErrNoNode, none)
+		suite.WantCode(t, res[3].Err, zk.ErrVersion, mine)
+		suite.WantCode(t, res[6].Err, zk.ErrNoNode, none)
+		assert.Assert(t, res[1].ACL == nil)
+		assert.DeepEqual(t, res[0].ACL, zk.ACLOpen)
+		assert.DeepEqual(t, res[4].ACL, list)
+		assert.Equal(t, res[2].Stat.Aversion, int32(1))
+		assert.Equal(t, res[2].Stat, res[5].Stat)
+		assert.Equal(t, res[4].Stat, res[5].Stat)
+		acl, _, err := s.GetACL(e.Ctx, mine)
+		assert.NilError(t, err)
+		assert.DeepEqual(t, acl, list)
+
+		for _, op := range []zk.Op{zk.GetACLOp{Path: "relative"}, zk.SetACLOp{Path: "relative", ACL: list}} {
+			_, err = s.Batch(e.Ctx, zk.SetOp{Path: open, Version: -1}, op)
+			suite.WantUnsent(t, err, zk.ErrBadPath)
+		}
+		_, err = s.Batch(e.Ctx, zk.SetOp{Path: open, Version: -1}, zk.SetACLOp{Path: open, Version: -1})
+		suite.WantUnsent(t, err, zk.ErrInvalidACL)
+		_, st, err := s.Get(e.Ctx, open, nil)
+		assert.NilError(t, err)
+		assert.Equal(t, st.Version, int32(0)) // nothing was sent
+	})
+}
+
+// What is for a Batch only is refused elsewhere, even in the guise of another
+// operation: nothing is sent.
+func TestBatchOnly(t *testing.T) {
+	type write struct{ zk.WriteOp } // what lies deeper gives way
+	type read struct{ zk.ReadOp }
+	s, err := zk.Dial(t.Context(), zk.Config{Addrs: zktest.NewServer(t, zktest.Options{}).Addrs()})
+	assert.NilError(t, err)
+	sent := s.Stats().Requests
+	for _, op := range []zk.WriteOp{
+		struct {
+			zk.GetACLOp
+			write
+		}{GetACLOp: zk.GetACLOp{Path: "/"}},
+		struct {
+			zk.SetACLOp
+			write
+		}{SetACLOp: zk.SetACLOp{Path: "/", ACL: zk.ACLOpen}},
+		struct {
+			zk.ExistsOp
+			write
+		}{ExistsOp: zk.ExistsOp{Path: "/"}},
+		struct {
+			zk.SyncOp
+			write
+		}{SyncOp: zk.SyncOp{Path: "/"}},
+	} {
+		_, err := s.Multi(t.Context(), op)
+		suite.WantUnsent(t, err, zk.ErrBadArguments)
+	}
+	_, err = s.MultiRead(t.Context(), struct {
+		zk.GetACLOp
+		read
+	}{GetACLOp: zk.GetACLOp{Path: "/"}})
+	suite.WantUnsent(t, err, zk.ErrBadArguments)
+	assert.Equal(t, s.Stats().Requests, sent)
+}
+
 // The error of a Batch is the one that ended the connection, if there is one.
 func TestBatchError(t *testing.T) {
 	server := zktest.NewServer(t, zktest.Options{Version: zktest.V34})

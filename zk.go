@@ -527,15 +527,20 @@ func (s *Session) GetACL(ctx context.Context, path string) (ACL, Stat, error) {
 }
 
 func decodeACL(c *call, d *wire.Decoder) {
-	var acl ACL
-	if n := d.Count(minAccess); n > 0 {
-		acl = make(ACL, n)
-		for i := range acl {
-			acl[i] = Access{Permission(d.Int32()), d.String(), d.String()}
-		}
-	}
+	c.value = readACL(d)
 	c.stat.Decode(d)
-	c.value = acl
+}
+
+func readACL(d *wire.Decoder) ACL {
+	n := d.Count(minAccess)
+	if n <= 0 {
+		return nil
+	}
+	acl := make(ACL, n)
+	for i := range acl {
+		acl[i] = Access{Permission(d.Int32()), d.String(), d.String()}
+	}
+	return acl
 }
 
 // What an element of a list takes on the wire at least.
@@ -891,6 +896,16 @@ type ExistsOp struct {
 	Watch chan<- Event
 }
 
+// GetACLOp is GetACL, in a Batch only; its Result has ACL and Stat.
+type GetACLOp struct{ Path string }
+
+// SetACLOp is SetACL, in a Batch only; its Result has a Stat.
+type SetACLOp struct {
+	Path    string
+	ACL     ACL
+	Version int32
+}
+
 // SyncOp is Sync, in a Batch only: operations after it see what it waited for.
 type SyncOp struct{ Path string }
 
@@ -900,6 +915,7 @@ type Result struct {
 	Path     string
 	Data     []byte
 	Children []string
+	ACL      ACL
 	Stat     Stat
 	Err      error
 }
@@ -980,7 +996,7 @@ func decodeMulti(c *call, d *wire.Decoder) {
 // multi sends the operations; plain: creates without a Stat.
 func (s *Session) multi(ctx context.Context, ops []WriteOp, plain bool) ([]Result, error) {
 	c := s.newCall(&kindMulti, "multi", "")
-	m := &multi{chroot: s.conf.Chroot}
+	m := &multi{ops: make([]Op, 0, len(ops)), chroot: s.conf.Chroot}
 	c.value = m
 	at := c.begin(wire.OpMulti)
 	for _, o := range ops {
@@ -1073,7 +1089,7 @@ func (s *Session) MultiRead(ctx context.Context, ops ...ReadOp) ([]Result, error
 		return nil, nil
 	}
 	c := s.newCall(&kindMultiRead, "multiread", "")
-	m := &multi{chroot: s.conf.Chroot}
+	m := &multi{ops: make([]Op, 0, len(ops)), chroot: s.conf.Chroot}
 	c.value = m
 	at := c.begin(wire.OpMultiRead)
 	for _, o := range ops {
@@ -1088,8 +1104,11 @@ func (s *Session) MultiRead(ctx context.Context, ops ...ReadOp) ([]Result, error
 			s.recycle(c)
 			return nil, notSent("multiread", path, err)
 		}
+		before := len(c.Frames)
 		c.Frames = o.appendMultiRead(c.Frames, s.opPath(o))
-		m.ops = append(m.ops, o)
+		if m.ops = append(m.ops, o); len(m.ops) == 1 {
+			c.reserve(len(c.Frames)-before, len(ops)-1)
+		}
 	}
 	c.endMulti(at)
 	res, err := s.askMulti(ctx, c)
@@ -1217,11 +1236,17 @@ func (s *Session) encodeBatch(c *call, b *batch) error {
 			name, path := describe(o)
 			return notSent(name, path, err)
 		}
-		if at == 0 { // the others may be like it
-			c.Frames = slices.Grow(c.Frames, int(min(maxKeptBatch, int64(len(c.Frames))*int64(len(b.ops)-1)*9/8)))
+		if at == 0 {
+			c.reserve(len(c.Frames), len(b.ops)-1)
 		}
 	}
 	return nil
+}
+
+// reserve makes room for n more operations, which may be like one that took size
+// bytes.
+func (c *call) reserve(size, n int) {
+	c.Frames = slices.Grow(c.Frames, int(min(maxKeptBatch, int64(size)*int64(n)*9/8)))
 }
 
 // submitBatch queues the frames as slots allow and returns how many it queued.
@@ -1407,8 +1432,8 @@ func (b *batch) keep(data []byte) []byte {
 	return b.arena[at:len(b.arena):len(b.arena)]
 }
 
-func appendMultiOp(dst []byte, op wire.Op, body interface{ Append([]byte) []byte }) []byte {
-	return body.Append(wire.MultiHeader{Op: op, Err: -1}.Append(dst))
+func appendMultiHeader(dst []byte, op wire.Op) []byte {
+	return wire.MultiHeader{Op: op, Err: -1}.Append(dst)
 }
 
 func (o CreateOp) describe() (string, string)         { return "create", o.Path }
@@ -1459,7 +1484,7 @@ func (s *Stat) decode(d *wire.Decoder) { (*wire.Stat)(s).Decode(d) }
 
 func (o CreateOp) appendMulti(dst []byte, full string, plain bool) []byte {
 	op, _ := o.Mode.op(!plain)
-	return appendCreate(wire.MultiHeader{Op: op, Err: -1}.Append(dst), op, full, o)
+	return appendCreate(appendMultiHeader(dst, op), op, full, o)
 }
 
 func (o SetOp) describe() (string, string)         { return "set", o.Path }
@@ -1485,7 +1510,7 @@ func (o SetOp) add(c *call, chroot string) error {
 func (o SetOp) decode(b *batch, i int, d *wire.Decoder) { b.res[i].Stat.decode(d) }
 
 func (o SetOp) appendMulti(dst []byte, full string, _ bool) []byte {
-	return appendMultiOp(dst, wire.OpSetData, o.request(full))
+	return o.request(full).Append(appendMultiHeader(dst, wire.OpSetData))
 }
 
 func (o DeleteOp) describe() (string, string)         { return "delete", o.Path }
@@ -1510,7 +1535,7 @@ func (o DeleteOp) add(c *call, chroot string) error {
 }
 
 func (o DeleteOp) appendMulti(dst []byte, full string, _ bool) []byte {
-	return appendMultiOp(dst, wire.OpDelete, o.request(full))
+	return o.request(full).Append(appendMultiHeader(dst, wire.OpDelete))
 }
 
 func (o CheckOp) describe() (string, string)         { return "check", o.Path }
@@ -1539,7 +1564,7 @@ func (o CheckOp) decode(b *batch, i int, d *wire.Decoder) {
 }
 
 func (o CheckOp) appendMulti(dst []byte, full string, _ bool) []byte {
-	return appendMultiOp(dst, wire.OpCheck, wire.PathVersionRequest{Path: full, Version: o.Version})
+	return wire.PathVersionRequest{Path: full, Version: o.Version}.Append(appendMultiHeader(dst, wire.OpCheck))
 }
 
 // addRead checks and frames a read for a Batch.
@@ -1571,7 +1596,7 @@ func (o GetOp) decode(b *batch, i int, d *wire.Decoder) {
 }
 
 func (o GetOp) appendMultiRead(dst []byte, full string) []byte {
-	return appendMultiOp(dst, wire.OpGetData, wire.PathWatchRequest{Path: full})
+	return wire.PathWatchRequest{Path: full}.Append(appendMultiHeader(dst, wire.OpGetData))
 }
 
 func (o ChildrenOp) describe() (string, string)         { return "children", o.Path }
@@ -1590,7 +1615,7 @@ func (o ChildrenOp) decode(b *batch, i int, d *wire.Decoder) {
 }
 
 func (o ChildrenOp) appendMultiRead(dst []byte, full string) []byte {
-	return appendMultiOp(dst, wire.OpGetChildren, wire.PathWatchRequest{Path: full})
+	return wire.PathWatchRequest{Path: full}.Append(appendMultiHeader(dst, wire.OpGetChildren))
 }
 
 func (o ExistsOp) describe() (string, string)         { return "exists", o.Path }
@@ -1606,6 +1631,38 @@ func (o ExistsOp) add(c *call, chroot string) error {
 
 func (o ExistsOp) decode(b *batch, i int, d *wire.Decoder) { b.res[i].Stat.decode(d) }
 
+func (o GetACLOp) describe() (string, string)         { return "getacl", o.Path }
+func (o GetACLOp) kind() *kind                        { return &kindGetACL }
+func (o GetACLOp) result() wire.Op                    { return wire.OpGetACL }
+func (o GetACLOp) watched() (chan<- Event, WatchKind) { return nil, 0 }
+func (o GetACLOp) check() error                       { return badArgument("a GetACLOp outside a Batch") }
+
+func (o GetACLOp) add(c *call, chroot string) error { return c.addPath(wire.OpGetACL, chroot, o.Path) }
+
+func (o GetACLOp) decode(b *batch, i int, d *wire.Decoder) {
+	b.res[i].ACL = readACL(d)
+	b.res[i].Stat.decode(d)
+}
+
+func (o SetACLOp) describe() (string, string)         { return "setacl", o.Path }
+func (o SetACLOp) kind() *kind                        { return &kindSetACL }
+func (o SetACLOp) result() wire.Op                    { return wire.OpSetACL }
+func (o SetACLOp) watched() (chan<- Event, WatchKind) { return nil, 0 }
+func (o SetACLOp) check() error                       { return badArgument("a SetACLOp outside a Batch") }
+
+func (o SetACLOp) add(c *call, chroot string) error {
+	if err := checkPath(o.Path, false); err != nil {
+		return err
+	}
+	if len(o.ACL) == 0 {
+		return ErrInvalidACL
+	}
+	c.frame(wire.OpSetACL, wire.SetACLRequest{Path: zpath.Join(chroot, o.Path), ACL: o.ACL.wire(), Version: o.Version})
+	return nil
+}
+
+func (o SetACLOp) decode(b *batch, i int, d *wire.Decoder) { b.res[i].Stat.decode(d) }
+
 func (o SyncOp) describe() (string, string)         { return "sync", o.Path }
 func (o SyncOp) kind() *kind                        { return &kindSync }
 func (o SyncOp) result() wire.Op                    { return wire.OpSync }
@@ -1613,11 +1670,14 @@ func (o SyncOp) watched() (chan<- Event, WatchKind) { return nil, 0 }
 func (o SyncOp) check() error                       { return badArgument("a SyncOp outside a Batch") }
 func (o SyncOp) decode(*batch, int, *wire.Decoder)  {}
 
-func (o SyncOp) add(c *call, chroot string) error {
-	if err := checkPath(o.Path, false); err != nil {
+func (o SyncOp) add(c *call, chroot string) error { return c.addPath(wire.OpSync, chroot, o.Path) }
+
+// addPath checks and frames a request that is a path alone for a Batch.
+func (c *call) addPath(op wire.Op, chroot, path string) error {
+	if err := checkPath(path, false); err != nil {
 		return err
 	}
-	c.frame(wire.OpSync, wire.PathRequest{Path: zpath.Join(chroot, o.Path)})
+	c.frame(op, wire.PathRequest{Path: zpath.Join(chroot, path)})
 	return nil
 }
 

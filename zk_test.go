@@ -86,7 +86,8 @@ var operations = []operation{
 	{name: "`Batch` (pipelined requests)", method: "Batch", since: "3.4", run: func(e *suite.Env, s *zk.Session) error {
 		path := e.Root + "/batch"
 		return suite.ErrOf(s.Batch(e.Ctx, zk.CreateOp{Path: path, ACL: zk.ACLOpen}, zk.CheckOp{Path: path}, zk.SetOp{Path: path}, zk.GetOp{Path: path},
-			zk.ExistsOp{Path: path}, zk.ChildrenOp{Path: path}, zk.DeleteOp{Path: path, Version: 1}))
+			zk.ExistsOp{Path: path}, zk.GetACLOp{Path: path}, zk.SetACLOp{Path: path, ACL: zk.ACLOpen}, zk.SyncOp{Path: path},
+			zk.ChildrenOp{Path: path}, zk.DeleteOp{Path: path, Version: 1}))
 	}},
 	{name: "`Multi` of `SetOp`, `DeleteOp`, `CheckOp`", method: "Multi", since: "3.4", run: func(e *suite.Env, s *zk.Session) error {
 		path := e.Create(s, e.Root+"/multi", "")

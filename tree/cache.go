@@ -52,16 +52,12 @@ type Cache struct {
 // loaded yet. The data is the cache's: do not change it.
 func (c *Cache) Get(path string) (n Node, ok bool) {
 	c.mu.RLock()
-	defer c.mu.RUnlock()
-	return c.tree.get(path)
-}
-
-func (t *store) get(path string) (n Node, ok bool) {
-	e := t.nodes[path]
-	if e == nil {
-		return Node{}, false
+	if e := c.tree.nodes[path]; e != nil {
+		e.fill(&n)
+		ok = true
 	}
-	return Node{Path: e.path, Data: e.data, Stat: e.stat}, true
+	c.mu.RUnlock()
+	return n, ok
 }
 
 // Children returns the names of a znode's children in order. ok is false as of
@@ -93,7 +89,14 @@ func (c *Cache) View(f func(v View)) {
 
 type view struct{ c *Cache }
 
-func (v view) Get(path string) (Node, bool)          { return v.c.tree.get(path) }
+func (v view) Get(path string) (n Node, ok bool) {
+	if e := v.c.tree.nodes[path]; e != nil {
+		e.fill(&n)
+		ok = true
+	}
+	return n, ok
+}
+
 func (v view) Children(path string) ([]string, bool) { return v.c.tree.names(path) }
 func (v view) Len() int                              { return len(v.c.tree.nodes) }
 func (v view) Zxid() int64                           { return v.c.zxid }
@@ -188,14 +191,14 @@ func (c *Cache) wakeLocked() chan struct{} {
 	return c.wake
 }
 
-// show makes staged states readable, as the state of zxid.
-func (c *Cache) show(staged map[string]*entry, zxid int64) {
+// show makes staged states readable, as the state of zxid. linked: see apply.
+func (c *Cache) show(staged map[string]*entry, linked bool, zxid int64) {
 	var changes []Change
 	if c.OnChange != nil {
 		changes = c.tree.changes(staged) // only the Run that calls this changes the store
 	}
 	c.mu.Lock()
-	c.tree.apply(staged)
+	c.tree.apply(staged, linked)
 	c.zxid, c.loaded = zxid, true
 	changed := c.changed
 	c.changed = nil

@@ -322,6 +322,33 @@ func TestR66_Redial(t *testing.T) {
 	})
 }
 
+// A first load that is cut off anywhere goes on with the next Run, and nothing is
+// shown until it is whole.
+func TestR66_LoadCutShort(t *testing.T) {
+	modes(t, func(t *testing.T, perNode bool) {
+		e, admin := server(t)
+		fill(t, admin, wide("/a", 4, 30)...)
+		op := wire.OpMultiRead
+		if perNode {
+			op = wire.OpGetData
+		}
+		for i := range 12 {
+			shown := 0
+			c := &tree.Cache{Root: "/a", PerNode: perNode, OnChange: func(changes []tree.Change) { shown = max(shown, len(changes)) }}
+			s := dial(t, zk.Config{Addrs: e.Addrs()})
+			cut := e.Fault(zktest.Rule{Op: op, Session: s.ID(), Skip: i, Do: zktest.CutBefore})
+			r := run(t, c, s)
+			same(t, c, admin)
+			assert.ErrorIs(t, r.stop(), context.Canceled)
+			assert.Equal(t, shown, 125)
+			if i < 6 {
+				<-cut.Struck()
+			}
+			cut.Remove()
+		}
+	})
+}
+
 // A copy goes on with a Session of another identity, and never goes back.
 func TestR66_OtherSession(t *testing.T) {
 	modes(t, func(t *testing.T, perNode bool) {

@@ -24,20 +24,14 @@ func Copy(ctx context.Context, dst *zk.Session, dstPath string, src *zk.Session,
 	r := newReader(src)
 	r.first, r.grow = min(r.first, 4), 4
 	c := copier{l: l, src: src, from: srcPath}
-	err = r.walk(ctx, srcPath, func(n *Node) bool {
-		c.err = c.add(ctx, n)
-		return c.err == nil
-	})
-	if c.err == nil {
-		c.err = err
+	err = r.walk(ctx, srcPath, func(path string, res *zk.Result) error { return c.add(ctx, newNode(path, res)) })
+	if err == nil {
+		err = c.flush(ctx)
 	}
-	if c.err == nil {
-		c.err = c.flush(ctx)
+	if err == nil {
+		err = l.finish(ctx)
 	}
-	if c.err != nil {
-		return c.err
-	}
-	return l.finish(ctx)
+	return err
 }
 
 // copier hands nodes to a loader, with their ACLs.
@@ -47,7 +41,6 @@ type copier struct {
 	from string
 	wait []*Node // for their ACLs
 	size int
-	err  error
 }
 
 func (c *copier) add(ctx context.Context, n *Node) error {
@@ -65,14 +58,11 @@ func (c *copier) flush(ctx context.Context) error {
 	acls := make([]zk.ACL, len(nodes))
 	if c.l.opt.ACLs {
 		var err error
-		if acls, err = readACLs(ctx, c.src, nodes); err != nil {
+		if nodes, acls, _, err = readACLs(ctx, c.src, nodes); err != nil {
 			return err
 		}
 	}
 	for i, n := range nodes {
-		if c.l.opt.ACLs && acls[i] == nil { // it has gone since
-			continue
-		}
 		z := znode{
 			path: rebase(c.l.to, relative(n.Path, c.from)), data: n.Data, acl: acls[i], mode: zk.Persistent,
 			ephemeral: n.Stat.EphemeralOwner != 0,

@@ -7,9 +7,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/pkg/errors"
 
@@ -83,8 +83,9 @@ type recordStat struct {
 // says which. All is in memory before the first line is written. After a lost
 // connection call it again, with an empty w.
 //
-// With Options.ACLs the ACL of each znode is asked for by itself. One that is
-// shown with masked digests, for want of PermAdmin, is [zk.ErrNoAuth].
+// ACLs are read when all the rest was. If one has changed meanwhile, or a znode
+// has gone, the export is no snapshot. An ACL that is shown with masked digests,
+// for want of PermAdmin, is [zk.ErrNoAuth].
 func Export(ctx context.Context, s *zk.Session, path string, w io.Writer, opt Options) error {
 	var top *Node
 	var zxid int64
@@ -105,20 +106,13 @@ func Export(ctx context.Context, s *zk.Session, path string, w io.Writer, opt Op
 			nodes = append(nodes, n)
 		}
 	}
-	var acls []zk.ACL
+	acls := make([]zk.ACL, len(nodes))
 	if opt.ACLs {
-		if acls, err = readACLs(ctx, s, nodes); err != nil {
+		exact := false
+		if nodes, acls, exact, err = readACLs(ctx, s, nodes); err != nil {
 			return err
 		}
-		kept, at := nodes[:0], acls[:0]
-		for i, n := range nodes {
-			if acls[i] != nil {
-				kept, at = append(kept, n), append(at, acls[i])
-			} else {
-				snapshot = false // it has gone since
-			}
-		}
-		nodes, acls = kept, at
+		snapshot = snapshot && exact
 	}
 	out := bufio.NewWriterSize(w, 64<<10)
 	enc := json.NewEncoder(out)
@@ -128,11 +122,7 @@ func Export(ctx context.Context, s *zk.Session, path string, w io.Writer, opt Op
 		return errors.WithMessage(err, "export")
 	}
 	for i, n := range nodes {
-		var acl zk.ACL
-		if opt.ACLs {
-			acl = acls[i]
-		}
-		if err := enc.Encode(newRecord(n, relative(n.Path, path), acl)); err != nil {
+		if err := enc.Encode(newRecord(n, relative(n.Path, path), acls[i])); err != nil {
 			return errors.WithMessage(err, "export")
 		}
 	}
@@ -192,58 +182,35 @@ func parsePerms(text string) (p zk.Permission, err error) {
 	return p, nil
 }
 
-// manyCalls is how many calls are under way where there is no Batch of them.
-const manyCalls = 64
-
-// together calls f for 0 to n-1, many at a time, and returns the first error.
-func together(n int, f func(i int) error) error {
-	var mu sync.Mutex
-	var first error
-	next := 0
-	var wg sync.WaitGroup
-	for range min(n, manyCalls) {
-		wg.Go(func() {
-			for {
-				mu.Lock()
-				i := next
-				next++
-				stop := first != nil || i >= n
-				mu.Unlock()
-				if stop {
-					return
-				}
-				if err := f(i); err != nil {
-					mu.Lock()
-					if first == nil {
-						first = err
-					}
-					mu.Unlock()
-				}
-			}
-		})
-	}
-	wg.Wait()
-	return first
-}
-
-// readACLs returns the ACLs of nodes; nil for one that does not exist any more.
-func readACLs(ctx context.Context, s *zk.Session, nodes []*Node) ([]zk.ACL, error) {
-	acls := make([]zk.ACL, len(nodes))
-	err := together(len(nodes), func(i int) error {
-		acl, _, err := s.GetACL(ctx, nodes[i].Path)
-		if errors.Is(err, zk.ErrNoNode) {
+// readACLs returns the ACLs of nodes that still exist, and those nodes. exact: all
+// do, and have the ACLs that they had when they were read.
+func readACLs(ctx context.Context, s *zk.Session, nodes []*Node) (left []*Node, acls []zk.ACL, exact bool, err error) {
+	exact = true
+	i := -1
+	b := newBatcher(s, func(_ zk.Op, res *zk.Result) error {
+		i++
+		n := nodes[i]
+		switch {
+		case errors.Is(res.Err, zk.ErrNoNode):
+			exact = false
 			return nil
+		case res.Err != nil:
+			return errors.WithStack(res.Err)
+		case slices.ContainsFunc(res.ACL, masked):
+			return errors.WithMessage(&zk.OpError{Op: "getacl", Path: n.Path, Err: zk.ErrNoAuth}, "masked digests")
 		}
-		if err != nil {
-			return err
-		}
-		for _, a := range acl {
-			if a.Scheme == "digest" && strings.HasSuffix(a.ID, ":x") {
-				return errors.WithMessage(&zk.OpError{Op: "getacl", Path: nodes[i].Path, Err: zk.ErrNoAuth}, "masked digests")
-			}
-		}
-		acls[i] = acl
+		exact = exact && res.Stat.Czxid == n.Stat.Czxid && res.Stat.Aversion == n.Stat.Aversion
+		left, acls = append(left, n), append(acls, res.ACL)
 		return nil
 	})
-	return acls, err
+	for _, n := range nodes {
+		if err := b.add(ctx, zk.GetACLOp{Path: n.Path}, len(n.Path)); err != nil {
+			return nil, nil, false, err
+		}
+	}
+	return left, acls, exact, b.flush(ctx)
 }
+
+// masked reports whether a server has shown a digest to somebody without
+// PermAdmin: as "user:x".
+func masked(a zk.Access) bool { return a.Scheme == "digest" && strings.HasSuffix(a.ID, ":x") }

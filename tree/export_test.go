@@ -2,6 +2,7 @@ package tree_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -155,19 +156,39 @@ func TestR59_Modes(t *testing.T) {
 	assert.Equal(t, requests(e.Ensemble, wire.OpCreateTTL), 1)
 }
 
-func TestR59_FewRoundTrips(t *testing.T) {
-	e, s := server(t)
-	fill(t, s, wide("/a", 100, 99)...)
-	e.ForgetFrames()
-	text := export(t, s, "/a", tree.Options{})
-	assert.Assert(t, requests(e.Ensemble) <= 25, requests(e.Ensemble))
-	e2, other := server(t)
-	e2.ForgetFrames()
-	assert.NilError(t, tree.Import(background(t), other, "/a", strings.NewReader(text), tree.Options{}))
-	assert.Equal(t, requests(e2.Ensemble, wire.OpCreate), 10001)
-	n, err := tree.Get(background(t), other, "/a/dir-0099")
-	assert.NilError(t, err)
-	assert.Equal(t, len(n.Children), 99)
+// What changes until the ACLs are read is in the export, which is no snapshot then.
+func TestR59_ACLsComeLater(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		nodes int
+		f     func(ctx context.Context, s *zk.Session) error
+	}{
+		{"acl", 3, func(ctx context.Context, s *zk.Session) error {
+			_, err := s.SetACL(ctx, "/a/y", zk.ACLReadOnly, -1)
+			return err
+		}},
+		{"gone", 2, func(ctx context.Context, s *zk.Session) error { return s.Delete(ctx, "/a/y", -1) }},
+		{"another", 3, func(ctx context.Context, s *zk.Session) error {
+			_, err := s.Multi(ctx, zk.DeleteOp{Path: "/a/y", Version: -1}, zk.CreateOp{Path: "/a/y", ACL: zk.ACLOpen})
+			return err
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			e, s := server(t)
+			fill(t, s, "/a", "/a/x", "/a/y")
+			assert.Assert(t, strings.Contains(export(t, s, "/a", tree.Options{ACLs: true}), `"snapshot":true,"nodes":3`))
+			asked := e.Fault(zktest.Rule{Op: wire.OpGetACL, Delay: 20 * time.Millisecond})
+			changed := make(chan error)
+			other := dial(t, zk.Config{Addrs: e.Addrs()})
+			go func() {
+				<-asked.Struck()
+				changed <- c.f(background(t), other)
+			}()
+			text := export(t, s, "/a", tree.Options{ACLs: true})
+			assert.NilError(t, <-changed)
+			assert.Assert(t, strings.Contains(text, fmt.Sprintf(`"snapshot":false,"nodes":%d`, c.nodes)), text)
+		})
+	}
 }
 
 func TestR59_BadFiles(t *testing.T) {

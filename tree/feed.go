@@ -33,6 +33,7 @@ type feed struct {
 	all    bool // all that is known must be compared
 	work   map[string]need
 	staged map[string]*entry // read and not shown yet; nil: it does not exist
+	fresh  []*entry          // staged as load has read it, level by level; nil if anything else was read since
 	noted  int               // paths that events have added to work since it was begun
 
 	stop    chan struct{} // ends the goroutine between two Runs
@@ -94,7 +95,7 @@ func (f *feed) restart() {
 	f.all = true
 	f.work = make(map[string]need)
 	f.staged = make(map[string]*entry)
-	f.noted = 0
+	f.noted, f.fresh = 0, nil
 }
 
 // drain takes the events that are there.

@@ -2,6 +2,8 @@ package tree
 
 import (
 	"context"
+	"strconv"
+	"strings"
 	"testing"
 
 	"gotest.tools/v3/assert"
@@ -31,8 +33,8 @@ func steps(t *testing.T, root string, perNode bool) (*Cache, *keeper, *zk.Sessio
 
 func readStep(t *testing.T, k *keeper) {
 	t.Helper()
-	for len(k.f.work) > 0 {
-		assert.NilError(t, k.readAll(t.Context()))
+	for len(k.f.work) > 0 || k.f.all {
+		assert.NilError(t, k.read(t.Context()))
 	}
 }
 
@@ -44,7 +46,6 @@ func TestR62_EventInTheChannel(t *testing.T) {
 			assert.NilError(t, s.AddWatch(t.Context(), "/a", zk.WatchRecursive, k.f.events))
 			k.f.armed = true
 		}
-		k.compareAll()
 		readStep(t, k)
 		shown, err := k.show(t.Context())
 		assert.NilError(t, err)
@@ -69,7 +70,6 @@ func TestR62_EventInTheChannel(t *testing.T) {
 // Deleted is, which came first.
 func TestR65_ListBeforeDeleted(t *testing.T) {
 	c, k, s := steps(t, "/a", true)
-	k.compareAll()
 	readStep(t, k)
 	_, err := k.show(t.Context())
 	assert.NilError(t, err)
@@ -123,4 +123,46 @@ func TestLackIsForgotten(t *testing.T) {
 	assert.Assert(t, lackOf(s).has(multiRead) && !l.has(addWatch) && !l.has(createStat) && !l.has(large))
 	assert.Assert(t, lackOf(new(zk.Session)) != l)
 	assert.ErrorIs(t, l.learn(context.Canceled, multiRead), context.Canceled)
+}
+
+// Entries of a first load are linked only if they are a whole tree.
+func TestLink(t *testing.T) {
+	entries := func(text string) (list []*entry) { // path:children …
+		for _, word := range strings.Fields(text) {
+			path, n, _ := strings.Cut(word, ":")
+			kids, err := strconv.Atoi(n)
+			assert.NilError(t, err)
+			list = append(list, &entry{path: path, stat: zk.Stat{NumChildren: int32(kids)}})
+		}
+		return list
+	}
+	for text, want := range map[string]bool{
+		"/a:0":                                 true,
+		"/a:2 /a/x:1 /a/y:0 /a/x/z:0":          true,
+		"/a:2 /a/x:0 /a/y:2 /a/y/p:0 /a/y/q:0": true,
+		"/:1 /a:0":                             true,
+		"/a:1":                                 false, // one was not read
+		"/a:2 /a/x:0":                          false,
+		"/a:1 /a/x:0 /a/y:0":                   false, // one too many
+		"/a:0 /a/x:0":                          false,
+		"/a:1 /a/x:0 /a/x/y:0":                 false,
+		"/a:1 /a/x:0 /a/gone/y:0":              false, // its parent is not there
+	} {
+		list := entries(text)
+		assert.Equal(t, link(list, ""), want, text)
+		linked := 0
+		for _, e := range list {
+			for i, kid := range e.children() {
+				linked++
+				assert.Assert(t, parent(kid.path) == e.path && (i == 0 || e.kids.list[i-1].path < kid.path), text)
+			}
+		}
+		if want {
+			assert.Equal(t, linked, len(list)-1, text)
+		} else {
+			assert.Equal(t, linked, 0, text)
+		}
+	}
+	list := entries("/:2 /a:0") // the server's own is counted, and left out
+	assert.Assert(t, link(list, "/") && len(list[0].children()) == 1)
 }

@@ -12,24 +12,88 @@ import (
 // alone, though that goes by Batch.
 const largeData = 4096
 
+// read reads what is unread.
+func (k *keeper) read(ctx context.Context) error {
+	if f := k.f; f.all && !f.perNode && len(f.staged) == 0 && len(k.c.tree.nodes) == 0 {
+		return k.load(ctx)
+	}
+	return k.readAll(ctx)
+}
+
+// load is the first reading: level by level, with less to look up than readAll.
+// Where it comes to no end, readAll goes on.
+func (k *keeper) load(ctx context.Context) error {
+	f := k.f
+	f.all = false
+	var nodes []*entry
+	err := k.r.walk(ctx, f.root, func(path string, res *zk.Result) error {
+		e := &entry{path: path, stat: res.Stat}
+		if !k.c.NoData {
+			e.data = res.Data
+		}
+		nodes = append(nodes, e)
+		return nil
+	})
+	f.staged = make(map[string]*entry, len(nodes))
+	for _, e := range nodes {
+		f.staged[e.path] = e
+	}
+	switch {
+	case err == nil:
+		f.fresh = nodes
+	case errors.Is(err, zk.ErrNoNode): // there is no root
+		return nil
+	default:
+		f.all = true
+	}
+	return err
+}
+
 // readAll reads what is unread. What there was no answer to stays unread.
 func (k *keeper) readAll(ctx context.Context) error {
 	f := k.f
-	todo := f.work
+	asks := k.asks()
 	f.work = make(map[string]need)
-	f.noted = 0
+	f.noted, f.all, f.fresh = 0, false, nil
+	var first error // of a single znode
+	rest, err := k.r.each(ctx, asks, func(a *ask, res *zk.Result) error {
+		if res.Err != nil && !errors.Is(res.Err, zk.ErrNoNode) {
+			f.work[a.path] |= a.need
+			if first == nil {
+				first = errors.WithStack(res.Err)
+			}
+			return nil
+		}
+		if a.kind == askNames {
+			k.takeNames(a.path, res)
+		} else {
+			k.takeNode(a, res)
+		}
+		return nil
+	})
+	for i := range rest {
+		f.work[rest[i].path] |= rest[i].need
+	}
+	if err == nil {
+		err = first
+	}
+	return err
+}
+
+// asks returns the reads of what is unread.
+func (k *keeper) asks() []ask {
+	f := k.f
+	var data, names, stats []ask
 	var watch chan<- zk.Event
 	if f.perNode {
 		watch = f.events
 	}
-	data, names, stats := make([]ask, 0, len(todo)), []ask(nil), []ask(nil)
-	for path, n := range todo {
-		known := k.known(path)
+	add := func(path string, known *entry, n need) {
 		if n&needMade != 0 {
-			stats = append(stats, ask{path: path, kind: askStat, watch: watch})
+			stats = append(stats, ask{path: path, kind: askStat, watch: watch, need: n})
 		}
 		if n&needData != 0 {
-			a := ask{path: path, watch: watch, size: -1}
+			a := ask{path: path, watch: watch, size: -1, need: n}
 			if known != nil {
 				a.size = int(known.stat.DataLength)
 			}
@@ -41,37 +105,43 @@ func (k *keeper) readAll(ctx context.Context) error {
 			}
 		}
 		if n&needNames != 0 {
-			a := ask{path: path, kind: askNames, watch: watch, size: -1}
+			a := ask{path: path, kind: askNames, watch: watch, size: -1, need: n}
 			if known != nil {
 				a.size = namesSize(known.stat.NumChildren)
 			}
 			names = append(names, a)
 		}
 	}
-	var first error // of a single znode
-	asks := append(append(data, names...), stats...)
-	rest, err := k.r.each(ctx, asks, func(a *ask, res *zk.Result) error {
-		if res.Err != nil && !errors.Is(res.Err, zk.ErrNoNode) {
-			f.work[a.path] |= todo[a.path]
-			if first == nil {
-				first = errors.WithStack(res.Err)
-			}
-			return nil
+	if f.all {
+		data = make([]ask, 0, len(k.c.tree.nodes)+len(f.work)+1)
+		k.compareAll(add)
+	}
+	for path, n := range f.work {
+		add(path, k.known(path), n)
+	}
+	return append(append(data, names...), stats...)
+}
+
+// compareAll makes everything that is known unread, and the root. It calls add
+// with what is not in work otherwise.
+func (k *keeper) compareAll(add func(path string, known *entry, n need)) {
+	f := k.f
+	for path, n := range f.work {
+		f.work[path] = n | needCompare // no event reports what came below it in between
+	}
+	for path, e := range f.staged {
+		if e != nil {
+			f.work[path] |= needData | needCompare
 		}
-		if a.kind == askNames {
-			k.takeNames(a.path, res)
+	}
+	f.work[f.root] |= needData | needCompare
+	for e := range k.c.tree.all(f.root) {
+		if n, ok := f.work[e.path]; ok {
+			f.work[e.path] = n | needData | needCompare
 		} else {
-			k.takeNode(a, res, todo[a.path])
+			add(e.path, e, needData|needCompare)
 		}
-		return nil
-	})
-	for i := range rest {
-		f.work[rest[i].path] |= todo[rest[i].path]
 	}
-	if err == nil {
-		err = first
-	}
-	return err
 }
 
 // takeNames makes the children unread that are not known.
@@ -97,10 +167,10 @@ func (k *keeper) takeNames(path string, res *zk.Result) {
 	f.staged[path] = &entry{path: known.path, data: known.data, stat: res.Stat}
 }
 
-// takeNode stages a znode that was read because of n.
-func (k *keeper) takeNode(a *ask, res *zk.Result, n need) {
-	f, path := k.f, a.path
-	known, shown := k.known(path), k.c.tree.nodes[path]
+// takeNode stages a znode that was read.
+func (k *keeper) takeNode(a *ask, res *zk.Result) {
+	f, path, n := k.f, a.path, a.need
+	known := k.known(path)
 	if res.Err != nil {
 		k.gone(path, n)
 		return
@@ -110,19 +180,17 @@ func (k *keeper) takeNode(a *ask, res *zk.Result, n need) {
 		return
 	}
 	same := known != nil && known.stat.Czxid == res.Stat.Czxid && known.stat.Mzxid == res.Stat.Mzxid
-	e := &entry{path: path, stat: res.Stat}
 	switch {
+	case same && known.stat == res.Stat:
 	case same:
-		e.path, e.data = known.path, known.data
+		f.staged[path] = &entry{path: known.path, data: known.data, stat: res.Stat}
 	case k.c.NoData:
+		f.staged[path] = &entry{path: path, stat: res.Stat}
 	case a.kind == askStat:
 		f.work[path] |= needData | needLarge | n&needCompare
 		return
 	default:
-		e.data = res.Data
-	}
-	if known == nil || known.stat != res.Stat {
-		f.staged[path] = e
+		f.staged[path] = &entry{path: path, data: res.Data, stat: res.Stat}
 	}
 	switch {
 	case n&needCompare == 0:
@@ -130,11 +198,13 @@ func (k *keeper) takeNode(a *ask, res *zk.Result, n need) {
 		if res.Stat.EphemeralOwner == 0 { // an ephemeral has no children to watch
 			f.work[path] |= needNames
 		}
-	case res.Stat.NumChildren == 0:
-	case shown == nil || shown.stat.Czxid != res.Stat.Czxid || shown.stat.Pzxid != res.Stat.Pzxid:
+	case res.Stat.NumChildren > 0:
 		// Compared with what is shown: what is only staged may have a Stat that is
 		// newer than the children that are known.
-		f.work[path] |= needNames
+		shown := k.c.tree.nodes[path]
+		if shown == nil || shown.stat.Czxid != res.Stat.Czxid || shown.stat.Pzxid != res.Stat.Pzxid {
+			f.work[path] |= needNames
+		}
 	}
 }
 

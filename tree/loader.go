@@ -8,10 +8,7 @@ import (
 	"github.com/seed-9f8420c6/zk"
 )
 
-const (
-	batchBytes = 512 << 10 // of the requests of one Batch of writes
-	multiTries = 5         // of a Multi whose znodes others make and delete meanwhile
-)
+const multiTries = 5 // of a Multi whose znodes others make and delete meanwhile
 
 func isBadPath(err error) bool { return errors.Is(err, zk.ErrBadPath) }
 
@@ -20,9 +17,9 @@ type loader struct {
 	s    *zk.Session
 	to   string
 	opt  Options
-	made batcher
-	sets batcher
-	acls []znode         // that exist, and get another ACL
+	made *batcher
+	sets *batcher        // of znodes that existed
+	acls *batcher        // theirs
 	keep map[string]bool // what Mirror leaves
 	some bool            // something is to be written, or was
 
@@ -42,10 +39,9 @@ func newLoader(op string, s *zk.Session, to string, opt Options) (*loader, error
 	case opt.Atomic < 0:
 		return nil, &refusal{op, to, zk.ErrBadArguments, "Atomic is below zero"}
 	}
-	limit := min(batchBytes, newReader(s).maxRequest)
 	l := &loader{s: s, to: to, opt: opt, keep: make(map[string]bool)}
-	l.made = batcher{s: s, limit: limit, took: l.tookCreate}
-	l.sets = batcher{s: s, limit: limit, took: func(_ zk.Op, res *zk.Result) error { return errors.WithStack(res.Err) }}
+	took := func(_ zk.Op, res *zk.Result) error { return errors.WithStack(res.Err) }
+	l.made, l.sets, l.acls = newBatcher(s, l.tookCreate), newBatcher(s, took), newBatcher(s, took)
 	return l, nil
 }
 
@@ -104,9 +100,9 @@ func (l *loader) tookCreate(op zk.Op, res *zk.Result) error {
 		return errors.WithStack(res.Err)
 	}
 	c := op.(zk.CreateOp)
-	l.sets.ops = append(l.sets.ops, zk.SetOp{Path: c.Path, Data: c.Data, Version: zk.AnyVersion}) // no more than one Batch of creates
+	l.sets.queue(zk.SetOp{Path: c.Path, Data: c.Data, Version: zk.AnyVersion}) // no more than one Batch of creates
 	if l.opt.ACLs {
-		l.acls = append(l.acls, znode{path: c.Path, acl: c.ACL})
+		l.acls.queue(zk.SetACLOp{Path: c.Path, ACL: c.ACL, Version: zk.AnyVersion})
 	}
 	return nil
 }
@@ -116,12 +112,7 @@ func (l *loader) overwrite(ctx context.Context) error {
 	if err := l.sets.flush(ctx); err != nil {
 		return err
 	}
-	acls := l.acls
-	l.acls = nil
-	return together(len(acls), func(i int) error {
-		_, err := l.s.SetACL(ctx, acls[i].path, acls[i].acl, -1)
-		return err
-	})
+	return l.acls.flush(ctx)
 }
 
 // finish writes what is queued, and deletes what Mirror says.
@@ -175,13 +166,13 @@ func (l *loader) flushMulti(ctx context.Context) error {
 			if there[i] {
 				ops[i] = zk.SetOp{Path: z.path, Data: z.data, Version: zk.AnyVersion}
 				if z.acl != nil {
-					l.acls = append(l.acls, znode{path: z.path, acl: z.acl})
+					l.acls.queue(zk.SetACLOp{Path: z.path, ACL: z.acl, Version: zk.AnyVersion})
 				}
 			}
 		}
 		_, err := l.s.Multi(ctx, ops...)
 		if l.opt.Overwrite && tries < multiTries && (errors.Is(err, zk.ErrExists) || errors.Is(err, zk.ErrNoNode)) {
-			l.acls = nil // somebody was faster
+			l.acls.ops = nil // somebody was faster
 			continue
 		}
 		if err != nil {

@@ -13,11 +13,12 @@ import (
 // ask is one read of many.
 type ask struct {
 	path  string
-	kind  askKind
 	watch chan<- zk.Event // armed by the answer; such a read goes by Batch
 
 	// size is about how many bytes the answer will have; -1: unknown.
 	size int
+	kind askKind
+	need need // of a Cache's read
 }
 
 type askKind uint8
@@ -28,21 +29,25 @@ const (
 	askNames
 )
 
-func (a *ask) op() zk.Op {
+// The operations of a request are in one array: those of reads have the same
+// fields.
+func (a *ask) op(at *zk.GetOp) zk.Op {
+	at.Path, at.Watch = a.path, a.watch
 	switch a.kind {
 	case askData:
-		return zk.GetOp{Path: a.path, Watch: a.watch}
+		return at
 	case askStat:
-		return zk.ExistsOp{Path: a.path, Watch: a.watch}
+		return (*zk.ExistsOp)(at)
 	}
-	return zk.ChildrenOp{Path: a.path, Watch: a.watch}
+	return (*zk.ChildrenOp)(at)
 }
 
-func (a *ask) readOp() zk.ReadOp {
+func (a *ask) readOp(at *zk.GetOp) zk.ReadOp {
+	at.Path = a.path
 	if a.kind == askData {
-		return zk.GetOp{Path: a.path}
+		return at
 	}
-	return zk.ChildrenOp{Path: a.path}
+	return (*zk.ChildrenOp)(at)
 }
 
 const (
@@ -114,7 +119,7 @@ func (r *reader) each(ctx context.Context, asks []ask, take func(a *ask, res *zk
 	var flying []*request
 	p := pace{reads: r.first, probing: true}
 	next := 0
-	for next < len(asks) || len(flying) > 0 {
+	fly := func() {
 		for err == nil && next < len(asks) && (len(flying) == 0 || len(flying) == 1 && !p.probing) {
 			n, batch, unknown := r.cut(asks[next:], &p)
 			if unknown && p.probing && len(flying) > 0 {
@@ -125,9 +130,8 @@ func (r *reader) each(ctx context.Context, asks []ask, take func(a *ask, res *zk
 			flying = append(flying, q)
 			next += n
 		}
-		if len(flying) == 0 {
-			break
-		}
+	}
+	for fly(); len(flying) > 0; fly() {
 		q := flying[0]
 		flying = flying[1:]
 		r.wait(q.done)
@@ -135,6 +139,7 @@ func (r *reader) each(ctx context.Context, asks []ask, take func(a *ask, res *zk
 			err = q.err
 		}
 		r.learnPace(q, &p)
+		fly() // the server works while the answers are taken
 		for i := range q.asks {
 			switch {
 			case i >= len(q.res) || lost(q.res[i].Err):
@@ -227,16 +232,17 @@ func (r *reader) learnPace(q *request, p *pace) {
 // send sends a request and waits for its answers.
 func (r *reader) send(ctx context.Context, q *request) {
 	defer close(q.done)
+	all := make([]zk.GetOp, len(q.asks))
 	if q.batch {
 		ops := make([]zk.Op, len(q.asks))
 		for i := range q.asks {
-			ops[i] = q.asks[i].op()
+			ops[i] = q.asks[i].op(&all[i])
 		}
 		q.res, q.err = r.s.Batch(ctx, ops...)
 	} else {
 		ops := make([]zk.ReadOp, len(q.asks))
 		for i := range q.asks {
-			ops[i] = q.asks[i].readOp()
+			ops[i] = q.asks[i].readOp(&all[i])
 		}
 		q.res, q.err = r.s.MultiRead(ctx, ops...)
 	}
@@ -251,12 +257,17 @@ func (r *reader) send(ctx context.Context, q *request) {
 // with a nil Node; if the znode of the path itself does not exist, it matches
 // [zk.ErrNoNode]. Of "/" the server's own /zookeeper is left out.
 //
-// In memory are the names of a level, and the data of two requests: about 1 MiB
-// each, or what the first few znodes of a level have.
+// In memory are the names of a level, and the data of three requests: about
+// 1 MiB each, or what the first few znodes of a level have.
 func Walk(ctx context.Context, s *zk.Session, path string) iter.Seq2[*Node, error] {
 	return func(yield func(*Node, error) bool) {
-		err := newReader(s).walk(ctx, path, func(n *Node) bool { return yield(n, nil) })
-		if err != nil {
+		err := newReader(s).walk(ctx, path, func(path string, res *zk.Result) error {
+			if !yield(newNode(path, res), nil) {
+				return errEnough
+			}
+			return nil
+		})
+		if err != nil && err != errEnough {
 			yield(nil, err)
 		}
 	}
@@ -264,11 +275,17 @@ func Walk(ctx context.Context, s *zk.Session, path string) iter.Seq2[*Node, erro
 
 var errEnough = errors.New("enough")
 
-// walk calls yield for each node until it returns false.
-func (r *reader) walk(ctx context.Context, root string, yield func(*Node) bool) error {
+func newNode(path string, res *zk.Result) *Node {
+	return &Node{Path: path, Data: res.Data, Stat: res.Stat}
+}
+
+// walk calls take for each znode, and returns the error that ended it: that of
+// take, as it is, or another.
+func (r *reader) walk(ctx context.Context, root string, take func(path string, res *zk.Result) error) error {
 	skip := hidden(r.s, root)
 	for level := []ask{{path: root, size: -1}}; len(level) > 0; {
 		var dirs []ask
+		below := 0
 		_, err := r.each(ctx, level, func(a *ask, res *zk.Result) error {
 			switch {
 			case errors.Is(res.Err, zk.ErrNoNode) && a.path != root:
@@ -277,15 +294,13 @@ func (r *reader) walk(ctx context.Context, root string, yield func(*Node) bool) 
 				return errors.WithStack(res.Err)
 			}
 			if res.Stat.NumChildren > 0 {
+				below += int(res.Stat.NumChildren)
 				dirs = append(dirs, ask{path: a.path, kind: askNames, size: namesSize(res.Stat.NumChildren)})
 			}
-			if !yield(&Node{Path: a.path, Data: res.Data, Stat: res.Stat}) {
-				return errEnough
-			}
-			return nil
+			return take(a.path, res)
 		})
 		if err == nil {
-			level = level[:0]
+			level = slices.Grow(level[:0], min(below, 1<<16)) // it is the word of a server
 			_, err = r.each(ctx, dirs, func(a *ask, res *zk.Result) error {
 				switch {
 				case errors.Is(res.Err, zk.ErrNoNode):
@@ -302,10 +317,7 @@ func (r *reader) walk(ctx context.Context, root string, yield func(*Node) bool) 
 				return nil
 			})
 		}
-		switch {
-		case err == errEnough:
-			return nil
-		case err != nil:
+		if err != nil {
 			return err
 		}
 	}
@@ -319,13 +331,14 @@ func namesSize(n int32) int { return int(n) * 48 }
 // that goes meanwhile is left out. See [Walk] and [Snapshot].
 func Get(ctx context.Context, s *zk.Session, path string) (*Node, error) {
 	nodes := make(map[string]*Node)
-	err := newReader(s).walk(ctx, path, func(n *Node) bool {
-		nodes[n.Path] = n
-		if n.Path != path {
-			up := nodes[parent(n.Path)]
+	err := newReader(s).walk(ctx, path, func(at string, res *zk.Result) error {
+		n := newNode(at, res)
+		nodes[at] = n
+		if at != path {
+			up := nodes[parent(at)]
 			up.Children = append(up.Children, n)
 		}
-		return true
+		return nil
 	})
 	if err != nil {
 		return nil, err

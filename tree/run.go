@@ -234,11 +234,8 @@ func (k *keeper) keep(ctx context.Context) error {
 	}
 	for {
 		f.drain()
-		if f.all {
-			k.compareAll()
-		}
-		if len(f.work) > 0 {
-			if err := k.readAll(ctx); err != nil {
+		if len(f.work) > 0 || f.all {
+			if err := k.read(ctx); err != nil {
 				return err
 			}
 			continue
@@ -254,24 +251,6 @@ func (k *keeper) keep(ctx context.Context) error {
 			return err
 		}
 	}
-}
-
-// compareAll makes everything that is known unread, and the root.
-func (k *keeper) compareAll() {
-	f := k.f
-	f.all = false
-	for path, n := range f.work {
-		f.work[path] = n | needCompare // no event reports what came below it in between
-	}
-	for path := range k.c.tree.nodes {
-		f.work[path] |= needData | needCompare
-	}
-	for path, e := range f.staged {
-		if e != nil {
-			f.work[path] |= needData | needCompare
-		}
-	}
-	f.work[f.root] |= needData | needCompare
 }
 
 // show makes what was read readable, if it is the subtree at one zxid: there is
@@ -299,14 +278,17 @@ func (k *keeper) show(ctx context.Context) (bool, error) {
 	if f.skip != "" {
 		unchecked = f.root // it counts what is left out
 	}
-	c.tree.doubtful(f.staged, unchecked, k.repair)
+	linked := len(f.fresh) > 0 && link(f.fresh, unchecked)
+	if !linked {
+		c.tree.doubtful(f.staged, unchecked, k.repair)
+	}
 	if len(f.work) > 0 {
 		return false, nil
 	}
 	staged := f.staged
 	f.staged = make(map[string]*entry)
-	f.noted = 0
-	c.show(staged, z)
+	f.noted, f.fresh = 0, nil
+	c.show(staged, linked, z)
 	return true, nil
 }
 

@@ -23,6 +23,9 @@ type dir struct {
 
 func (e *entry) node() *Node { return &Node{Path: e.path, Data: e.data, Stat: e.stat} }
 
+// fill is node without a copy: reading the cache takes a third less time by it.
+func (e *entry) fill(n *Node) { n.Path, n.Data, n.Stat = e.path, e.data, e.stat }
+
 func (e *entry) children() []*entry {
 	if e == nil || e.kids == nil {
 		return nil
@@ -66,9 +69,14 @@ func (t *store) changes(staged map[string]*entry) []Change {
 }
 
 // apply makes staged states part of the store, which takes the map over. An
-// entry of nil is a znode that does not exist.
-func (t *store) apply(staged map[string]*entry) {
-	if len(t.nodes) == 0 {
+// entry of nil is a znode that does not exist. linked: they are a whole tree, to
+// which link was applied.
+func (t *store) apply(staged map[string]*entry, linked bool) {
+	switch {
+	case linked:
+		t.nodes = staged
+		return
+	case len(t.nodes) == 0:
 		t.build(staged)
 		return
 	}
@@ -98,6 +106,30 @@ func (t *store) apply(staged map[string]*entry) {
 			up.adopt(list, func(e *entry) bool { return t.nodes[e.path] != e })
 		}
 	}
+}
+
+// link gives the entries of a tree, level by level and each level in the order of
+// the one above, their children. It reports whether each has as many as its Stat
+// says, but for the one at unchecked; else it leaves them without.
+func link(nodes []*entry, unchecked string) bool {
+	next, whole := 1, true
+	for _, e := range nodes {
+		from := next
+		for e.stat.NumChildren > 0 && next < len(nodes) && parent(nodes[next].path) == e.path {
+			next++
+		}
+		whole = whole && (next-from == int(e.stat.NumChildren) || e.path == unchecked)
+		if next > from {
+			e.kids = &dir{list: slices.Clone(nodes[from:next])}
+		}
+	}
+	if whole && next == len(nodes) {
+		return true
+	}
+	for _, e := range nodes {
+		e.kids = nil
+	}
+	return false
 }
 
 // build is apply for an empty store.
@@ -222,11 +254,17 @@ func (t *store) doubtful(staged map[string]*entry, unchecked string, repair func
 		}
 	}
 	for path, e := range staged {
-		check(path, e)
+		if e == nil || e.stat.NumChildren > 0 || t.nodes[path] != nil { // else it is one of kids, or has none
+			check(path, e)
+		}
 	}
 	for path := range kids {
-		if _, ok := staged[path]; !ok && t.nodes[path] != nil {
+		e, ok := staged[path]
+		switch {
+		case !ok && t.nodes[path] != nil:
 			check(path, t.nodes[path])
+		case ok && e != nil && e.stat.NumChildren == 0 && t.nodes[path] == nil:
+			check(path, e)
 		}
 	}
 }

@@ -117,8 +117,7 @@ func (r *reader) deleteAll(ctx context.Context, root string, keep map[string]boo
 		return true, false, nil
 	}
 	slices.Reverse(paths) // levels: what is below comes first
-	w := batcher{s: r.s, limit: r.maxRequest / 2}
-	w.took = func(op zk.Op, res *zk.Result) error {
+	w := newBatcher(r.s, func(op zk.Op, res *zk.Result) error {
 		path := op.(zk.DeleteOp).Path
 		switch {
 		case res.Err == nil, errors.Is(res.Err, zk.ErrNoNode):
@@ -129,7 +128,7 @@ func (r *reader) deleteAll(ctx context.Context, root string, keep map[string]boo
 			return errors.WithStack(res.Err)
 		}
 		return nil
-	}
+	})
 	for _, path := range paths {
 		if keep[path] {
 			continue
@@ -142,21 +141,26 @@ func (r *reader) deleteAll(ctx context.Context, root string, keep map[string]boo
 	return gone, again, err
 }
 
-// batcher puts writes together into Batches.
+const batchBytes = 512 << 10 // of the requests of one Batch
+
+// batcher puts operations together into Batches.
 type batcher struct {
-	s     *zk.Session
-	limit int // bytes of a Batch
-	took  func(op zk.Op, res *zk.Result) error
+	s    *zk.Session
+	took func(op zk.Op, res *zk.Result) error
 
 	ops  []zk.Op
 	size int
 }
 
-// add queues a write whose paths and data have size bytes. It sends what would
-// be too much with it.
+func newBatcher(s *zk.Session, took func(op zk.Op, res *zk.Result) error) *batcher {
+	return &batcher{s: s, took: took}
+}
+
+// add queues an operation whose paths and data have size bytes. It sends what
+// would be too much with it.
 func (b *batcher) add(ctx context.Context, op zk.Op, size int) error {
 	size += 64
-	if b.size+size > b.limit || len(b.ops) >= 2*maxBatch {
+	if b.size+size > batchBytes || len(b.ops) >= 2*maxBatch {
 		if err := b.flush(ctx); err != nil {
 			return err
 		}
@@ -165,6 +169,9 @@ func (b *batcher) add(ctx context.Context, op zk.Op, size int) error {
 	b.size += size
 	return nil
 }
+
+// queue queues an operation, and sends nothing.
+func (b *batcher) queue(op zk.Op) { b.ops = append(b.ops, op) }
 
 // flush sends what is queued, and returns the first error of took, or that of
 // the connection.

@@ -265,6 +265,8 @@ func TestRepliesTakeNoMoreThanTheirSize(t *testing.T) {
 			func(s *zk.Session) error { return suite.ErrOf(s.MultiRead(suite.BG, zk.GetOp{Path: "/a"})) }},
 		{"getacl", append(fill(make([]byte, 12), 1), stat...), nil,
 			func(s *zk.Session) error { return suite.ErrOf2(s.GetACL(suite.BG, "/a")) }},
+		{"getacl in a batch", append(fill(make([]byte, 12), 1), stat...), nil,
+			func(s *zk.Session) error { return suite.ErrOf(s.Batch(suite.BG, zk.GetACLOp{Path: "/a"})) }},
 		{"whoami", fill(make([]byte, 8), 1), nil, func(s *zk.Session) error { return suite.ErrOf(s.WhoAmI(suite.BG)) }},
 		{"children", append(fill(make([]byte, 4), 1), stat...), nil,
 			func(s *zk.Session) error { return suite.ErrOf2(s.Children(suite.BG, "/a", nil)) }},

@@ -1,10 +1,12 @@
 package scripts
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"net"
 	"slices"
@@ -299,11 +301,19 @@ func TestHostileBodies(t *testing.T) {
 		"Multi":             wire.MultiResponse{Results: []wire.MultiResult{{Op: wire.OpDelete}}},
 		"MultiRead":         wire.MultiResponse{Results: []wire.MultiResult{{Op: wire.OpGetData, Data: []byte("data"), Stat: stat}}},
 		"Batch":             wire.GetDataResponse{Data: []byte("data"), Stat: stat},
+		"GetACLOp":          wire.GetACLResponse{ACL: []wire.ACL{{Perms: 31, Scheme: "world", ID: "anyone"}}, Stat: stat},
+		"SetACLOp":          stat,
+	}
+	calls := maps.Clone(suite.Calls)
+	for name, op := range map[string]zk.Op{"GetACLOp": zk.GetACLOp{Path: "/a"}, "SetACLOp": zk.SetACLOp{Path: "/a", ACL: zk.ACLOpen}} {
+		calls[name] = suite.Call{Do: func(ctx context.Context, s *zk.Session, _ string, _ chan<- zk.Event) error {
+			return suite.ErrOf(s.Batch(ctx, op))
+		}}
 	}
 	try := func(t *testing.T, name string, body []byte) (err error) {
 		suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
 			s, l := r.Open(r.Config())
-			u := suite.Start(t, func() error { return suite.Calls[name].Do(suite.BG, s, "/a", nil) })
+			u := suite.Start(t, func() error { return calls[name].Do(suite.BG, s, "/a", nil) })
 			q := l.Next()
 			l.Send(suite.Answer(q.Xid, 1, bytesOf(body)))
 			err = u.Wait()

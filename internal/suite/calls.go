@@ -110,7 +110,8 @@ var variants = map[string]Call{
 		return Failed(err, res)
 	}},
 	"Batch of several": {true, func(ctx context.Context, s *zk.Session, path string, _ chan<- zk.Event) error {
-		res, err := s.Batch(ctx, zk.CreateOp{Path: "/never", ACL: zk.ACLOpen}, zk.ExistsOp{Path: path}, zk.SyncOp{Path: path}, zk.GetOp{Path: "/"})
+		res, err := s.Batch(ctx, zk.CreateOp{Path: "/never", ACL: zk.ACLOpen}, zk.ExistsOp{Path: path}, zk.GetACLOp{Path: path},
+			zk.SetACLOp{Path: path, ACL: zk.ACLOpen, Version: zk.AnyVersion}, zk.SyncOp{Path: path}, zk.GetOp{Path: "/"})
 		return Failed(err, res)
 	}},
 }

@@ -50,7 +50,7 @@ type client struct {
 }
 
 func main() {
-	child := flag.String("child", "", "for the program itself: load here, `recursive or pernode`")
+	child := flag.String("child", "", "for the program itself: load here, `recursive or pernode`, or redial- and one of them")
 	addr := flag.String("addr", "", "for the program itself: the server")
 	sizes := flag.String("sizes", "10000,100000", "znodes")
 	rounds := flag.Int("rounds", 6, "loads of each client")
@@ -73,14 +73,19 @@ func load(mode, addr, path, nodes, rounds string) error {
 	n, _ := strconv.Atoi(nodes)
 	r, _ := strconv.Atoi(rounds)
 	ctx := context.Background()
+	mode, redial := strings.CutPrefix(mode, "redial-")
 	s, err := zk.Dial(ctx, zk.Config{Addrs: []string{addr}, Timeout: 30 * time.Second})
 	if err != nil {
 		return err
 	}
-	defer s.Close()
+	defer func() { s.Close() }()
+	fresh := func() *tree.Cache { return &tree.Cache{Root: path, PerNode: mode == "pernode"} }
+	if redial {
+		return again(ctx, &s, fresh(), addr, r)
+	}
 	for range r {
 		before := heap()
-		c := &tree.Cache{Root: path, PerNode: mode == "pernode"}
+		c := fresh()
 		over := make(chan error, 1)
 		start := host.Now()
 		go func() { over <- c.Run(ctx, s) }()
@@ -99,6 +104,43 @@ func load(mode, addr, path, nodes, rounds string) error {
 		c.Close()
 		<-over
 	}
+	return nil
+}
+
+// again measures how long a loaded cache takes on the next connection until it
+// shows what was written elsewhere in between.
+func again(ctx context.Context, s **zk.Session, c *tree.Cache, addr string, rounds int) error {
+	other, err := zk.Dial(ctx, zk.Config{Addrs: []string{addr}, Timeout: 30 * time.Second})
+	if err != nil {
+		return err
+	}
+	defer other.Close()
+	over := make(chan error, 1)
+	go func() { over <- c.Run(ctx, *s) }()
+	if err := c.Wait(ctx, 0); err != nil {
+		return err
+	}
+	for range rounds {
+		conf := (*s).Detach()
+		<-over
+		if _, err := other.Set(ctx, "/", nil, zk.AnyVersion); err != nil {
+			return err
+		}
+		if *s, err = zk.Dial(ctx, conf); err != nil {
+			return err
+		}
+		start := host.Now()
+		go func() { over <- c.Run(ctx, *s) }()
+		if err := c.Wait(ctx, other.Zxid()); err != nil {
+			return err
+		}
+		took, used := host.Now().Since(start)
+		if err := json.NewEncoder(os.Stdout).Encode(sample{Seconds: took.Seconds(), CPU: used.CPU.Seconds()}); err != nil {
+			return err
+		}
+	}
+	c.Close()
+	<-over
 	return nil
 }
 
@@ -127,7 +169,7 @@ func measure(sizes string, rounds int, out string) error {
 		return err
 	}
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "# Loading a subtree into a cache\n\nBy `go run ./cmd/tree` in bench: one ZooKeeper %s, znodes of 100 bytes, 99 in each folder; medians of the\n%d loads after the first of each process. CPU and heap are the client's, after a collection of garbage.\n", e.Release(), rounds-1)
+	fmt.Fprintf(&b, "# Loading a subtree into a cache\n\nBy `go run ./cmd/tree` in bench: one ZooKeeper %s, znodes of 100 bytes, 99 in each folder; medians of the\n%d loads after the first of each process. CPU and heap are the client's, after a collection of garbage.\nAfter a redial: until a loaded cache is exact again, with one write elsewhere in between.\n", e.Release(), rounds-1)
 	for _, text := range strings.Split(sizes, ",") {
 		n, err := strconv.Atoi(text)
 		if err != nil {
@@ -200,6 +242,8 @@ func ready(ctx context.Context, dir, addr string) ([]client, error) {
 	clients := []client{
 		{"tree.Cache", []string{self, "-child", "recursive", "-addr", addr}, all},
 		{"tree.Cache, PerNode", []string{self, "-child", "pernode", "-addr", addr}, all},
+		{"tree.Cache, after a redial", []string{self, "-child", "redial-recursive", "-addr", addr}, all},
+		{"tree.Cache, PerNode, after a redial", []string{self, "-child", "redial-pernode", "-addr", addr}, all},
 	}
 	for _, name := range []string{"pom.xml", "Load.java", "load.py"} {
 		text, err := sources.ReadFile(name)

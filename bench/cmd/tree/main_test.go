@@ -29,6 +29,9 @@ func TestClients(t *testing.T) {
 		if err := load(mode, server.Addr(), "/t", "200", "1"); err == nil || !strings.Contains(err.Error(), "201 znodes, not 200") {
 			t.Fatal(err)
 		}
+		if err := load("redial-"+mode, server.Addr(), "/t", "201", "2"); err != nil {
+			t.Fatal(err)
+		}
 	}
 	c := client{command: []string{"sh", "-c", `cat "$0"`, name}}
 	first, mid, err := c.run(t.Context(), "/t", 201, 3)
