@@ -5,7 +5,10 @@ package zk_test
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"testing"
+
+	"gotest.tools/v3/assert"
 
 	"github.com/seed-9f8420c6/zk"
 )
@@ -51,5 +54,40 @@ func TestAllocs(t *testing.T) {
 		} else {
 			t.Logf("%s: %v allocations of %v", b.name, got, b.budget)
 		}
+	}
+}
+
+// A Get costs one allocation of about the size of its data, whatever that is, and a
+// large Set that of its frame.
+func TestAllocsOfValues(t *testing.T) {
+	s, c := loopSession(t, zk.Config{MaxRequest: 2 << 20})
+	ctx := t.Context()
+	for _, size := range []int{1, 1 << 10, 63 << 10, 64 << 10, 100 << 10, 1 << 20} {
+		c.mu.Lock()
+		c.data = make([]byte, size)
+		c.mu.Unlock()
+		var before, after runtime.MemStats
+		const times = 20
+		get := func() { // without assert, which allocates
+			data, _, err := s.Get(ctx, "/bench", nil)
+			if err != nil || len(data) != size || cap(data) > size+size/8+64 {
+				t.Fatalf("%d bytes in %d: %v", len(data), cap(data), err)
+			}
+		}
+		get()
+		runtime.ReadMemStats(&before)
+		for range times {
+			get()
+		}
+		runtime.ReadMemStats(&after)
+		bytes := (after.TotalAlloc - before.TotalAlloc) / times
+		assert.Check(t, bytes <= uint64(size+size/4+16<<10), "a Get of %d bytes takes %d", size, bytes)
+		assert.Check(t, after.Mallocs-before.Mallocs < 2*times, "a Get of %d bytes: %d allocations in %d", size, after.Mallocs-before.Mallocs, times)
+		got := testing.AllocsPerRun(times, func() {
+			if _, err := s.Set(ctx, "/bench", c.data, -1); err != nil {
+				t.Fatal(err)
+			}
+		})
+		assert.Check(t, got <= 1, "a Set of %d bytes: %v allocations", size, got)
 	}
 }

@@ -161,6 +161,34 @@ func eventFrame(typ int32, path string) []byte {
 }
 
 // The same 512 Gets, as a batch and one after the other.
+// What a value costs, by its size: the loop copies it twice, as a kernel does.
+func BenchmarkValues(b *testing.B) {
+	for _, size := range []int{1 << 10, 64 << 10, 1 << 20} {
+		s, c := loopSession(b, zk.Config{MaxRequest: 2 << 20})
+		c.mu.Lock()
+		c.data = make([]byte, size)
+		c.mu.Unlock()
+		b.Run(fmt.Sprintf("get/size=%d", size), func(b *testing.B) {
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, _, err := s.Get(context.Background(), "/bench", nil); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run(fmt.Sprintf("set/size=%d", size), func(b *testing.B) {
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := s.Set(context.Background(), "/bench", c.data, -1); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 func BenchmarkBatch512(b *testing.B) {
 	s, _ := loopSession(b, zk.Config{})
 	ops := make([]zk.Op, 512)

@@ -444,6 +444,12 @@ func (c *call) begin(op wire.Op) int {
 	return at
 }
 
+// room makes room for a frame with a path and so much data, in one piece.
+func (c *call) room(path string, data []byte) {
+	const rest = 64 // of a frame, but for an ACL
+	c.Frames = slices.Grow(c.Frames, rest+len(path)+len(data))
+}
+
 // frame frames a single request.
 func (c *call) frame(op wire.Op, body interface{ Append([]byte) []byte }) {
 	at := c.begin(op)

@@ -353,6 +353,7 @@ func (s *Session) create(ctx context.Context, name, path string, data []byte, mo
 	if err != nil {
 		return "", Stat{}, err
 	}
+	c.room(full, data)
 	at := c.begin(op)
 	c.Frames = appendCreate(c.Frames, op, full, CreateOp{Data: data, Mode: mode, ACL: acl})
 	wire.EndFrame(c.Frames, at)
@@ -400,10 +401,8 @@ func decodeStat(c *call, d *wire.Decoder) { c.stat.Decode(d) }
 func decodeData(c *call, d *wire.Decoder) {
 	b := d.Buffer()
 	c.stat.Decode(d)
-	if b != nil && d.Err() == nil {
-		data := make([]byte, len(b))
-		copy(data, b)
-		c.data = data
+	if d.Err() == nil {
+		c.data = d.Keep(b)
 	}
 }
 
@@ -478,6 +477,7 @@ func (s *Session) Set(ctx context.Context, path string, data []byte, version int
 	if err != nil {
 		return Stat{}, err
 	}
+	c.room(full, data)
 	at := c.begin(wire.OpSetData)
 	c.Frames = wire.SetDataRequest{Path: full, Data: data, Version: version}.Append(c.Frames)
 	wire.EndFrame(c.Frames, at)
@@ -1413,8 +1413,8 @@ func (b *batch) take(i int, code Code, d *wire.Decoder) {
 
 const arenaBlock = 64 << 10
 
-// keep copies data into the batch's arena.
-func (b *batch) keep(data []byte) []byte {
+// keep copies data into the batch's arena, unless it is large.
+func (b *batch) keep(d *wire.Decoder, data []byte) []byte {
 	n := len(data)
 	switch {
 	case data == nil:
@@ -1422,7 +1422,7 @@ func (b *batch) keep(data []byte) []byte {
 	case n == 0:
 		return []byte{}
 	case n > arenaBlock/4:
-		return append(make([]byte, 0, n), data...)
+		return d.Keep(data)
 	case n > cap(b.arena)-len(b.arena):
 		left := n * len(b.ops) // what the rest may take, if it is like this one
 		b.arena = make([]byte, 0, min(arenaBlock, max(left, n)))
@@ -1591,7 +1591,7 @@ func (o GetOp) decode(b *batch, i int, d *wire.Decoder) {
 	data := d.Buffer()
 	b.res[i].Stat.decode(d)
 	if d.Err() == nil {
-		b.res[i].Data = b.keep(data)
+		b.res[i].Data = b.keep(d, data)
 	}
 }
 

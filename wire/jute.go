@@ -85,10 +85,14 @@ type Decoder struct {
 	err *Error
 
 	request bool
+	given   bool // nobody else uses buf
 }
 
 // NewDecoder returns a Decoder of b, which it reads but never changes.
 func NewDecoder(b []byte) Decoder { return Decoder{buf: b} }
+
+// Give leaves the input to the Decoder: nobody else uses it any more. See Keep.
+func (d *Decoder) Give() { d.given = true }
 
 // NewRequestDecoder returns a Decoder that takes a vector with a negative count
 // for an empty one, as servers do with a request (BinaryInputArchive's index).
@@ -159,6 +163,17 @@ func (d *Decoder) Buffer() []byte {
 		}
 	}
 	return d.noBuffer()
+}
+
+// Keep returns what Buffer returned as a slice of the caller's: a copy, unless the input
+// was given to the Decoder.
+func (d *Decoder) Keep(b []byte) []byte {
+	if b == nil || d.given {
+		return b
+	}
+	kept := make([]byte, len(b))
+	copy(kept, b)
+	return kept
 }
 
 // noBuffer reads a buffer that is null or malformed.

@@ -14,6 +14,10 @@ const (
 	smallBuffer = 1 << 10
 	largeBuffer = 64 << 10
 	minFrame    = 16 // a reply's header
+
+	// ahead is how much is allocated for a frame whose length has come. A server does
+	// not store more in a znode than 1 MiB (jute.maxbuffer).
+	ahead = 1<<20 + 4<<10
 )
 
 var largeBuffers = sync.Pool{New: func() any { return new([largeBuffer]byte) }}
@@ -31,15 +35,16 @@ type TooSmall int
 
 func (e TooSmall) Error() string { return fmt.Sprintf("a frame of %d bytes", int(e)) }
 
-// Reader reads frames. It uses a small buffer, a pooled large one under load, and one
-// of its own for a frame that is larger still, which grows with what has arrived. Only
-// one goroutine uses it.
+// Reader reads frames. It uses a small buffer, and a pooled large one under load. A
+// frame that is larger still gets one of its own, which grows with what has arrived
+// once that is more than ahead. Only one goroutine uses it.
 type Reader struct {
 	src   io.Reader
 	limit int // largest frame
 	buf   []byte
 	small []byte
 	large *[largeBuffer]byte
+	own   bool // buf is for one frame
 	r, w  int  // buf[r:w] is read and not taken
 	full  bool // the last read filled the buffer
 	last  int  // bytes of the last read
@@ -83,12 +88,16 @@ func (f *Reader) Next() ([]byte, error) {
 	return frame, nil
 }
 
+// Kept reports whether the last frame may be kept: nobody will write into it.
+func (f *Reader) Kept() bool { return f.own }
+
 // Settle makes room for the next Fill, when no frame is complete. It returns the size
 // of the frame that is cut off, with its length and as far as known; 0: none is. With
 // idle it may fall back to the small buffer.
 func (f *Reader) Settle(idle func() bool) (cut int) {
 	if f.r == f.w { // as most often
 		f.r, f.w = 0, 0
+		f.disown()
 		if len(f.buf) == smallBuffer && !f.full {
 			return 0
 		}
@@ -103,23 +112,29 @@ func (f *Reader) Settle(idle func() bool) (cut int) {
 		}
 	}
 	switch {
+	case cut > largeBuffer && (!f.own || f.w == len(f.buf)):
+		grown := make([]byte, min(cut, max(ahead, 2*f.w)))
+		copy(grown, f.buf[:f.w])
+		f.buf, f.own = grown, true
 	case len(f.buf) < largeBuffer && (f.full || cut > len(f.buf)):
 		f.large = largeBuffers.Get().(*[largeBuffer]byte)
 		copy(f.large[:], f.buf[:f.w])
 		f.buf = f.large[:]
-	case f.w == len(f.buf):
-		grown := make([]byte, min(cut, 2*len(f.buf)))
-		copy(grown, f.buf[:f.w])
-		f.buf = grown
-	case f.w == 0 && len(f.buf) > smallBuffer && (len(f.buf) > largeBuffer || f.last < smallBuffer && idle()):
+	case f.w == 0 && f.large != nil && f.last < smallBuffer && idle():
 		f.buf = f.small
-	default:
-		return cut
-	}
-	if f.large != nil && &f.buf[0] != &f.large[0] {
 		f.Release()
 	}
 	return cut
+}
+
+// disown leaves the buffer of one frame to whoever has that.
+func (f *Reader) disown() {
+	if f.own {
+		f.own, f.buf = false, f.small
+		if f.large != nil {
+			f.buf = f.large[:]
+		}
+	}
 }
 
 // Cut reports whether a frame is cut off.

@@ -108,21 +108,23 @@ func TestLimits(t *testing.T) {
 	assert.Assert(t, err == io.EOF && len(got) == 1)
 }
 
-// A length costs nothing until its bytes are there.
+// A length costs no more than one large znode until its bytes are there.
 func TestMemoryGrowsWithWhatCame(t *testing.T) {
-	f := NewReader(bytes.NewReader(append(wire.AppendInt32(nil, 1<<30), make([]byte, 300<<10)...)), 1<<30)
-	for {
-		_, err := f.Fill()
-		if err != nil {
-			break
+	for _, came := range []int{0, 300 << 10, ahead - 4, ahead, 3 << 20} {
+		f := NewReader(bytes.NewReader(append(wire.AppendInt32(nil, 1<<30), make([]byte, came)...)), 1<<30)
+		for {
+			_, err := f.Fill()
+			if err != nil {
+				break
+			}
+			b, err := f.Next()
+			assert.Assert(t, b == nil && err == nil)
+			f.Settle(func() bool { return true })
 		}
-		b, err := f.Next()
-		assert.Assert(t, b == nil && err == nil)
-		f.Settle(func() bool { return true })
+		assert.Assert(t, len(f.buf) <= max(ahead, 2*(4+came)), "%d bytes for %d that came", len(f.buf), came)
 	}
-	assert.Assert(t, len(f.buf) <= 1<<20, "%d bytes", len(f.buf))
 	// At rest it falls back to the small buffer.
-	f = NewReader(&chunks{data: bytes.Repeat(framed(make([]byte, 200<<10)), 3), rnd: rand.New(rand.NewPCG(1, 1))}, 1<<30)
+	f := NewReader(&chunks{data: bytes.Repeat(framed(make([]byte, 200<<10)), 3), rnd: rand.New(rand.NewPCG(1, 1))}, 1<<30)
 	for {
 		_, err := f.Fill()
 		for b, _ := f.Next(); b != nil; b, _ = f.Next() {
@@ -134,4 +136,49 @@ func TestMemoryGrowsWithWhatCame(t *testing.T) {
 	}
 	assert.Equal(t, len(f.buf), smallBuffer)
 	assert.Assert(t, f.large == nil)
+}
+
+// A frame with a buffer of its own is not written into by those after it, and costs
+// one allocation.
+func TestKept(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(7, 7))
+	var all []byte
+	sizes := []int{minFrame, largeBuffer - 4, largeBuffer - 3, 100 << 10, minFrame, 1 << 20, ahead - 4, ahead, 3 << 20, 100, 200 << 10}
+	for i, size := range sizes {
+		all = append(all, framed(bytes.Repeat([]byte{byte(1 + i)}, size))...)
+	}
+	for _, src := range []io.Reader{bytes.NewReader(all), iotest.HalfReader(bytes.NewReader(all)), &chunks{data: all, rnd: rnd}} {
+		f := NewReader(src, 1<<30)
+		var kept [][]byte
+		for i := 0; i < len(sizes); {
+			_, err := f.Fill()
+			assert.NilError(t, err)
+			for b, err := f.Next(); b != nil; b, err = f.Next() {
+				assert.NilError(t, err)
+				assert.Equal(t, len(b), sizes[i])
+				assert.Equal(t, f.Kept(), 4+len(b) > largeBuffer, "%d bytes", len(b))
+				if !f.Kept() {
+					b = bytes.Clone(b)
+				}
+				kept = append(kept, b)
+				i++
+			}
+			f.Settle(func() bool { return false })
+		}
+		for i, b := range kept {
+			assert.Assert(t, len(bytes.Trim(b, string(rune(1+i)))) == 0, "frame %d has bytes of another", i)
+		}
+		f.Release()
+	}
+	big := framed(make([]byte, 1<<20))
+	src := bytes.NewReader(nil)
+	f := NewReader(src, 1<<30)
+	assert.Equal(t, testing.AllocsPerRun(10, func() {
+		src.Reset(big)
+		for b, _ := f.Next(); b == nil; b, _ = f.Next() {
+			f.Settle(func() bool { return false })
+			f.Fill()
+		}
+		f.Settle(func() bool { return false })
+	}), 1.0)
 }

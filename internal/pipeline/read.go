@@ -55,7 +55,7 @@ func (p *Conn) readFrames() error {
 			if b == nil {
 				break
 			}
-			if err := p.frame(b); err != nil {
+			if err := p.frame(b, in.Kept()); err != nil {
 				return err
 			}
 			if waits {
@@ -129,10 +129,13 @@ func (p *Conn) popOldest() {
 	r.c = nil // an idle connection keeps no call alive
 }
 
-// frame takes one frame from the server.
-func (p *Conn) frame(b []byte) error {
+// frame takes one frame from the server; kept: nobody else uses its memory.
+func (p *Conn) frame(b []byte, kept bool) error {
 	d := &p.reader.dec // not a variable: a Handler may keep it, as far as the compiler knows
 	*d = wire.NewDecoder(b)
+	if kept {
+		d.Give()
+	}
 	var h wire.ReplyHeader
 	h.Decode(d)
 	if h.Xid > 0 {

@@ -18,6 +18,8 @@ const (
 	fullWrite = 8 << 10
 	// maxTLSRecord is how much a write that failed may have sent beyond what it says.
 	maxTLSRecord = 16 << 10
+	// largeFrame is as many bytes as are better not copied once more.
+	largeFrame = 16 << 10
 	// maxSpare is the largest buffer that is kept.
 	maxSpare = 256 << 10
 )
@@ -98,6 +100,11 @@ func (p *Conn) enqueue(c *Call, frames []byte, n int, marked bool) {
 	}
 	p.frames += int64(n)
 	p.ring.Push(r)
+	if len(frames) >= largeFrame && len(p.out) == 0 && c.batch == nil {
+		p.out, c.Frames = frames, nil // no copy: the Call has no more use for it
+		p.queued += int64(len(frames))
+		return
+	}
 	p.append(frames)
 }
 
