@@ -16,6 +16,7 @@ import (
 	"github.com/seed-9f8420c6/zk"
 	"github.com/seed-9f8420c6/zk/internal/suite"
 	"github.com/seed-9f8420c6/zk/wire"
+	"github.com/seed-9f8420c6/zk/zktest"
 )
 
 // The invariants I27 to I30 of docs/guarantees.md: the outcomes of calls, their
@@ -621,4 +622,67 @@ func TestI30_MaxInFlight(t *testing.T) {
 		suite.CheckOutcome(t, batch.Wait(), zk.NotSent, zk.ErrClosed) // the third never had a slot
 		cl.OK()
 	})
+}
+
+// Nothing of what was refused has reached the server.
+func TestRefusedCallsLeaveNoFrame(t *testing.T) {
+	e := suite.Private(t, 1)
+	conf, _ := e.Config()
+	conf.Timeout = time.Minute // no ping comes in between
+	s := e.Dial(conf)
+	e.Sim.ForgetFrames()
+	done, cancel := context.WithCancel(e.Ctx)
+	cancel()
+	suite.EveryCall("/a/", func(_ string, call func(context.Context, *zk.Session) error) {
+		suite.WantUnsent(t, call(done, s), zk.ErrNotSent)
+	})
+	suite.EveryCall("/a", func(_ string, call func(context.Context, *zk.Session) error) {
+		suite.WantUnsent(t, call(done, s), zk.ErrNotSent)
+	})
+	_, _, err := s.Get(e.Ctx, "/", nil)
+	assert.NilError(t, err)
+	var asked []string
+	for _, f := range e.Sim.Frames() {
+		if f.Dir == zktest.FromClient {
+			asked = append(asked, fmt.Sprint(f.Op, " ", f.Path))
+		}
+	}
+	assert.DeepEqual(t, asked, []string{"getData /"})
+}
+
+// What is for a Batch only is refused elsewhere, even in the guise of another
+// operation: nothing is sent.
+func TestBatchOnly(t *testing.T) {
+	type write struct{ zk.WriteOp } // what lies deeper gives way
+	type read struct{ zk.ReadOp }
+	s, err := zk.Dial(t.Context(), zk.Config{Addrs: zktest.NewServer(t, zktest.Options{}).Addrs()})
+	assert.NilError(t, err)
+	sent := s.Stats().Requests
+	for _, op := range []zk.WriteOp{
+		struct {
+			zk.GetACLOp
+			write
+		}{GetACLOp: zk.GetACLOp{Path: "/"}},
+		struct {
+			zk.SetACLOp
+			write
+		}{SetACLOp: zk.SetACLOp{Path: "/", ACL: zk.ACLOpen}},
+		struct {
+			zk.ExistsOp
+			write
+		}{ExistsOp: zk.ExistsOp{Path: "/"}},
+		struct {
+			zk.SyncOp
+			write
+		}{SyncOp: zk.SyncOp{Path: "/"}},
+	} {
+		_, err := s.Multi(t.Context(), op)
+		suite.WantUnsent(t, err, zk.ErrBadArguments)
+	}
+	_, err = s.MultiRead(t.Context(), struct {
+		zk.GetACLOp
+		read
+	}{GetACLOp: zk.GetACLOp{Path: "/"}})
+	suite.WantUnsent(t, err, zk.ErrBadArguments)
+	assert.Equal(t, s.Stats().Requests, sent)
 }
