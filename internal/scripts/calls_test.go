@@ -371,12 +371,8 @@ func TestI29_RandomPoints(t *testing.T) {
 		queue := make(chan suite.Asked, 1024)
 		go func() {
 			defer close(queue)
-			for {
-				body, err := l.Frame()
-				if err != nil {
-					return
-				}
-				queue <- suite.ParseAsked(body)
+			for a := range l.Requests() {
+				queue <- a
 			}
 		}()
 		served := make(chan struct{})
@@ -506,12 +502,7 @@ func TestI30_NoHiddenWork(t *testing.T) {
 		ch := make(chan zk.Event, 8)
 		pings, asks := 0, 0
 		go func() {
-			for {
-				body, err := l.Frame()
-				if err != nil {
-					return
-				}
-				a := suite.ParseAsked(body)
+			for a := range l.Requests() {
 				if a.Op == wire.OpPing {
 					pings++
 					l.TrySend(suite.Answer(wire.XidPing, 0, nil))
@@ -585,8 +576,7 @@ func TestI30_MaxInFlight(t *testing.T) {
 
 		// Pings, auth and close take none.
 		auth := suite.Start(t, func() error { return s.AddAuth(suite.BG, zk.Digest("u", "p")) })
-		l.Want(wire.OpAuth, "")
-		l.Send(suite.Answer(wire.XidAuth, 0, nil))
+		l.GrantAuth()
 		auth.OK()
 		time.Sleep(suite.RigTimeout / 2)
 		body, err := l.Frame()

@@ -225,12 +225,8 @@ func TestI32_HalfDead(t *testing.T) {
 	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
 		s, l := r.Open(r.Config())
 		go func() {
-			for {
-				body, err := l.Frame()
-				if err != nil {
-					return
-				}
-				if suite.ParseAsked(body).Op == wire.OpPing {
+			for a := range l.Requests() {
+				if a.Op == wire.OpPing {
 					l.TrySend(suite.Answer(wire.XidPing, 0, nil))
 				}
 			}
@@ -245,12 +241,8 @@ func TestI32_HalfDead(t *testing.T) {
 	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
 		s, l := r.Open(r.Config())
 		go func() {
-			for {
-				body, err := l.Frame()
-				if err != nil {
-					return
-				}
-				if a := suite.ParseAsked(body); a.Op != wire.OpPing {
+			for a := range l.Requests() {
+				if a.Op != wire.OpPing {
 					l.TrySend(suite.Fitting(a, 1))
 				}
 			}
@@ -329,15 +321,11 @@ func TestI32_Pings(t *testing.T) {
 			queue := make(chan due, 1000)
 			go func() {
 				defer close(queue)
-				for {
-					body, err := l.Frame()
-					if err != nil {
-						return
-					}
+				for a := range l.Requests() {
 					gap = max(gap, time.Since(last))
 					last = time.Now()
 					frames++
-					queue <- due{suite.ParseAsked(body), last.Add(late)}
+					queue <- due{a, last.Add(late)}
 				}
 			}()
 			go func() {
@@ -528,8 +516,7 @@ var stalls = []struct {
 	{"auth", nil, func(l *suite.Line) { l.Greet(); l.Want(wire.OpAuth, "") }, suite.RigTimeout * 2 / 3},
 	{"watches", nil, func(l *suite.Line) {
 		l.Greet()
-		l.Want(wire.OpAuth, "")
-		l.Send(suite.Answer(wire.XidAuth, 0, nil))
+		l.GrantAuth()
 		l.Want(wire.OpSetWatches, "")
 	}, suite.RigTimeout * 2 / 3},
 }
@@ -542,8 +529,7 @@ func stallable(t *testing.T, r *suite.Rig, full chan zk.Event) zk.Config {
 	d := r.Begin(conf)
 	l := r.Accept()
 	l.Greet()
-	l.Want(wire.OpAuth, "")
-	l.Send(suite.Answer(wire.XidAuth, 0, nil))
+	l.GrantAuth()
 	s := d.Session()
 	suite.Arm(t, s, l, zk.DataWatch, "/queued", full)
 	suite.Arm(t, s, l, zk.DataWatch, "/armed", full)
@@ -604,8 +590,7 @@ func TestI32_DialStalls(t *testing.T) {
 					d = r.Begin(whole)
 					l = r.Accept()
 					assert.Equal(t, l.Greet().SessionID, suite.RigID)
-					l.Want(wire.OpAuth, "")
-					l.Send(suite.Answer(wire.XidAuth, 0, nil))
+					l.GrantAuth()
 					assert.DeepEqual(t, l.Restored(1).Data, []string{"/armed"})
 					d.Session()
 					assert.Equal(t, suite.Told(<-full), "changed /queued")

@@ -28,14 +28,8 @@ func autoServe(r *suite.Rig) {
 			select {
 			case l := <-r.Arrived:
 				go func() {
-					body, err := l.Frame()
-					if err != nil {
-						return
-					}
-					d := wire.NewDecoder(body)
-					var q wire.ConnectRequest
-					q.Decode(&d)
-					if l.TrySend(suite.Welcome(q)) == nil {
+					q, err := l.TryConnect()
+					if err == nil && l.TrySend(suite.Welcome(q)) == nil {
 						l.Serve(func(a suite.Asked) [][]byte { return [][]byte{suite.Fitting(a, 1)} })
 					}
 				}()
@@ -211,8 +205,7 @@ func TestI23_Expiry(t *testing.T) {
 		d := r.Begin(conf)
 		l := r.Accept()
 		l.Greet()
-		l.Want(wire.OpAuth, "")
-		l.Send(suite.Answer(wire.XidAuth, 0, nil))
+		l.GrantAuth()
 		s := d.Session()
 		queued, armed := make(chan zk.Event), make(chan zk.Event, 4)
 		suite.Arm(t, s, l, zk.DataWatch, "/queued", queued)
