@@ -164,7 +164,7 @@ func (p *peer) ping(b *strings.Builder) {
 	newest := slices.Max(at[:])
 	for i, s := range p.sessions {
 		// A real leader answers a sync before it has applied what its followers have.
-		for n := 0; n < 100 && at[i] >= 0 && at[i] < newest; n++ {
+		for end := time.Now().Add(patience); at[i] >= 0 && at[i] < newest && time.Now().Before(end); {
 			time.Sleep(time.Millisecond)
 			h, _, err := s.recv(s.send(wire.OpPing))
 			if at[i] = h.Zxid; err != nil {

@@ -660,7 +660,7 @@ func TestI32_DialStallsInDNS(t *testing.T) {
 	cancel()
 	began := time.Now()
 	err := d.Wait()
-	if took := time.Since(began); took > 2500*time.Millisecond { // a resolver tries for 5 s, and again
+	if took := time.Since(began); took > 4500*time.Millisecond { // a resolver tries for 5 s, and again
 		t.Errorf("the lookup was left after %v", took)
 	}
 	assert.Assert(t, errors.Is(err, zk.ErrNoServer) && errors.Is(err, context.Canceled), "%v", err)
