@@ -111,16 +111,12 @@ func TestRedialDeletedTwice(t *testing.T) {
 		s, l := e.Linked()
 		writer := e.Session()
 		p := e.Create(s, e.Root+"/n", "")
-		data, child, both := make(chan zk.Event, 2), make(chan zk.Event, 2), make(chan zk.Event, 2)
-		e.Watch(s, p, data)
-		e.Watch(s, p, both)
-		assert.NilError(t, suite.ErrOf2(s.Children(e.Ctx, p, child)))
-		assert.NilError(t, suite.ErrOf2(s.Children(e.Ctx, p, both)))
+		chans := armDataAndChild(e, s, p)
 		e.Cut(s, l)
 		e.Fence(writer)
 		e.Delete(writer, p)
 		s = e.Move(s)
-		for _, ch := range []chan zk.Event{data, child, both} {
+		for _, ch := range chans {
 			e.Want(ch, zk.Deleted, p)
 			e.None(s, ch)
 		}

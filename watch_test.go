@@ -112,6 +112,19 @@ func TestWatchKinds(t *testing.T) {
 	})
 }
 
+// armDataAndChild arms one channel for the data of a znode, one for its children, and
+// one for both.
+func armDataAndChild(e *suite.Env, s *zk.Session, path string) []chan zk.Event {
+	e.T.Helper()
+	data, child, both := make(chan zk.Event, 2), make(chan zk.Event, 2), make(chan zk.Event, 2)
+	e.Watch(s, path, data)
+	e.Watch(s, path, both)
+	for _, ch := range []chan zk.Event{child, both} {
+		assert.NilError(e.T, suite.ErrOf2(s.Children(e.Ctx, path, ch)))
+	}
+	return []chan zk.Event{data, child, both}
+}
+
 // A deletion is told to each kind of watch.
 func TestDeleted(t *testing.T) {
 	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
@@ -129,13 +142,9 @@ func TestDeleted(t *testing.T) {
 		}
 		// One Deleted stands for the data and the child watch of a connection.
 		p := e.Create(s, e.Root+"/n", "")
-		data, child, both := make(chan zk.Event, 2), make(chan zk.Event, 2), make(chan zk.Event, 2)
-		e.Watch(s, p, data)
-		e.Watch(s, p, both)
-		assert.NilError(t, suite.ErrOf2(s.Children(e.Ctx, p, child)))
-		assert.NilError(t, suite.ErrOf2(s.Children(e.Ctx, p, both)))
+		chans := armDataAndChild(e, s, p)
 		e.Delete(s, p)
-		for _, ch := range []chan zk.Event{data, child, both} {
+		for _, ch := range chans {
 			e.Ready(ch, zk.Deleted, p)
 			e.None(s, ch)
 		}

@@ -521,16 +521,21 @@ var stalls = []struct {
 	}, suite.RigTimeout * 2 / 3},
 }
 
-// stallable is a Session with a credential, a watch and a queued event, that has ended.
-func stallable(t *testing.T, r *suite.Rig, full chan zk.Event) zk.Config {
-	t.Helper()
+// openWithAuth dials with a credential.
+func openWithAuth(r *suite.Rig) (*zk.Session, *suite.Line) {
 	conf := r.Config()
 	conf.Auth = []zk.Auth{zk.Digest("u", "p")}
 	d := r.Begin(conf)
 	l := r.Accept()
 	l.Greet()
 	l.GrantAuth()
-	s := d.Session()
+	return d.Session(), l
+}
+
+// stallable is a Session with a credential, a watch and a queued event, that has ended.
+func stallable(t *testing.T, r *suite.Rig, full chan zk.Event) zk.Config {
+	t.Helper()
+	s, l := openWithAuth(r)
 	suite.Arm(t, s, l, zk.DataWatch, "/queued", full)
 	suite.Arm(t, s, l, zk.DataWatch, "/armed", full)
 	l.Send(suite.Happened(zk.Changed, "/queued", -1))
