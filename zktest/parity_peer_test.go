@@ -28,13 +28,10 @@ type peer struct {
 func (p *peer) open(member int) *client {
 	var nc net.Conn
 	var err error
-	for range 100 {
-		if nc, err = net.Dial("tcp", p.addrs[member%len(p.addrs)]); err == nil {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	if err != nil {
+	if !becomes(func() bool {
+		nc, err = net.Dial("tcp", p.addrs[member%len(p.addrs)])
+		return err == nil
+	}) {
 		p.t.Fatalf("%v, after:\n%s", err, strings.Join(p.trace[max(0, len(p.trace)-5):], "\n"))
 	}
 	return &client{t: p.t, nc: nc}

@@ -173,7 +173,7 @@ func TestServerPauses(t *testing.T) {
 		assert.NilError(t, err)
 		still := c.index(s)
 		c.pause(still)
-		enough, stop := context.WithTimeout(ctx, 100*time.Millisecond)
+		enough, stop := context.WithTimeout(ctx, time.Second)
 		defer stop()
 		_, err = s.Set(enough, "/eph", []byte("1"), 0)
 		suite.WantLost(t, err, context.DeadlineExceeded)

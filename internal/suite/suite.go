@@ -65,7 +65,7 @@ func RunTests(m *testing.M, after func() error) (code int) {
 // leftovers returns the goroutines that run code of the client, once all its
 // Sessions should be over.
 func leftovers() string {
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(Patience); ; time.Sleep(10 * time.Millisecond) {
 		left := clientGoroutines()
 		if len(left) == 0 || time.Now().After(end) {
 			return strings.Join(left, "\n\n")
