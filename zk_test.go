@@ -385,6 +385,8 @@ func TestOperationsAreComplete(t *testing.T) {
 	assert.Assert(t, len(methods) == 0, "%v are no methods", slices.Sorted(maps.Keys(methods)))
 }
 
+// What is refused before a byte of it is sent, of all operations.
+
 // silently runs f and fails if the Session wrote a byte, armed a watch or ended
 // meanwhile. A ping is too far off to come in between.
 func silently(e *suite.Env, s *zk.Session, l *suite.Link, f func()) {
