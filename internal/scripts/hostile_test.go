@@ -327,7 +327,7 @@ func TestHostileBodies(t *testing.T) {
 	for name, op := range bodies {
 		t.Run(name, func(t *testing.T) {
 			rec := samples.Replies[op]
-			assert.Assert(t, rec != nil && suite.Calls[name].Do != nil)
+			assert.Assert(t, rec != nil && calls[name].Do != nil)
 			whole := rec.Append(nil)
 			assert.NilError(t, try(t, name, whole))
 			assert.NilError(t, try(t, name, append(slices.Clone(whole), 1, 2, 3)))
