@@ -4,12 +4,14 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -333,5 +335,201 @@ func TestProcessKilled(t *testing.T) {
 			assert.NilError(t, err)
 			assert.Equal(t, st.EphemeralOwner, id)
 		}
+	})
+}
+
+// A State without Watches is another process: the two take the session from
+// each other, and each is told.
+func TestTwoProcesses(t *testing.T) {
+	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
+		conf, _ := e.Config()
+		conf.Addrs = conf.Addrs[:1]
+		s := e.Dial(conf)
+		eph, err := s.Create(e.Ctx, e.Root+"/eph", nil, zk.Ephemeral, zk.ACLOpen)
+		assert.NilError(t, err)
+		for range 4 {
+			conf := s.Config()
+			conf.Watches = nil
+			other := e.Dial(conf)
+			assert.Equal(t, other.ID(), s.ID())
+			suite.Await(t, s.Done())
+			assert.ErrorIs(t, s.Err(), zk.ErrConnection)
+			assert.Assert(t, !errors.Is(s.Err(), zk.ErrMoved), "%v", s.Err())
+			_, _, err := other.Get(e.Ctx, eph, nil)
+			assert.NilError(t, err)
+			s = other
+		}
+	})
+}
+
+// State is JSON: another process takes the session over, watches, undelivered
+// events and all.
+func TestStateJSON(t *testing.T) {
+	suite.Since(t, zktest.V36, func(t *testing.T, e *suite.Env) {
+		s := e.Session()
+		writer := e.Session()
+		paths := make(map[string]string)
+		for _, name := range []string{"full", "data", "child", "both", "dropped", "persistent", "recursive"} {
+			paths[name] = e.Create(s, e.Root+"/"+name, "")
+		}
+		paths["exists"] = e.Root + "/exists"
+		eph, err := s.Create(e.Ctx, e.Root+"/eph", nil, zk.Ephemeral, zk.ACLOpen)
+		assert.NilError(t, err)
+		full, one, two := make(chan zk.Event), make(chan zk.Event, 1), make(chan zk.Event, 1)
+		dropped := make(chan zk.Event, 1)
+		e.Watch(s, paths["full"], full)
+		e.Watch(s, paths["data"], one)
+		e.Watch(s, paths["both"], one)
+		e.Watch(s, paths["both"], two)
+		e.Watch(s, paths["dropped"], dropped)
+		_, _, err = s.Exists(e.Ctx, paths["exists"], two)
+		assert.NilError(t, err)
+		_, _, err = s.Children(e.Ctx, paths["child"], one)
+		assert.NilError(t, err)
+		assert.NilError(t, s.AddWatch(e.Ctx, paths["persistent"], zk.WatchPersistent, two))
+		assert.NilError(t, s.AddWatch(e.Ctx, paths["recursive"], zk.WatchRecursive, dropped))
+		e.Set(s, paths["full"], "x")
+		e.Set(s, paths["data"], "x") // behind it
+		conf := s.Detach()
+		assert.Equal(t, conf.Watches.Undelivered(), 2)
+		assert.Equal(t, conf.Watches.Len(), 7)
+		text, err := json.Marshal(conf.State)
+		assert.NilError(t, err)
+		e.Fence(writer)
+		e.Create(writer, paths["exists"], "")
+		e.Create(writer, paths["child"]+"/c", "")
+		e.Set(writer, paths["recursive"], "x")
+
+		var state zk.State
+		assert.NilError(t, json.Unmarshal(text, &state))
+		assert.Equal(t, state.ID, s.ID())
+		assert.Equal(t, state.Zxid, conf.Zxid)
+		assert.DeepEqual(t, state.Password, conf.Password)
+		list, was := state.Watches.List(), conf.Watches.List()
+		assert.Equal(t, len(list), 9)
+		assert.DeepEqual(t, describe(list), describe(was))
+
+		conf, l := e.Config()
+		conf.State = state
+		_, err = zk.Dial(e.Ctx, conf)
+		assert.ErrorIs(t, err, zk.ErrUnbound)
+		assert.Equal(t, len(l.Dialed()), 0)
+
+		byNumber := make(map[int]chan zk.Event)
+		asked := 0
+		assert.NilError(t, state.Watches.Rebind(func(w zk.Watch) chan<- zk.Event {
+			asked++
+			if w.Path == paths["dropped"] || w.Path == paths["recursive"] {
+				return nil
+			}
+			if byNumber[w.Channel] == nil {
+				byNumber[w.Channel] = make(chan zk.Event, 20)
+			}
+			return byNumber[w.Channel]
+		}))
+		assert.Equal(t, asked, 9)
+		assert.Equal(t, len(byNumber), 3)
+		assert.Equal(t, state.Watches.Len(), 5)
+		assert.ErrorIs(t, state.Watches.Rebind(func(zk.Watch) chan<- zk.Event { return nil }), zk.ErrUnbound)
+		number := func(path string, kind zk.WatchKind) int {
+			for _, w := range list {
+				if w.Path == path && w.Kind == kind {
+					return w.Channel
+				}
+			}
+			t.Fatalf("no %v watch at %s in %+v", kind, path, list)
+			return 0
+		}
+		fullB := byNumber[number(paths["full"], zk.DataWatch)]
+		oneB := byNumber[number(paths["child"], zk.ChildWatch)]
+		twoB := byNumber[number(paths["exists"], zk.ExistsWatch)]
+
+		next := e.Dial(conf)
+		assert.Equal(t, next.ID(), s.ID())
+		_, _, err = next.Get(e.Ctx, eph, nil)
+		assert.NilError(t, err)
+		e.Ready(fullB, zk.Changed, paths["full"])
+		e.Ready(oneB, zk.Changed, paths["data"])
+		e.Want(oneB, zk.Child, paths["child"])
+		first := suite.Await(t, twoB)
+		second := suite.Await(t, twoB)
+		assert.DeepEqual(t, suite.SortedEvents(first, second), []string{"created " + paths["exists"], "gap " + paths["persistent"]})
+		assert.Equal(t, second.Type, zk.Created, "the Gap comes first: %v, %v", first, second)
+		e.Set(next, paths["both"], "x")
+		e.Ready(oneB, zk.Changed, paths["both"])
+		e.Ready(twoB, zk.Changed, paths["both"])
+		e.Set(next, paths["persistent"], "x")
+		e.Ready(twoB, zk.Changed, paths["persistent"])
+		e.Set(next, paths["recursive"], "y")
+		e.Set(next, paths["dropped"], "y")
+		for _, ch := range byNumber {
+			e.None(next, ch)
+		}
+	})
+}
+
+// describe lists watches, with channels by who shares them rather than by number.
+func describe(list []zk.Watch) []string {
+	at := make(map[int][]string)
+	for _, w := range list {
+		at[w.Channel] = append(at[w.Channel], fmt.Sprint(w.Kind, w.Fired, w.Path))
+	}
+	var out []string
+	for _, l := range at {
+		slices.Sort(l)
+		out = append(out, strings.Join(l, "+"))
+	}
+	slices.Sort(out)
+	return out
+}
+
+// A State may be written while its Session lives: the reader of it may see an
+// event again, but misses none.
+func TestStateJSONOfALiveSession(t *testing.T) {
+	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
+		s := e.Session()
+		stop := make(chan struct{})
+		var wg sync.WaitGroup
+		ch := make(chan zk.Event, 1)
+		e.Watch(s, e.Root, ch)
+		path := e.Create(s, e.Root+"/n", "")
+		wg.Go(func() { // traffic beside it
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					_, err := s.Set(e.Ctx, path, nil, zk.AnyVersion)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			}
+		})
+		for range 20 {
+			text, err := json.Marshal(s.Config().State)
+			assert.NilError(t, err)
+			var state zk.State
+			assert.NilError(t, json.Unmarshal(text, &state))
+			list := state.Watches.List()
+			assert.Equal(t, len(list), 1)
+			assert.Equal(t, list[0], zk.Watch{Path: e.Root, Kind: zk.DataWatch, Channel: 1})
+			assert.Assert(t, state.Zxid <= s.Zxid())
+		}
+		text, err := json.Marshal(s.Config().State) // before the change
+		assert.NilError(t, err)
+		e.Set(s, e.Root, "changed")
+		e.Ready(ch, zk.Changed, e.Root)
+		close(stop)
+		wg.Wait()
+
+		conf, _ := e.Config()
+		assert.NilError(t, json.Unmarshal(text, &conf.State))
+		again := make(chan zk.Event, 1)
+		assert.NilError(t, conf.Watches.Rebind(func(zk.Watch) chan<- zk.Event { return again }))
+		next := e.Dial(conf)
+		e.Want(again, zk.Changed, e.Root)
+		e.None(next, again)
 	})
 }

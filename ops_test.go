@@ -2,9 +2,6 @@ package zk_test
 
 import (
 	"bytes"
-	"context"
-	"crypto/sha1"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"regexp"
@@ -19,7 +16,6 @@ import (
 	"github.com/seed-9f8420c6/zk"
 	"github.com/seed-9f8420c6/zk/internal/suite"
 	"github.com/seed-9f8420c6/zk/zktest"
-	"github.com/seed-9f8420c6/zk/zktest/apache"
 )
 
 func TestCreate(t *testing.T) {
@@ -371,185 +367,6 @@ func TestReapedModes(t *testing.T) {
 	})
 }
 
-func digestID(user, password string) string {
-	sum := sha1.Sum([]byte(user + ":" + password))
-	return user + ":" + base64.StdEncoding.EncodeToString(sum[:])
-}
-
-// denied returns the error of a Set. The leader checks permissions, and a real
-// one goes by the old ACL until it has applied the new one, which is perhaps
-// later than the follower that has answered SetACL.
-func denied(e *suite.Env, s *zk.Session, path string) error {
-	e.T.Helper()
-	for range 1000 {
-		if _, err := s.Set(e.Ctx, path, nil, zk.AnyVersion); err != nil || !e.Real() || e.Members == 1 {
-			return err
-		}
-	}
-	return nil
-}
-
-func TestACL(t *testing.T) {
-	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
-		s := e.Session()
-		path := e.Create(s, e.Root+"/n", "data")
-		acl, st, err := s.GetACL(e.Ctx, path)
-		assert.NilError(t, err)
-		assert.DeepEqual(t, acl, zk.ACLOpen)
-		assert.Equal(t, st.Aversion, int32(0))
-
-		st, err = s.SetACL(e.Ctx, path, zk.ACLReadOnly, 0)
-		assert.NilError(t, err)
-		assert.Equal(t, st.Aversion, int32(1))
-		suite.WantCode(t, denied(e, s, path), zk.ErrNoAuth, path)
-		_, err = s.SetACL(e.Ctx, path, zk.ACLOpen, zk.AnyVersion)
-		suite.WantCode(t, err, zk.ErrNoAuth, path)
-		_, err = s.Create(e.Ctx, path+"/child", nil, zk.Persistent, zk.ACLOpen)
-		suite.WantCode(t, err, zk.ErrNoAuth, path+"/child")
-		acl, _, err = s.GetACL(e.Ctx, path)
-		assert.NilError(t, err)
-		assert.DeepEqual(t, acl, zk.ACLReadOnly)
-
-		// Each permission by itself.
-		mine := e.Create(s, e.Root+"/m", "data")
-		_, err = s.SetACL(e.Ctx, mine, zk.ACLOpen, 7)
-		suite.WantCode(t, err, zk.ErrVersion, mine)
-		list := zk.ACL{{Perms: zk.PermRead | zk.PermAdmin, Scheme: "world", ID: "anyone"}, {Perms: zk.PermAll, Scheme: "digest", ID: digestID("user", "secret")}}
-		st, err = s.SetACL(e.Ctx, mine, list, 0)
-		assert.NilError(t, err)
-		assert.Equal(t, st.Aversion, int32(1))
-		acl, _, err = s.GetACL(e.Ctx, mine)
-		assert.NilError(t, err)
-		assert.DeepEqual(t, acl, list)
-		suite.WantCode(t, denied(e, s, mine), zk.ErrNoAuth, mine)
-		assert.NilError(t, s.AddAuth(e.Ctx, zk.Digest("user", "secret")))
-		e.Set(s, mine, "by the user")
-
-		// Without any right the passwords are masked.
-		reader := e.Create(s, e.Root+"/r", "")
-		_, err = s.SetACL(e.Ctx, reader, zk.ACL{{Perms: zk.PermRead, Scheme: "world", ID: "anyone"}, {Perms: zk.PermAdmin, Scheme: "digest", ID: digestID("user", "secret")}}, zk.AnyVersion)
-		assert.NilError(t, err)
-		acl, _, err = e.Session().GetACL(e.Ctx, reader)
-		assert.NilError(t, err)
-		assert.Equal(t, acl[1].ID, "user:x")
-		acl, _, err = s.GetACL(e.Ctx, reader)
-		assert.NilError(t, err)
-		assert.Equal(t, acl[1].ID, digestID("user", "secret"))
-	})
-}
-
-// Which ACLs make sense is the server's to say, but for those that are empty.
-func TestOddACL(t *testing.T) {
-	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
-		s := e.Session()
-		for _, a := range []zk.Access{
-			{Perms: zk.PermAll, Scheme: "", ID: ""}, {Perms: zk.PermAll, Scheme: "world", ID: "nobody"},
-			{Perms: zk.PermAll, Scheme: "digest", ID: "no colon"}, {Perms: zk.PermAll, Scheme: "ip", ID: "not an address"},
-		} {
-			_, err := s.Create(e.Ctx, e.Root+"/n", nil, zk.Persistent, zk.ACL{a})
-			suite.WantCode(t, err, zk.ErrInvalidACL, e.Root+"/n")
-		}
-		for i, perms := range []zk.Permission{0, 32, -1} { // it does not look at them
-			_, err := s.Create(e.Ctx, fmt.Sprintf("%s/%d", e.Root, i), nil, zk.Persistent, zk.ACL{{Perms: perms, Scheme: "world", ID: "anyone"}})
-			assert.NilError(t, err)
-		}
-	})
-}
-
-// Credentials are given with the Config or added later, and move along.
-func TestAuth(t *testing.T) {
-	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
-		conf, l := e.Config()
-		conf.Auth = []zk.Auth{zk.Digest("one", "secret")}
-		s := e.Dial(conf)
-		first, err := s.Create(e.Ctx, e.Root+"/first", []byte("1"), zk.Persistent, zk.ACLCreator)
-		assert.NilError(t, err)
-		acl, _, err := s.GetACL(e.Ctx, first)
-		assert.NilError(t, err)
-		assert.DeepEqual(t, acl, zk.ACL{{Perms: zk.PermAll, Scheme: "digest", ID: digestID("one", "secret")}})
-
-		assert.NilError(t, s.AddAuth(e.Ctx, zk.Digest("two", "secret")))
-		second, err := s.Create(e.Ctx, e.Root+"/second", []byte("2"), zk.Persistent, zk.ACLCreator)
-		assert.NilError(t, err)
-		acl, _, err = s.GetACL(e.Ctx, second)
-		assert.NilError(t, err)
-		assert.Equal(t, len(acl), 2)
-		if e.Knows(zktest.V37) {
-			infos, err := s.WhoAmI(e.Ctx)
-			assert.NilError(t, err)
-			for _, want := range []zk.AuthInfo{{Scheme: "ip", User: "127.0.0.1"}, {Scheme: "digest", User: "one"}, {Scheme: "digest", User: "two"}} {
-				assert.Assert(t, slices.Contains(infos, want), "%+v, want %+v", infos, want)
-			}
-		}
-		assert.DeepEqual(t, s.Config().Auth, []zk.Auth{zk.Digest("one", "secret"), zk.Digest("two", "secret")})
-
-		stranger := e.Session()
-		_, _, err = stranger.Get(e.Ctx, first, nil)
-		suite.WantCode(t, err, zk.ErrNoAuth, first)
-		assert.NilError(t, stranger.AddAuth(e.Ctx, zk.Digest("one", "wrong"))) // a server believes everyone
-		_, _, err = stranger.Get(e.Ctx, first, nil)
-		suite.WantCode(t, err, zk.ErrNoAuth, first)
-
-		// The watch on a node that only the credentials may read is restored behind them.
-		ch := make(chan zk.Event, 1)
-		e.Watch(s, second, ch)
-		e.Cut(s, l)
-		s = e.Move(s)
-		for _, path := range []string{first, second} {
-			_, _, err = s.Get(e.Ctx, path, nil)
-			assert.NilError(t, err)
-		}
-		e.Set(s, second, "more")
-		e.Ready(ch, zk.Changed, second)
-
-		// Credentials come from the Config that is dialed.
-		conf = s.Config()
-		conf.Auth = conf.Auth[1:]
-		s = e.Dial(conf)
-		_, _, err = s.Get(e.Ctx, second, nil)
-		assert.NilError(t, err)
-		_, _, err = s.Get(e.Ctx, first, nil)
-		suite.WantCode(t, err, zk.ErrNoAuth, first)
-	})
-}
-
-// A server that refuses a credential ends the connection, not the session.
-func TestAuthRefused(t *testing.T) {
-	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
-		s := e.Session()
-		eph, err := s.Create(e.Ctx, e.Root+"/eph", nil, zk.Ephemeral, zk.ACLOpen)
-		assert.NilError(t, err)
-		ch := make(chan zk.Event, 1)
-		e.Watch(s, eph, ch)
-		err = s.AddAuth(e.Ctx, zk.Auth{Scheme: "nonsense", Credential: []byte("x")})
-		assert.ErrorIs(t, err, zk.ErrAuth)
-		assert.ErrorIs(t, err, zk.ErrAuthFailed)
-		assert.ErrorIs(t, err, zk.ErrConnection)
-		var op *zk.OpError
-		assert.Assert(t, errors.As(err, &op) && op.Outcome() == zk.Answered, "%v", err)
-		suite.Await(t, s.Done())
-		assert.ErrorIs(t, s.Err(), zk.ErrConnection)
-		assert.Equal(t, len(s.Config().Auth), 0)
-		_, _, err = s.Get(e.Ctx, eph, nil)
-		suite.WantUnsent(t, err, zk.ErrConnection)
-
-		conf := s.Config()
-		conf.Auth = []zk.Auth{zk.Digest("good", "one"), {Scheme: "nonsense"}}
-		_, err = zk.Dial(e.Ctx, conf)
-		assert.ErrorIs(t, err, zk.ErrAuth)
-		assert.Assert(t, !errors.Is(err, zk.ErrExpired) && !errors.Is(err, zk.ErrNoServer), "%v", err)
-
-		next := e.Move(s)
-		assert.Equal(t, next.ID(), s.ID())
-		found, st, err := next.Exists(e.Ctx, eph, nil)
-		assert.NilError(t, err)
-		assert.Assert(t, found)
-		assert.Equal(t, st.EphemeralOwner, s.ID())
-		e.Delete(next, eph)
-		e.Ready(ch, zk.Deleted, eph)
-	})
-}
-
 func TestMulti(t *testing.T) {
 	suite.Since(t, zktest.V35, func(t *testing.T, e *suite.Env) {
 		s := e.Session()
@@ -745,101 +562,6 @@ func TestBatchSyncAndStat(t *testing.T) {
 	})
 }
 
-// A GetACLOp and a SetACLOp are a GetACL and a SetACL among others.
-func TestBatchACL(t *testing.T) {
-	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
-		s := e.Session()
-		open, mine, none := e.Create(s, e.Root+"/o", ""), e.Create(s, e.Root+"/m", ""), e.Root+"/none"
-		list := zk.ACL{{Perms: zk.PermAll, Scheme: "world", ID: "anyone"}, {Perms: zk.PermRead, Scheme: "digest", ID: digestID("user", "secret")}}
-		res, err := s.Batch(e.Ctx,
-			zk.GetACLOp{Path: open},                         // 0
-			zk.GetACLOp{Path: none},                         // 1: no node
-			zk.SetACLOp{Path: mine, ACL: list, Version: 0},  // 2
-			zk.SetACLOp{Path: mine, ACL: list, Version: 0},  // 3: version
-			zk.GetACLOp{Path: mine},                         // 4
-			zk.GetOp{Path: mine},                            // 5
-			zk.SetACLOp{Path: none, ACL: list, Version: -1}, // 6: no node
-		)
-		suite.WantCode(t, err, zk.ErrNoNode, none)
-		suite.WantCode(t, res[1].Err, zk.ErrNoNode, none)
-		suite.WantCode(t, res[3].Err, zk.ErrVersion, mine)
-		suite.WantCode(t, res[6].Err, zk.ErrNoNode, none)
-		assert.Assert(t, res[1].ACL == nil)
-		assert.DeepEqual(t, res[0].ACL, zk.ACLOpen)
-		assert.DeepEqual(t, res[4].ACL, list)
-		assert.Equal(t, res[2].Stat.Aversion, int32(1))
-		assert.Equal(t, res[2].Stat, res[5].Stat)
-		assert.Equal(t, res[4].Stat, res[5].Stat)
-		acl, _, err := s.GetACL(e.Ctx, mine)
-		assert.NilError(t, err)
-		assert.DeepEqual(t, acl, list)
-
-		for _, op := range []zk.Op{zk.GetACLOp{Path: "relative"}, zk.SetACLOp{Path: "relative", ACL: list}} {
-			_, err = s.Batch(e.Ctx, zk.SetOp{Path: open, Version: -1}, op)
-			suite.WantUnsent(t, err, zk.ErrBadPath)
-		}
-		_, err = s.Batch(e.Ctx, zk.SetOp{Path: open, Version: -1}, zk.SetACLOp{Path: open, Version: -1})
-		suite.WantUnsent(t, err, zk.ErrInvalidACL)
-		_, st, err := s.Get(e.Ctx, open, nil)
-		assert.NilError(t, err)
-		assert.Equal(t, st.Version, int32(0)) // nothing was sent
-	})
-}
-
-// What is for a Batch only is refused elsewhere, even in the guise of another
-// operation: nothing is sent.
-func TestBatchOnly(t *testing.T) {
-	type write struct{ zk.WriteOp } // what lies deeper gives way
-	type read struct{ zk.ReadOp }
-	s, err := zk.Dial(t.Context(), zk.Config{Addrs: zktest.NewServer(t, zktest.Options{}).Addrs()})
-	assert.NilError(t, err)
-	sent := s.Stats().Requests
-	for _, op := range []zk.WriteOp{
-		struct {
-			zk.GetACLOp
-			write
-		}{GetACLOp: zk.GetACLOp{Path: "/"}},
-		struct {
-			zk.SetACLOp
-			write
-		}{SetACLOp: zk.SetACLOp{Path: "/", ACL: zk.ACLOpen}},
-		struct {
-			zk.ExistsOp
-			write
-		}{ExistsOp: zk.ExistsOp{Path: "/"}},
-		struct {
-			zk.SyncOp
-			write
-		}{SyncOp: zk.SyncOp{Path: "/"}},
-	} {
-		_, err := s.Multi(t.Context(), op)
-		suite.WantUnsent(t, err, zk.ErrBadArguments)
-	}
-	_, err = s.MultiRead(t.Context(), struct {
-		zk.GetACLOp
-		read
-	}{GetACLOp: zk.GetACLOp{Path: "/"}})
-	suite.WantUnsent(t, err, zk.ErrBadArguments)
-	assert.Equal(t, s.Stats().Requests, sent)
-}
-
-// The error of a Batch is the one that ended the connection, if there is one.
-func TestBatchError(t *testing.T) {
-	server := zktest.NewServer(t, zktest.Options{Version: zktest.V34})
-	s, err := zk.Dial(t.Context(), zk.Config{Addrs: server.Addrs()})
-	assert.NilError(t, err)
-	res, err := s.Batch(t.Context(), zk.GetOp{Path: "/none"},
-		zk.CreateOp{Path: "/a", ACL: zk.ACLOpen, WantStat: true}, // which 3.4 does not support
-		zk.GetOp{Path: "/"})
-	assert.ErrorIs(t, res[0].Err, zk.ErrNoNode)
-	assert.ErrorIs(t, err, zk.ErrUnimplemented)
-	assert.ErrorIs(t, err, zk.ErrConnection)
-	assert.Assert(t, err == res[1].Err)
-	assert.Assert(t, zk.Hopeless(err))
-	assert.ErrorIs(t, res[2].Err, zk.ErrLost)
-	assert.Assert(t, !zk.Hopeless(res[2].Err))
-}
-
 func TestMultiRead(t *testing.T) {
 	suite.Since(t, zktest.V36, func(t *testing.T, e *suite.Env) {
 		s := e.Session()
@@ -924,8 +646,6 @@ func TestAllChildrenNumber(t *testing.T) {
 	})
 }
 
-const configPath = "/zookeeper/config" // under any chroot
-
 func TestGetConfig(t *testing.T) {
 	suite.Since(t, zktest.V35, func(t *testing.T, e *suite.Env) {
 		s := e.Session()
@@ -936,8 +656,8 @@ func TestGetConfig(t *testing.T) {
 		assert.Equal(t, int(st.DataLength), len(data))
 		list := s.Config().Watches.List()
 		assert.Equal(t, len(list), 1)
-		assert.Equal(t, list[0].Path, configPath)
-		assert.NilError(t, s.RemoveWatch(e.Ctx, configPath, ch), "GetConfig's watch is removed by the path of its event")
+		assert.Equal(t, list[0].Path, suite.ConfigPath)
+		assert.NilError(t, s.RemoveWatch(e.Ctx, suite.ConfigPath, ch), "GetConfig's watch is removed by the path of its event")
 	})
 }
 
@@ -968,109 +688,6 @@ func TestReconfigErrors(t *testing.T) {
 		_, _, err := s.Get(e.Ctx, e.Root, nil)
 		assert.NilError(t, err)
 	})
-}
-
-// A change of the ensemble is answered with the new configuration, and fires
-// the watch of GetConfig, whose path has no chroot.
-func TestReconfig(t *testing.T) {
-	e := suite.Private(t, 3)
-	for _, chroot := range []string{"", suite.Chroot, "/zookeeper"} {
-		conf, _ := e.Config()
-		conf.Chroot, conf.Auth = chroot, []zk.Auth{{Scheme: "digest", Credential: []byte("super:zktest")}}
-		s := e.Dial(conf)
-		ch := make(chan zk.Event, 1)
-		old, _, err := s.GetConfig(e.Ctx, ch)
-		assert.NilError(t, err)
-		data, st, err := s.Reconfig(e.Ctx, zk.Reconfig{Leave: []string{"3"}, Version: -1})
-		assert.NilError(t, err)
-		e.Ready(ch, zk.Changed, configPath)
-		assert.Assert(t, !bytes.Equal(data, old) && !strings.Contains(string(data), "server.3="), "%s", data)
-		got, gotStat, err := s.GetConfig(e.Ctx, ch)
-		assert.NilError(t, err)
-		assert.Equal(t, string(got), string(data))
-		assert.Equal(t, gotStat, st)
-
-		// Over a redial too.
-		other := e.Dial(conf)
-		s.Detach()
-		var back []string
-		for line := range strings.Lines(string(old)) {
-			if line = strings.TrimSpace(line); strings.HasPrefix(line, "server.") {
-				back = append(back, line)
-			}
-		}
-		_, _, err = other.Reconfig(e.Ctx, zk.Reconfig{Members: back, Version: -1})
-		assert.NilError(t, err)
-		e.Move(s)
-		e.Ready(ch, zk.Changed, configPath)
-	}
-}
-
-// A call whose context has ended leaves at once, and nothing was armed by it.
-func TestCancelledCall(t *testing.T) {
-	e := suite.Private(t, 1)
-	s := e.Session()
-	path := e.Create(s, "/n", "data")
-	stalled := e.Sim.Fault(suite.StallOn(s, path))
-	ctx, cancel := context.WithCancel(e.Ctx)
-	ch := make(chan zk.Event, 1)
-	done := make(chan error)
-	go func() {
-		_, _, err := s.Get(ctx, path, ch)
-		done <- err
-	}()
-	suite.Await(t, stalled.Struck())
-	cancel()
-	err := suite.Await(t, done)
-	suite.WantLost(t, err, context.Canceled)
-	assert.Equal(t, s.Config().Watches.Len(), 0)
-	assert.NilError(t, s.Err())
-	s.Detach() // Close would wait for the server
-}
-
-// Servers whose limit was raised take as much more from a client whose limits
-// were raised too.
-func TestRaisedLimits(t *testing.T) {
-	t.Parallel()
-	apache.Need(t)
-	for _, release := range apache.Tested() {
-		t.Run(string(release), func(t *testing.T) {
-			t.Parallel()
-			e := apache.New(t, apache.Config{Release: release, HeapMB: 256, Properties: map[string]string{"jute.maxbuffer": fmt.Sprint(4 << 20)}})
-			ctx := suite.NewContext(t)
-			conf := zk.Config{Addrs: e.Addrs(), MaxRequest: 4 << 20, MaxReply: 4 << 20}
-			s, err := zk.Dial(ctx, conf)
-			assert.NilError(t, err)
-			defer s.Close()
-			_, err = s.Create(ctx, "/big", nil, zk.Persistent, zk.ACLOpen)
-			assert.NilError(t, err)
-			data := bytes.Repeat([]byte("0123456789abcdef"), 2<<20/16)
-			ch := make(chan zk.Event, 1)
-			_, _, err = s.Get(ctx, "/big", ch)
-			assert.NilError(t, err)
-			st, err := s.Set(ctx, "/big", data, 0)
-			assert.NilError(t, err)
-			assert.Equal(t, int(st.DataLength), len(data))
-			assert.Equal(t, (<-ch).Type, zk.Changed)
-			got, st, err := s.Get(ctx, "/big", nil)
-			assert.NilError(t, err)
-			assert.Assert(t, bytes.Equal(got, data))
-			assert.Equal(t, st.Version, int32(1))
-			res, err := s.Batch(ctx, zk.GetOp{Path: "/big"}, zk.SetOp{Path: "/big", Data: data, Version: 1}, zk.GetOp{Path: "/big"})
-			assert.NilError(t, err)
-			assert.Assert(t, bytes.Equal(res[0].Data, data) && bytes.Equal(res[2].Data, data))
-
-			// The limits of a client hold, whatever the server's are.
-			small, err := zk.Dial(ctx, zk.Config{Addrs: e.Addrs(), MaxReply: 1 << 20})
-			assert.NilError(t, err)
-			defer small.Close()
-			_, err = small.Set(ctx, "/big", data, 2)
-			suite.WantUnsent(t, err, zk.ErrTooLarge)
-			_, _, err = small.Get(ctx, "/big", nil)
-			suite.WantLost(t, err, zk.ErrTooLarge)
-			assert.NilError(t, s.Err())
-		})
-	}
 }
 
 // A reply above MaxReply ends the connection, and tells the call it was for.
@@ -1116,29 +733,18 @@ func TestMaxReply(t *testing.T) {
 	})
 }
 
-// A server knows where a client comes from: one address, or since 3.5 a network.
-func TestIPScheme(t *testing.T) {
-	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
-		s := e.Session()
-		try := func(name, id string, allowed bool) {
-			t.Helper()
-			path, err := s.Create(e.Ctx, e.Root+"/"+name, []byte("data"), zk.Persistent, zk.ACL{{Perms: zk.PermAll, Scheme: "ip", ID: id}})
-			assert.NilError(t, err)
-			_, _, err = s.Get(e.Ctx, path, nil)
-			if !allowed {
-				suite.WantCode(t, err, zk.ErrNoAuth, path)
-				return
-			}
-			assert.NilError(t, err)
-			e.Set(s, path, "more")
-		}
-		try("here", "127.0.0.1", true)
-		try("elsewhere", "127.0.0.2", false)
-		if e.Knows(zktest.V35) {
-			try("net", "127.0.0.0/8", true)
-			try("other-net", "10.0.0.0/8", false)
-		}
-		_, err := s.Create(e.Ctx, e.Root+"/bad", nil, zk.Persistent, zk.ACL{{Perms: zk.PermAll, Scheme: "ip", ID: "300.0.0.1"}})
-		suite.WantCode(t, err, zk.ErrInvalidACL, e.Root+"/bad")
-	})
+func TestModeText(t *testing.T) {
+	for mode, want := range map[zk.Mode]string{
+		zk.Persistent: "persistent", zk.Ephemeral: "ephemeral", zk.PersistentSequential: "persistent sequential",
+		zk.EphemeralSequential: "ephemeral sequential", zk.Container: "container", zk.TTL(time.Second): "TTL 1000 ms",
+		zk.SequentialTTL(5 * time.Millisecond): "sequential TTL 5 ms", zk.Mode(7): "Mode(7)",
+	} {
+		assert.Equal(t, mode.String(), want)
+	}
+}
+
+func TestStatTimes(t *testing.T) {
+	st := zk.Stat{Ctime: 1_700_000_000_123, Mtime: 1_700_000_001_000}
+	assert.Assert(t, st.Created().Equal(time.Unix(1_700_000_000, 123_000_000)))
+	assert.Equal(t, st.Modified().Sub(st.Created()), 877*time.Millisecond)
 }

@@ -2,10 +2,8 @@ package recipe_test
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"flag"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +15,8 @@ import (
 	"time"
 
 	"gotest.tools/v3/assert"
+
+	"github.com/seed-9f8420c6/zk/internal/suite"
 )
 
 var mutantSeeds = flag.Int("mutants.seeds", 0, "scripts, from the first on, within which TestChecker must catch every mutant; zero: 400, from the seed that the patch names")
@@ -44,8 +44,8 @@ func TestMutants(t *testing.T) {
 			t.Parallel()
 			gate <- struct{}{}
 			defer func() { <-gate }()
-			dir := t.TempDir()
-			test, seed, bin := buildMutant(t, patch, dir)
+			test, seed := catcher(t, patch)
+			bin := suite.BuildMutant(t, patch, "recipe", "-gcflags=-N -l")
 			seeds := 400
 			if *mutantSeeds > 0 {
 				seed, seeds = "1", *mutantSeeds
@@ -64,92 +64,15 @@ func TestMutants(t *testing.T) {
 	}
 }
 
-// buildMutant compiles the tests against the patched package, and returns the
-// test that must catch it, and the script to begin with.
-func buildMutant(t *testing.T, patch, dir string) (test, seed, bin string) {
+// catcher returns the test that must catch a mutant, and the script to begin with.
+func catcher(t *testing.T, patch string) (test, seed string) {
 	t.Helper()
 	text, err := os.ReadFile(patch)
 	assert.NilError(t, err)
-	named := regexp.MustCompile(`(?m)^test: (\w+)\n(?:seed: (\d+)\n)?`).FindSubmatch(text)
+	named := regexp.MustCompile(`(?m)^test: (\w+)\n(?:seed: (\d+)\n)?`).FindStringSubmatch(string(text))
 	assert.Assert(t, named != nil, "%s names no test", patch)
-	if seed = string(named[2]); seed == "" {
-		seed = "1"
+	if named[2] == "" {
+		named[2] = "1"
 	}
-	overlay := map[string]string{}
-	for name, hunks := range parsePatch(t, string(text)) {
-		path, err := filepath.Abs("../" + name)
-		assert.NilError(t, err)
-		src, err := os.ReadFile(path)
-		assert.NilError(t, err)
-		mutated, err := applyHunks(string(src), hunks)
-		if err != nil {
-			t.Fatalf("%s does not apply to %s any more: %v\nAdapt it to the code, or drop it if the rule has gone.", patch, name, err)
-		}
-		file := filepath.Join(dir, filepath.Base(name))
-		assert.NilError(t, os.WriteFile(file, []byte(mutated), 0o600))
-		overlay[path] = file
-	}
-	list, err := json.Marshal(map[string]any{"Replace": overlay})
-	assert.NilError(t, err)
-	assert.NilError(t, os.WriteFile(filepath.Join(dir, "overlay.json"), list, 0o600))
-	bin = filepath.Join(dir, "mutant.test")
-	out, err := exec.Command("go", "test", "-c", "-vet=off", "-gcflags=-N -l", "-ldflags=-s -w", "-overlay="+filepath.Join(dir, "overlay.json"), "-o", bin, ".").CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s does not compile any more: %v\n%s", patch, err, out)
-	}
-	return string(named[1]), seed, bin
-}
-
-// hunk is one change of a unified diff: what was there, with its context, and
-// what comes there.
-type hunk struct{ old, new string }
-
-// parsePatch reads a unified diff. Text before the first file is a comment. A
-// hunk goes where its text is, whatever its line numbers say.
-func parsePatch(t testing.TB, text string) map[string][]hunk {
-	t.Helper()
-	files := map[string][]hunk{}
-	name := ""
-	for line := range strings.Lines(text) {
-		switch hunks := files[name]; {
-		case strings.HasPrefix(line, "--- a/"):
-			name = ""
-		case strings.HasPrefix(line, "+++ b/"):
-			name = strings.TrimSpace(strings.TrimPrefix(line, "+++ b/"))
-		case name == "":
-		case strings.HasPrefix(line, "@@"):
-			files[name] = append(hunks, hunk{})
-		case len(hunks) == 0:
-			t.Fatalf("no hunk yet: %q", line)
-		default:
-			cur := &hunks[len(hunks)-1]
-			switch line[0] {
-			case '-':
-				cur.old += line[1:]
-			case '+':
-				cur.new += line[1:]
-			case ' ':
-				cur.old += line[1:]
-				cur.new += line[1:]
-			default:
-				t.Fatalf("not a line of a patch: %q", line)
-			}
-		}
-	}
-	assert.Assert(t, len(files) > 0, "an empty patch")
-	return files
-}
-
-// applyHunks changes a file. Each hunk must fit at exactly one place.
-func applyHunks(src string, hunks []hunk) (string, error) {
-	for i, h := range hunks {
-		switch n := strings.Count(src, h.old); {
-		case h.old == h.new:
-			return "", fmt.Errorf("hunk %d changes nothing", i+1)
-		case n != 1:
-			return "", fmt.Errorf("hunk %d fits at %d places:\n%s", i+1, n, h.old)
-		}
-		src = strings.Replace(src, h.old, h.new, 1)
-	}
-	return src, nil
+	return named[1], named[2]
 }

@@ -9,75 +9,9 @@ import (
 
 	"gotest.tools/v3/assert"
 
+	"github.com/seed-9f8420c6/zk/internal/samples"
 	"github.com/seed-9f8420c6/zk/wire"
 )
-
-// requestOf and replyOf give the record behind the header, by request type;
-// nil where there is none.
-var requestOf = map[wire.Op]wire.Record{
-	wire.OpCreate:            wire.CreateRequest{},
-	wire.OpDelete:            wire.PathVersionRequest{},
-	wire.OpExists:            wire.PathWatchRequest{},
-	wire.OpGetData:           wire.PathWatchRequest{},
-	wire.OpSetData:           wire.SetDataRequest{},
-	wire.OpGetACL:            wire.PathRequest{},
-	wire.OpSetACL:            wire.SetACLRequest{},
-	wire.OpGetChildren:       wire.PathWatchRequest{},
-	wire.OpSync:              wire.PathRequest{},
-	wire.OpPing:              nil,
-	wire.OpGetChildren2:      wire.PathWatchRequest{},
-	wire.OpCheck:             wire.PathVersionRequest{},
-	wire.OpMulti:             wire.MultiRequest{},
-	wire.OpCreate2:           wire.CreateRequest{},
-	wire.OpReconfig:          wire.ReconfigRequest{},
-	wire.OpCheckWatches:      wire.WatcherTypeRequest{},
-	wire.OpRemoveWatches:     wire.WatcherTypeRequest{},
-	wire.OpCreateContainer:   wire.CreateRequest{},
-	wire.OpCreateTTL:         wire.CreateTTLRequest{},
-	wire.OpMultiRead:         wire.MultiRequest{},
-	wire.OpAuth:              wire.AuthRequest{},
-	wire.OpSetWatches:        wire.SetWatchesRequest{},
-	wire.OpSASL:              wire.SASLRequest{},
-	wire.OpGetEphemerals:     wire.PathRequest{},
-	wire.OpAllChildrenNumber: wire.PathRequest{},
-	wire.OpSetWatches2:       wire.SetWatches2Request{},
-	wire.OpAddWatch:          wire.AddWatchRequest{},
-	wire.OpWhoAmI:            nil,
-	wire.OpCloseSession:      nil,
-}
-
-var replyOf = map[wire.Op]wire.Record{
-	wire.OpNotification:      wire.WatcherEvent{},
-	wire.OpCreate:            wire.PathResponse{},
-	wire.OpDelete:            nil,
-	wire.OpExists:            wire.Stat{},
-	wire.OpGetData:           wire.GetDataResponse{},
-	wire.OpSetData:           wire.Stat{},
-	wire.OpGetACL:            wire.GetACLResponse{},
-	wire.OpSetACL:            wire.Stat{},
-	wire.OpGetChildren:       wire.ChildrenResponse{},
-	wire.OpSync:              wire.PathResponse{},
-	wire.OpPing:              nil,
-	wire.OpGetChildren2:      wire.Children2Response{},
-	wire.OpCheck:             nil,
-	wire.OpMulti:             wire.MultiResponse{},
-	wire.OpCreate2:           wire.Create2Response{},
-	wire.OpReconfig:          wire.GetDataResponse{},
-	wire.OpCheckWatches:      nil,
-	wire.OpRemoveWatches:     nil,
-	wire.OpCreateContainer:   wire.Create2Response{},
-	wire.OpCreateTTL:         wire.Create2Response{},
-	wire.OpMultiRead:         wire.MultiResponse{},
-	wire.OpAuth:              nil,
-	wire.OpSetWatches:        nil,
-	wire.OpSASL:              wire.SASLResponse{},
-	wire.OpGetEphemerals:     wire.ChildrenResponse{},
-	wire.OpAllChildrenNumber: wire.CountResponse{},
-	wire.OpSetWatches2:       nil,
-	wire.OpAddWatch:          wire.ErrorResponse{},
-	wire.OpWhoAmI:            wire.WhoAmIResponse{},
-	wire.OpCloseSession:      nil,
-}
 
 // fuzzDecode is checkDecode with a bound on memory, which is wide because the
 // fuzzer allocates beside it.
@@ -140,9 +74,13 @@ func fuzzRecords(f *testing.F, header codec, of map[wire.Op]wire.Record, recorde
 	})
 }
 
-func FuzzRequests(f *testing.F) { fuzzRecords(f, &wire.RequestHeader{}, requestOf, recorded(f, false)) }
+func FuzzRequests(f *testing.F) {
+	fuzzRecords(f, &wire.RequestHeader{}, samples.Requests, recorded(f, false))
+}
 
-func FuzzReplies(f *testing.F) { fuzzRecords(f, &wire.ReplyHeader{}, replyOf, recorded(f, true)) }
+func FuzzReplies(f *testing.F) {
+	fuzzRecords(f, &wire.ReplyHeader{}, samples.Replies, recorded(f, true))
+}
 
 func FuzzConnect(f *testing.F) {
 	for _, r := range records {

@@ -11,6 +11,7 @@ import (
 
 	"gotest.tools/v3/assert"
 
+	"github.com/seed-9f8420c6/zk/internal/samples"
 	"github.com/seed-9f8420c6/zk/wire"
 )
 
@@ -79,7 +80,7 @@ func parseTranscript(text string) ([]flow, error) {
 
 // opNamed finds a request type by the name that Op.String gives it.
 func opNamed(name string) (wire.Op, bool) {
-	for op := range requestOf {
+	for op := range samples.Requests {
 		if op.String() == name {
 			return op, true
 		}
@@ -127,7 +128,7 @@ func recode(f flow) ([]byte, error) {
 		case !known:
 			return nil, fmt.Errorf("unknown reply %q", name)
 		case h.Err == wire.ErrOK || d.Len() > 0: // behind an error is nothing, but for sasl
-			err = read(replyOf[op])
+			err = read(samples.Replies[op])
 		}
 	default:
 		var h wire.RequestHeader
@@ -136,7 +137,7 @@ func recode(f flow) ([]byte, error) {
 		if h.Op.String() != f.label {
 			return nil, fmt.Errorf("request is of type %v", h.Op)
 		}
-		err = read(requestOf[h.Op])
+		err = read(samples.Requests[h.Op])
 	}
 	if err == nil && d.Err() != nil {
 		err = d.Err()

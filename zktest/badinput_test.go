@@ -64,22 +64,19 @@ func TestBadFrames(t *testing.T) {
 			_, err := bad.nc.Write(test.sent)
 			assert.NilError(t, err)
 			bad.nc.(*net.TCPConn).CloseWrite()
-			bad.nc.SetReadDeadline(time.Now().Add(20 * time.Second))
+			bad.nc.SetReadDeadline(time.Now().Add(patience))
 			_, err = io.ReadAll(bad.nc)
 			var timeout net.Error
 			assert.Assert(t, !errors.As(err, &timeout) || !timeout.Timeout(), "the connection did not end")
 			var reason string
-			for range 2000 { // the client may hear of it first
+			becomes(func() bool { // the client may hear of it first
 				for _, f := range s.Frames() {
 					if f.Dir == Hangup {
 						reason = f.Note
 					}
 				}
-				if reason != "" {
-					break
-				}
-				time.Sleep(time.Millisecond)
-			}
+				return reason != ""
+			})
 			assert.Equal(t, reason, test.reason)
 			assert.Assert(t, strings.Contains(log.String(), fmt.Sprintf("conn=2 session=%s reason=", hexOf(s, good))) ||
 				strings.Contains(log.String(), "conn=2 session=0x0 reason="), "%s", log.String())

@@ -9,7 +9,6 @@ import (
 	"runtime"
 	"runtime/pprof"
 	"testing"
-	"time"
 
 	"gotest.tools/v3/assert"
 
@@ -26,14 +25,9 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// goroutines returns how many there are, but gives those above want a second to end.
+// goroutines returns how many there are, but gives those above want time to end.
 func goroutines(want int) int {
-	for range 100 {
-		if runtime.NumGoroutine() <= want {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	becomes(func() bool { return runtime.NumGoroutine() <= want })
 	return runtime.NumGoroutine()
 }
 

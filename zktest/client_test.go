@@ -12,6 +12,20 @@ import (
 	"github.com/seed-9f8420c6/zk/wire"
 )
 
+// patience is how long anything may take before a test gives up. Nothing is timed
+// against it.
+const patience = time.Minute
+
+// becomes waits until something is so, and reports whether it was within patience.
+func becomes(so func() bool) bool {
+	for end := time.Now().Add(patience); !so(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			return false
+		}
+	}
+	return true
+}
+
 // client speaks raw frames over one connection.
 type client struct {
 	t      testing.TB
@@ -84,7 +98,7 @@ func (c *client) writeFrame(recs ...wire.Record) {
 }
 
 func (c *client) readFrame() ([]byte, error) {
-	c.nc.SetReadDeadline(time.Now().Add(20 * time.Second))
+	c.nc.SetReadDeadline(time.Now().Add(patience))
 	var head [4]byte
 	if _, err := io.ReadFull(c.nc, head[:]); err != nil {
 		return nil, err

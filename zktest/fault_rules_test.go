@@ -1,6 +1,7 @@
 package zktest
 
 import (
+	"io"
 	"testing"
 	"time"
 
@@ -84,10 +85,11 @@ func TestLinkFaults(t *testing.T) {
 	e.Link(LinkRule{ToClient: StallAt(10)})
 	n = open(t, e.Ensemble, 0)
 	n.writeFrame(wire.ConnectRequest{Timeout: 5000, Password: make([]byte, 16)})
+	b := make([]byte, 10)
+	n.nc.SetReadDeadline(time.Now().Add(patience))
+	_, err = io.ReadFull(n.nc, b)
+	assert.NilError(t, err)
 	n.nc.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
-	b := make([]byte, 100)
-	got, _ := n.nc.Read(b)
-	assert.Equal(t, got, 10)
 	_, err = n.nc.Read(b)
 	assert.ErrorContains(t, err, "timeout")
 	_, _, err = c.move(e.Ensemble, 0)

@@ -25,7 +25,7 @@ import (
 func command(t testing.TB, nc net.Conn, words ...string) string {
 	t.Helper()
 	defer nc.Close()
-	nc.SetDeadline(time.Now().Add(20 * time.Second))
+	nc.SetDeadline(time.Now().Add(patience))
 	for _, w := range words {
 		if _, err := io.WriteString(nc, w); err != nil {
 			t.Fatal(err)

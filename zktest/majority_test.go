@@ -36,7 +36,7 @@ func loses(t *testing.T, addrs []string, stop, start func(member int)) string {
 	until := func(what string, done func() bool) {
 		t.Helper()
 		for began := time.Now(); !done(); time.Sleep(20 * time.Millisecond) {
-			if time.Since(began) > 30*time.Second {
+			if time.Since(began) > patience {
 				t.Fatalf("%v: never %s", addrs, what)
 			}
 		}

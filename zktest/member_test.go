@@ -101,9 +101,7 @@ func TestLag(t *testing.T) {
 	// A write through it is committed, but answered only when it has caught up.
 	committed := e.Zxid() + 1
 	xid := b.send(wire.OpSetData, wire.SetDataRequest{Path: "/a", Data: []byte("mine"), Version: -1})
-	for e.Zxid() < committed {
-		time.Sleep(time.Millisecond)
-	}
+	assert.Assert(t, becomes(func() bool { return e.Zxid() >= committed }))
 	assert.Assert(t, e.Member(1).Zxid() < committed)
 	b.nc.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
 	_, err = b.nc.Read(make([]byte, 1))

@@ -28,13 +28,10 @@ type peer struct {
 func (p *peer) open(member int) *client {
 	var nc net.Conn
 	var err error
-	for range 100 {
-		if nc, err = net.Dial("tcp", p.addrs[member%len(p.addrs)]); err == nil {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	if err != nil {
+	if !becomes(func() bool {
+		nc, err = net.Dial("tcp", p.addrs[member%len(p.addrs)])
+		return err == nil
+	}) {
 		p.t.Fatalf("%v, after:\n%s", err, strings.Join(p.trace[max(0, len(p.trace)-5):], "\n"))
 	}
 	return &client{t: p.t, nc: nc}
@@ -164,7 +161,7 @@ func (p *peer) ping(b *strings.Builder) {
 	newest := slices.Max(at[:])
 	for i, s := range p.sessions {
 		// A real leader answers a sync before it has applied what its followers have.
-		for n := 0; n < 100 && at[i] >= 0 && at[i] < newest; n++ {
+		for end := time.Now().Add(patience); at[i] >= 0 && at[i] < newest && time.Now().Before(end); {
 			time.Sleep(time.Millisecond)
 			h, _, err := s.recv(s.send(wire.OpPing))
 			if at[i] = h.Zxid; err != nil {

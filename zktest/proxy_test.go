@@ -40,12 +40,7 @@ func join(t testing.TB, p *Proxy) *client {
 func said(t testing.TB, p *Proxy) []string {
 	t.Helper()
 	ended := func(f Frame) bool { return f.Dir == Hangup }
-	for range 2000 {
-		if slices.ContainsFunc(p.Frames(), ended) {
-			break
-		}
-		time.Sleep(time.Millisecond)
-	}
+	becomes(func() bool { return slices.ContainsFunc(p.Frames(), ended) })
 	return shown(p)
 }
 
@@ -151,13 +146,8 @@ func TestProxyCutAndReset(t *testing.T) {
 // heard waits until the server's log has a request of this kind.
 func heard(t testing.TB, e *Ensemble, op wire.Op) {
 	t.Helper()
-	for range 5000 {
-		if slices.ContainsFunc(e.Frames(), func(f Frame) bool { return f.Dir == FromClient && f.Op == op }) {
-			return
-		}
-		time.Sleep(time.Millisecond)
-	}
-	t.Fatalf("the server got no %v", op)
+	asked := func(f Frame) bool { return f.Dir == FromClient && f.Op == op }
+	assert.Assert(t, becomes(func() bool { return slices.ContainsFunc(e.Frames(), asked) }), "the server got no %v", op)
 }
 
 // hearsNothing fails if the server sends something. It can miss what is late, never
@@ -353,12 +343,7 @@ func TestLimits(t *testing.T) {
 						}
 						return n
 					}
-					for range 5000 {
-						if executed() >= test.executed {
-							break
-						}
-						time.Sleep(time.Millisecond)
-					}
+					becomes(func() bool { return executed() >= test.executed })
 					assert.Equal(t, executed(), test.executed)
 				})
 			}

@@ -48,16 +48,11 @@ func reap(t *testing.T, addr string) string {
 	}}, &m)
 	var told strings.Builder
 	for _, path := range []string{"/short", "/used", "/outer"} {
-		began := time.Now()
-		for {
-			if _, code := c.stat(path); code == wire.ErrNoNode {
-				break
-			}
-			if time.Since(began) > 20*time.Second {
-				t.Fatalf("%s stays", path)
-			}
-			time.Sleep(20 * time.Millisecond)
-		}
+		gone := becomes(func() bool {
+			_, code := c.stat(path)
+			return code == wire.ErrNoNode
+		})
+		assert.Assert(t, gone, "%s stays", path)
 	}
 	var kids wire.ChildrenResponse
 	c.must(wire.OpGetChildren, wire.PathWatchRequest{Path: "/"}, &kids)

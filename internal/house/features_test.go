@@ -51,3 +51,14 @@ func TestFeatures(t *testing.T) {
 	}
 	assert.Assert(t, rows > 60, rows)
 }
+
+// docs/features.md names every operation.
+func TestFeaturesNameOperations(t *testing.T) {
+	suite.ToRoot(t)
+	text, err := os.ReadFile("docs/features.md")
+	assert.NilError(t, err)
+	for name := range suite.Calls {
+		named := strings.Contains(string(text), "`"+name+"`") || strings.Contains(string(text), "`Session."+name+"`")
+		assert.Check(t, named, "no row names %s", name)
+	}
+}

@@ -52,8 +52,9 @@ var rooms = map[string][]string{
 	"recipe":             {".", "tree"},
 	"examples":           {".", "recipe", "tree", "zktest", "fourletter"},
 
-	// For tests: no other room may import it.
-	"internal/suite": {".", "wire", "zktest", "internal/limits", "gotest.tools/v3/assert"},
+	// For tests: no other room may import them.
+	"internal/samples": {"wire"},
+	"internal/suite":   {".", "wire", "zktest", "internal/limits", "gotest.tools/v3/assert"},
 
 	// Tests only, which may import all that they are about.
 	"internal/scripts": {},

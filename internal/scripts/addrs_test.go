@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"testing"
+	"time"
 
 	"gotest.tools/v3/assert"
 
@@ -170,5 +171,46 @@ func TestRebalance(t *testing.T) {
 	} {
 		got := zk.Rebalance(test.old, test.next, test.current, test.rand)
 		assert.Assert(t, slices.Equal(got, test.want), "%+v: %q", test, got)
+	}
+}
+
+// What is wrong with a Config is told before anybody is asked.
+func TestBadConfig(t *testing.T) {
+	e := suite.Private(t, 1)
+	for _, test := range []struct {
+		change func(*zk.Config)
+		want   error
+	}{
+		{func(c *zk.Config) { c.Timeout = -time.Second }, zk.ErrBadArguments},
+		{func(c *zk.Config) { c.Timeout = time.Microsecond }, zk.ErrBadArguments},
+		{func(c *zk.Config) { c.Timeout = 1 << 31 * time.Millisecond }, zk.ErrBadArguments},
+		{func(c *zk.Config) { c.MaxRequest = -1 }, zk.ErrBadArguments},
+		{func(c *zk.Config) { c.MaxReply = -1 }, zk.ErrBadArguments},
+		{func(c *zk.Config) { c.MaxInFlight = -1 }, zk.ErrBadArguments},
+		{func(c *zk.Config) { c.Addrs = append(c.Addrs, "host:port") }, zk.ErrBadArguments},
+		{func(c *zk.Config) { c.Addrs = append(c.Addrs, "") }, zk.ErrBadArguments},
+		{func(c *zk.Config) { c.Addrs = append(c.Addrs, "host:0") }, zk.ErrBadArguments},
+		{func(c *zk.Config) { c.Addrs = append(c.Addrs, "a:1:2") }, zk.ErrBadArguments},
+		{func(c *zk.Config) { c.Chroot = "app" }, zk.ErrBadPath},
+		{func(c *zk.Config) { c.Chroot = "/app/" }, zk.ErrBadPath},
+		{func(c *zk.Config) { c.Chroot = "/a//b" }, zk.ErrBadPath},
+		{func(c *zk.Config) { c.Chroot = "/a/../b" }, zk.ErrBadPath},
+		{func(c *zk.Config) { c.ID = 1 }, zk.ErrBadArguments}, // without a password
+		{func(c *zk.Config) {
+			c.Resolve = func(context.Context) ([]string, error) { return []string{"host:port"}, nil }
+		}, zk.ErrBadArguments},
+		{func(c *zk.Config) {
+			c.Resolve = func(context.Context) ([]string, error) { return nil, errors.New("away") }
+		}, zk.ErrNoServer},
+	} {
+		conf, l := e.Config()
+		test.change(&conf)
+		s, err := zk.Dial(e.Ctx, conf)
+		assert.ErrorIs(t, err, test.want, "%+v", conf)
+		assert.Assert(t, s == nil)
+		assert.Equal(t, len(l.Dialed()), 0)
+	}
+	for _, f := range e.Sim.Frames() {
+		t.Error(f)
 	}
 }

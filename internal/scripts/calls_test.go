@@ -16,6 +16,7 @@ import (
 	"github.com/seed-9f8420c6/zk"
 	"github.com/seed-9f8420c6/zk/internal/suite"
 	"github.com/seed-9f8420c6/zk/wire"
+	"github.com/seed-9f8420c6/zk/zktest"
 )
 
 // The invariants I27 to I30 of docs/guarantees.md: the outcomes of calls, their
@@ -370,12 +371,8 @@ func TestI29_RandomPoints(t *testing.T) {
 		queue := make(chan suite.Asked, 1024)
 		go func() {
 			defer close(queue)
-			for {
-				body, err := l.Frame()
-				if err != nil {
-					return
-				}
-				queue <- suite.ParseAsked(body)
+			for a := range l.Requests() {
+				queue <- a
 			}
 		}()
 		served := make(chan struct{})
@@ -505,12 +502,7 @@ func TestI30_NoHiddenWork(t *testing.T) {
 		ch := make(chan zk.Event, 8)
 		pings, asks := 0, 0
 		go func() {
-			for {
-				body, err := l.Frame()
-				if err != nil {
-					return
-				}
-				a := suite.ParseAsked(body)
+			for a := range l.Requests() {
 				if a.Op == wire.OpPing {
 					pings++
 					l.TrySend(suite.Answer(wire.XidPing, 0, nil))
@@ -584,8 +576,7 @@ func TestI30_MaxInFlight(t *testing.T) {
 
 		// Pings, auth and close take none.
 		auth := suite.Start(t, func() error { return s.AddAuth(suite.BG, zk.Digest("u", "p")) })
-		l.Want(wire.OpAuth, "")
-		l.Send(suite.Answer(wire.XidAuth, 0, nil))
+		l.GrantAuth()
 		auth.OK()
 		time.Sleep(suite.RigTimeout / 2)
 		body, err := l.Frame()
@@ -621,4 +612,67 @@ func TestI30_MaxInFlight(t *testing.T) {
 		suite.CheckOutcome(t, batch.Wait(), zk.NotSent, zk.ErrClosed) // the third never had a slot
 		cl.OK()
 	})
+}
+
+// Nothing of what was refused has reached the server.
+func TestRefusedCallsLeaveNoFrame(t *testing.T) {
+	e := suite.Private(t, 1)
+	conf, _ := e.Config()
+	conf.Timeout = time.Minute // no ping comes in between
+	s := e.Dial(conf)
+	e.Sim.ForgetFrames()
+	done, cancel := context.WithCancel(e.Ctx)
+	cancel()
+	suite.EveryCall("/a/", func(_ string, call func(context.Context, *zk.Session) error) {
+		suite.WantUnsent(t, call(done, s), zk.ErrNotSent)
+	})
+	suite.EveryCall("/a", func(_ string, call func(context.Context, *zk.Session) error) {
+		suite.WantUnsent(t, call(done, s), zk.ErrNotSent)
+	})
+	_, _, err := s.Get(e.Ctx, "/", nil)
+	assert.NilError(t, err)
+	var asked []string
+	for _, f := range e.Sim.Frames() {
+		if f.Dir == zktest.FromClient {
+			asked = append(asked, fmt.Sprint(f.Op, " ", f.Path))
+		}
+	}
+	assert.DeepEqual(t, asked, []string{"getData /"})
+}
+
+// What is for a Batch only is refused elsewhere, even in the guise of another
+// operation: nothing is sent.
+func TestBatchOnly(t *testing.T) {
+	type write struct{ zk.WriteOp } // what lies deeper gives way
+	type read struct{ zk.ReadOp }
+	s, err := zk.Dial(t.Context(), zk.Config{Addrs: zktest.NewServer(t, zktest.Options{}).Addrs()})
+	assert.NilError(t, err)
+	sent := s.Stats().Requests
+	for _, op := range []zk.WriteOp{
+		struct {
+			zk.GetACLOp
+			write
+		}{GetACLOp: zk.GetACLOp{Path: "/"}},
+		struct {
+			zk.SetACLOp
+			write
+		}{SetACLOp: zk.SetACLOp{Path: "/", ACL: zk.ACLOpen}},
+		struct {
+			zk.ExistsOp
+			write
+		}{ExistsOp: zk.ExistsOp{Path: "/"}},
+		struct {
+			zk.SyncOp
+			write
+		}{SyncOp: zk.SyncOp{Path: "/"}},
+	} {
+		_, err := s.Multi(t.Context(), op)
+		suite.WantUnsent(t, err, zk.ErrBadArguments)
+	}
+	_, err = s.MultiRead(t.Context(), struct {
+		zk.GetACLOp
+		read
+	}{GetACLOp: zk.GetACLOp{Path: "/"}})
+	suite.WantUnsent(t, err, zk.ErrBadArguments)
+	assert.Equal(t, s.Stats().Requests, sent)
 }

@@ -168,3 +168,30 @@ func TestI35_ChrootCorners(t *testing.T) {
 		}
 	})
 }
+
+// "/" as a chroot is none, and a chroot need not exist.
+func TestChrootCorners(t *testing.T) {
+	e := suite.Private(t, 1)
+	conf, _ := e.Config()
+	conf.Chroot = "/"
+	s := e.Dial(conf)
+	e.Create(s, "/a", "1")
+	conf.Chroot = "/app"
+	s = e.Dial(conf)
+	_, err := s.Create(e.Ctx, "/a", nil, zk.Persistent, zk.ACLOpen)
+	suite.WantCode(t, err, zk.ErrNoNode, "/a")
+	ch := make(chan zk.Event, 1)
+	found, _, err := s.Exists(e.Ctx, "/", ch)
+	assert.NilError(t, err)
+	assert.Assert(t, !found)
+	path, err := s.Create(e.Ctx, "/", []byte("root"), zk.Persistent, zk.ACLOpen)
+	assert.NilError(t, err)
+	assert.Equal(t, path, "/")
+	e.Ready(ch, zk.Created, "/")
+	e.Create(s, "/a", "2")
+	e.Delete(s, "/a")
+	e.Delete(s, "/")
+	data, _, err := e.Session().Get(e.Ctx, "/a", nil)
+	assert.NilError(t, err)
+	assert.Equal(t, string(data), "1")
+}

@@ -146,16 +146,21 @@ func FuzzFrames(f *testing.F) {
 			}
 			conf := s.Config()
 			conf.Auth = nil // if it was accepted
-			d := r.Begin(conf)
-			l = r.Accept()
-			l.Greet()
-			if conf.Watches.Len() > 0 {
-				l.Restored(1)
-			}
-			d.Session()
+			goesOn(r, conf)
 			r.End()
 		})
 	})
+}
+
+// goesOn makes sure that the State can be dialed again.
+func goesOn(r *suite.Rig, conf zk.Config) {
+	d := r.Begin(conf)
+	l := r.Accept()
+	l.Greet()
+	if conf.Watches.Len() > 0 {
+		l.Restored(1)
+	}
+	d.Session()
 }
 
 // FuzzHandshake answers the ConnectRequest with bytes. Dial makes a Session or
@@ -194,13 +199,7 @@ func FuzzHandshake(f *testing.F) {
 			default:
 				assert.Assert(t, errors.Is(d.Err, zk.ErrNoServer) || errors.Is(d.Err, zk.ErrAuth), "%v", d.Err)
 			}
-			d = r.Begin(conf)
-			l = r.Accept()
-			l.Greet()
-			if conf.Watches.Len() > 0 {
-				l.Restored(1)
-			}
-			d.Session()
+			goesOn(r, conf)
 			r.End()
 		})
 	})
@@ -281,13 +280,10 @@ const fuzzPaths = 4
 // serve plays one connection. It returns false when the script is at its end.
 func (f *fuzzServer) serve(l *suite.Line) bool {
 	defer l.Close()
-	body, err := l.Frame()
+	q, err := l.TryConnect()
 	if err != nil {
 		return true
 	}
-	d := wire.NewDecoder(body)
-	var q wire.ConnectRequest
-	q.Decode(&d)
 	how, ok := f.op()
 	if !ok {
 		return false
@@ -438,13 +434,10 @@ func (f *fuzzServer) serve(l *suite.Line) bool {
 // that its path has changed.
 func (f *fuzzServer) settle(l *suite.Line) {
 	defer l.Close()
-	body, err := l.Frame()
+	q, err := l.TryConnect()
 	if err != nil {
 		return
 	}
-	d := wire.NewDecoder(body)
-	var q wire.ConnectRequest
-	q.Decode(&d)
 	r := wire.ConnectResponse{Timeout: q.Timeout, SessionID: q.SessionID, Password: suite.RigPassword, HasReadOnly: true}
 	switch {
 	case r.SessionID == 0:
@@ -457,12 +450,7 @@ func (f *fuzzServer) settle(l *suite.Line) {
 	if l.TrySend(suite.Framed(r)) != nil || r.Timeout == 0 {
 		return
 	}
-	for {
-		body, err := l.Frame()
-		if err != nil {
-			return
-		}
-		a := suite.ParseAsked(body)
+	for a := range l.Requests() {
 		if a.Op == wire.OpSync {
 			f.zxid++
 			if l.TrySend(suite.Happened(zk.Changed, a.Path, f.zxid)) != nil {

@@ -1,7 +1,7 @@
 // Package scripts holds the tests of what the client does in an order that the test
 // states: on servers played by hand, frame by frame, on the fake clock, or on servers
-// of its own in this process. Tests that run on all servers, real ones too, are in the
-// root.
+// of its own, in this process or real ones that it stops, pauses and sets up. Tests
+// that run on all servers are in the root.
 package scripts
 
 import (

@@ -803,8 +803,7 @@ func TestI20_FailedDialIsRetryable(t *testing.T) {
 				q := l.Greet()
 				assert.Equal(t, q.SessionID, suite.RigID)
 				assert.DeepEqual(t, q.Password, suite.RigPassword)
-				l.Want(wire.OpAuth, "")
-				l.Send(suite.Answer(wire.XidAuth, 0, nil))
+				l.GrantAuth()
 				var paths []string
 				for len(paths) < conf.Watches.Len() {
 					a := l.Next()

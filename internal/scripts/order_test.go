@@ -210,17 +210,21 @@ func TestI02_EventBeforeLaterResponse(t *testing.T) {
 	})
 }
 
+// eventFirst answers as a server does on which nobody else writes: a set has its own
+// event ahead of the answer.
+func eventFirst(a suite.Asked) [][]byte {
+	if a.Op == wire.OpSetData {
+		return [][]byte{suite.Happened(zk.Changed, a.Path, -1), suite.Fitting(a, 1)}
+	}
+	return [][]byte{suite.Fitting(a, 1)}
+}
+
 // Own writes: the event is in the channel when Set returns.
 func TestI02_OwnSet(t *testing.T) {
 	suite.OnProcs(t, func(t *testing.T) {
 		r := suite.NewRig(t)
 		s, l := r.Open(r.Config())
-		l.Serve(func(a suite.Asked) [][]byte {
-			if a.Op == wire.OpSetData {
-				return [][]byte{suite.Happened(zk.Changed, a.Path, -1), suite.Fitting(a, 1)}
-			}
-			return [][]byte{suite.Fitting(a, 1)}
-		})
+		l.Serve(eventFirst)
 		ch := make(chan zk.Event, 1)
 		for i := range 5000 {
 			_, _, err := s.Get(suite.BG, "/a", ch)
@@ -242,12 +246,7 @@ func TestI02_BehindTheLastQueued(t *testing.T) {
 	suite.OnProcs(t, func(t *testing.T) {
 		r := suite.NewRig(t)
 		s, l := r.Open(r.Config())
-		l.Serve(func(a suite.Asked) [][]byte {
-			if a.Op == wire.OpSetData {
-				return [][]byte{suite.Happened(zk.Changed, a.Path, -1), suite.Fitting(a, 1)}
-			}
-			return [][]byte{suite.Fitting(a, 1)}
-		})
+		l.Serve(eventFirst)
 		queued, next := make(chan zk.Event), make(chan zk.Event, 1)
 		for i := range 3000 {
 			_, err := s.Batch(suite.BG, zk.GetOp{Path: "/queued", Watch: queued}, zk.GetOp{Path: "/next", Watch: next}, zk.SetOp{Path: "/queued"})

@@ -463,3 +463,42 @@ func TestI27_AllEnd(t *testing.T) {
 		assert.Equal(t, s.Stats().Pending, 0)
 	}
 }
+
+// A call whose context has ended leaves at once, and nothing was armed by it.
+func TestCancelledCall(t *testing.T) {
+	e := suite.Private(t, 1)
+	s := e.Session()
+	path := e.Create(s, "/n", "data")
+	stalled := e.Sim.Fault(suite.StallOn(s, path))
+	ctx, cancel := context.WithCancel(e.Ctx)
+	ch := make(chan zk.Event, 1)
+	done := make(chan error)
+	go func() {
+		_, _, err := s.Get(ctx, path, ch)
+		done <- err
+	}()
+	suite.Await(t, stalled.Struck())
+	cancel()
+	err := suite.Await(t, done)
+	suite.WantLost(t, err, context.Canceled)
+	assert.Equal(t, s.Config().Watches.Len(), 0)
+	assert.NilError(t, s.Err())
+	s.Detach() // Close would wait for the server
+}
+
+// The error of a Batch is the one that ended the connection, if there is one.
+func TestBatchError(t *testing.T) {
+	server := zktest.NewServer(t, zktest.Options{Version: zktest.V34})
+	s, err := zk.Dial(t.Context(), zk.Config{Addrs: server.Addrs()})
+	assert.NilError(t, err)
+	res, err := s.Batch(t.Context(), zk.GetOp{Path: "/none"},
+		zk.CreateOp{Path: "/a", ACL: zk.ACLOpen, WantStat: true}, // which 3.4 does not support
+		zk.GetOp{Path: "/"})
+	assert.ErrorIs(t, res[0].Err, zk.ErrNoNode)
+	assert.ErrorIs(t, err, zk.ErrUnimplemented)
+	assert.ErrorIs(t, err, zk.ErrConnection)
+	assert.Assert(t, err == res[1].Err)
+	assert.Assert(t, zk.Hopeless(err))
+	assert.ErrorIs(t, res[2].Err, zk.ErrLost)
+	assert.Assert(t, !zk.Hopeless(res[2].Err))
+}

@@ -28,14 +28,8 @@ func autoServe(r *suite.Rig) {
 			select {
 			case l := <-r.Arrived:
 				go func() {
-					body, err := l.Frame()
-					if err != nil {
-						return
-					}
-					d := wire.NewDecoder(body)
-					var q wire.ConnectRequest
-					q.Decode(&d)
-					if l.TrySend(suite.Welcome(q)) == nil {
+					q, err := l.TryConnect()
+					if err == nil && l.TrySend(suite.Welcome(q)) == nil {
 						l.Serve(func(a suite.Asked) [][]byte { return [][]byte{suite.Fitting(a, 1)} })
 					}
 				}()
@@ -206,14 +200,7 @@ func TestI22_FencedBeforeConnect(t *testing.T) {
 // it to a new session: SetWatches compares zxids, not sessions.
 func TestI23_Expiry(t *testing.T) {
 	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
-		conf := r.Config()
-		conf.Auth = []zk.Auth{zk.Digest("u", "p")}
-		d := r.Begin(conf)
-		l := r.Accept()
-		l.Greet()
-		l.Want(wire.OpAuth, "")
-		l.Send(suite.Answer(wire.XidAuth, 0, nil))
-		s := d.Session()
+		s, l := openWithAuth(r)
 		queued, armed := make(chan zk.Event), make(chan zk.Event, 4)
 		suite.Arm(t, s, l, zk.DataWatch, "/queued", queued)
 		suite.Arm(t, s, l, zk.DataWatch, "/armed", armed)
@@ -226,8 +213,8 @@ func TestI23_Expiry(t *testing.T) {
 		assert.Assert(t, !errors.Is(s.Err(), zk.ErrExpired))
 		whole := s.Config()
 		for range 2 {
-			d = r.Begin(whole)
-			l = r.Accept()
+			d := r.Begin(whole)
+			l := r.Accept()
 			assert.Equal(t, l.Connect().SessionID, suite.RigID)
 			l.Send(suite.Framed(wire.ConnectResponse{Password: make([]byte, 16), HasReadOnly: true}))
 			l.Close()
@@ -244,7 +231,7 @@ func TestI23_Expiry(t *testing.T) {
 		pl.Quiet()
 		assert.Equal(t, plain.Config().Watches.Len(), 0)
 
-		d = r.Begin(whole.Renew())
+		d := r.Begin(whole.Renew())
 		l = r.Accept()
 		q := l.Connect()
 		assert.Equal(t, q.SessionID, int64(0))

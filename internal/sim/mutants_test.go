@@ -1,11 +1,8 @@
 package sim
 
 import (
-	"encoding/json"
 	"errors"
 	"flag"
-	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -54,7 +51,7 @@ func TestMutants(t *testing.T) {
 			gate <- struct{}{}
 			defer func() { <-gate }()
 			dir := t.TempDir()
-			bin := buildMutant(t, patch, dir)
+			bin := suite.BuildMutant(t, patch, "internal/sim")
 			failures := "-sim.failures=1"
 			if *mutantRate {
 				failures = "-sim.failures=" + strconv.Itoa(*mutantSeeds)
@@ -78,98 +75,4 @@ func TestMutants(t *testing.T) {
 			t.Logf("caught at seed %s, after %v: %s", caught[1], time.Since(start).Round(time.Millisecond), caught[2])
 		})
 	}
-}
-
-// buildMutant compiles the simulator against the patched client.
-func buildMutant(t *testing.T, patch, dir string) string {
-	t.Helper()
-	text, err := os.ReadFile(patch)
-	assert.NilError(t, err)
-	root, err := filepath.Abs(".")
-	assert.NilError(t, err)
-	overlay := map[string]string{}
-	for name, hunks := range parsePatch(t, string(text)) {
-		src, err := os.ReadFile(name)
-		assert.NilError(t, err)
-		mutated, err := applyHunks(string(src), hunks)
-		if err != nil {
-			t.Fatalf("%s does not apply to %s any more: %v\nAdapt it to the code, or drop it if the rule has gone.", patch, name, err)
-		}
-		file := filepath.Join(dir, strings.ReplaceAll(name, "/", "-"))
-		assert.NilError(t, os.WriteFile(file, []byte(mutated), 0o600))
-		overlay[filepath.Join(root, name)] = file
-	}
-	list, err := json.Marshal(map[string]any{"Replace": overlay})
-	assert.NilError(t, err)
-	assert.NilError(t, os.WriteFile(filepath.Join(dir, "overlay.json"), list, 0o600))
-	bin := filepath.Join(dir, "mutant.test")
-	out, err := exec.CommandContext(t.Context(), "go", "test", "-c", "-vet=off", "-ldflags=-s -w", "-overlay="+filepath.Join(dir, "overlay.json"), "-o", bin, "./internal/sim").CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s does not compile any more: %v\n%s", patch, err, out)
-	}
-	return bin
-}
-
-// hunk is one change of a unified diff: what was there, with its context, and what comes there.
-type hunk struct{ old, new string }
-
-// parsePatch reads a unified diff. Text before the first file is a comment. Line
-// numbers are not looked at: a hunk goes where its text is.
-func parsePatch(t testing.TB, text string) map[string][]hunk {
-	t.Helper()
-	files := map[string][]hunk{}
-	name := ""
-	var cur *hunk
-	for line := range strings.Lines(text) {
-		switch {
-		case strings.HasPrefix(line, "--- ") && cur == nil || strings.HasPrefix(line, "--- a/"):
-			cur = nil
-		case strings.HasPrefix(line, "+++ "):
-			name = strings.TrimPrefix(strings.Fields(line)[1], "b/")
-		case strings.HasPrefix(line, "@@"):
-			assert.Assert(t, name != "", "a hunk without a file")
-			files[name] = append(files[name], hunk{})
-			cur = &files[name][len(files[name])-1]
-		case cur == nil:
-		case line[0] == '-':
-			cur.old += line[1:]
-		case line[0] == '+':
-			cur.new += line[1:]
-		case line[0] == ' ':
-			cur.old += line[1:]
-			cur.new += line[1:]
-		case line == "\n":
-			cur.old += line
-			cur.new += line
-		default:
-			t.Fatalf("not a line of a patch: %q", line)
-		}
-	}
-	assert.Assert(t, len(files) > 0, "an empty patch")
-	return files
-}
-
-// applyHunks changes a file. Each hunk must fit at exactly one place.
-func applyHunks(src string, hunks []hunk) (string, error) {
-	for i, h := range hunks {
-		switch n := strings.Count(src, h.old); {
-		case h.old == h.new:
-			return "", fmt.Errorf("hunk %d changes nothing", i+1)
-		case n != 1:
-			return "", fmt.Errorf("hunk %d fits at %d places:\n%s", i+1, n, h.old)
-		}
-		src = strings.Replace(src, h.old, h.new, 1)
-	}
-	return src, nil
-}
-
-func TestMutantsPatch(t *testing.T) {
-	files := parsePatch(t, "why\n--- a/x.go\n+++ b/x.go\n@@ -1,2 +1,2 @@\n one\n-two\n+2\n@@ -9 +9 @@\n-nine\n+9\n")
-	out, err := applyHunks("zero\none\ntwo\nnine\n", files["x.go"])
-	assert.NilError(t, err)
-	assert.Equal(t, out, "zero\none\n2\n9\n")
-	_, err = applyHunks("one\ntwo\none\ntwo\nnine\n", files["x.go"])
-	assert.ErrorContains(t, err, "hunk 1 fits at 2 places")
-	_, err = applyHunks("one\ntwo\n", files["x.go"])
-	assert.ErrorContains(t, err, "hunk 2 fits at 0 places")
 }

@@ -56,3 +56,18 @@ func SortedEvents(events ...zk.Event) []string {
 	slices.Sort(list)
 	return list
 }
+
+// ConfigPath is where the events of GetConfig's watch say that they happened, under
+// any chroot.
+const ConfigPath = "/zookeeper/config"
+
+// ConfigServers returns the lines of a configuration that are servers.
+func ConfigServers(config []byte) []string {
+	var list []string
+	for line := range strings.Lines(string(config)) {
+		if line = strings.TrimSpace(line); strings.HasPrefix(line, "server.") {
+			list = append(list, line)
+		}
+	}
+	return list
+}

@@ -3,6 +3,7 @@ package suite
 import (
 	"errors"
 	"io"
+	"iter"
 	"os"
 	"testing"
 	"testing/synctest"
@@ -91,6 +92,18 @@ func (l *Line) Next() Asked {
 	}
 }
 
+// Requests are those that come until the connection ends, pings too.
+func (l *Line) Requests() iter.Seq[Asked] {
+	return func(yield func(Asked) bool) {
+		for {
+			body, err := l.Frame()
+			if err != nil || !yield(ParseAsked(body)) {
+				return
+			}
+		}
+	}
+}
+
 // Want returns the next request, which must be this one.
 func (l *Line) Want(op wire.Op, path string) Asked {
 	l.T.Helper()
@@ -127,16 +140,24 @@ func (l *Line) soon() ([]byte, error) {
 }
 
 // Connect reads the ConnectRequest.
-func (l *Line) Connect() (q wire.ConnectRequest) {
+func (l *Line) Connect() wire.ConnectRequest {
 	l.T.Helper()
-	body, err := l.Frame()
+	q, err := l.TryConnect()
 	if err != nil {
 		l.T.Fatalf("no ConnectRequest: %v", err)
 	}
+	return q
+}
+
+// TryConnect is Connect for lines that the client may close.
+func (l *Line) TryConnect() (q wire.ConnectRequest, err error) {
+	body, err := l.Frame()
+	if err != nil {
+		return q, err
+	}
 	d := wire.NewDecoder(body)
 	q.Decode(&d)
-	assert.NilError(l.T, d.Err())
-	return q
+	return q, d.Err()
 }
 
 // Greet reads the ConnectRequest and grants what it asks for.
@@ -145,6 +166,13 @@ func (l *Line) Greet() wire.ConnectRequest {
 	q := l.Connect()
 	l.Send(Welcome(q))
 	return q
+}
+
+// GrantAuth accepts the credential that comes next.
+func (l *Line) GrantAuth() {
+	l.T.Helper()
+	l.Want(wire.OpAuth, "")
+	l.Send(Answer(wire.XidAuth, 0, nil))
 }
 
 // Restored answers the SetWatches that comes next, and returns it.
@@ -178,12 +206,7 @@ func (l *Line) TrySend(frames ...[]byte) error {
 // Pings are answered without f.
 func (l *Line) Serve(f func(a Asked) [][]byte) {
 	go func() {
-		for {
-			body, err := l.Frame()
-			if err != nil {
-				return
-			}
-			a := ParseAsked(body)
+		for a := range l.Requests() {
 			out := [][]byte{Answer(wire.XidPing, 0, nil)}
 			if a.Op != wire.OpPing {
 				out = f(a)

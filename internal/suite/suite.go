@@ -65,7 +65,7 @@ func RunTests(m *testing.M, after func() error) (code int) {
 // leftovers returns the goroutines that run code of the client, once all its
 // Sessions should be over.
 func leftovers() string {
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(Patience); ; time.Sleep(10 * time.Millisecond) {
 		left := clientGoroutines()
 		if len(left) == 0 || time.Now().After(end) {
 			return strings.Join(left, "\n\n")
@@ -118,17 +118,22 @@ func clientGoroutines() []string {
 // TestMain cannot do that: go test would not learn which files a cached result is of.
 func ToRoot(t testing.TB) {
 	t.Helper()
+	t.Chdir(moduleRoot(t))
+}
+
+// moduleRoot returns the folder of go.mod: this one or one above.
+func moduleRoot(t testing.TB) string {
+	t.Helper()
 	dir, err := os.Getwd()
 	assert.NilError(t, err)
 	for {
 		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			break
+			return dir
 		}
 		up := filepath.Dir(dir)
 		assert.Assert(t, up != dir, "no go.mod in this folder or above")
 		dir = up
 	}
-	t.Chdir(dir)
 }
 
 // Shrink lowers one of internal/limits until the returned function is called.

@@ -41,7 +41,7 @@ func TestServe(t *testing.T) {
 	cmd, line := run(t, "-port", "0", "-members", "3", "-tick", "1s", "-reconfig", "-super-digest", "super:xQJmxLMiHGwaqBvst5y6rkB6HQs=")
 	addrs := strings.Split(line, ",")
 	assert.Equal(t, len(addrs), 3)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	s, err := zk.Dial(ctx, zk.Config{Addrs: addrs, Timeout: time.Minute, Auth: []zk.Auth{{Scheme: "digest", Credential: []byte("super:admin")}}})
 	assert.NilError(t, err)

@@ -314,16 +314,25 @@ func (w *writer) deleteContainer(r *Request) (Change, int32) {
 	return Change{Op: wire.OpDelete, Reply: wire.OpDelete, Path: r.Path}, 0
 }
 
+// allowed returns a znode that the caller may use in a way, or the error code.
+func (w *writer) allowed(path string, perm int32) (record, int32) {
+	n, ok := w.lookup(path)
+	switch {
+	case !ok:
+		return record{}, wire.ErrNoNode
+	case !n.acl.Allowed(perm, w.by.IDs):
+		return record{}, wire.ErrNoAuth
+	}
+	return n, 0
+}
+
 func (w *writer) setData(r *Request) (Change, int32) {
 	if !w.Version.ValidPath(r.Path) {
 		return Change{}, wire.ErrBadArguments
 	}
-	n, ok := w.lookup(r.Path)
-	switch {
-	case !ok:
-		return Change{}, wire.ErrNoNode
-	case !n.acl.Allowed(wire.PermWrite, w.by.IDs):
-		return Change{}, wire.ErrNoAuth
+	n, code := w.allowed(r.Path, wire.PermWrite)
+	if code != 0 {
+		return Change{}, code
 	}
 	if code := w.checkQuota(r.Path, 0, int64(len(r.Data)-n.size)); code != 0 {
 		return Change{}, code
@@ -345,13 +354,11 @@ func (w *writer) setACL(r *Request) (Change, int32) {
 	if code != 0 {
 		return Change{}, code
 	}
-	n, ok := w.lookup(r.Path)
-	switch {
-	case !ok:
-		return Change{}, wire.ErrNoNode
-	case !n.acl.Allowed(wire.PermAdmin, w.by.IDs):
-		return Change{}, wire.ErrNoAuth
-	case r.Version != -1 && r.Version != n.aversion:
+	n, code := w.allowed(r.Path, wire.PermAdmin)
+	if code != 0 {
+		return Change{}, code
+	}
+	if r.Version != -1 && r.Version != n.aversion {
 		return Change{}, wire.ErrBadVersion
 	}
 	return Change{Op: wire.OpSetACL, Path: r.Path, ACL: w.written(fixed), version: n.aversion + 1}, 0
@@ -361,13 +368,11 @@ func (w *writer) check(r *Request) (Change, int32) {
 	if !w.Version.ValidPath(r.Path) {
 		return Change{}, wire.ErrBadArguments
 	}
-	n, ok := w.lookup(r.Path)
-	switch {
-	case !ok:
-		return Change{}, wire.ErrNoNode
-	case !n.acl.Allowed(wire.PermRead, w.by.IDs):
-		return Change{}, wire.ErrNoAuth
-	case r.Version != -1 && r.Version != n.version:
+	n, code := w.allowed(r.Path, wire.PermRead)
+	if code != 0 {
+		return Change{}, code
+	}
+	if r.Version != -1 && r.Version != n.version {
 		return Change{}, wire.ErrBadVersion
 	}
 	return Change{Op: wire.OpCheck, Reply: wire.OpCheck, Path: r.Path}, 0
