@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/recipe"
 	"github.com/seed-9f8420c6/zk/tree"
 	"github.com/seed-9f8420c6/zk/wire"
 	"github.com/seed-9f8420c6/zk/zktest"
@@ -99,4 +100,38 @@ func Example_look() {
 	// Output:
 	// 1, written 1 time
 	// 1, written 1 time
+}
+
+func Example_fresh() {
+	server, conf := serve()
+	defer server.Close()
+	ctx := context.Background()
+	n := 0
+	work := func(ctx context.Context, s *zk.Session) error {
+		switch n++; n {
+		case 1:
+			server.Cut(s.ID())
+		case 2:
+			server.Expire(s.ID())
+		default:
+			return nil
+		}
+		<-s.Done()
+		return s.Err()
+	}
+	err := func() error {
+		//doc:fresh
+		return recipe.Run(ctx, conf, func(ctx context.Context, s *zk.Session, fresh bool) error {
+			if fresh { // a new session: it has no ephemeral znodes yet
+				fmt.Println("register")
+			}
+			return work(ctx, s) // until it is done, or s can do no more
+		})
+		//doc:end
+	}()
+	fmt.Println(n, "connections:", err)
+	// Output:
+	// register
+	// register
+	// 3 connections: <nil>
 }
