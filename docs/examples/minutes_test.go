@@ -16,7 +16,7 @@ func Example_znodes() {
 	ctx := context.Background()
 	err := func() error {
 		//doc:dial
-		s, err := zk.Dial(ctx, conf) // conf := zk.Config{Addrs: []string{"localhost:2181"}}
+		s, err := zk.Dial(ctx, conf) // conf := zk.Config{Addrs: []string{"localhost:2181"}, Logger: slog.Default()}
 		if err != nil {
 			return err
 		}

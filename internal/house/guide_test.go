@@ -81,6 +81,9 @@ func guideRegions(t *testing.T) map[string]string {
 			assert.Check(t, !twice, "two regions are called %s", name)
 			all[name] = code
 		}
+		if _, program, ok := strings.Cut(string(src), "\npackage main\n"); ok { // a whole program goes by the name of its folder
+			all[filepath.Base(filepath.Dir(file))+"-program"] = "package main\n" + strings.TrimRight(program, "\n")
+		}
 	}
 	return all
 }
@@ -136,7 +139,7 @@ func TestGuideSnippets(t *testing.T) {
 		}
 	}
 	for name := range known {
-		assert.Check(t, used[name], "no page shows the region %s", name)
+		assert.Check(t, used[name] || strings.HasSuffix(name, "-program"), "no page shows the region %s", name)
 	}
 }
 
