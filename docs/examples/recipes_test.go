@@ -17,18 +17,23 @@ func underLock(ctx context.Context, conf zk.Config, job func(context.Context, *z
 	lock := recipe.Lock{Path: "/locks/report"}
 	var held *recipe.Hold
 	err := recipe.Run(ctx, conf, func(ctx context.Context, s *zk.Session, fresh bool) (err error) {
-		if held != nil && held.Err() != nil { // it was lost: say so before asking again
-			held.Release()
-			held = nil
-		}
-		if held == nil {
-			if held, err = lock.Acquire(ctx, s); err != nil {
-				return err // a lost connection: Run calls this again, and Acquire keeps its place
+		for {
+			if held != nil && held.Err() != nil { // it was lost: say so before asking again
+				held.Release()
+				held = nil
+			}
+			if held == nil {
+				if held, err = lock.Acquire(ctx, s); err != nil {
+					return err // a lost connection: Run calls this again, and Acquire keeps its place
+				}
+			}
+			locked, cancel := held.Context(ctx) // ends when the lock is not certain any more
+			err = job(locked, s, held)
+			cancel()
+			if err == nil || held.Err() == nil || ctx.Err() != nil {
+				return err
 			}
 		}
-		ctx, cancel := held.Context(ctx) // ends when the lock is not certain any more
-		defer cancel()
-		return job(ctx, s, held)
 	})
 	if held != nil {
 		held.Release()

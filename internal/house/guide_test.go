@@ -30,8 +30,14 @@ var (
 	link      = regexp.MustCompile(`\]\(([^)\s]+)\)|(?:src|href)="([^"]+)"`)
 )
 
-// longestPage is how many lines a page of docs may have, so that it is read.
-const longestPage = 345
+// A page of docs has at most so many lines, so that it is read; one that people look
+// things up in may have more.
+const (
+	longestPage      = 300
+	longestReference = 360
+)
+
+var reference = []string{"architecture.md", "features.md", "guarantees.md"}
 
 // regions returns the marked regions of programs, without their indentation.
 func regions(src string) map[string]string {
@@ -265,7 +271,11 @@ func TestGuidePages(t *testing.T) {
 		text, err := os.ReadFile(page)
 		assert.NilError(t, err)
 		name := filepath.Base(page)
-		assert.Check(t, strings.Count(string(text), "\n") <= longestPage, "%s is too long", page)
+		longest := longestPage
+		if slices.Contains(reference, name) {
+			longest = longestReference
+		}
+		assert.Check(t, strings.Count(string(text), "\n") <= longest, "%s is too long", page)
 		assert.Check(t, name == "README.md" || strings.Contains(string(index), "]("+name+")"), "docs/README.md does not list %s", name)
 		for _, m := range shownMark.FindAllStringSubmatch(string(text), -1) {
 			for _, test := range strings.Fields(m[1]) {
