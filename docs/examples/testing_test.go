@@ -104,11 +104,20 @@ func TestTime(t *testing.T) {
 func TestUnderLock(t *testing.T) {
 	for _, test := range []struct {
 		name    string
-		trouble func(*zktest.Server, *zk.Session)
+		trouble func(*zktest.Server, *zk.Session, *recipe.Hold) error
 	}{
-		{"none", func(*zktest.Server, *zk.Session) {}},
-		{"connection cut", func(server *zktest.Server, s *zk.Session) { server.Cut(s.ID()) }},
-		{"session expired", func(server *zktest.Server, s *zk.Session) { server.Expire(s.ID()) }},
+		{"none", func(*zktest.Server, *zk.Session, *recipe.Hold) error { return nil }},
+		{"connection cut", func(server *zktest.Server, s *zk.Session, _ *recipe.Hold) error {
+			server.Cut(s.ID())
+			return nil
+		}},
+		{"session expired", func(server *zktest.Server, s *zk.Session, _ *recipe.Hold) error {
+			server.Expire(s.ID())
+			return nil
+		}},
+		{"lock deleted", func(_ *zktest.Server, s *zk.Session, h *recipe.Hold) error {
+			return s.Delete(t.Context(), h.Path(), zk.AnyVersion)
+		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			server := zktest.NewServer(t)
@@ -116,7 +125,7 @@ func TestUnderLock(t *testing.T) {
 			err := underLock(t.Context(), zk.Config{Addrs: server.Addrs()}, func(ctx context.Context, s *zk.Session, h *recipe.Hold) error {
 				if first {
 					first = false
-					test.trouble(server, s)
+					assert.NilError(t, test.trouble(server, s, h))
 				}
 				_, err := h.Multi(ctx, s, zk.CreateOp{Path: "/report", ACL: zk.ACLOpen})
 				return err
