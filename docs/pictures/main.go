@@ -17,6 +17,8 @@ var pictures = map[string]func() string{
 	"watch.svg":     watch,
 	"lock.svg":      lock,
 	"house.svg":     house,
+	"tree.svg":      znodes,
+	"session.svg":   session,
 }
 
 func main() {

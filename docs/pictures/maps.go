@@ -63,3 +63,56 @@ func house() string {
 	c.arrow(780, 176, 780, 427, amber)
 	return c.String()
 }
+
+// znodes: a tree with the kinds of znodes that one meets first.
+func znodes() string {
+	c := newCanvas(860, 300, "A tree of znodes")
+	node := func(x, y int, fill, stroke, name, data string) {
+		if data == "" {
+			c.box(x, y, 150, 44, fill, stroke, name)
+			return
+		}
+		c.box(x, y, 150, 44, fill, stroke, name, data)
+	}
+	node(350, 16, ground, muted, "/", "")
+	node(110, 100, paleBlue, blue, "/app", "")
+	node(350, 100, paleBlue, blue, "/services", "")
+	node(590, 100, paleBlue, blue, "/locks", "")
+	node(20, 190, paleBlue, blue, "/app/color", `"red"`)
+	node(190, 190, paleBlue, blue, "/app/db", `"db1:5432"`)
+	node(360, 190, paleAmber, amber, "/services/a", `"host-1:8080"`)
+	node(530, 190, paleAmber, amber, "/services/b", `"host-2:8080"`)
+	node(690, 190, paleAmber, amber, "/locks/…-007", "")
+	for _, l := range [][4]int{
+		{425, 60, 185, 98}, {425, 60, 425, 98}, {425, 60, 665, 98},
+		{185, 144, 95, 188}, {185, 144, 265, 188}, {425, 144, 435, 188}, {425, 144, 605, 188}, {665, 144, 765, 188},
+	} {
+		c.line(l[0], l[1], l[2], l[3], muted)
+	}
+	c.box(20, 254, 18, 18, paleBlue, blue)
+	c.left(46, 268, ink, "persistent: stays until it is deleted")
+	c.box(360, 254, 18, 18, paleAmber, amber)
+	c.left(386, 268, ink, "ephemeral: goes with the session that made it")
+	return c.String()
+}
+
+// session: one session over three servers.
+func session() string {
+	c := newCanvas(860, 300, "A session is known to all servers, and has one connection at a time")
+	c.box(20, 24, 820, 40, paleBlue, blue, "the session: id, password, timeout, ephemeral znodes; all servers know it")
+	for i, s := range []string{"server 1", "server 2", "server 3"} {
+		x := 100 + i*250
+		c.box(x, 100, 160, 44, ground, muted, s)
+		c.dashed(x+80, 66, x+80, 98, muted)
+	}
+	c.box(20, 226, 820, 40, paleGreen, green, "your program")
+	c.arrow(180, 224, 180, 148, green)
+	c.cross(180, 190)
+	c.left(194, 186, red, "1. the server stops:")
+	c.left(194, 204, red, "the connection ends")
+	c.arrow(430, 224, 430, 148, green)
+	c.left(444, 186, green, "2. Dial: the same session,")
+	c.left(444, 204, green, "on another connection")
+	c.left(20, 288, muted, "If no server hears from the program for the timeout, they expire the session. Nobody else can.")
+	return c.String()
+}

@@ -3,6 +3,7 @@ package main
 import (
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -11,6 +12,9 @@ import (
 // repository makes one with a commit, whose CHANGELOG and go.mod are given.
 func repository(t *testing.T, changelog, mod string) *release {
 	t.Helper()
+	if _, err := exec.LookPath("git"); err != nil {
+		t.Skip("git is not installed")
+	}
 	r := &release{root: t.TempDir(), version: "v0.9.0", out: io.Discard}
 	write(t, r, "CHANGELOG.md", changelog)
 	write(t, r, "go.mod", mod)
