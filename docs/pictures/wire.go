@@ -119,7 +119,7 @@ func migration() string {
 	}
 	c.dashed(290, 176, 290, 246, green)
 	c.left(300, 183, green, "floor 42: the last answer that counts")
-	c.text(550, 262, amber, "what changed here comes as events now, one for each watch")
+	c.text(550, 262, amber, "changes from here on arrive as events, one for each watch")
 
 	// The new connection.
 	c.bold(20, 302, ink, "New connection, to any server that has zxid 42")
