@@ -17,6 +17,7 @@ var pictures = map[string]func() string{
 	"watch.svg":     watch,
 	"lock.svg":      lock,
 	"house.svg":     house,
+	"flow.svg":      flow,
 	"tree.svg":      znodes,
 	"session.svg":   session,
 }
