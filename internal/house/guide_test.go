@@ -286,6 +286,19 @@ func TestGuidePages(t *testing.T) {
 	}
 }
 
+// The picture of the house has every room that the client is made of.
+func TestHousePicture(t *testing.T) {
+	suite.ToRoot(t)
+	picture, err := os.ReadFile("docs/pictures/house.svg")
+	assert.NilError(t, err)
+	for room := range rooms {
+		name, internal := strings.CutPrefix(room, "internal/")
+		if internal && !slices.Contains([]string{"suite", "scripts", "sim", "house"}, name) {
+			assert.Check(t, strings.Contains(string(picture), ">"+name+"<"), "docs/pictures/house.svg lacks %s: draw it in docs/pictures", room)
+		}
+	}
+}
+
 // allTests returns the names of all tests and Examples, with their folder in front
 // where that is not the root.
 func allTests(t *testing.T) map[string]bool {
