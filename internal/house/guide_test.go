@@ -286,6 +286,36 @@ func TestGuidePages(t *testing.T) {
 	}
 }
 
+// sectionsWithoutProof say nothing about the code that could be wrong, or what
+// TestGuideNames and TestGuideLinks look after.
+var sectionsWithoutProof = []string{
+	"## What it is not for", "## Is it worth it?", "## Call by call", "## Habits to give up", "## Why channels, and not callbacks",
+	"## In a program of your own", "## Next", "## Hints", "## Which one?",
+}
+
+// Every other section of the guide shows code that is run, or names tests.
+func TestGuideSections(t *testing.T) {
+	suite.ToRoot(t)
+	left := make(map[string]bool)
+	for _, page := range globAll(t, "docs/*.md") {
+		if slices.Contains(append([]string{"README.md", "faq.md", "other-servers.md"}, reference...), filepath.Base(page)) {
+			continue // lists of links, of rows with tests of their own, or of others' code
+		}
+		text, err := os.ReadFile(page)
+		assert.NilError(t, err)
+		for _, section := range strings.Split(string(text), "\n## ")[1:] {
+			heading, body, _ := strings.Cut(section, "\n")
+			proven := strings.Contains(body, "<!-- code: ") || strings.Contains(body, "<!-- shown by: ")
+			without := slices.Contains(sectionsWithoutProof, "## "+heading)
+			left["## "+heading] = left["## "+heading] || without && !proven
+			assert.Check(t, proven || without, "%s: nothing shows what %q says", page, heading)
+		}
+	}
+	for _, heading := range sectionsWithoutProof {
+		assert.Check(t, left[heading], "no section %q is without proof", heading)
+	}
+}
+
 // The picture of the house has every room that the client is made of.
 func TestHousePicture(t *testing.T) {
 	suite.ToRoot(t)
