@@ -129,9 +129,9 @@
 //
 // # Contexts
 //
-// A context ends the wait of a call, never the session. What was sent by then
-// is [ErrLost] and may still be done; what was not is [ErrNotSent]. Both match
-// the context's error as well. Dial obeys its context in every step. It tries
+// A context ends the wait of a call, never the session. A request that was sent
+// by then is [ErrLost] and may still be done. One that was not is [ErrNotSent].
+// Both match the context's error as well. Dial obeys its context in every step. It tries
 // every server once, in random order. The server whose connection was just
 // lost comes last. Each has an equal share of the time: of the context's,
 // without a deadline of Config.Timeout, and while a session moves no more than
@@ -223,9 +223,9 @@
 // that fails loses nothing; dial the same config again. Where a server does not
 // support SetWatches, reads restore the watches one by one, with the same events.
 //
-// Begin the work on a new connection with a read. The watches are armed still,
+// Begin the work on a new connection with a read. The watches are still armed,
 // and a channel that is armed again gets no event twice. The ephemeral znodes
-// are there still if [Session.ID] is the same. A session from Renew has none.
+// are still there if [Session.ID] is the same. A session from Renew has none.
 //
 // # Persistent watches
 //
