@@ -119,7 +119,7 @@
 // Only a Dial, or a Redial, returns ErrExpired, because only a server knows.
 //
 // An answer can end the connection as well, and then its error matches
-// ErrConnection too: [ErrUnimplemented], where the server does not know the
+// ErrConnection too: [ErrUnimplemented], where the server does not support the
 // operation; ErrAuth, after a refused [Session.AddAuth] or without the SASL that
 // the server requires; ErrTooLarge, of a reply above Config.MaxReply, which is
 // lost. Redialing and repeating the call does not help with these three. It
