@@ -35,6 +35,8 @@ help:
 	@echo 'make fmt       formats the code'
 	@echo 'make bench     benchmarks beside other clients, half an hour; make bench-quick: the main ones, within 50 seconds'
 	@echo 'make fuzz      all fuzz targets, about a minute; FUZZTIME=10m gives each that long'
+	@echo 'make actionlint  checks .github/workflows; make apidiff: what is incompatible with the last release'
+	@echo 'make release VERSION=v1.2.3  checks what has to hold before that tag; make released VERSION=v1.2.3: after it'
 	@echo 'make soak      one minute of migrations and faults on three real servers; SOAKFLAGS takes what soak/README.md lists'
 	@echo
 	@echo 'go test ./...  needs nothing but Go, and leaves the real servers out'
@@ -172,6 +174,25 @@ bench-quick:
 soak: servers
 	$(say) 'Soak'
 	@cd soak && go run ./cmd/soak $(SOAKFLAGS)
+
+# The workflows cannot run here, but be checked.
+.PHONY: actionlint apidiff release released
+actionlint:
+	$(say) 'Workflows'
+	go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 -shellcheck= -pyflakes=
+
+# MODULE is the folder of a nested module; none is the root. These change nothing: release prints how to tag.
+apidiff:
+	$(say) 'The API, compared with the last release'
+	@cd tools && go run ./release -root .. -module '$(MODULE)' -api
+
+release:
+	$(say) 'Before $(VERSION)'
+	@cd tools && go run ./release -root .. -module '$(MODULE)' '$(VERSION)'
+
+released:
+	$(say) 'After $(VERSION)'
+	@cd tools && go run ./release -root .. -module '$(MODULE)' -after '$(VERSION)'
 
 clean:
 	rm -rf $(TOOLS)

@@ -94,8 +94,8 @@ func LookupSRV(ctx context.Context, resolver *net.Resolver, name string) ([]stri
 // kept one with the probability k(s-k-n) / ((k+n)(s-k)), and otherwise to a new
 // one.
 //
-// It does nothing by itself. Who moves sets Config.Addrs to what it returns,
-// dials, and gives the next Dial the whole list again.
+// It does nothing by itself. A client that moves sets Config.Addrs to what it
+// returns, dials, and gives the next Dial the whole list again.
 func Rebalance(old, next []string, current string, rand float64) []string {
 	return hosts.Rebalance(old, next, current, rand)
 }
@@ -169,9 +169,9 @@ func (c *Config) checkAddrs() (err error) {
 //
 // Errors match ErrNoServer, which unwraps to each server's reason; ErrExpired;
 // ErrAuth; ErrMoved for a State that was renewed away; ErrUnbound; or what is wrong
-// with the Config. Where all servers refused SASL, or their certificates or the
-// client's were refused, the error unwraps to each reason and is no ErrNoServer: to
-// try again changes nothing.
+// with the Config. If all servers refused SASL, or their certificates or the
+// client's were refused, the error unwraps to each reason and does not match
+// ErrNoServer: trying again changes nothing.
 func Dial(ctx context.Context, conf Config) (*Session, error) {
 	return dial(ctx, conf, nil)
 }
@@ -793,7 +793,7 @@ func (s *Session) Successor(ctx context.Context) (*Session, error) {
 func (s *Session) Redial(ctx context.Context) (*Session, error) { return s.succeed(ctx, false) }
 
 // Renew does the same for a new session that takes over the watches, after
-// ErrExpired; ephemerals must be created again. Where s was redialed it returns
+// ErrExpired; ephemerals must be created again. If s was redialed, it returns
 // ErrMoved: the successor has the session.
 func (s *Session) Renew(ctx context.Context) (*Session, error) { return s.succeed(ctx, true) }
 

@@ -28,26 +28,32 @@
 // one of two loops. If one goroutine owns the session, it is the loop that
 // dials:
 //
-//	for ctx.Err() == nil {
-//		s, err := zk.Dial(ctx, conf)
-//		switch {
-//		case errors.Is(err, zk.ErrExpired): // same watches, a new session; ephemerals must be created again
-//			conf = conf.Renew()
-//			continue
-//		case errors.Is(err, zk.ErrNoServer): // nobody reachable: the same config, a little later
-//			slog.Warn("retrying", "err", err) // it names each server with its reason
-//			backoff(ctx)
-//			continue
-//		case err != nil: // a bad config, refused credentials: trying again changes nothing
-//			return err
+//	func own(ctx context.Context, conf zk.Config, work func(context.Context, *zk.Session) error) error {
+//		for ctx.Err() == nil {
+//			s, err := zk.Dial(ctx, conf)
+//			switch {
+//			case errors.Is(err, zk.ErrExpired): // same watches, a new session; ephemerals must be created again
+//				conf = conf.Renew()
+//				continue
+//			case errors.Is(err, zk.ErrNoServer): // nobody reachable: the same config, a little later
+//				slog.Warn("retrying", "err", err) // it names each server with its reason
+//				backoff(ctx)
+//				continue
+//			case err != nil: // a bad config, refused credentials: the next time would be no better
+//				return err
+//			}
+//			err = work(ctx, s)
+//			if !errors.Is(err, zk.ErrConnection) || zk.Hopeless(err) {
+//				s.Close() // the session ends, and its ephemerals go; where that fails it expires by itself
+//				return err
+//			}
+//			conf = s.Detach() // dead or alive: same session, same watches, for the next connection
 //		}
-//		err = work(ctx, s, events) // returns when s can do no more, or with the application's own error
-//		if !errors.Is(err, zk.ErrConnection) || zk.Hopeless(err) {
-//			s.Close()
-//			return err
-//		}
-//		conf = s.Detach() // dead or alive: same session, same watches, for the next connection
+//		return ctx.Err()
 //	}
+//
+// work returns when the Session can do no more, or with an error of its own.
+// backoff waits a moment. The function recipe.Run is this loop, ready to use.
 //
 // Goroutines that share a session continue with its successor. Each decides
 // about its operation by the outcome:
@@ -110,10 +116,10 @@
 //	ErrClosed       after Close or Detach
 //	ErrBadPath, ErrTooLarge, ErrBadArguments: not sent, and never will be
 //
-// Only a Dial says ErrExpired, because only a server knows.
+// Only a Dial, or a Redial, returns ErrExpired, because only a server knows.
 //
 // An answer can end the connection as well, and then its error matches
-// ErrConnection too: [ErrUnimplemented], where the server does not know the
+// ErrConnection too: [ErrUnimplemented], where the server does not support the
 // operation; ErrAuth, after a refused [Session.AddAuth] or without the SASL that
 // the server requires; ErrTooLarge, of a reply above Config.MaxReply, which is
 // lost. Redialing and repeating the call does not help with these three. It
@@ -123,9 +129,9 @@
 //
 // # Contexts
 //
-// A context ends the wait of a call, never the session. What was sent by then
-// is [ErrLost] and may still be done; what was not is [ErrNotSent]. Both match
-// the context's error as well. Dial obeys its context in every step. It tries
+// A context ends the wait of a call, never the session. A request that was sent
+// by then is [ErrLost] and may still be done. One that was not is [ErrNotSent].
+// Both match the context's error as well. Dial obeys its context in every step. It tries
 // every server once, in random order. The server whose connection was just
 // lost comes last. Each has an equal share of the time: of the context's,
 // without a deadline of Config.Timeout, and while a session moves no more than
@@ -141,6 +147,11 @@
 // it. ZooKeeper 3.4 refuses SASL by hanging up, which looks like any lost
 // connection.
 //
+//	conf.Auth = []zk.Auth{zk.Digest("alice", "secret")} // sent on every connection
+//
+// [Digest] makes a credential. Its counterpart in a list of permissions is
+// [ACLDigest].
+//
 // # Watches
 //
 // [Session.Get], [Session.Exists] and [Session.Children] arm a channel for one
@@ -154,7 +165,8 @@
 //
 // A call that returns an error has armed nothing. For Exists a missing znode
 // is not an error. A channel that is armed in several ways gets one event per
-// change. Use [Session.RemoveWatch] to disarm it. Do not close a channel that
+// change. An event does not say which call armed its channel: take a channel
+// for each purpose. Use [Session.RemoveWatch] to disarm it. Do not close a channel that
 // may be armed: an event that is just being sent makes that a data race. A
 // channel that is found closed all the same loses its watches, and the Logger
 // hears of it once.
@@ -210,6 +222,10 @@
 // created again as Changed, one that was created and deleted as nothing. A Dial
 // that fails loses nothing; dial the same config again. Where a server does not
 // support SetWatches, reads restore the watches one by one, with the same events.
+//
+// Begin the work on a new connection with a read. The watches are still armed,
+// and a channel that is armed again gets no event twice. The ephemeral znodes
+// are still there if [Session.ID] is the same. A session from Renew has none.
 //
 // # Persistent watches
 //

@@ -34,7 +34,7 @@ const (
 	ErrNoChildrenForEphemerals Code = -108
 	ErrExists                  Code = -110
 	ErrNotEmpty                Code = -111
-	ErrSessionExpired          Code = -112 // in an answer; a Dial says ErrExpired
+	ErrSessionExpired          Code = -112 // in an answer; a Dial returns ErrExpired
 	ErrInvalidACL              Code = -114
 	ErrAuthFailed              Code = -115 // is also ErrAuth
 	ErrSessionMoved            Code = -118

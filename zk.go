@@ -169,7 +169,7 @@ var (
 // ACLWorld gives permissions to everybody.
 func ACLWorld(perms Permission) ACL { return ACL{{perms, "world", "anyone"}} }
 
-// ACLDigest gives permissions to who presents the credential Digest(user, password).
+// ACLDigest gives permissions to whoever presents the credential Digest(user, password).
 // The list has a hash (SHA-1) of both, no password.
 func ACLDigest(perms Permission, user, password string) ACL {
 	sum := sha1.Sum([]byte(user + ":" + password))
@@ -179,7 +179,7 @@ func ACLDigest(perms Permission, user, password string) ACL {
 // ACLIP gives permissions to clients of an address or a network, such as "10.0.0.0/8".
 func ACLIP(perms Permission, network string) ACL { return ACL{{perms, "ip", network}} }
 
-// ACLX509 gives permissions to who presents a certificate with a subject, such as
+// ACLX509 gives permissions to whoever presents a certificate with a subject, such as
 // "CN=app,O=Example".
 func ACLX509(perms Permission, subject string) ACL { return ACL{{perms, "x509", subject}} }
 
@@ -193,7 +193,7 @@ func (a ACL) String() string {
 }
 
 // ParseACL reads a list as zkCli does: scheme:id:permissions, separated by commas. A
-// comma within an id does not separate: what follows it has no permissions at its end.
+// comma within an id does not separate: the part after it does not end in permissions.
 // Errors match ErrBadArguments.
 func ParseACL(text string) (ACL, error) {
 	var acl ACL
@@ -453,8 +453,8 @@ func (s *Session) Exists(ctx context.Context, path string, watch chan<- Event) (
 
 // Children returns the names of a znode's children, in no order, and its Stat.
 // On success the channel is armed for one Child or Deleted; after an error it
-// is not. The names share one backing array: who keeps a few of very many
-// should clone them.
+// is not. The names share one backing array: a caller that keeps a
+// few of very many should clone them.
 func (s *Session) Children(ctx context.Context, path string, watch chan<- Event) ([]string, Stat, error) {
 	c, full, err := s.start(&kindChildren, "children", path, false, nil)
 	if err != nil {
@@ -1133,8 +1133,8 @@ func (s *Session) MultiRead(ctx context.Context, ops ...ReadOp) ([]Result, error
 // operation. The error is the first of theirs that matches ErrConnection or
 // ErrMoved, or else the first. All are checked before the first is sent: where one is refused, or ctx has ended already, there are no
 // results. Data of up to 16 KiB shares an array of up to 64 KiB with that of
-// other results, and the names of a ChildrenOp share one: who keeps little of
-// much should clone it.
+// other results, and the names of a ChildrenOp share one: a caller that
+// keeps a small part of them should clone it.
 func (s *Session) Batch(ctx context.Context, ops ...Op) ([]Result, error) {
 	if !s.usable() {
 		return nil, notSent("batch", "", ErrClosed)

@@ -45,7 +45,7 @@ type Client struct {
 
 const (
 	// DefaultMaxAnswer is the largest answer that is accepted, in bytes. Wchc
-	// and Wchp tell of all watches, and may need more.
+	// and Wchp list all watches, and may need more.
 	DefaultMaxAnswer = 16 << 20
 
 	// DefaultTimeout bounds a command whose context has no deadline.
@@ -189,7 +189,8 @@ func (c Client) say(ctx context.Context, word, want string) error {
 	return err
 }
 
-// Ruok asks whether the server's process is alive. It may say so without serving.
+// Ruok asks whether the server's process is alive. A process that is alive may
+// still not serve.
 func (c Client) Ruok(ctx context.Context) error { return c.say(ctx, "ruok", "imok") }
 
 // Crst resets the statistics of the server's connections, which Cons reports.
@@ -224,7 +225,7 @@ func (c Client) Envi(ctx context.Context) (map[string]string, error) {
 	return ask(ctx, c, "envi", parseEnvi)
 }
 
-// Dump asks for sessions and their ephemeral nodes. The leader knows them best;
+// Dump asks for sessions and their ephemeral nodes. The leader's answer is complete;
 // a follower of 3.4 does not list the sessions.
 func (c Client) Dump(ctx context.Context) (Dump, error) { return ask(ctx, c, "dump", parseDump) }
 

@@ -218,7 +218,7 @@ func (x *digestExchange) verify(token []byte) error {
 	return nil
 }
 
-// challenge is what a digest-challenge tells that matters here.
+// challenge is what matters here of a digest-challenge.
 type challenge struct {
 	realm    []byte // in the charset of the exchange
 	hasRealm bool

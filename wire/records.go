@@ -69,7 +69,7 @@ func decodeACLs(d *Decoder) []ACL {
 	return acls
 }
 
-// Stat is what the server knows about a node beside its data.
+// Stat is what the server keeps about a node beside its data.
 type Stat struct {
 	Czxid, Mzxid                int64 // transactions that created the node and last changed its data
 	Ctime, Mtime                int64 // when these were, in ms since 1970 by the leader's clock
@@ -517,7 +517,7 @@ func (r *SetWatchesRequest) Decode(d *Decoder) {
 	r.Child = d.Strings()
 }
 
-// SetWatches2Request is the request of setWatches2, which also knows persistent watches.
+// SetWatches2Request is the request of setWatches2, which supports persistent watches too.
 type SetWatches2Request struct {
 	RelativeZxid          int64 // changes after it fire the data and child watches at once
 	Data, Exist, Child    []string

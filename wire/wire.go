@@ -1,7 +1,7 @@
 // Package wire is the ZooKeeper client protocol as bytes: every record in both
 // directions, frames, opcodes and special xids.
 //
-// It knows nothing of connections, sessions or order: values go in and bytes
+// It has no connections, sessions or order: values go in and bytes
 // come out, or the other way round. Encoders append to a slice and cannot
 // fail. Decoding goes through a [Decoder], which checks every length against
 // the bytes it has, keeps the first error and never allocates more than a
@@ -14,7 +14,7 @@ import "strconv"
 // Op is the type of a request (ZooDefs.OpCode).
 type Op int32
 
-// Request types, and since when a server knows them where that is later than 3.4.
+// Request types, and since when a server supports them where that is later than 3.4.
 const (
 	OpNotification      Op = 0 // server to client only
 	OpCreate            Op = 1

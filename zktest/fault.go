@@ -51,7 +51,7 @@ type Rule struct {
 	// the server or a fault ends meanwhile.
 	Delay time.Duration
 	// Err answers a request that is not executed, or takes the place of the reply
-	// to one that was. Do says what becomes of it, so that it does not go with
+	// to one that was. Do says what becomes of it, so it cannot be combined with
 	// CutBefore, StallBefore and Drop. Handshakes and events have no error code,
 	// and do not match.
 	Err int32

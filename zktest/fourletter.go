@@ -60,7 +60,7 @@ func (f *frameReader) fillTo(n int) error {
 // traffic is what a server counts for stat, cons and mntr.
 type traffic struct{ received, sent int64 }
 
-// lastReply is what cons tells of a connection's last request.
+// lastReply is what cons reports of a connection's last request.
 type lastReply struct {
 	op   string
 	xid  int64 // -1: none yet
@@ -210,7 +210,7 @@ func (m *Member) tell(b *strings.Builder, word string) {
 	}
 }
 
-// tellWatches tells of the watches for data: how many there are, by connections or by paths.
+// tellWatches reports the watches for data: how many there are, by connections or by paths.
 func (m *Member) tellWatches(b *strings.Builder, word string) {
 	switch word {
 	case "wchs":

@@ -29,7 +29,7 @@ type gauge struct {
 	value any
 }
 
-// monitor tells what a real server does, except for the hundreds of meters
+// monitor reports what a real server does, except for the hundreds of meters
 // of its insides that those from 3.6 on have besides.
 func (m *Member) monitor(b *strings.Builder) {
 	lines := m.gauges

@@ -179,7 +179,8 @@ func (p *Proxy) unstall(dir Direction) {
 }
 
 // Delay makes everything that passes in one direction of all connections,
-// present and to come, late by d, without passing less of it. Zero ends that.
+// present and to come, arrive later by d. It does not limit how much passes. Zero
+// ends that.
 func (p *Proxy) Delay(dir Direction, d time.Duration) {
 	p.set("Delay", dir, func(w *way) { w.delay = d })
 }

@@ -51,7 +51,7 @@ func (s *Script) DialContext(ctx context.Context, network, addr string) (net.Con
 }
 
 // Addr returns a TCP address of the script, host:port. The first call starts
-// to listen, which does not go with a testing/synctest bubble.
+// to listen, which does not work in a testing/synctest bubble.
 func (s *Script) Addr() string {
 	s.listen.Do(func() {
 		l, err := net.Listen("tcp", "127.0.0.1:0")

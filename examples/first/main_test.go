@@ -4,5 +4,6 @@ func Example() {
 	main()
 	// Output:
 	// /color is "red"
-	// "/color" changed: it is "blue"
+	// the connection is lost
+	// /color is "blue"
 }

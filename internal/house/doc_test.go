@@ -30,6 +30,7 @@ var claims = []struct{ text, tests string }{
 	{"There is no event for connected, disconnected or expired", "TestDocNoStateEvents"},
 	{"If one goroutine owns the session, it is the loop that dials", "Example_oneOwner"},
 	{"continue with its successor. Each decides about its operation by the outcome", "Example_manyGoroutines"},
+	{"The function recipe.Run is this loop", "Example Example_oneOwner"},
 	{"Some answers end the connection, and would end the next one too", "TestHopeless TestDocHopeless"},
 	{"The other calls that such an answer took along are merely lost", "TestHopelessOfOthers TestBatchError"},
 	{"Code that uses a Session which others redial", "TestSuccessor"},
@@ -47,11 +48,11 @@ var claims = []struct{ text, tests string }{
 	{"credentials refused; the session lives", "TestAuthRefused"},
 	{"after Close or Detach", "TestClose TestDetach"},
 	{"ErrBadPath, ErrTooLarge, ErrBadArguments: not sent", "TestBadPath TestOversizeRequest TestBadArguments"},
-	{"Only a Dial says ErrExpired", "TestDocExpiry"},
+	{"Only a Dial, or a Redial, returns ErrExpired", "TestDocExpiry TestRenew"},
 	{"An answer can end the connection as well, and then its error matches ErrConnection too", "TestHopeless TestDocHopeless TestSASLRequired TestMaxReply"},
 	{"Other calls in flight fail as with any lost connection. Their errors match the same reason, but their outcome is not Answered", "TestHopelessOfOthers TestMaxReplyOfOthers TestI27_Outcomes"},
 	{"A context ends the wait of a call, never the session", "TestCancelledCall TestContextDone"},
-	{"What was sent by then is [ErrLost] and may still be done; what was not is [ErrNotSent]. Both match the context's error", "TestDocGivenUp TestI27_Outcomes"},
+	{"A request that was sent by then is [ErrLost] and may still be done. One that was not is [ErrNotSent]. Both match the context's error", "TestDocGivenUp TestI27_Outcomes"},
 	{"Dial obeys its context in every step", "TestDialContextEnds"},
 	{"It tries every server once, in random order. The server whose connection was just lost comes last. Each has an equal share of the time", "TestDocDialTimeout TestDocAddrOrder TestLostServerComesLast TestLostAddressIsLast TestSilentServer"},
 	{"Those of Config.Auth are sent on every connection, before the watches", "TestI16_Order TestAuth"},
@@ -59,6 +60,7 @@ var claims = []struct{ text, tests string }{
 	{"It belongs to the connection too, and its exchange must end within two thirds of the session timeout, because no pings are sent before", "TestSASLHoldsPings"},
 	{"Dial fails with [ErrAuth] when a server refuses a credential of Config.Auth, or when all servers refuse SASL or cannot prove themselves by it", "TestI17_AuthRefused TestSASLRefused TestSASLRefusedByOne TestSASLHostileServer"},
 	{"ZooKeeper 3.4 refuses SASL by hanging up", "TestSASLRefused"},
+	{"[Digest] makes a credential", "TestAuth TestACL"},
 	{"arm a channel for one event", "ExampleSession_Get"},
 	{"Read again, which arms the channel again", "ExampleSession_Get"},
 	{"Get        an existing znode   Changed or Deleted", "TestDocKinds TestWatchKinds"},
@@ -68,6 +70,7 @@ var claims = []struct{ text, tests string }{
 	{"A call that returns an error has armed nothing", "TestI05_ArmedOnSuccessOnly"},
 	{"For Exists a missing znode is not an error", "ExampleSession_Exists"},
 	{"gets one event per change", "TestI07_SameChannelTwice"},
+	{"An event does not say which call armed its channel", "TestI07_AcrossPathsAndKinds"},
 	{"Use [Session.RemoveWatch] to disarm it", "TestRemoveWatch TestI11_RemoveWatch"},
 	{"A channel that is found closed all the same loses its watches, and the Logger hears of it once", "TestDocClosedChannel TestI11_RemoveWatch TestClosedChannelIsReportedOnce"},
 	{"waits for nothing but the network", "TestDocFullChannel"},
@@ -88,6 +91,8 @@ var claims = []struct{ text, tests string }{
 	{"a znode that was deleted and created again as Changed, one that was created and deleted as nothing", "TestDocCoalesced"},
 	{"A Dial that fails loses nothing; dial the same config again", "TestFailedRedial"},
 	{"reads restore the watches one by one, with the same events", "TestServerWithoutSetWatches TestManyWithoutSetWatches"},
+	{"Begin the work on a new connection with a read. The watches are still armed, and a channel that is armed again gets no event twice", "TestI07_SameChannelTwice Example"},
+	{"The ephemeral znodes are still there if [Session.ID] is the same. A session from Renew has none", "TestRedial TestRenew"},
 	{"If something may have changed, the channel gets a [Gap] before any later event", "ExampleSession_AddWatch TestI10_Gap"},
 	{"More than 65,536 undelivered events of persistent watches end the Session", "TestDocSlowConsumer"},
 	{"The redial brings a Gap for what comes after them", "TestDocSlowConsumer"},
@@ -213,11 +218,12 @@ func globAll(t testing.TB, patterns ...string) (files []string) {
 
 // isGo tells code from tables.
 func isGo(block string) bool {
-	_, err := parser.ParseFile(token.NewFileSet(), "", "package p\nfunc _() {\n"+block+"\n}", 0)
-	if err != nil {
-		_, err = parser.ParseFile(token.NewFileSet(), "", block, 0)
+	for _, file := range []string{"package p\nfunc _() {\n" + block + "\n}", "package p\n" + block, block} {
+		if _, err := parser.ParseFile(token.NewFileSet(), "", file, 0); err == nil {
+			return true
+		}
 	}
-	return err == nil
+	return false
 }
 
 // trimmed returns the lines of code without indentation, alignment and empty ones.
@@ -235,7 +241,7 @@ func trimmed(code string) string {
 func TestDocSnippets(t *testing.T) {
 	suite.ToRoot(t)
 	var code string
-	for _, file := range globAll(t, "example_test.go", "internal/scripts/doc_test.go", "examples/*/*.go") {
+	for _, file := range globAll(t, "example_test.go", "internal/scripts/doc_test.go", "examples/*/*.go", "docs/examples/*.go") {
 		src, err := os.ReadFile(file)
 		assert.NilError(t, err)
 		code += trimmed(string(src))
@@ -272,21 +278,14 @@ func readmeBlocks(t *testing.T, language string) (blocks []string) {
 	return blocks
 }
 
-// The first program of README.md is the one that is compiled and run.
+// The code that README.md shows first is a region of a program that is run.
 func TestReadmeProgram(t *testing.T) {
 	suite.ToRoot(t)
 	src, err := os.ReadFile("examples/first/main.go")
 	assert.NilError(t, err)
-	_, program, ok := strings.Cut(string(src), "package main\n")
-	assert.Assert(t, ok)
-	found := false
-	for _, b := range readmeBlocks(t, "go") {
-		if code, ok := strings.CutPrefix(b, "package main\n"); ok {
-			found = true
-			assert.Equal(t, strings.TrimSpace(code), strings.TrimSpace(program))
-		}
-	}
-	assert.Assert(t, found, "README.md has no program")
+	blocks := readmeBlocks(t, "go")
+	assert.Assert(t, len(blocks) > 0, "README.md has no program")
+	assert.Equal(t, blocks[0], regions(string(src))["first"])
 }
 
 // guarantees are the tests of README.md's guarantees, in their order.

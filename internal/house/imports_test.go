@@ -52,6 +52,9 @@ var rooms = map[string][]string{
 	"recipe":             {".", "tree"},
 	"examples":           {".", "recipe", "tree", "zktest", "fourletter"},
 
+	// What docs shows, and the program that draws its pictures.
+	"docs": {".", "recipe", "tree", "sasl", "zktest", "fourletter"},
+
 	// For tests: no other room may import them.
 	"internal/samples": {"wire"},
 	"internal/suite":   {".", "wire", "zktest", "internal/limits", "gotest.tools/v3/assert"},
