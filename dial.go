@@ -668,6 +668,16 @@ func (s *Session) setWatches(r *restorer, sent []*call) ([]*call, error) {
 		}
 		sent = append(sent, c)
 	}
+	for path, floor := range r.deaf { // behind their recursive watches, which would end them before 3.9
+		c := s.newCall(&kindSetWatches, "setwatches", path)
+		c.childWatch(path, floor)
+		c.restore = &restoral{deaf: path}
+		if err := s.submit(context.Background(), c, c.Frames, 1); err != nil {
+			s.recycle(c)
+			return sent, err
+		}
+		sent = append(sent, c)
+	}
 	return sent, nil
 }
 
@@ -679,7 +689,7 @@ const rereads = 256
 // event. A persistent watch gets a Gap. It returns the calls whose answers are due.
 func (s *Session) reread(r *restorer, sent []*call) ([]*call, error) {
 	for {
-		path, kind, ok := r.path()
+		path, kind, floor, ok := r.path()
 		if !ok {
 			return sent, nil
 		}
@@ -694,7 +704,7 @@ func (s *Session) reread(r *restorer, sent []*call) ([]*call, error) {
 		default:
 			c.frame(wire.OpExists, wire.PathWatchRequest{Path: path, Watch: true})
 		}
-		c.restore = &restoral{kind: kind, floor: r.floor}
+		c.restore = &restoral{kind: kind, floor: floor}
 		if err := s.submit(context.Background(), c, c.Frames, 1); err != nil {
 			s.recycle(c)
 			return sent, err

@@ -404,6 +404,7 @@ type restoral struct {
 	last   bool // there is none behind it
 	rearms bool // it has persistent watches
 
+	deaf  string       // the path of a child watch that it is for; empty: for all
 	kind  watches.Kind // of the one watch; 0: a SetWatches
 	floor int64        // since when that may have missed its event
 }
@@ -694,7 +695,11 @@ func (s *Session) removeLocked(c *call) error {
 func (s *Session) watchAnswered(c *call, code Code, zxid int64) {
 	if c.kind == &kindRewatch {
 		if code == 0 {
-			s.w.release()
+			if c.adding != nil {
+				s.w.heard()
+			} else {
+				s.w.childHears(c.at)
+			}
 		} else { // the next connection restores all
 			s.line.Fail(connError(errors.WithMessagef(code, "%s of %s", c.op, c.path)), true)
 		}
@@ -717,9 +722,9 @@ func (s *Session) watchAnswered(c *call, code Code, zxid int64) {
 	}
 }
 
-// told does what the answer to an AddWatch makes necessary. Until the server has
-// answered that, the floor stands still (Watches.hold): a connection that ends before
-// must not lose what the deaf watches missed. Only the reader calls it.
+// told does what the answer to an AddWatch makes necessary. The Watches note it until
+// the server has answered: a connection that ends before must not lose what the deaf
+// watches missed. Only the reader calls it.
 func (s *Session) told(c *call, zxid int64) {
 	armed := s.w.armed(c.at)
 	repair := c.adding.After(armed, zxid)
@@ -762,7 +767,7 @@ func (s *Session) tellLocked(path string, a *interlock.Addition) {
 	c := s.newCall(&kindRewatch, "addwatch", path)
 	c.frame(wire.OpAddWatch, wire.AddWatchRequest{Path: path, Mode: modeOf(a)})
 	c.at, c.adding = path, s.lock.AddAgain(path, *a)
-	s.w.hold(s.w.zxid.Load(), a.Gap)
+	s.w.tell(a.Since, a.Gap)
 	c.Abandon()
 	s.line.Post(&c.Call)
 }
@@ -773,13 +778,18 @@ func (s *Session) restoreChildLocked(path string, floor int64) {
 		return
 	}
 	c := s.newCall(&kindRewatch, "setwatches", path)
+	c.childWatch(path, floor)
+	c.at = path
+	s.w.childDeaf(path, floor)
+	c.Abandon()
+	s.line.Post(&c.Call)
+}
+
+// childWatch frames a SetWatches of one child watch.
+func (c *call) childWatch(path string, floor int64) {
 	c.frame(wire.OpSetWatches, wire.SetWatchesRequest{
 		RelativeZxid: floor, Data: []string{}, Exist: []string{}, Child: []string{path}, // null would be refused
 	})
-	c.at = path
-	s.w.hold(floor, false)
-	c.Abandon()
-	s.line.Post(&c.Call)
 }
 
 // engine is a Session as the handler of its pipeline: what the reader does, in wire
@@ -878,10 +888,15 @@ func (s *Session) restoredBy(c *call, code Code, won bool, zxid int64) error {
 			s.w.readNext()
 		}
 	case !won:
+	case r.deaf != "":
+		s.w.childHears(r.deaf)
 	case r.kind == 0:
 		s.w.restored(zxid, r.rearms, r.last && !s.refusedWatches)
 	case r.kind.OneShot():
-		if typ := r.kind.Missed(code == 0, code == ErrNoNode, wire.Stat(c.stat), r.floor); typ != 0 {
+		if r.kind == watches.Child {
+			s.w.childHears(c.path)
+		}
+		if typ := r.kind.Missed(code == 0, code == ErrNoNode, c.stat, r.floor); typ != 0 {
 			return s.notify(EventType(typ), []byte(c.path), 0)
 		}
 	case code == 0:

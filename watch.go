@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -119,13 +121,21 @@ type Watches struct {
 // place is how much of the history the watches have seen.
 type place struct {
 	floor   int64 // the zxid that watches are restored from, unless settled
-	settled bool  // the floor is the zxid, if nothing holds it
+	settled bool  // the floor is the zxid
 	gap     bool  // persistent watches moved, and no Gap was queued for it yet
 	fresh   bool  // there will be one: to a new session, or watches were deaf
-	held    int   // the client's own requests without an answer, that arm watches again
-	deaf    bool  // one of them is for persistent watches, deaf since nobody knows when
 	frames  int   // SetWatches answered on this connection
 	bar     int64 // zxid of the last of these answers
+	deaf    deaf
+}
+
+// deaf are the watches that an AddWatch has made deaf, until the server has answered
+// what the client sent to make them hear again. See internal/interlock.
+type deaf struct {
+	tells    int              // AddWatches of the client's own without an answer
+	long     bool             // one of them is for watches that are deaf since nobody knows when
+	since    int64            // the zxid since which the others are, at least
+	children map[string]int64 // by path, the zxid since which its child watch is
 }
 
 // identity is whose watches they are. Only Dial changes it.
@@ -446,29 +456,56 @@ func (w *Watches) stop() {
 	p.floor = w.floorLocked()
 	p.settled = false
 	p.gap = p.gap || w.table.Persistent() > 0
-	p.fresh = p.fresh || p.gap && p.deaf
-	p.held, p.deaf = 0, false
+	p.fresh = p.fresh || p.gap && w.missedLocked()
+	p.deaf.tells, p.deaf.long = 0, false
 }
 
-// hold lets the floor stand still until release: some watches are deaf on this
-// connection since the zxid; or, persistent ones, longer. If it ends first, the next
-// one restores from there, and these get a Gap. Only the reader calls release.
-func (w *Watches) hold(zxid int64, longer bool) {
+// missedLocked reports whether persistent watches may be deaf to what has happened.
+func (w *Watches) missedLocked() bool {
+	d := &w.place.deaf
+	return d.tells > 0 && (d.long || w.zxid.Load() > d.since)
+}
+
+// tell notes an AddWatch of the client's own: persistent watches are deaf since a zxid,
+// or longer. If the connection ends before heard, they get a Gap on the next one.
+func (w *Watches) tell(since int64, longer bool) {
 	w.mu.Lock()
-	if p := &w.place; p.settled && p.held == 0 {
-		p.floor = zxid
+	d := &w.place.deaf
+	if d.tells == 0 || since < d.since {
+		d.since = since
 	}
-	w.place.held++
-	w.place.deaf = w.place.deaf || longer
+	d.tells++
+	d.long = d.long || longer
 	w.mu.Unlock()
 }
 
-// release ends a hold. The last one lets the floor follow the zxid again.
-func (w *Watches) release() {
+// heard notes its answer. Only the reader calls it.
+func (w *Watches) heard() {
 	w.mu.Lock()
-	p := &w.place
-	p.held = max(p.held-1, 0)
-	p.deaf = p.deaf && p.held > 0
+	d := &w.place.deaf
+	d.tells = max(d.tells-1, 0)
+	d.long = d.long && d.tells > 0
+	w.mu.Unlock()
+}
+
+// childDeaf notes that the child watch of a path is deaf since a zxid. Until childHears
+// it is restored from there, whatever the floor.
+func (w *Watches) childDeaf(path string, since int64) {
+	w.mu.Lock()
+	d := &w.place.deaf
+	if d.children == nil {
+		d.children = make(map[string]int64)
+	}
+	if at, ok := d.children[path]; !ok || since < at {
+		d.children[path] = since
+	}
+	w.mu.Unlock()
+}
+
+// childHears notes that it was restored.
+func (w *Watches) childHears(path string) {
+	w.mu.Lock()
+	delete(w.place.deaf.children, path)
 	w.mu.Unlock()
 }
 
@@ -483,7 +520,7 @@ func (w *Watches) trim() {
 }
 
 func (w *Watches) floorLocked() int64 {
-	if w.place.settled && w.place.held == 0 {
+	if w.place.settled {
 		return w.zxid.Load()
 	}
 	return w.place.floor
@@ -562,7 +599,8 @@ func (w *Watches) reads() bool {
 type restorer struct {
 	w     *Watches
 	floor int64
-	reads bool // one by one, by reads
+	deaf  map[string]int64 // by path, the lower floor of its child watch
+	reads bool             // one by one, by reads
 	*watches.Restorer[chan<- Event]
 }
 
@@ -572,18 +610,30 @@ func (w *Watches) restore() *restorer {
 	defer w.mu.Unlock()
 	w.sweepLocked(true)
 	w.place.frames = 0
+	deaf := &w.place.deaf
+	for path := range deaf.children {
+		if !w.table.Kinds(path).Has(watches.Child) {
+			delete(deaf.children, path)
+		}
+	}
 	floor := w.floorLocked()
 	if r := w.table.Restore(floor); r != nil {
-		return &restorer{w, floor, w.who.reads, r}
+		return &restorer{w, floor, maps.Clone(deaf.children), w.who.reads, r}
 	}
 	return nil
 }
 
-// path returns the next watch to restore; false: there is none.
-func (r *restorer) path() (string, watches.Kind, bool) {
+// path returns the next watch to restore and the zxid since which it may have missed
+// its event; false: there is none.
+func (r *restorer) path() (path string, kind watches.Kind, floor int64, ok bool) {
 	r.w.mu.Lock()
 	defer r.w.mu.Unlock()
-	return r.Path()
+	path, kind, ok = r.Path()
+	floor = r.floor
+	if since, deaf := r.deaf[path]; deaf && kind == watches.Child {
+		floor = since
+	}
+	return path, kind, floor, ok
 }
 
 func (r *restorer) next(dst []byte, limit int) (out []byte, more bool) {
@@ -691,9 +741,22 @@ func (w *Watches) Rebind(f func(Watch) chan<- Event) error {
 			w.requeueLocked(e, ch)
 		}
 	}
-	w.place.floor, w.place.gap = int64(u.Floor), u.Gap
+	w.takePlaceLocked(u)
 	w.unbound = nil
 	return nil
+}
+
+// takePlaceLocked takes the place in history that another process has left.
+func (w *Watches) takePlaceLocked(u *handover.Watches) {
+	p := &w.place
+	p.floor, p.gap, p.fresh = int64(u.Floor), u.Gap, u.Fresh
+	p.deaf.children = nil
+	for _, x := range u.Deaf {
+		if p.deaf.children == nil {
+			p.deaf.children = make(map[string]int64)
+		}
+		p.deaf.children[x.Path] = int64(x.Since)
+	}
 }
 
 // idleLocked reports whether the watches were never used.
@@ -726,6 +789,8 @@ type snapshot struct {
 	chroot  string
 	floor   int64
 	gap     bool
+	fresh   bool
+	deaf    map[string]int64
 	armed   *watches.Snapshot[chan<- Event]
 	events  []item
 }
@@ -741,6 +806,7 @@ func (w *Watches) snapshot() *snapshot {
 	return &snapshot{
 		chroot: w.who.chroot, floor: w.floorLocked(),
 		gap:   w.place.gap || w.queue.Moves() && w.table.Persistent() > 0,
+		fresh: w.place.fresh || w.missedLocked(), deaf: maps.Clone(w.place.deaf.children),
 		armed: w.table.Snapshot(), events: w.queue.Items(),
 	}
 }
@@ -750,7 +816,11 @@ func (s *snapshot) handover() *handover.Watches {
 	if s.unbound != nil {
 		return s.unbound
 	}
-	j := &handover.Watches{Chroot: s.chroot, Floor: handover.Int(s.floor), Gap: s.gap}
+	j := &handover.Watches{Chroot: s.chroot, Floor: handover.Int(s.floor), Gap: s.gap, Fresh: s.fresh}
+	for path, since := range s.deaf {
+		j.Deaf = append(j.Deaf, handover.Deaf{Path: path, Since: handover.Int(since)})
+	}
+	slices.SortFunc(j.Deaf, func(a, b handover.Deaf) int { return strings.Compare(a.Path, b.Path) })
 	numbers := make(map[chan<- Event]int)
 	number := func(ch chan<- Event) int {
 		n, ok := numbers[ch]
@@ -806,7 +876,8 @@ func (w *Watches) UnmarshalJSON(b []byte) error {
 	if !w.idleLocked() {
 		return &detailed{kind: ErrUnbound, detail: "these watches are in use"}
 	}
-	w.who.chroot, w.place.floor, w.place.gap = j.Chroot, int64(j.Floor), j.Gap
+	w.who.chroot = j.Chroot
+	w.takePlaceLocked(j)
 	w.unbound = nil
 	if len(j.Armed)+len(j.Events) > 0 {
 		w.unbound = j

@@ -38,6 +38,8 @@ type Watches struct {
 	Chroot string  `json:"chroot,omitempty"`
 	Floor  Int     `json:"floor"`
 	Gap    bool    `json:"gap,omitempty"`
+	Fresh  bool    `json:"fresh,omitempty"`
+	Deaf   []Deaf  `json:"deaf,omitempty"`
 	Armed  []Armed `json:"armed,omitempty"`
 	Events []Event `json:"events,omitempty"`
 }
@@ -49,6 +51,12 @@ type Armed struct {
 	Channel int    `json:"channel"`
 	// Raw: its events are given with the server's path.
 	Raw bool `json:"raw,omitempty"`
+}
+
+// Deaf is a child watch that is restored from a floor of its own.
+type Deaf struct {
+	Path  string `json:"path"`
+	Since Int    `json:"since"`
 }
 
 // Event is one that is not delivered yet, with its watch.
@@ -97,6 +105,14 @@ func (w *Watches) Each(f func(a Armed, fired bool)) {
 func (w *Watches) Check() (problem string, path bool) {
 	if w.Floor < 0 {
 		return fmt.Sprintf("floor %d", int64(w.Floor)), false
+	}
+	for _, x := range w.Deaf {
+		if problem := zpath.Check(x.Path, false); problem != "" {
+			return problem, true
+		}
+		if x.Since < 0 {
+			return fmt.Sprintf("zxid %d", int64(x.Since)), false
+		}
 	}
 	for _, a := range w.Armed {
 		if problem, path := a.check(); problem != "" {

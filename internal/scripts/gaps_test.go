@@ -3,6 +3,7 @@ package scripts
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 
@@ -228,14 +229,15 @@ func TestDeafWatchesAreCaughtUpByTheNextConnection(t *testing.T) {
 		armed, added zk.WatchKind
 		repair       wire.Op
 		answered     bool
-		frames       int // SetWatches of the next connection: a one-shot has its own beside a recursive watch
-		floor        int64
-		want         string // what the armed watch gets, where nothing is newer than zxid 20
+		// floors are those of the next connection's SetWatches: a one-shot has its own
+		// frame beside a recursive watch, and a child watch that is deaf one more.
+		floors []int64
+		want   string // what the armed watch gets, where nothing is newer than zxid 20
 	}{
-		{zk.ChildWatch, zk.RecursiveWatch, wire.OpSetWatches, false, 2, 12, ""},
-		{zk.ChildWatch, zk.RecursiveWatch, wire.OpSetWatches, true, 2, 20, ""},
-		{zk.RecursiveWatch, zk.PersistentWatch, wire.OpAddWatch, false, 1, 12, "gap /p"},
-		{zk.RecursiveWatch, zk.PersistentWatch, wire.OpAddWatch, true, 1, 20, "gap /p"}, // before the connection ends
+		{zk.ChildWatch, zk.RecursiveWatch, wire.OpSetWatches, false, []int64{20, 20, 12}, ""},
+		{zk.ChildWatch, zk.RecursiveWatch, wire.OpSetWatches, true, []int64{20, 20}, ""},
+		{zk.RecursiveWatch, zk.PersistentWatch, wire.OpAddWatch, false, []int64{20}, "gap /p"},
+		{zk.RecursiveWatch, zk.PersistentWatch, wire.OpAddWatch, true, []int64{20}, "gap /p"}, // before the connection ends
 	} {
 		t.Run(fmt.Sprintf("%v, then %v, answered %v", c.armed, c.added, c.answered), func(t *testing.T) {
 			suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
@@ -261,8 +263,10 @@ func TestDeafWatchesAreCaughtUpByTheNextConnection(t *testing.T) {
 				d := r.Begin(s.Detach())
 				l = r.Accept()
 				l.Greet()
-				for range c.frames {
-					assert.Equal(t, l.Restored(20).RelativeZxid, c.floor)
+				for i, floor := range c.floors {
+					w := l.Restored(20)
+					assert.Equal(t, w.RelativeZxid, floor)
+					assert.Assert(t, i < 2 || slices.Equal(w.Child, []string{"/p"}))
 				}
 				d.Session()
 				assert.Equal(t, suite.Told(suite.Taken(armed)...), c.want)
@@ -288,5 +292,34 @@ func TestDeafSinceLongAgo(t *testing.T) {
 		assert.Equal(t, suite.Told(suite.Taken(left)...), "gap /p")
 		r.Move(s.Detach(), 20) // once
 		assert.Equal(t, suite.Told(suite.Taken(left)...), "")
+	})
+}
+
+// What is armed while others are deaf is restored from its own answer: an older change
+// must not fire it (W4).
+func TestDeafWatchesFireNothingElse(t *testing.T) {
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		s, l := r.Open(r.Config())
+		child, added, data := make(chan zk.Event, 9), make(chan zk.Event, 9), make(chan zk.Event, 9)
+		suite.Arm(t, s, l, zk.ChildWatch, "/p", child)
+		advance(t, s, l, 10)
+		add := suite.Start(t, func() error { return s.AddWatch(suite.BG, "/p", zk.WatchRecursive, added) })
+		adding := l.Want(wire.OpAddWatch, "/p")
+		get := suite.Get(t, s, suite.BG, "/o", data)
+		reading := l.Want(wire.OpGetData, "/o")
+		l.Send(suite.Fitting(adding, 12), suite.Fitting(reading, 20)) // /o was changed at 15
+		add.OK()
+		get.OK()
+		l.Want(wire.OpSetWatches, "") // without an answer
+		synctest.Wait()
+		l.Close()
+		<-s.Done()
+		r.Begin(s.Detach())
+		l = r.Accept()
+		l.Greet()
+		w := l.Restored(20)
+		for _, p := range w.Data {
+			assert.Assert(t, p != "/o" || w.RelativeZxid >= 20, "/o is restored from %d", w.RelativeZxid)
+		}
 	})
 }
