@@ -130,7 +130,7 @@ func TestR62_FullChannel(t *testing.T) {
 	})
 }
 
-// Every Stat is exact, those of parents too; of ACLs no event tells.
+// Every Stat is exact, those of parents too; no event reports an ACL.
 func TestR63_Stats(t *testing.T) {
 	modes(t, func(t *testing.T, perNode bool) {
 		e, admin := server(t)

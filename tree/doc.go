@@ -39,7 +39,7 @@
 //	{"path":"/key","base64":"AAEC","acl":[{"perms":"rwcda","scheme":"world","id":"anyone"}],"owner":"0x1…"}
 //
 // Data is in data where it is text, and else in base64; null data is in neither.
-// The owner is that of an ephemeral. Servers do not tell whether a znode is a
+// The owner is that of an ephemeral. Servers do not say whether a znode is a
 // container or has a TTL, but "mode":"container", or "mode":"ttl" with "ttl" in
 // milliseconds, can be written by hand. Unknown fields are ignored. Versions,
 // times and the counters of sequential names are not restored.

@@ -143,7 +143,7 @@ func TestR59_Format(t *testing.T) {
 	assert.Equal(t, string(n.Children[0].Data), "/app/x")
 }
 
-// Modes that no Stat tells of can be written by hand.
+// Modes that no Stat reports can be written by hand.
 func TestR59_Modes(t *testing.T) {
 	e, s := server(t)
 	text := `{"zk":1}

@@ -234,7 +234,7 @@ func (t *store) tree(root string) *Node {
 
 // doubtful calls repair for every znode whose children, with the staged states
 // applied, are not as many as its Stat says: a server that does not let us read
-// a znode may not tell of it either. unchecked is left out; "" for none.
+// a znode may not report it either. unchecked is left out; "" for none.
 func (t *store) doubtful(staged map[string]*entry, unchecked string, repair func(path string)) {
 	kids := make(map[string]int) // more, or fewer, than in the store
 	for path, e := range staged {
@@ -254,17 +254,15 @@ func (t *store) doubtful(staged map[string]*entry, unchecked string, repair func
 		}
 	}
 	for path, e := range staged {
-		if e == nil || e.stat.NumChildren > 0 || t.nodes[path] != nil { // else it is one of kids, or has none
+		if e == nil || e.stat.NumChildren > 0 || t.nodes[path] != nil { // else it has none, or is in kids
 			check(path, e)
 		}
 	}
 	for path := range kids {
-		e, ok := staged[path]
-		switch {
-		case !ok && t.nodes[path] != nil:
-			check(path, t.nodes[path])
-		case ok && e != nil && e.stat.NumChildren == 0 && t.nodes[path] == nil:
+		if e, ok := staged[path]; ok {
 			check(path, e)
+		} else if old := t.nodes[path]; old != nil {
+			check(path, old)
 		}
 	}
 }

@@ -87,7 +87,7 @@ func (w *Stream) next(ctx context.Context, s *zk.Session, events chan zk.Event) 
 	}
 }
 
-// read reads the state and arms the watches that tell of the next. again: the
+// read reads the state and arms the watches that report the next. again: the
 // znode has changed in between.
 func (w *Stream) read(ctx context.Context, s *zk.Session, events chan zk.Event) (state State, again bool, err error) {
 	var names []string
