@@ -120,7 +120,7 @@ func (r *reader) each(ctx context.Context, asks []ask, take func(a *ask, res *zk
 	p := pace{reads: r.first, probing: true}
 	next := 0
 	fly := func() {
-		for err == nil && next < len(asks) && (len(flying) == 0 || len(flying) == 1 && !p.probing) {
+		for err == nil && next < len(asks) && len(flying) < 2 {
 			n, batch, unknown := r.cut(asks[next:], &p)
 			if unknown && p.probing && len(flying) > 0 {
 				break

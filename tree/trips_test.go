@@ -93,3 +93,39 @@ func (c *farConn) Close() error {
 	c.over.Do(func() { close(c.on) })
 	return c.Conn.Close()
 }
+
+// A comparison of 10,000 znodes has two requests under way at a time, too.
+func TestR66_FewRoundTrips(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := zktest.NewServer(t, zktest.Options{InMemory: true, FrameLog: -1})
+		ctx := t.Context()
+		conf := zk.Config{Addrs: e.Addrs(), DialContext: far(e.DialContext), Timeout: time.Hour}
+		s, err := zk.Dial(ctx, conf)
+		assert.NilError(t, err)
+		fill(t, s, wide("/a", 100, 99)...)
+		c := &tree.Cache{Root: "/a"}
+		over := make(chan error, 1)
+		go func() { over <- c.Run(ctx, s) }()
+		start := time.Now()
+		load(t, c)
+		t.Logf("load: %d round trips", time.Since(start)/aWay)
+		conf = s.Detach()
+		<-over
+		other, err := zk.Dial(ctx, zk.Config{Addrs: e.Addrs(), DialContext: e.DialContext})
+		assert.NilError(t, err)
+		_, err = other.Set(ctx, "/", nil, -1)
+		assert.NilError(t, err)
+		s, err = zk.Dial(ctx, conf)
+		assert.NilError(t, err)
+		go func() { over <- c.Run(ctx, s) }()
+		start = time.Now()
+		assert.NilError(t, c.Wait(ctx, other.Zxid()))
+		trips := time.Since(start) / aWay
+		t.Logf("comparison: %d round trips", trips)
+		assert.Check(t, trips >= 5 && trips <= 7, "%d", trips) // of 11 requests
+		c.Close()
+		<-over
+		other.Close()
+		s.Close()
+	})
+}
