@@ -5,7 +5,7 @@ go 1.25.0
 require (
 	github.com/jcmturner/gofork v1.7.6
 	github.com/jcmturner/gokrb5/v8 v8.4.4
-	github.com/seed-9f8420c6/zk v0.0.0
+	github.com/seed-9f8420c6/zk v0.9.0
 	golang.org/x/net v0.47.0
 	gotest.tools/v3 v3.5.2
 )
@@ -20,4 +20,3 @@ require (
 	golang.org/x/crypto v0.45.0 // indirect
 )
 
-replace github.com/seed-9f8420c6/zk => ../..

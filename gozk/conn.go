@@ -1,0 +1,318 @@
+package zk
+
+import (
+	"context"
+	"errors"
+	"math"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	root "github.com/seed-9f8420c6/zk"
+)
+
+// Conn is a client that reconnects by itself. All methods are safe for concurrent use.
+type Conn struct {
+	settings atomic.Pointer[settings]
+	state    atomic.Int32
+	id       atomic.Int64
+	link     atomic.Pointer[link] // nil: there is no connection
+	foreign  atomic.Int32         // watches of the root that are not in the books, see quiet
+
+	quit chan struct{} // closed by Close
+	done chan struct{} // closed when the loop has ended
+	stop context.CancelFunc
+
+	// mu guards what follows, and changes of settings and link.
+	mu     sync.Mutex
+	server string
+	gate   *gate
+	hooked chan struct{} // closed when the last function of WithSession has returned
+
+	// telling guards the channel of events.
+	telling sync.Mutex
+	events  chan Event
+	deaf    bool // it is closed
+}
+
+// settings are changed by options, also of a Conn that runs. They are replaced, not written to.
+type settings struct {
+	timeout    time.Duration
+	dialer     Dialer // nil: the default
+	hosts      HostProvider
+	logger     Logger
+	logInfo    bool
+	callback   EventCallback
+	maxReply   int
+	maxRequest int
+	configure  func(*root.Config)
+	renew      bool
+	hook       func(s *root.Session, fresh bool)
+}
+
+// gate is where calls wait for a connection.
+type gate struct {
+	open chan struct{}
+	err  error // why it was opened without one
+}
+
+// link is one connection as calls see it.
+type link struct {
+	s     *root.Session
+	books *books
+	gone  chan struct{} // closed when it is lost, and the session's channel has the event
+}
+
+// Dialer connects to a server.
+type Dialer func(network, address string, timeout time.Duration) (net.Conn, error)
+
+// Logger takes log lines.
+type Logger interface {
+	Printf(string, ...interface{})
+}
+
+// EventCallback gets every event of a Conn, before the channels do. While it runs,
+// reconnecting and later events wait. It must not call the Conn.
+type EventCallback func(Event)
+
+type connOption func(c *Conn)
+
+// connectTimeout is how long the Dialer gets.
+const connectTimeout = time.Second
+
+// Connect returns a Conn that connects in the background, and the channel of its
+// events. That has room for six; further ones are dropped. It fails when there are no
+// servers, or when the HostProvider's Init does: the default one resolves names.
+// The session timeout is in steps of 1 ms.
+func Connect(servers []string, sessionTimeout time.Duration, options ...connOption) (*Conn, <-chan Event, error) {
+	if len(servers) == 0 {
+		return nil, nil, errors.New("zk: server list must not be empty")
+	}
+	servers = FormatServers(servers)
+	shuffle(servers)
+	ctx, stop := context.WithCancel(context.Background())
+	c := &Conn{
+		quit: make(chan struct{}), done: make(chan struct{}), stop: stop,
+		gate: newGate(), events: make(chan Event, 6),
+	}
+	c.settings.Store(&settings{
+		timeout:    min(max(sessionTimeout, time.Millisecond), math.MaxInt32*time.Millisecond),
+		hosts:      NewDNSHostProvider(),
+		logger:     DefaultLogger,
+		logInfo:    true,
+		maxRequest: 1536 * 1024,
+	})
+	for _, option := range options {
+		if option != nil {
+			option(c)
+		}
+	}
+	if err := c.settings.Load().hosts.Init(servers); err != nil {
+		stop()
+		return nil, nil, err
+	}
+	l := newLoop(c, ctx)
+	go l.run()
+	return c, c.events, nil
+}
+
+// ConnectWithDialer is Connect with the option WithDialer.
+func ConnectWithDialer(servers []string, sessionTimeout time.Duration, dialer Dialer) (*Conn, <-chan Event, error) {
+	return Connect(servers, sessionTimeout, WithDialer(dialer))
+}
+
+// change replaces the settings. Addresses and sizes are looked at by the next attempt to connect.
+func (c *Conn) change(f func(s *settings)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := *c.settings.Load()
+	f(&s)
+	c.settings.Store(&s)
+}
+
+// WithDialer sets what connects to a server. Its timeout is one second.
+func WithDialer(dialer Dialer) connOption {
+	return func(c *Conn) { c.change(func(s *settings) { s.dialer = dialer }) }
+}
+
+// WithHostProvider sets what chooses the next server.
+func WithHostProvider(hostProvider HostProvider) connOption {
+	return func(c *Conn) {
+		c.change(func(s *settings) {
+			if hostProvider != nil {
+				s.hosts = hostProvider
+			}
+		})
+	}
+}
+
+// WithLogger sets the Logger, see SetLogger.
+func WithLogger(logger Logger) connOption {
+	return func(c *Conn) { c.SetLogger(logger) }
+}
+
+// WithLogInfo says whether more than errors is logged. It is by default.
+func WithLogInfo(logInfo bool) connOption {
+	return func(c *Conn) { c.change(func(s *settings) { s.logInfo = logInfo }) }
+}
+
+// WithEventCallback sets a function that gets all events.
+func WithEventCallback(cb EventCallback) connOption {
+	return func(c *Conn) { c.change(func(s *settings) { s.callback = cb }) }
+}
+
+// WithMaxBufferSize limits the size of an answer, in bytes. A larger one ends the
+// connection, and its call fails with ErrConnectionClosed. Zero or less, the default,
+// is no limit.
+func WithMaxBufferSize(maxBufferSize int) connOption {
+	return func(c *Conn) { c.change(func(s *settings) { s.maxReply = maxBufferSize }) }
+}
+
+// WithMaxConnBufferSize limits the size of a request, in bytes; the default is 1.5 MiB.
+// A larger one fails with ErrShortBuffer. The server has a limit too, 1 MiB by default,
+// and hangs up above it.
+func WithMaxConnBufferSize(maxBufferSize int) connOption {
+	return func(c *Conn) { c.change(func(s *settings) { s.maxRequest = maxBufferSize }) }
+}
+
+// SetLogger sets the Logger; nil: DefaultLogger. It is called from goroutines of the Conn, and must not block.
+func (c *Conn) SetLogger(l Logger) {
+	if l == nil {
+		l = DefaultLogger
+	}
+	c.change(func(s *settings) { s.logger = l })
+}
+
+// State returns what the Conn is doing.
+func (c *Conn) State() State { return State(c.state.Load()) }
+
+// SessionID returns the id of the session; 0 while there is none.
+func (c *Conn) SessionID() int64 { return c.id.Load() }
+
+// Server returns the server that was connected to last.
+func (c *Conn) Server() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.server
+}
+
+// Close ends the session, with its ephemeral znodes, and all watches. It returns
+// within a second, and then nothing more is sent. Where the server does not answer in
+// that time, the session ends by its timeout.
+func (c *Conn) Close() {
+	c.mu.Lock()
+	select {
+	case <-c.quit:
+	default:
+		close(c.quit)
+	}
+	c.mu.Unlock()
+	timer := time.NewTimer(time.Second)
+	defer timer.Stop()
+	select {
+	case <-c.done:
+	case <-timer.C: // a callback blocks
+	}
+}
+
+func (c *Conn) setState(s State) {
+	c.state.Store(int32(s))
+	c.tell(Event{Type: EventSession, State: s, Server: c.Server()})
+}
+
+// tell gives an event to the callback and to the channel.
+func (c *Conn) tell(ev Event) {
+	if cb := c.settings.Load().callback; cb != nil {
+		cb(ev)
+	}
+	c.telling.Lock()
+	defer c.telling.Unlock()
+	if c.deaf {
+		return
+	}
+	select {
+	case c.events <- ev:
+	default:
+	}
+}
+
+func (c *Conn) hush() {
+	c.telling.Lock()
+	defer c.telling.Unlock()
+	c.deaf = true
+	close(c.events)
+}
+
+func newGate() *gate { return &gate{open: make(chan struct{})} }
+
+// wait returns the connection, when there is one.
+func (c *Conn) wait(ctx context.Context) (*link, error) {
+	for {
+		if l := c.link.Load(); l != nil {
+			return l, nil
+		}
+		c.mu.Lock()
+		g := c.gate
+		l := c.link.Load()
+		c.mu.Unlock()
+		if l != nil {
+			return l, nil
+		}
+		select {
+		case <-c.quit:
+			return nil, ErrConnectionClosed
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-g.open:
+			if g.err != nil {
+				return nil, g.err
+			}
+		}
+	}
+}
+
+// pass lets those who wait go on: to a connection, or with an error.
+func (c *Conn) pass(l *link, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gate.err = err
+	c.link.Store(l)
+	close(c.gate.open)
+	c.gate = newGate()
+}
+
+// do makes a call on this connection, or on the next one while it was not sent.
+func (c *Conn) do(call func(l *link) error) error {
+	for {
+		l, err := c.wait(context.Background())
+		if err != nil {
+			return err
+		}
+		err = call(l)
+		what := final
+		if err != nil {
+			err, what = verdict(err)
+		}
+		switch what {
+		case final:
+			l.books.settle()
+			return err
+		case crowded:
+			l.books.settle()
+			continue
+		}
+		<-l.gone
+		if what == lost {
+			return err
+		}
+	}
+}
+
+func (c *Conn) logf(format string, args ...any) { c.settings.Load().logger.Printf(format, args...) }
+
+func (c *Conn) infof(format string, args ...any) {
+	if c.settings.Load().logInfo {
+		c.logf(format, args...)
+	}
+}

@@ -1,0 +1,109 @@
+package zk
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	root "github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/recipe"
+)
+
+// Lock is an exclusive lock among all who use the same path, go-zookeeper's, Curator's
+// and kazoo's clients too. It is a recipe.Lock.
+type Lock struct {
+	c    *Conn
+	path string
+	acl  []ACL
+
+	mu     sync.Mutex // guards what follows
+	taken  bool       // locked, or being locked
+	holder *recipe.Hold
+}
+
+// NewLock returns a Lock that is not locked. The path belongs to the lock, and is made
+// when it is missing, with the ACL.
+func NewLock(c *Conn, path string, acl []ACL) *Lock { return &Lock{c: c, path: path, acl: acl} }
+
+// Lock is LockWithData without data.
+func (l *Lock) Lock() error { return l.LockWithData([]byte{}) }
+
+// LockWithData waits for the lock. Its znode has the data. A loss of the connection
+// does not end the wait, but the end of the session does, with ErrSessionExpired. After
+// an error the znode is gone, or goes as soon as there is a connection.
+func (l *Lock) LockWithData(data []byte) error {
+	l.mu.Lock()
+	taken := l.taken
+	l.taken = true
+	l.mu.Unlock()
+	if taken {
+		return ErrDeadlock
+	}
+	l.c.foreign.Add(1) // the hold has a watch
+	h, err := l.acquire(data)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.taken, l.holder = err == nil, h
+	return err
+}
+
+func (l *Lock) acquire(data []byte) (*recipe.Hold, error) {
+	lock := recipe.Lock{Path: l.path, Data: data, ACL: toACL(l.acl), KeepDir: true}
+	var session int64
+	for {
+		on, err := l.c.wait(background)
+		switch {
+		case err == ErrNoServer && session != 0: // it keeps its place meanwhile
+			continue
+		case err != nil && session != 0:
+			return nil, ErrClosing
+		case err != nil:
+			return nil, err
+		case session != 0 && on.s.ID() != session:
+			return nil, ErrSessionExpired
+		}
+		session = on.s.ID()
+		h, err := lock.Acquire(background, on.s)
+		if err == nil {
+			return h, nil
+		}
+		if !errors.Is(err, root.ErrConnection) && !errors.Is(err, root.ErrMoved) && !errors.Is(err, root.ErrClosed) || root.Hopeless(err) {
+			return nil, lockError(err)
+		}
+		<-on.gone
+	}
+}
+
+// lockError translates the error of a recipe.
+func lockError(err error) error {
+	switch {
+	case errors.Is(err, recipe.ErrNotHeld):
+		return ErrNoNode
+	case errors.Is(err, root.ErrConnection), errors.Is(err, root.ErrMoved), errors.Is(err, root.ErrClosed),
+		errors.Is(err, root.ErrLost), errors.Is(err, context.DeadlineExceeded):
+		return ErrConnectionClosed
+	}
+	return plainError(err)
+}
+
+// Unlock gives the lock up. ErrNoNode says that it was lost already, with the session
+// or with its znode. After ErrConnectionClosed the znode goes as soon as there is a
+// connection; in each case the Lock can be locked again.
+func (l *Lock) Unlock() error {
+	l.mu.Lock()
+	h := l.holder
+	l.holder = nil
+	l.mu.Unlock()
+	if h == nil {
+		return ErrNotLocked
+	}
+	err := h.Release()
+	l.mu.Lock()
+	l.taken = false
+	l.mu.Unlock()
+	if err != nil {
+		return lockError(err)
+	}
+	l.c.foreign.Add(-1) // nothing is left
+	return nil
+}

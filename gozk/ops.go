@@ -1,0 +1,414 @@
+package zk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	root "github.com/seed-9f8420c6/zk"
+)
+
+// All calls wait for a connection. One that was not sent because the connection was
+// lost goes on to the next one. One that was sent and not answered is
+// ErrConnectionClosed: it may have been done, and is not repeated.
+
+var background = context.Background()
+
+// stat is what a call returns beside an error: a Stat, unless the connection is to blame.
+func stat(s root.Stat, err error) *Stat {
+	if err == ErrConnectionClosed {
+		return nil
+	}
+	out := Stat(s)
+	return &out
+}
+
+// AddAuth adds a credential, which every later connection brings too.
+func (c *Conn) AddAuth(scheme string, auth []byte) error {
+	return c.do(func(l *link) error {
+		return l.s.AddAuth(background, root.Auth{Scheme: scheme, Credential: auth})
+	})
+}
+
+// Get returns the data of a znode.
+func (c *Conn) Get(path string) ([]byte, *Stat, error) {
+	if err := validatePath(path, false); err != nil {
+		return nil, nil, err
+	}
+	var data []byte
+	var st root.Stat
+	err := c.do(func(l *link) (err error) {
+		data, st, err = l.s.Get(background, path, nil)
+		return err
+	})
+	return data, stat(st, err), err
+}
+
+// Children returns the names of the children of a znode, in no order.
+func (c *Conn) Children(path string) ([]string, *Stat, error) {
+	if err := validatePath(path, false); err != nil {
+		return nil, nil, err
+	}
+	var names []string
+	var st root.Stat
+	err := c.do(func(l *link) (err error) {
+		names, st, err = l.s.Children(background, path, nil)
+		return err
+	})
+	return listed(names, err), stat(st, err), err
+}
+
+// listed makes an empty list of no list, as go-zookeeper returns it.
+func listed(names []string, err error) []string {
+	if names == nil && err == nil {
+		return []string{}
+	}
+	return names
+}
+
+// Exists reports whether a znode exists. If not, the Stat is zero.
+func (c *Conn) Exists(path string) (bool, *Stat, error) {
+	if err := validatePath(path, false); err != nil {
+		return false, nil, err
+	}
+	var found bool
+	var st root.Stat
+	err := c.do(func(l *link) (err error) {
+		found, st, err = l.s.Exists(background, path, nil)
+		return err
+	})
+	// go-zookeeper says true beside every error but ErrNoNode that a server or the wait gives.
+	return found || err != nil && err != ErrConnectionClosed, stat(st, err), err
+}
+
+// watched makes a call that arms a watch, and returns the watch's channel.
+func (c *Conn) watched(path string, call func(s *root.Session, ch chan<- root.Event) (watchKind, error)) (ch <-chan Event, err error) {
+	if err = validatePath(path, false); err != nil {
+		return nil, err
+	}
+	err = c.do(func(l *link) error {
+		w := l.books.join(path)
+		kind, err := call(l.s, w.lane.ch)
+		if err != nil {
+			l.books.leave(w)
+			return err
+		}
+		l.books.settle()
+		l.books.confirm(w, kind)
+		ch = w.ch
+		return nil
+	})
+	return ch, err
+}
+
+// GetW is Get with a watch. Its channel gets one event, and is closed then.
+func (c *Conn) GetW(path string) (data []byte, _ *Stat, _ <-chan Event, err error) {
+	var st root.Stat
+	ch, err := c.watched(path, func(s *root.Session, ch chan<- root.Event) (_ watchKind, err error) {
+		data, st, err = s.Get(background, path, ch)
+		return dataWatch, err
+	})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	return data, stat(st, nil), ch, nil
+}
+
+// ChildrenW is Children with a watch. Its channel gets one event, and is closed then.
+func (c *Conn) ChildrenW(path string) (names []string, _ *Stat, _ <-chan Event, err error) {
+	var st root.Stat
+	ch, err := c.watched(path, func(s *root.Session, ch chan<- root.Event) (_ watchKind, err error) {
+		names, st, err = s.Children(background, path, ch)
+		return childWatch, err
+	})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	return listed(names, nil), stat(st, nil), ch, nil
+}
+
+// ExistsW is Exists with a watch, also for a znode that does not exist. Its channel
+// gets one event, and is closed then.
+func (c *Conn) ExistsW(path string) (found bool, _ *Stat, _ <-chan Event, err error) {
+	var st root.Stat
+	ch, err := c.watched(path, func(s *root.Session, ch chan<- root.Event) (kind watchKind, err error) {
+		if found, st, err = s.Exists(background, path, ch); !found {
+			kind = existWatch
+		}
+		return kind, err
+	})
+	if err != nil {
+		return false, nil, nil, err
+	}
+	return found, stat(st, nil), ch, nil
+}
+
+// Set changes the data of a znode that has the version; -1: any.
+func (c *Conn) Set(path string, data []byte, version int32) (*Stat, error) {
+	if err := validatePath(path, false); err != nil {
+		return nil, err
+	}
+	var st root.Stat
+	err := c.do(func(l *link) (err error) {
+		st, err = l.s.Set(background, path, data, version)
+		return err
+	})
+	return stat(st, err), err
+}
+
+// Delete deletes a znode that has the version; -1: any.
+func (c *Conn) Delete(path string, version int32) error {
+	if err := validatePath(path, false); err != nil {
+		return err
+	}
+	return c.do(func(l *link) error { return l.s.Delete(background, path, version) })
+}
+
+// GetACL returns the ACL of a znode.
+func (c *Conn) GetACL(path string) ([]ACL, *Stat, error) {
+	if err := validatePath(path, false); err != nil {
+		return nil, nil, err
+	}
+	var acl root.ACL
+	var st root.Stat
+	err := c.do(func(l *link) (err error) {
+		acl, st, err = l.s.GetACL(background, path)
+		return err
+	})
+	return fromACL(acl), stat(st, err), err
+}
+
+// SetACL changes the ACL of a znode whose Aversion is the version; -1: any.
+func (c *Conn) SetACL(path string, acl []ACL, version int32) (*Stat, error) {
+	if err := validatePath(path, false); err != nil {
+		return nil, err
+	}
+	var st root.Stat
+	err := c.do(func(l *link) (err error) {
+		st, err = l.s.SetACL(background, path, toACL(acl), version)
+		return err
+	})
+	return stat(st, err), err
+}
+
+// Sync waits until the server has caught up with the leader, and returns the path.
+func (c *Conn) Sync(path string) (string, error) {
+	if err := validatePath(path, false); err != nil {
+		return "", err
+	}
+	if err := c.do(func(l *link) error { return l.s.Sync(background, path) }); err != nil {
+		return "", err
+	}
+	return path, nil
+}
+
+// Create creates a znode and returns its path, to which FlagSequence appends a number.
+func (c *Conn) Create(path string, data []byte, flags int32, acl []ACL) (string, error) {
+	mode, err := parseFlags(flags, path)
+	if err != nil {
+		return "", err
+	}
+	if mode.ttl {
+		return "", fmt.Errorf("Create with TTL flag disallowed: %w", ErrInvalidFlags)
+	}
+	return c.create(path, data, root.Mode(flags), acl)
+}
+
+// CreateContainer creates a container. The flags must be FlagContainer.
+func (c *Conn) CreateContainer(path string, data []byte, flag int32, acl []ACL) (string, error) {
+	if _, err := parseFlags(flag, path); err != nil {
+		return "", err
+	}
+	if flag != FlagContainer {
+		return "", fmt.Errorf("CreateContainer requires container flag: %w", ErrInvalidFlags)
+	}
+	return c.create(path, data, root.Container, acl)
+}
+
+// CreateTTL creates a znode that the server deletes when it has been without children
+// and changes for so long. The flags must be FlagTTL or FlagPersistentSequentialWithTTL.
+func (c *Conn) CreateTTL(path string, data []byte, flag int32, acl []ACL, ttl time.Duration) (string, error) {
+	mode, err := parseFlags(flag, path)
+	if err != nil {
+		return "", err
+	}
+	switch {
+	case !mode.ttl:
+		return "", fmt.Errorf("CreateTTL requires TTL flag: %w", ErrInvalidFlags)
+	case mode.sequential:
+		return c.create(path, data, root.SequentialTTL(ttl), acl)
+	}
+	return c.create(path, data, root.TTL(ttl), acl)
+}
+
+type flagBits struct{ sequential, ttl bool }
+
+// parseFlags checks flags and path, in the order in which go-zookeeper does.
+func parseFlags(flags int32, path string) (flagBits, error) {
+	var bits flagBits
+	switch flags {
+	case FlagPersistent, FlagEphemeral, FlagContainer:
+	case FlagSequence, FlagEphemeralSequential:
+		bits.sequential = true
+	case FlagTTL:
+		bits.ttl = true
+	case FlagPersistentSequentialWithTTL:
+		bits = flagBits{true, true}
+	default:
+		return bits, fmt.Errorf("invalid flag value: [%v]", flags)
+	}
+	return bits, validatePath(path, bits.sequential)
+}
+
+func (c *Conn) create(path string, data []byte, mode root.Mode, acl []ACL) (made string, err error) {
+	list := toACL(acl)
+	err = c.do(func(l *link) (err error) {
+		made, err = l.s.Create(background, path, data, mode, list)
+		return err
+	})
+	return made, err
+}
+
+// Multi does all operations or none: *CreateRequest, *DeleteRequest, *SetDataRequest
+// and *CheckVersionRequest. When one fails, the error is its own; those before it have
+// no Error, those behind it an "unknown error: -2".
+func (c *Conn) Multi(ops ...interface{}) ([]MultiResponse, error) {
+	list := make([]root.WriteOp, len(ops))
+	for i, op := range ops {
+		if list[i] = writeOp(op); list[i] == nil {
+			return nil, fmt.Errorf("unknown operation type %T", op)
+		}
+	}
+	var results []root.Result
+	err := c.do(func(l *link) (err error) {
+		results, err = l.s.Multi(background, list...)
+		return err
+	})
+	if err == ErrConnectionClosed {
+		return nil, err
+	}
+	out := make([]MultiResponse, len(results))
+	failed := false
+	for i, r := range results {
+		switch code, _ := r.Err.(root.Code); {
+		case r.Err == nil:
+			out[i].String = r.Path
+			if _, ok := list[i].(root.SetOp); ok {
+				out[i].Stat = stat(r.Stat, nil)
+			}
+		case code != root.ErrRuntimeInconsistency:
+			failed = true
+			out[i].Error = codeError(code, r.Err)
+		case failed:
+			out[i].Error = codeError(code, r.Err)
+		}
+	}
+	return out, err
+}
+
+// writeOp returns nil for what is no operation of Multi.
+func writeOp(op any) root.WriteOp {
+	switch op := op.(type) {
+	case *CreateRequest:
+		if op != nil {
+			return root.CreateOp{Path: op.Path, Data: op.Data, Mode: root.Mode(op.Flags), ACL: toACL(op.Acl)}
+		}
+	case *DeleteRequest:
+		if op != nil {
+			return root.DeleteOp{Path: op.Path, Version: op.Version}
+		}
+	case *SetDataRequest:
+		if op != nil {
+			return root.SetOp{Path: op.Path, Data: op.Data, Version: op.Version}
+		}
+	case *CheckVersionRequest:
+		if op != nil {
+			return root.CheckOp{Path: op.Path, Version: op.Version}
+		}
+	}
+	return nil
+}
+
+// IncrementalReconfig lets servers join and leave the ensemble, and returns the Stat of
+// its configuration. A version other than -1 must be that of the configuration.
+func (c *Conn) IncrementalReconfig(joining, leaving []string, version int64) (*Stat, error) {
+	return c.reconfig(root.Reconfig{Join: members(joining), Leave: members(leaving), Version: version})
+}
+
+// Reconfig replaces the members of the ensemble, see IncrementalReconfig.
+func (c *Conn) Reconfig(list []string, version int64) (*Stat, error) {
+	return c.reconfig(root.Reconfig{Members: members(list), Version: version})
+}
+
+func (c *Conn) reconfig(change root.Reconfig) (*Stat, error) {
+	var st root.Stat
+	err := c.do(func(l *link) (err error) {
+		_, st, err = l.s.Reconfig(background, change)
+		return err
+	})
+	return stat(st, nil), err
+}
+
+// members splits what go-zookeeper joins by commas, and trims it.
+func members(list []string) (out []string) {
+	for _, text := range list {
+		for m := range strings.SplitSeq(text, ",") {
+			if m = strings.TrimSpace(m); m != "" {
+				out = append(out, m)
+			}
+		}
+	}
+	return out
+}
+
+// CreateProtectedEphemeralSequential creates an ephemeral znode whose name begins with
+// a random number, so that it is found after a lost answer, and not made twice.
+func (c *Conn) CreateProtectedEphemeralSequential(path string, data []byte, acl []ACL) (string, error) {
+	if err := validatePath(path, true); err != nil {
+		return "", err
+	}
+	at := strings.LastIndexByte(path, '/') + 1
+	prefix := "_c_" + newGUID() + "-"
+	dir := path[:max(at-1, 1)]
+	var made string
+	var err error
+	for range 3 {
+		made, err = c.Create(path[:at]+prefix+path[at:], data, FlagEphemeralSequential, acl)
+		switch {
+		case errors.Is(err, ErrSessionExpired): // it cannot exist
+		case err == ErrConnectionClosed:
+			found, lookErr := c.ownChild(dir, prefix)
+			if found != "" || lookErr != nil {
+				return found, lookErr
+			}
+		default:
+			return made, err
+		}
+	}
+	return "", err
+}
+
+// ownChild looks for the znode of this session whose name has the prefix.
+func (c *Conn) ownChild(dir, prefix string) (string, error) {
+	if _, err := c.Sync(dir); err != nil { // the next server may lag
+		return "", err
+	}
+	names, _, err := c.Children(dir)
+	if err != nil {
+		return "", err
+	}
+	for _, name := range names {
+		if !strings.HasPrefix(name, prefix) {
+			continue
+		}
+		path := strings.TrimSuffix(dir, "/") + "/" + name
+		if found, st, err := c.Exists(path); err != nil {
+			return "", err
+		} else if found && st.EphemeralOwner == c.SessionID() {
+			return path, nil
+		}
+	}
+	return "", nil
+}

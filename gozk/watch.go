@@ -1,0 +1,315 @@
+package zk
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	root "github.com/seed-9f8420c6/zk"
+)
+
+// books knows the armed watches of one session, each with a channel of its own, and
+// which events are on their way to them.
+//
+// The root delivers events into channels, and what a program of go-zookeeper has is
+// another type of event. So somebody must receive and convert, and still an event
+// must be in its channel before a later call returns. A lane is one channel of the
+// root with a goroutine that does so. A path stands on it once at most: a watch that
+// joins while others of its path are armed takes another lane, because their event,
+// which may be on its way, is not meant for it. There are as many lanes as there were
+// watches of one path at a time, mostly one.
+type books struct {
+	session atomic.Pointer[root.Session] // the last one
+	foreign *atomic.Int32                // others may have armed watches of their own
+	tell    func(Event)
+	quit    chan struct{} // closed by expire
+	handled atomic.Int64  // events that lanes have received and dealt with
+
+	// mu guards what follows.
+	mu      sync.Mutex
+	paths   map[string]*watch
+	lanes   []*lane
+	armed   int // watches whose call has returned, and whose event is not in their channel
+	pending int // calls under way that arm one
+	told    root.Event
+
+	// turns guards the rounds of settle.
+	turns sync.Mutex
+	next  *round
+	turn  chan struct{} // cap 1: held by the round at work
+}
+
+type watch struct {
+	path string
+	ch   chan Event
+	next *watch // of the same path, on a later lane
+	lane *lane
+	kind watchKind
+	set  bool // its call has returned
+	gone bool // its event is in the channel, or its call has failed
+	// told: the session's channel has its event, which came for another watch of the
+	// path that was armed at the same time.
+	told bool
+}
+
+type watchKind uint8
+
+const (
+	dataWatch watchKind = iota
+	existWatch
+	childWatch
+)
+
+// takes reports whether the root fires such a watch by the event.
+func (k watchKind) takes(t root.EventType) bool {
+	if k == childWatch {
+		return t == root.Child || t == root.Deleted
+	}
+	return t != root.Child
+}
+
+type lane struct {
+	n    int
+	ch   chan root.Event
+	sync chan chan<- struct{} // asks to deal with what is in ch
+}
+
+const laneSize = 128
+
+func newBooks(foreign *atomic.Int32, tell func(Event)) *books {
+	return &books{
+		foreign: foreign, tell: tell, quit: make(chan struct{}),
+		paths: make(map[string]*watch), turn: make(chan struct{}, 1),
+	}
+}
+
+// join makes a watch for a call that is about to arm it, on the first lane that has
+// none of its path. Either leave or confirm must follow.
+func (b *books) join(path string) *watch {
+	w := &watch{path: path, ch: make(chan Event, 1)}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.pending++
+	first := b.paths[path]
+	at, n := &first, 0
+	for ; *at != nil && (*at).lane.n == n; n++ {
+		at = &(*at).next
+	}
+	if n == len(b.lanes) {
+		l := &lane{n: n, ch: make(chan root.Event, laneSize), sync: make(chan chan<- struct{})}
+		b.lanes = append(b.lanes, l)
+		go b.run(l)
+	}
+	w.lane, w.next = b.lanes[n], *at
+	*at = w
+	b.paths[path] = first
+	return w
+}
+
+// leave takes back what join did: nothing was armed.
+func (b *books) leave(w *watch) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.pending--
+	if !w.gone {
+		b.removeLocked(w)
+	}
+}
+
+// confirm says that a watch was armed. All events before that have been dealt with,
+// so that others of the path which are armed still will fire together with it.
+func (b *books) confirm(w *watch, kind watchKind) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.pending--
+	if !w.gone {
+		w.set, w.kind = true, kind
+		b.armed++
+	}
+}
+
+func (b *books) removeLocked(w *watch) {
+	w.gone = true
+	first := b.paths[w.path]
+	for at := &first; *at != nil; at = &(*at).next {
+		if *at == w {
+			*at = w.next
+			break
+		}
+	}
+	if first == nil {
+		delete(b.paths, w.path)
+	} else {
+		b.paths[w.path] = first
+	}
+}
+
+// run is the goroutine of a lane.
+func (b *books) run(l *lane) {
+	for {
+		select {
+		case ev := <-l.ch:
+			b.handle(l, ev)
+		case done := <-l.sync:
+			for len(l.ch) > 0 { // nobody else receives
+				b.handle(l, <-l.ch)
+			}
+			done <- struct{}{}
+		case <-b.quit:
+			return
+		}
+	}
+}
+
+// handle gives an event to the session's channel, unless that has it, and to the
+// watch of the lane.
+func (b *books) handle(l *lane, ev root.Event) {
+	defer b.handled.Add(1)
+	b.mu.Lock()
+	w := b.paths[ev.Path]
+	for w != nil && w.lane != l {
+		w = w.next
+	}
+	if w == nil {
+		b.mu.Unlock()
+		return
+	}
+	told := w.told || ev.Zxid != 0 && ev == b.told
+	if !told {
+		b.told = ev
+		for o := b.paths[ev.Path]; o != nil; o = o.next {
+			if o.set && o.kind.takes(ev.Type) {
+				o.told = true
+			}
+		}
+	}
+	b.mu.Unlock()
+
+	out := Event{Type: EventType(ev.Type), State: StateSyncConnected, Path: w.path}
+	if !told {
+		b.tell(out)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if w.gone { // expired while it was told
+		return
+	}
+	b.removeLocked(w)
+	if w.set {
+		b.armed--
+	}
+	w.ch <- out
+	close(w.ch)
+}
+
+// expire ends all watches and lanes.
+func (b *books) expire(err error) {
+	b.round() // what came before goes first
+	b.mu.Lock()
+	all := b.paths
+	b.paths, b.armed = make(map[string]*watch), 0
+	for _, w := range all {
+		for ; w != nil; w = w.next {
+			w.gone = true
+		}
+	}
+	b.mu.Unlock()
+	close(b.quit)
+	for path, first := range all {
+		ev := Event{Type: EventNotWatching, State: StateDisconnected, Path: path, Err: err}
+		var kinds [childWatch + 1]bool
+		for w := first; w != nil; w = w.next {
+			if !kinds[w.kind] {
+				kinds[w.kind] = true
+				b.tell(ev)
+			}
+			w.ch <- ev
+			close(w.ch)
+		}
+	}
+}
+
+// quiet reports whether no event is on its way. The root has armed nothing but what
+// is counted here: if it has as many, none has fired.
+func (b *books) quiet() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.armed+b.pending == 0 {
+		return true
+	}
+	return b.foreign.Load() == 0 && b.session.Load().Watches().Len() == b.armed+b.pending
+}
+
+// settle returns when every event that the root delivered before the call is in its
+// channel.
+func (b *books) settle() {
+	if b.quiet() {
+		return
+	}
+	b.turns.Lock()
+	r := b.next
+	lead := r == nil
+	if lead {
+		r = &round{done: make(chan struct{})}
+		b.next = r
+	}
+	b.turns.Unlock()
+	if !lead {
+		<-r.done
+		return
+	}
+	b.turn <- struct{}{}
+	b.turns.Lock()
+	b.next = nil // who comes from now on needs another one
+	b.turns.Unlock()
+	b.round()
+	close(r.done)
+	<-b.turn
+}
+
+// round is one settling for all who came before it.
+type round struct{ done chan struct{} }
+
+// patience is how long a call waits for a callback that blocks.
+const patience = time.Second
+
+func (b *books) round() {
+	s := b.session.Load()
+	if s == nil {
+		return
+	}
+	b.mu.Lock()
+	lanes := b.lanes[:len(b.lanes):len(b.lanes)]
+	b.mu.Unlock()
+	ahead := b.handled.Load() + int64(s.Watches().Undelivered()+len(lanes)*(laneSize+1))
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	done := make(chan struct{}, len(lanes))
+	for {
+		all := s.Watches().Undelivered() == 0
+		select {
+		case <-s.Done(): // what has not been delivered stays where it is
+			all = true
+		default:
+		}
+		for _, l := range lanes {
+			select {
+			case l.sync <- done:
+			case <-b.quit:
+				return
+			case <-timer.C:
+				return
+			}
+		}
+		for range lanes {
+			select {
+			case <-done:
+			case <-timer.C:
+				return
+			}
+		}
+		if all || b.handled.Load() >= ahead {
+			return
+		}
+	}
+}
