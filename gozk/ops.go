@@ -89,10 +89,10 @@ func (c *Conn) watched(path string, call func(s *root.Session, ch chan<- root.Ev
 		return nil, err
 	}
 	err = c.do(func(l *link) error {
-		w := l.books.join(path)
-		kind, err := call(l.s, w.lane.ch)
+		w, lane := l.books.join(path)
+		kind, err := call(l.s, lane)
 		if err != nil {
-			l.books.leave(w)
+			l.books.leave(path, w)
 			return err
 		}
 		l.books.settle()

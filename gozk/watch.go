@@ -39,11 +39,11 @@ type books struct {
 	turn  chan struct{} // cap 1: held by the round at work
 }
 
+// watch is small, for there may be many: its path is the key of the books.
 type watch struct {
-	path string
 	ch   chan Event
 	next *watch // of the same path, on a later lane
-	lane *lane
+	lane int32
 	kind watchKind
 	set  bool // its call has returned
 	gone bool // its event is in the channel, or its call has failed
@@ -69,7 +69,7 @@ func (k watchKind) takes(t root.EventType) bool {
 }
 
 type lane struct {
-	n    int
+	n    int32
 	ch   chan root.Event
 	sync chan chan<- struct{} // asks to deal with what is in ch
 }
@@ -84,35 +84,36 @@ func newBooks(foreign *atomic.Int32, tell func(Event)) *books {
 }
 
 // join makes a watch for a call that is about to arm it, on the first lane that has
-// none of its path. Either leave or confirm must follow.
-func (b *books) join(path string) *watch {
-	w := &watch{path: path, ch: make(chan Event, 1)}
+// none of its path, and returns it with the channel of the lane. Either leave or
+// confirm must follow.
+func (b *books) join(path string) (*watch, chan<- root.Event) {
+	w := &watch{ch: make(chan Event, 1)}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.pending++
 	first := b.paths[path]
-	at, n := &first, 0
-	for ; *at != nil && (*at).lane.n == n; n++ {
+	at, n := &first, int32(0)
+	for ; *at != nil && (*at).lane == n; n++ {
 		at = &(*at).next
 	}
-	if n == len(b.lanes) {
+	if int(n) == len(b.lanes) {
 		l := &lane{n: n, ch: make(chan root.Event, laneSize), sync: make(chan chan<- struct{})}
 		b.lanes = append(b.lanes, l)
 		go b.run(l)
 	}
-	w.lane, w.next = b.lanes[n], *at
+	w.lane, w.next = n, *at
 	*at = w
 	b.paths[path] = first
-	return w
+	return w, b.lanes[n].ch
 }
 
 // leave takes back what join did: nothing was armed.
-func (b *books) leave(w *watch) {
+func (b *books) leave(path string, w *watch) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.pending--
 	if !w.gone {
-		b.removeLocked(w)
+		b.removeLocked(path, w)
 	}
 }
 
@@ -128,9 +129,9 @@ func (b *books) confirm(w *watch, kind watchKind) {
 	}
 }
 
-func (b *books) removeLocked(w *watch) {
+func (b *books) removeLocked(path string, w *watch) {
 	w.gone = true
-	first := b.paths[w.path]
+	first := b.paths[path]
 	for at := &first; *at != nil; at = &(*at).next {
 		if *at == w {
 			*at = w.next
@@ -138,9 +139,9 @@ func (b *books) removeLocked(w *watch) {
 		}
 	}
 	if first == nil {
-		delete(b.paths, w.path)
+		delete(b.paths, path)
 	} else {
-		b.paths[w.path] = first
+		b.paths[path] = first
 	}
 }
 
@@ -167,7 +168,7 @@ func (b *books) handle(l *lane, ev root.Event) {
 	defer b.handled.Add(1)
 	b.mu.Lock()
 	w := b.paths[ev.Path]
-	for w != nil && w.lane != l {
+	for w != nil && w.lane != l.n {
 		w = w.next
 	}
 	if w == nil {
@@ -185,7 +186,7 @@ func (b *books) handle(l *lane, ev root.Event) {
 	}
 	b.mu.Unlock()
 
-	out := Event{Type: EventType(ev.Type), State: StateSyncConnected, Path: w.path}
+	out := Event{Type: EventType(ev.Type), State: StateSyncConnected, Path: ev.Path}
 	if !told {
 		b.tell(out)
 	}
@@ -194,7 +195,7 @@ func (b *books) handle(l *lane, ev root.Event) {
 	if w.gone { // expired while it was told
 		return
 	}
-	b.removeLocked(w)
+	b.removeLocked(ev.Path, w)
 	if w.set {
 		b.armed--
 	}
