@@ -18,7 +18,6 @@ type Conn struct {
 	state    atomic.Int32
 	id       atomic.Int64
 	link     atomic.Pointer[link] // nil: there is no connection
-	foreign  atomic.Int32         // watches of the root that are not in the books, see quiet
 
 	quit chan struct{} // closed by Close
 	done chan struct{} // closed when the loop has ended

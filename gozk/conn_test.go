@@ -406,7 +406,7 @@ func TestManyWatches(t *testing.T) {
 	path := func(i int) string { return fmt.Sprintf("/w-%05d", i) }
 	s, err := c.Session(t.Context())
 	assert.NilError(t, err)
-	c.foreign.Add(-1)
+	c.link.Load().books.foreign.Add(-1)
 	ops := make([]root.Op, n)
 	for i := range ops {
 		ops[i] = root.CreateOp{Path: path(i), ACL: root.ACLOpen}

@@ -19,6 +19,7 @@ type Lock struct {
 	mu     sync.Mutex // guards what follows
 	taken  bool       // locked, or being locked
 	holder *recipe.Hold
+	books  *books // of the session
 }
 
 // NewLock returns a Lock that is not locked. The path belongs to the lock, and is made
@@ -39,15 +40,14 @@ func (l *Lock) LockWithData(data []byte) error {
 	if taken {
 		return ErrDeadlock
 	}
-	l.c.foreign.Add(1) // the hold has a watch
-	h, err := l.acquire(data)
+	h, books, err := l.acquire(data)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.taken, l.holder = err == nil, h
+	l.taken, l.holder, l.books = err == nil, h, books
 	return err
 }
 
-func (l *Lock) acquire(data []byte) (*recipe.Hold, error) {
+func (l *Lock) acquire(data []byte) (*recipe.Hold, *books, error) {
 	lock := recipe.Lock{Path: l.path, Data: data, ACL: toACL(l.acl), KeepDir: true}
 	var session int64
 	for {
@@ -56,19 +56,22 @@ func (l *Lock) acquire(data []byte) (*recipe.Hold, error) {
 		case err == ErrNoServer && session != 0: // it keeps its place meanwhile
 			continue
 		case err != nil && session != 0:
-			return nil, ErrClosing
+			return nil, nil, ErrClosing
 		case err != nil:
-			return nil, err
-		case session != 0 && on.s.ID() != session:
-			return nil, ErrSessionExpired
+			return nil, nil, err
+		case session == 0:
+			session = on.s.ID()
+			on.books.foreign.Add(1) // a hold has a watch of its own
+		case on.s.ID() != session:
+			return nil, nil, ErrSessionExpired
 		}
-		session = on.s.ID()
 		h, err := lock.Acquire(background, on.s)
 		if err == nil {
-			return h, nil
+			return h, on.books, nil
 		}
-		if !errors.Is(err, root.ErrConnection) && !errors.Is(err, root.ErrMoved) && !errors.Is(err, root.ErrClosed) || root.Hopeless(err) {
-			return nil, lockError(err)
+		over := errors.Is(err, root.ErrConnection) || errors.Is(err, root.ErrMoved) || errors.Is(err, root.ErrClosed)
+		if !over || root.Hopeless(err) {
+			return nil, nil, lockError(err)
 		}
 		<-on.gone
 	}
@@ -91,19 +94,24 @@ func lockError(err error) error {
 // connection; in each case the Lock can be locked again.
 func (l *Lock) Unlock() error {
 	l.mu.Lock()
-	h := l.holder
+	h, books := l.holder, l.books
 	l.holder = nil
 	l.mu.Unlock()
 	if h == nil {
 		return ErrNotLocked
 	}
-	err := h.Release()
-	l.mu.Lock()
-	l.taken = false
-	l.mu.Unlock()
-	if err != nil {
-		return lockError(err)
+	err := ErrNoNode
+	if h.Session().ID() == l.c.SessionID() {
+		if err = h.Release(); err == nil {
+			books.foreign.Add(-1) // nothing is left
+		} else {
+			err = lockError(err)
+		}
+	} else {
+		go h.Release() // which finds out for itself that the session is over
 	}
-	l.c.foreign.Add(-1) // nothing is left
-	return nil
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.taken = false
+	return err
 }

@@ -27,7 +27,7 @@ type loop struct {
 }
 
 func newLoop(c *Conn, ctx context.Context) *loop {
-	return &loop{c: c, ctx: ctx, books: newBooks(&c.foreign, c.tell), fresh: true}
+	return &loop{c: c, ctx: ctx, books: newBooks(c.tell), fresh: true}
 }
 
 func (l *loop) run() {
@@ -197,7 +197,7 @@ func (l *loop) expired() {
 // begin ends all watches, and opens new books.
 func (l *loop) begin(err error) {
 	l.books.expire(err)
-	l.books = newBooks(&l.c.foreign, l.c.tell)
+	l.books = newBooks(l.c.tell)
 }
 
 // serve lets calls use a Session, and returns when that is over.

@@ -40,6 +40,6 @@ func (c *Conn) Session(ctx context.Context) (*root.Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.foreign.Add(1)
+	l.books.foreign.Add(1)
 	return l.s, nil
 }

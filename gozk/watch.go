@@ -20,7 +20,7 @@ import (
 // watches of one path at a time, mostly one.
 type books struct {
 	session atomic.Pointer[root.Session] // the last one
-	foreign *atomic.Int32                // others may have armed watches of their own
+	foreign atomic.Int32                 // others who may have armed watches of their own
 	tell    func(Event)
 	quit    chan struct{} // closed by expire
 	handled atomic.Int64  // events that lanes have received and dealt with
@@ -76,11 +76,8 @@ type lane struct {
 
 const laneSize = 128
 
-func newBooks(foreign *atomic.Int32, tell func(Event)) *books {
-	return &books{
-		foreign: foreign, tell: tell, quit: make(chan struct{}),
-		paths: make(map[string]*watch), turn: make(chan struct{}, 1),
-	}
+func newBooks(tell func(Event)) *books {
+	return &books{tell: tell, quit: make(chan struct{}), paths: make(map[string]*watch), turn: make(chan struct{}, 1)}
 }
 
 // join makes a watch for a call that is about to arm it, on the first lane that has
