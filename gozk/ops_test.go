@@ -1,0 +1,307 @@
+package zk
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"math/big"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gotest.tools/v3/assert"
+
+	root "github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/wire"
+	"github.com/seed-9f8420c6/zk/zktest"
+)
+
+// Every code of a server is the variable that programs compare with, and never wrapped.
+func TestErrors(t *testing.T) {
+	inMemory(t, func(t *testing.T, server *zktest.Server, through connOption) {
+		c, _ := connect(t, server.Addrs(), through)
+		nodes(t, c, "/a")
+		for code, want := range map[int32]error{
+			-8: ErrBadArguments, -100: ErrAPIError, -101: ErrNoNode, -102: ErrNoAuth, -103: ErrBadVersion, -108: ErrNoChildrenForEphemerals,
+			-110: ErrNodeExists, -111: ErrNotEmpty, -112: ErrSessionExpired, -114: ErrInvalidACL, -115: ErrAuthFailed, -116: ErrClosing,
+			-117: ErrNothing, -118: ErrSessionMoved, -123: ErrReconfigDisabled,
+		} {
+			server.Fault(zktest.Rule{Op: wire.OpSetData, Err: code})
+			st, err := c.Set("/a", nil, -1)
+			assert.Equal(t, err, want, "%d", code)
+			assert.Assert(t, st != nil && *st == Stat{}, "%d", code)
+			_, _, err = c.Get("/a") // on the next connection, where the code ends one
+			assert.NilError(t, err)
+		}
+		server.Fault(zktest.Rule{Op: wire.OpSetData, Err: -127})
+		_, err := c.Set("/a", nil, -1)
+		assert.Error(t, err, "unknown error: -127")
+		var op *root.OpError
+		assert.Assert(t, errors.As(err, &op) && errors.Is(err, root.ErrThrottled))
+
+		data, st, err := c.Get("/missing")
+		assert.Assert(t, data == nil && st != nil && err == ErrNoNode)
+		names, st, err := c.Children("/a")
+		assert.Assert(t, names != nil && len(names) == 0 && st != nil && err == nil)
+		found, st, err := c.Exists("/missing")
+		assert.Assert(t, !found && *st == Stat{} && err == nil)
+		_, st, ch, err := c.GetW("/missing")
+		assert.Assert(t, st == nil && ch == nil && err == ErrNoNode)
+		assert.Equal(t, len(c.link.Load().books.paths), 0)
+	})
+}
+
+// Bad input is an error, nothing is written, and nothing panics.
+func TestBadInput(t *testing.T) {
+	inMemory(t, func(t *testing.T, server *zktest.Server, through connOption) {
+		_, _, err := Connect(nil, time.Second)
+		assert.Error(t, err, "zk: server list must not be empty")
+		_, _, err = Connect([]string{"[::1"}, time.Second)
+		assert.Assert(t, err != nil)
+		c, _ := connect(t, server.Addrs(), through, nil, WithHostProvider(nil), WithLogger(nil), WithEventCallback(nil), WithConfig(nil), WithSession(nil),
+			WithLogger(silent{}))
+		nodes(t, c, "/a")
+		server.ForgetFrames()
+		acl := WorldACL(PermAll)
+		for _, path := range []string{"", "a", "/a/", "//", "/a/./b", "/a/..", "/a\x00"} {
+			_, _, err := c.Get(path)
+			assert.Equal(t, err, ErrInvalidPath, "%q", path)
+			_, _, _, err = c.ExistsW(path)
+			assert.Equal(t, err, ErrInvalidPath, "%q", path)
+			_, err = c.Create(path, nil, 0, acl)
+			assert.Equal(t, err, ErrInvalidPath, "%q", path)
+			_, err = c.Sync(path)
+			assert.Equal(t, err, ErrInvalidPath, "%q", path)
+		}
+		_, err = c.Create("/b", nil, 999, acl)
+		assert.Error(t, err, "invalid flag value: [999]")
+		_, err = c.Create("/b", nil, FlagTTL, acl)
+		assert.Assert(t, errors.Is(err, ErrInvalidFlags))
+		_, err = c.CreateContainer("/b", nil, FlagEphemeral, acl)
+		assert.Assert(t, errors.Is(err, ErrInvalidFlags))
+		_, err = c.CreateTTL("/b", nil, FlagTTL, acl, 0)
+		assert.Equal(t, err, ErrBadArguments)
+		_, err = c.Create("/b", nil, 0, nil)
+		assert.Equal(t, err, ErrInvalidACL)
+		_, err = c.Set("/a", make([]byte, 1536*1024), -1)
+		assert.Equal(t, err, ErrShortBuffer)
+		for _, op := range []any{nil, 1, CreateRequest{}, (*CreateRequest)(nil), (*SetDataRequest)(nil), (*DeleteRequest)(nil), (*CheckVersionRequest)(nil)} {
+			_, err = c.Multi(op)
+			assert.Error(t, err, fmt.Sprintf("unknown operation type %T", op))
+		}
+		assert.Equal(t, len(server.Frames()), 0)
+		res, err := c.Multi()
+		assert.Assert(t, len(res) == 0 && err == nil)
+	})
+}
+
+// A Multi that fails has no error before its failure, and -2 behind it.
+func TestMulti(t *testing.T) {
+	inMemory(t, func(t *testing.T, server *zktest.Server, through connOption) {
+		c, _ := connect(t, server.Addrs(), through)
+		acl := WorldACL(PermAll)
+		res, err := c.Multi(&CreateRequest{Path: "/a", Acl: acl}, &SetDataRequest{"/a", []byte("x"), 0}, &CheckVersionRequest{"/a", 1},
+			&CreateRequest{Path: "/s-", Acl: acl, Flags: FlagSequence}, &DeleteRequest{"/a", 1})
+		assert.NilError(t, err)
+		assert.Equal(t, res[0], MultiResponse{String: "/a"})
+		assert.Assert(t, res[1].Stat != nil && res[1].Stat.Version == 1)
+		assert.Equal(t, res[2], MultiResponse{})
+		assert.Assert(t, strings.HasPrefix(res[3].String, "/s-0"), "%v", res[3])
+		assert.Equal(t, res[4], MultiResponse{})
+		res, err = c.Multi(&CreateRequest{Path: "/a", Acl: acl}, &DeleteRequest{"/none", -1}, &CreateRequest{Path: "/c", Acl: acl})
+		assert.Equal(t, err, ErrNoNode)
+		assert.Equal(t, res[0].Error, nil)
+		assert.Equal(t, res[1].Error, ErrNoNode)
+		assert.Error(t, res[2].Error, "unknown error: -2")
+	})
+}
+
+// A lost answer does not make a second znode, also below "/".
+func TestCreateProtected(t *testing.T) {
+	inMemory(t, func(t *testing.T, server *zktest.Server, through connOption) {
+		c, _ := connect(t, server.Addrs(), through)
+		nodes(t, c, "/d")
+		for _, path := range []string{"/n-", "/d/n-", "/d/"} {
+			for _, do := range []zktest.Action{zktest.Pass, zktest.CutBefore, zktest.CutAfter} {
+				server.Fault(zktest.Rule{Op: wire.OpCreate, Do: do, Count: 1})
+				dir := path[:max(strings.LastIndex(path, "/"), 1)]
+				before, _, err := c.Children(dir)
+				assert.NilError(t, err)
+				made, err := c.CreateProtectedEphemeralSequential(path, []byte("x"), WorldACL(PermAll))
+				assert.NilError(t, err)
+				found, st, err := c.Exists(made)
+				assert.Assert(t, found && err == nil && st.EphemeralOwner == c.SessionID(), "%s", made)
+				after, _, err := c.Children(dir)
+				assert.NilError(t, err)
+				assert.Equal(t, len(after), len(before)+1)
+			}
+		}
+	})
+}
+
+// Credentials come along to every connection; those that are refused are told.
+func TestAddAuth(t *testing.T) {
+	inMemory(t, func(t *testing.T, server *zktest.Server, through connOption) {
+		c, events := connect(t, server.Addrs(), through)
+		assert.NilError(t, c.AddAuth("digest", []byte("u:p")))
+		_, err := c.Create("/a", nil, 0, DigestACL(PermAll, "u", "p"))
+		assert.NilError(t, err)
+		server.CutAll()
+		_, _, err = c.Get("/a")
+		for err == ErrConnectionClosed { // it was on its way
+			_, _, err = c.Get("/a")
+		}
+		assert.NilError(t, err)
+		states(events)
+		assert.Equal(t, c.AddAuth("nosuchscheme", nil), ErrAuthFailed)
+		_, _, err = c.Get("/a")
+		assert.NilError(t, err)
+		assert.DeepEqual(t, states(events), []State{StateAuthFailed, StateDisconnected, StateConnecting, StateConnected, StateHasSession})
+	})
+	inMemory(t, func(t *testing.T, server *zktest.Server, through connOption) {
+		bad := WithConfig(func(conf *root.Config) { conf.Auth = []root.Auth{{Scheme: "nosuchscheme"}} })
+		c, _ := connect(t, server.Addrs(), through, bad)
+		_, _, err := c.Get("/")
+		assert.Equal(t, err, ErrAuthFailed)
+	})
+}
+
+func TestReconfig(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := zktest.NewEnsemble(t, 3, zktest.Options{InMemory: true, Reconfig: true, Super: "super:test"})
+		c, _ := connect(t, e.Addrs(), dialing(e.DialContext))
+		_, err := c.IncrementalReconfig(nil, []string{"3"}, -1)
+		assert.Equal(t, err, ErrNoAuth)
+		assert.NilError(t, c.AddAuth("digest", []byte("super:test")))
+		line := "server.4=127.0.0.1:1:2;127.0.0.1:3"
+		st, err := c.IncrementalReconfig([]string{" " + line + "\n"}, []string{" 3 "}, -1)
+		assert.NilError(t, err)
+		assert.Assert(t, st.Version > 0)
+		data, _, err := c.Get("/zookeeper/config")
+		assert.NilError(t, err)
+		assert.Assert(t, strings.Contains(string(data), "server.4=") && !strings.Contains(string(data), "server.3="), "%s", data)
+		_, err = c.IncrementalReconfig(nil, []string{"4"}, 1)
+		assert.Equal(t, err, ErrBadVersion)
+	})
+}
+
+// TLS by WithConfig: the certificate must have the name that was resolved, not its address.
+func TestTLS(t *testing.T) {
+	cert, leaf := certificate(t, "zk.example")
+	pool := x509.NewCertPool()
+	pool.AddCert(leaf)
+	server := zktest.NewServer(t, zktest.Options{TLS: &tls.Config{Certificates: []tls.Certificate{cert}}})
+	hosts := NewDNSHostProvider()
+	hosts.lookupHost = func(context.Context, string) ([]string, error) { return []string{"127.0.0.1"}, nil }
+	_, port, _ := strings.Cut(server.Addr(), ":")
+	for name, want := range map[string]error{"zk.example": nil, "other.example": ErrNoServer} {
+		c, _ := connect(t, []string{name + ":" + port}, WithHostProvider(hosts), WithConfig(func(conf *root.Config) {
+			conf.TLS = &tls.Config{RootCAs: pool}
+			conf.Chroot = "/app"
+		}))
+		_, _, err := c.Exists("/x")
+		assert.Equal(t, err, want)
+		if want == nil {
+			_, _, _, err = c.ExistsW("/x")
+			assert.NilError(t, err)
+		}
+		c.Close()
+	}
+}
+
+// certificate makes one that is its own authority.
+func certificate(t *testing.T, host string) (tls.Certificate, *x509.Certificate) {
+	t.Helper()
+	_, key, err := ed25519.GenerateKey(nil)
+	assert.NilError(t, err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), DNSNames: []string{host}, NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(nil, template, template, key.Public(), key)
+	assert.NilError(t, err)
+	leaf, err := x509.ParseCertificate(der)
+	assert.NilError(t, err)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, leaf
+}
+
+// A reply above the limit ends the connection, and is logged once with its size.
+func TestMaxBufferSize(t *testing.T) {
+	inMemory(t, func(t *testing.T, server *zktest.Server, through connOption) {
+		log := new(lines)
+		c, _ := connect(t, server.Addrs(), through, WithMaxBufferSize(1024), WithLogger(log), WithLogInfo(false))
+		nodes(t, c, "/a")
+		_, err := c.Set("/a", make([]byte, 2000), -1)
+		assert.NilError(t, err)
+		_, _, err = c.Get("/a")
+		assert.Equal(t, err, ErrConnectionClosed)
+		assert.Equal(t, len(*log), 1)
+		assert.Assert(t, strings.Contains((*log)[0], "received packet from server with length 2088, which exceeds max buffer size 1024"), (*log)[0])
+		WithMaxBufferSize(0)(c)
+		server.CutAll()
+		synctest.Wait()
+		data, _, err := c.Get("/a")
+		for err == ErrConnectionClosed {
+			data, _, err = c.Get("/a")
+		}
+		assert.Assert(t, err == nil && len(data) == 2000, "%v", err)
+	})
+}
+
+type lines []string
+
+func (l *lines) Printf(format string, args ...any) { *l = append(*l, fmt.Sprintf(format, args...)) }
+
+// When all addresses have failed, names are resolved again.
+func TestHostsAreResolvedAgain(t *testing.T) {
+	hp := NewDNSHostProvider()
+	answers := [][]string{{"192.0.2.1", "192.0.2.2"}, {"192.0.2.1", "192.0.2.2"}, {"192.0.2.3"}}
+	asked := 0
+	hp.lookupHost = func(context.Context, string) ([]string, error) {
+		defer func() { asked++ }()
+		return answers[min(asked, 2)], nil
+	}
+	assert.NilError(t, hp.Init([]string{"zk.example:2181"}))
+	var around []bool
+	for range 4 {
+		_, again := hp.Next()
+		around = append(around, again)
+	}
+	assert.DeepEqual(t, around, []bool{false, false, true, false})
+	addr, again := hp.Next()
+	assert.Assert(t, addr == "192.0.2.3:2181" && again, "%s", addr)
+	assert.Equal(t, hp.Len(), 1)
+	assert.Equal(t, hp.nameOf("192.0.2.3:2181"), "zk.example")
+	assert.Equal(t, asked, 3)
+
+	var simple SimpleDNSHostProvider
+	assert.Assert(t, simple.Init(nil) != nil)
+	assert.NilError(t, simple.Init([]string{"b:1", "a:1"}))
+	one, _ := simple.Next()
+	two, again := simple.Next()
+	assert.Assert(t, one != two && !again && simple.Len() == 2)
+	_, again = simple.Next()
+	assert.Assert(t, again)
+}
+
+func TestFourLetterWords(t *testing.T) {
+	e := zktest.NewEnsemble(t, 2)
+	c, _ := connect(t, e.Addrs()[:1])
+	_, _, err := c.Get("/")
+	assert.NilError(t, err)
+	servers := append(e.Addrs(), "127.0.0.1:1")
+	stats, ok := FLWSrvr(servers, 5*time.Second)
+	assert.Assert(t, !ok && len(stats) == 3 && stats[2].Error != nil && stats[2].Server == servers[2])
+	assert.Assert(t, stats[0].Error == nil && stats[0].Mode == ModeLeader && stats[1].Mode == ModeFollower && stats[0].NodeCount > 0 && !stats[0].BuildTime.IsZero())
+	assert.Assert(t, strings.HasPrefix(stats[0].Version, "3.9."), stats[0].Version)
+	oks := FLWRuok(servers, 5*time.Second)
+	assert.DeepEqual(t, oks, []bool{true, true, false})
+	clients, ok := FLWCons(servers[:2], 5*time.Second)
+	assert.Assert(t, ok && len(clients[0].Clients) == 1 && len(clients[1].Clients) == 0)
+	mine := clients[0].Clients[0]
+	assert.Assert(t, mine.SessionID == c.SessionID() && time.Since(mine.Established) < time.Minute && mine.Timeout == 10000, "%+v", mine)
+}
