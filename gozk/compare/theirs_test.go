@@ -77,7 +77,7 @@ func buildTheirs(t *testing.T, real bool) string {
 // The tests of go-zookeeper itself, with gozk in its place.
 func TestTheirTests(t *testing.T) {
 	t.Parallel()
-	runTheirs(t, buildTheirs(t, false), "3.9")
+	runTheirs(t, buildTheirs(t, false), "3.9", 5)
 }
 
 // The same on real servers. The test-matrix has all releases.
@@ -89,21 +89,21 @@ func TestTheirTestsOnRealServers(t *testing.T) {
 		t.Skip("ZK_TEST_RELEASES is not set: make test-matrix runs it")
 	}
 	for _, r := range releases {
-		t.Run(string(r), func(t *testing.T) { runTheirs(t, bin, string(r)) })
+		t.Run(string(r), func(t *testing.T) { runTheirs(t, bin, string(r), 1) })
 	}
 }
 
 var failedLine = regexp.MustCompile(`(?m)^--- (PASS|FAIL|SKIP): (\w+)`)
 
-// runTheirs runs each test in a process of its own, several at a time, since most of
-// their time is waiting. ZK_VERSION is how go-zookeeper says which server it is.
-func runTheirs(t *testing.T, bin, version string) {
+// runTheirs runs each test in a process of its own, some at once, since most of their
+// time is waiting. ZK_VERSION is how go-zookeeper says which server it is.
+func runTheirs(t *testing.T, bin, version string, atOnce int) {
 	names := strings.Fields(run(t, filepath.Dir(bin), bin, "-test.list=^Test"))
 	assert.Equal(t, len(names), 47-len(leftOut), "%v", names)
 	var mu sync.Mutex
 	count := make(map[string]int)
 	var wg sync.WaitGroup
-	slots := make(chan struct{}, 5)
+	slots := make(chan struct{}, atOnce)
 	// The longest first.
 	slices.SortFunc(names, func(a, b string) int { return strings.Index(b, "NoQuorum") - strings.Index(a, "NoQuorum") })
 	for _, name := range names {
