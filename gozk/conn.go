@@ -19,9 +19,9 @@ type Conn struct {
 	id       atomic.Int64
 	link     atomic.Pointer[link] // nil: there is no connection
 
-	quit chan struct{} // closed by Close
-	done chan struct{} // closed when the loop has ended
+	ctx  context.Context // ends with Close, by stop
 	stop context.CancelFunc
+	done chan struct{} // closed when the loop has ended
 
 	// mu guards what follows, and changes of settings and link.
 	mu     sync.Mutex
@@ -92,7 +92,7 @@ func Connect(servers []string, sessionTimeout time.Duration, options ...connOpti
 	shuffle(servers)
 	ctx, stop := context.WithCancel(context.Background())
 	c := &Conn{
-		quit: make(chan struct{}), done: make(chan struct{}), stop: stop,
+		ctx: ctx, stop: stop, done: make(chan struct{}),
 		gate: newGate(), events: make(chan Event, 6),
 	}
 	c.settings.Store(&settings{
@@ -111,8 +111,7 @@ func Connect(servers []string, sessionTimeout time.Duration, options ...connOpti
 		stop()
 		return nil, nil, err
 	}
-	l := newLoop(c, ctx)
-	go l.run()
+	go newLoop(c).run()
 	return c, c.events, nil
 }
 
@@ -200,13 +199,7 @@ func (c *Conn) Server() string {
 // within a second, and then nothing more is sent. Where the server does not answer in
 // that time, the session ends by its timeout.
 func (c *Conn) Close() {
-	c.mu.Lock()
-	select {
-	case <-c.quit:
-	default:
-		close(c.quit)
-	}
-	c.mu.Unlock()
+	c.stop()
 	timer := time.NewTimer(time.Second)
 	defer timer.Stop()
 	select {
@@ -259,7 +252,7 @@ func (c *Conn) wait(ctx context.Context) (*link, error) {
 			return l, nil
 		}
 		select {
-		case <-c.quit:
+		case <-c.ctx.Done():
 			return nil, ErrConnectionClosed
 		case <-ctx.Done():
 			return nil, ctx.Err()

@@ -7,8 +7,8 @@ import (
 	"github.com/seed-9f8420c6/zk/fourletter"
 )
 
-// ask gives each server its part of the time.
-func ask(servers []string, timeout time.Duration, f func(ctx context.Context, i int, c fourletter.Client)) {
+// each gives each server its part of the time.
+func each(servers []string, timeout time.Duration, f func(ctx context.Context, i int, c fourletter.Client)) {
 	for i, addr := range FormatServers(servers) {
 		ctx, cancel := context.WithTimeout(context.Background(), timeout)
 		f(ctx, i, fourletter.Client{Addr: addr})
@@ -21,7 +21,7 @@ var modes = map[string]Mode{"leader": ModeLeader, "follower": ModeFollower, "sta
 // FLWSrvr asks each server what it is and does. false: one of the results has an Error.
 func FLWSrvr(servers []string, timeout time.Duration) ([]*ServerStats, bool) {
 	out, ok := make([]*ServerStats, len(servers)), true
-	ask(servers, timeout, func(ctx context.Context, i int, c fourletter.Client) {
+	each(servers, timeout, func(ctx context.Context, i int, c fourletter.Client) {
 		s, err := c.Srvr(ctx)
 		if err != nil {
 			out[i], ok = &ServerStats{Server: c.Addr, Error: err}, false
@@ -45,7 +45,7 @@ func FLWSrvr(servers []string, timeout time.Duration) ([]*ServerStats, bool) {
 // FLWRuok asks each server whether its process is alive.
 func FLWRuok(servers []string, timeout time.Duration) []bool {
 	out := make([]bool, len(servers))
-	ask(servers, timeout, func(ctx context.Context, i int, c fourletter.Client) { out[i] = c.Ruok(ctx) == nil })
+	each(servers, timeout, func(ctx context.Context, i int, c fourletter.Client) { out[i] = c.Ruok(ctx) == nil })
 	return out
 }
 
@@ -53,7 +53,7 @@ func FLWRuok(servers []string, timeout time.Duration) []bool {
 // out. false: one of the results has an Error.
 func FLWCons(servers []string, timeout time.Duration) ([]*ServerClients, bool) {
 	out, ok := make([]*ServerClients, len(servers)), true
-	ask(servers, timeout, func(ctx context.Context, i int, c fourletter.Client) {
+	each(servers, timeout, func(ctx context.Context, i int, c fourletter.Client) {
 		out[i] = new(ServerClients)
 		conns, err := c.Cons(ctx)
 		if err != nil {

@@ -23,24 +23,39 @@ type HostProvider interface {
 	Connected()
 }
 
-// carousel goes round in a list. The zero value has no servers.
+// carousel goes round in a list.
 type carousel struct {
+	mu         sync.Mutex // guards what follows
 	servers    []string
 	curr, last int // last: where a round began; -1: nowhere yet
 }
 
-func newCarousel(servers []string) carousel { return carousel{servers, -1, -1} }
+func (r *carousel) loadLocked(servers []string) { r.servers, r.curr, r.last = servers, -1, -1 }
 
-func (r *carousel) next() (string, bool) {
+func (r *carousel) nextLocked() (server string, retryStart bool) {
 	if len(r.servers) == 0 {
 		return "", true
 	}
 	r.curr = (r.curr + 1) % len(r.servers)
-	around := r.curr == r.last
+	retryStart = r.curr == r.last
 	if r.last == -1 {
 		r.last = 0
 	}
-	return r.servers[r.curr], around
+	return r.servers[r.curr], retryStart
+}
+
+// Len returns the number of addresses.
+func (r *carousel) Len() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.servers)
+}
+
+// Connected begins a new round at the address that Next returned last.
+func (r *carousel) Connected() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.last = r.curr
 }
 
 type lookupHostFn func(context.Context, string) ([]string, error)
@@ -51,10 +66,9 @@ type DNSHostProvider struct {
 	lookupTimeout time.Duration
 	lookupHost    lookupHostFn // nil: the net package's
 
-	mu    sync.Mutex // guards what follows
-	given []string   // to Init
-	names map[string]string
-	round carousel
+	carousel
+	given []string          // to Init; guarded by the carousel's lock, as names is
+	names map[string]string // the host of each address
 }
 
 // DNSHostProviderOption is an option of NewDNSHostProvider.
@@ -90,7 +104,8 @@ func (hp *DNSHostProvider) Init(servers []string) error {
 	}
 	hp.mu.Lock()
 	defer hp.mu.Unlock()
-	hp.given, hp.names, hp.round = slices.Clone(servers), names, newCarousel(list)
+	hp.given, hp.names = slices.Clone(servers), names
+	hp.loadLocked(list)
 	return nil
 }
 
@@ -130,38 +145,25 @@ func (hp *DNSHostProvider) resolve(servers []string) ([]string, map[string]strin
 	return found, names, nil
 }
 
-// Len returns the number of addresses.
-func (hp *DNSHostProvider) Len() int {
-	hp.mu.Lock()
-	defer hp.mu.Unlock()
-	return len(hp.round.servers)
-}
-
 // Next returns the next address.
 func (hp *DNSHostProvider) Next() (server string, retryStart bool) {
 	hp.mu.Lock()
 	defer hp.mu.Unlock()
-	server, retryStart = hp.round.next()
+	server, retryStart = hp.nextLocked()
 	if !retryStart {
 		return server, false
 	}
 	list, names, err := hp.resolve(hp.given)
-	if err != nil || slices.Equal(sorted(list), sorted(hp.round.servers)) {
+	if err != nil || slices.Equal(sorted(list), sorted(hp.servers)) {
 		return server, true
 	}
-	hp.names, hp.round = names, newCarousel(list)
-	server, _ = hp.round.next()
+	hp.names = names
+	hp.loadLocked(list)
+	server, _ = hp.nextLocked()
 	return server, true
 }
 
 func sorted(list []string) []string { return slices.Sorted(slices.Values(list)) }
-
-// Connected begins a new round at the address that Next returned last.
-func (hp *DNSHostProvider) Connected() {
-	hp.mu.Lock()
-	defer hp.mu.Unlock()
-	hp.round.last = hp.round.curr
-}
 
 // nameOf returns the host that an address was resolved from, which its certificate names.
 func (hp *DNSHostProvider) nameOf(addr string) string {
@@ -172,10 +174,7 @@ func (hp *DNSHostProvider) nameOf(addr string) string {
 
 // SimpleDNSHostProvider leaves names as they are, so that each connection resolves
 // them anew. Forks of go-zookeeper have it. Its zero value is ready.
-type SimpleDNSHostProvider struct {
-	mu    sync.Mutex
-	round carousel
-}
+type SimpleDNSHostProvider struct{ carousel }
 
 // Init takes the servers in random order.
 func (hp *SimpleDNSHostProvider) Init(servers []string) error {
@@ -186,27 +185,13 @@ func (hp *SimpleDNSHostProvider) Init(servers []string) error {
 	}
 	list := slices.Clone(servers)
 	shuffle(list)
-	hp.round = newCarousel(list)
+	hp.loadLocked(list)
 	return nil
-}
-
-// Len returns the number of servers.
-func (hp *SimpleDNSHostProvider) Len() int {
-	hp.mu.Lock()
-	defer hp.mu.Unlock()
-	return len(hp.round.servers)
 }
 
 // Next returns the next server.
 func (hp *SimpleDNSHostProvider) Next() (server string, retryStart bool) {
 	hp.mu.Lock()
 	defer hp.mu.Unlock()
-	return hp.round.next()
-}
-
-// Connected begins a new round at the server that Next returned last.
-func (hp *SimpleDNSHostProvider) Connected() {
-	hp.mu.Lock()
-	defer hp.mu.Unlock()
-	hp.round.last = hp.round.curr
+	return hp.nextLocked()
 }

@@ -14,7 +14,6 @@ import (
 // documentation of the root.
 type loop struct {
 	c     *Conn
-	ctx   context.Context // ends with Close
 	books *books
 
 	state root.State  // of the session, for the next Dial
@@ -26,14 +25,13 @@ type loop struct {
 	refused bool // the last server refused the credentials
 }
 
-func newLoop(c *Conn, ctx context.Context) *loop {
-	return &loop{c: c, ctx: ctx, books: newBooks(c.tell), fresh: true}
+func newLoop(c *Conn) *loop {
+	return &loop{c: c, books: newBooks(c.tell), fresh: true}
 }
 
 func (l *loop) run() {
 	c := l.c
-	go func() { <-c.quit; c.stop() }()
-	for l.ctx.Err() == nil {
+	for l.c.ctx.Err() == nil {
 		l.next()
 		conn := l.connect()
 		if conn == nil {
@@ -78,7 +76,7 @@ func (l *loop) next() {
 		defer pause.Stop()
 		select {
 		case <-pause.C:
-		case <-l.ctx.Done():
+		case <-l.c.ctx.Done():
 		}
 	}
 	l.dialed++
@@ -86,7 +84,7 @@ func (l *loop) next() {
 
 // connect makes the connection, before the Dial, so that each has its own time.
 func (l *loop) connect() net.Conn {
-	if l.ctx.Err() != nil {
+	if l.c.ctx.Err() != nil {
 		return nil
 	}
 	c := l.c
@@ -116,7 +114,7 @@ func (l *loop) dialDefault(network, addr string, timeout time.Duration) (net.Con
 	if dial == nil {
 		dial = new(net.Dialer).DialContext
 	}
-	ctx, cancel := context.WithTimeout(l.ctx, timeout)
+	ctx, cancel := context.WithTimeout(l.c.ctx, timeout)
 	defer cancel()
 	return dial(ctx, network, addr)
 }
@@ -153,7 +151,7 @@ func (l *loop) config(conn net.Conn) root.Config {
 // dial returns a Session, with the watches armed, or nil.
 func (l *loop) dial(conn net.Conn) *root.Session {
 	c := l.c
-	s, err := root.Dial(l.ctx, l.config(conn))
+	s, err := root.Dial(l.c.ctx, l.config(conn))
 	l.refused = false
 	if err == nil {
 		c.id.Store(s.ID())
@@ -176,7 +174,7 @@ func (l *loop) dial(conn net.Conn) *root.Session {
 		l.begin(ErrSessionExpired)
 		l.state.Watches = nil
 	}
-	if l.ctx.Err() == nil {
+	if l.c.ctx.Err() == nil {
 		c.logf("authentication failed: %s", err)
 	}
 	return nil
@@ -213,7 +211,7 @@ func (l *loop) serve(s *root.Session) {
 	l.fresh = false
 	select {
 	case <-s.Done():
-	case <-c.quit:
+	case <-c.ctx.Done():
 		farewell(s)
 	}
 	c.link.Store(nil)

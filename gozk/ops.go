@@ -25,6 +25,45 @@ func stat(s root.Stat, err error) *Stat {
 	return &out
 }
 
+// ask makes a call at a path that returns a Stat.
+func ask[T any](c *Conn, path string, call func(s *root.Session) (T, root.Stat, error)) (out T, _ *Stat, err error) {
+	if err = validatePath(path, false); err != nil {
+		return out, nil, err
+	}
+	var st root.Stat
+	err = c.do(func(l *link) (err error) {
+		out, st, err = call(l.s)
+		return err
+	})
+	return out, stat(st, err), err
+}
+
+// askW makes a call that arms a watch, and returns the watch's channel.
+func askW[T any](c *Conn, path string, call func(s *root.Session, ch chan<- root.Event) (T, root.Stat, watchKind, error)) (out T, _ *Stat, ch <-chan Event, err error) {
+	var none T
+	if err = validatePath(path, false); err != nil {
+		return none, nil, nil, err
+	}
+	var st root.Stat
+	err = c.do(func(l *link) error {
+		w, lane := l.books.join(path)
+		var kind watchKind
+		var err error
+		if out, st, kind, err = call(l.s, lane); err != nil {
+			l.books.leave(path, w)
+			return err
+		}
+		l.books.settle()
+		l.books.confirm(w, kind)
+		ch = w.ch
+		return nil
+	})
+	if err != nil {
+		return none, nil, nil, err
+	}
+	return out, stat(st, nil), ch, nil
+}
+
 // AddAuth adds a credential, which every later connection brings too.
 func (c *Conn) AddAuth(scheme string, auth []byte) error {
 	return c.do(func(l *link) error {
@@ -34,128 +73,65 @@ func (c *Conn) AddAuth(scheme string, auth []byte) error {
 
 // Get returns the data of a znode.
 func (c *Conn) Get(path string) ([]byte, *Stat, error) {
-	if err := validatePath(path, false); err != nil {
-		return nil, nil, err
-	}
-	var data []byte
-	var st root.Stat
-	err := c.do(func(l *link) (err error) {
-		data, st, err = l.s.Get(background, path, nil)
-		return err
+	return ask(c, path, func(s *root.Session) ([]byte, root.Stat, error) { return s.Get(background, path, nil) })
+}
+
+// GetW is Get with a watch. Its channel gets one event, and is closed then.
+func (c *Conn) GetW(path string) ([]byte, *Stat, <-chan Event, error) {
+	return askW(c, path, func(s *root.Session, ch chan<- root.Event) ([]byte, root.Stat, watchKind, error) {
+		data, st, err := s.Get(background, path, ch)
+		return data, st, dataWatch, err
 	})
-	return data, stat(st, err), err
+}
+
+// listed makes an empty list of no list, as go-zookeeper returns it.
+func listed(names []string, st root.Stat, err error) ([]string, root.Stat, error) {
+	if names == nil && err == nil {
+		names = []string{}
+	}
+	return names, st, err
 }
 
 // Children returns the names of the children of a znode, in no order.
 func (c *Conn) Children(path string) ([]string, *Stat, error) {
-	if err := validatePath(path, false); err != nil {
-		return nil, nil, err
-	}
-	var names []string
-	var st root.Stat
-	err := c.do(func(l *link) (err error) {
-		names, st, err = l.s.Children(background, path, nil)
-		return err
-	})
-	return listed(names, err), stat(st, err), err
+	return ask(c, path, func(s *root.Session) ([]string, root.Stat, error) { return listed(s.Children(background, path, nil)) })
 }
 
-// listed makes an empty list of no list, as go-zookeeper returns it.
-func listed(names []string, err error) []string {
-	if names == nil && err == nil {
-		return []string{}
-	}
-	return names
+// ChildrenW is Children with a watch. Its channel gets one event, and is closed then.
+func (c *Conn) ChildrenW(path string) ([]string, *Stat, <-chan Event, error) {
+	return askW(c, path, func(s *root.Session, ch chan<- root.Event) ([]string, root.Stat, watchKind, error) {
+		names, st, err := listed(s.Children(background, path, ch))
+		return names, st, childWatch, err
+	})
 }
 
 // Exists reports whether a znode exists. If not, the Stat is zero.
 func (c *Conn) Exists(path string) (bool, *Stat, error) {
-	if err := validatePath(path, false); err != nil {
-		return false, nil, err
-	}
-	var found bool
-	var st root.Stat
-	err := c.do(func(l *link) (err error) {
-		found, st, err = l.s.Exists(background, path, nil)
-		return err
-	})
-	// go-zookeeper says true beside every error but ErrNoNode that a server or the wait gives.
-	return found || err != nil && err != ErrConnectionClosed, stat(st, err), err
-}
-
-// watched makes a call that arms a watch, and returns the watch's channel.
-func (c *Conn) watched(path string, call func(s *root.Session, ch chan<- root.Event) (watchKind, error)) (ch <-chan Event, err error) {
-	if err = validatePath(path, false); err != nil {
-		return nil, err
-	}
-	err = c.do(func(l *link) error {
-		w, lane := l.books.join(path)
-		kind, err := call(l.s, lane)
-		if err != nil {
-			l.books.leave(path, w)
-			return err
-		}
-		l.books.settle()
-		l.books.confirm(w, kind)
-		ch = w.ch
-		return nil
-	})
-	return ch, err
-}
-
-// GetW is Get with a watch. Its channel gets one event, and is closed then.
-func (c *Conn) GetW(path string) (data []byte, _ *Stat, _ <-chan Event, err error) {
-	var st root.Stat
-	ch, err := c.watched(path, func(s *root.Session, ch chan<- root.Event) (_ watchKind, err error) {
-		data, st, err = s.Get(background, path, ch)
-		return dataWatch, err
-	})
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	return data, stat(st, nil), ch, nil
-}
-
-// ChildrenW is Children with a watch. Its channel gets one event, and is closed then.
-func (c *Conn) ChildrenW(path string) (names []string, _ *Stat, _ <-chan Event, err error) {
-	var st root.Stat
-	ch, err := c.watched(path, func(s *root.Session, ch chan<- root.Event) (_ watchKind, err error) {
-		names, st, err = s.Children(background, path, ch)
-		return childWatch, err
-	})
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	return listed(names, nil), stat(st, nil), ch, nil
+	found, st, err := ask(c, path, func(s *root.Session) (bool, root.Stat, error) { return s.Exists(background, path, nil) })
+	// As go-zookeeper: true beside an error that a server gives.
+	return found || st != nil && err != nil, st, err
 }
 
 // ExistsW is Exists with a watch, also for a znode that does not exist. Its channel
 // gets one event, and is closed then.
-func (c *Conn) ExistsW(path string) (found bool, _ *Stat, _ <-chan Event, err error) {
-	var st root.Stat
-	ch, err := c.watched(path, func(s *root.Session, ch chan<- root.Event) (kind watchKind, err error) {
-		if found, st, err = s.Exists(background, path, ch); !found {
+func (c *Conn) ExistsW(path string) (bool, *Stat, <-chan Event, error) {
+	return askW(c, path, func(s *root.Session, ch chan<- root.Event) (bool, root.Stat, watchKind, error) {
+		kind := dataWatch
+		found, st, err := s.Exists(background, path, ch)
+		if !found {
 			kind = existWatch
 		}
-		return kind, err
+		return found, st, kind, err
 	})
-	if err != nil {
-		return false, nil, nil, err
-	}
-	return found, stat(st, nil), ch, nil
 }
 
 // Set changes the data of a znode that has the version; -1: any.
 func (c *Conn) Set(path string, data []byte, version int32) (*Stat, error) {
-	if err := validatePath(path, false); err != nil {
-		return nil, err
-	}
-	var st root.Stat
-	err := c.do(func(l *link) (err error) {
-		st, err = l.s.Set(background, path, data, version)
-		return err
+	_, st, err := ask(c, path, func(s *root.Session) (none struct{}, st root.Stat, err error) {
+		st, err = s.Set(background, path, data, version)
+		return none, st, err
 	})
-	return stat(st, err), err
+	return st, err
 }
 
 // Delete deletes a znode that has the version; -1: any.
@@ -168,29 +144,18 @@ func (c *Conn) Delete(path string, version int32) error {
 
 // GetACL returns the ACL of a znode.
 func (c *Conn) GetACL(path string) ([]ACL, *Stat, error) {
-	if err := validatePath(path, false); err != nil {
-		return nil, nil, err
-	}
-	var acl root.ACL
-	var st root.Stat
-	err := c.do(func(l *link) (err error) {
-		acl, st, err = l.s.GetACL(background, path)
-		return err
-	})
-	return fromACL(acl), stat(st, err), err
+	acl, st, err := ask(c, path, func(s *root.Session) (root.ACL, root.Stat, error) { return s.GetACL(background, path) })
+	return fromACL(acl), st, err
 }
 
 // SetACL changes the ACL of a znode whose Aversion is the version; -1: any.
 func (c *Conn) SetACL(path string, acl []ACL, version int32) (*Stat, error) {
-	if err := validatePath(path, false); err != nil {
-		return nil, err
-	}
-	var st root.Stat
-	err := c.do(func(l *link) (err error) {
-		st, err = l.s.SetACL(background, path, toACL(acl), version)
-		return err
+	list := toACL(acl)
+	_, st, err := ask(c, path, func(s *root.Session) (none struct{}, st root.Stat, err error) {
+		st, err = s.SetACL(background, path, list, version)
+		return none, st, err
 	})
-	return stat(st, err), err
+	return st, err
 }
 
 // Sync waits until the server has caught up with the leader, and returns the path.

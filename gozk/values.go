@@ -1,6 +1,9 @@
 package zk
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // DefaultPort is the port of a server that is named without one.
 const DefaultPort = 2181
@@ -21,20 +24,11 @@ const (
 )
 
 var eventNames = map[EventType]string{
-	EventNodeCreated:         "EventNodeCreated",
-	EventNodeDeleted:         "EventNodeDeleted",
-	EventNodeDataChanged:     "EventNodeDataChanged",
-	EventNodeChildrenChanged: "EventNodeChildrenChanged",
-	EventSession:             "EventSession",
-	EventNotWatching:         "EventNotWatching",
+	EventNodeCreated: "EventNodeCreated", EventNodeDeleted: "EventNodeDeleted", EventNodeDataChanged: "EventNodeDataChanged",
+	EventNodeChildrenChanged: "EventNodeChildrenChanged", EventSession: "EventSession", EventNotWatching: "EventNotWatching",
 }
 
-func (t EventType) String() string {
-	if name := eventNames[t]; name != "" {
-		return name
-	}
-	return "Unknown"
-}
+func (t EventType) String() string { return cmp.Or(eventNames[t], "Unknown") }
 
 // State is what a Conn is doing.
 type State int32
@@ -54,24 +48,12 @@ const (
 )
 
 var stateNames = map[State]string{
-	StateUnknown:           "StateUnknown",
-	StateDisconnected:      "StateDisconnected",
-	StateConnecting:        "StateConnecting",
-	StateSyncConnected:     "StateSyncConnected",
-	StateAuthFailed:        "StateAuthFailed",
-	StateConnectedReadOnly: "StateConnectedReadOnly",
-	StateSaslAuthenticated: "StateSaslAuthenticated",
-	StateExpired:           "StateExpired",
-	StateConnected:         "StateConnected",
-	StateHasSession:        "StateHasSession",
+	StateUnknown: "StateUnknown", StateDisconnected: "StateDisconnected", StateConnecting: "StateConnecting", StateSyncConnected: "StateSyncConnected",
+	StateAuthFailed: "StateAuthFailed", StateConnectedReadOnly: "StateConnectedReadOnly", StateSaslAuthenticated: "StateSaslAuthenticated",
+	StateExpired: "StateExpired", StateConnected: "StateConnected", StateHasSession: "StateHasSession",
 }
 
-func (s State) String() string {
-	if name := stateNames[s]; name != "" {
-		return name
-	}
-	return "Unknown"
-}
+func (s State) String() string { return cmp.Or(stateNames[s], "Unknown") }
 
 // Event is a change of a watched znode, or of the State of the Conn.
 type Event struct {
@@ -114,17 +96,12 @@ type ACL struct {
 
 // Stat is what the server keeps about a znode. Times are milliseconds since 1970.
 type Stat struct {
-	Czxid          int64 // the transaction that created it
-	Mzxid          int64 // and that last changed its data
-	Ctime          int64
-	Mtime          int64
-	Version        int32 // changes of data
-	Cversion       int32 // of children
-	Aversion       int32 // of the ACL
-	EphemeralOwner int64 // its session; 0: it is not ephemeral
-	DataLength     int32
-	NumChildren    int32
-	Pzxid          int64 // the transaction that last changed its children
+	Czxid, Mzxid                int64 // the transactions that created it, and last changed its data
+	Ctime, Mtime                int64
+	Version, Cversion, Aversion int32 // changes of data, children, ACL
+	EphemeralOwner              int64 // its session; 0: it is not ephemeral
+	DataLength, NumChildren     int32
+	Pzxid                       int64 // the transaction that last changed its children
 }
 
 // PathVersionRequest is the form of two of the operations of Multi.
@@ -133,7 +110,7 @@ type PathVersionRequest struct {
 	Version int32
 }
 
-// Operations of Multi, which takes pointers to them.
+// Operations of Multi, which takes pointers to them. No function takes a CreateTTLRequest.
 type (
 	CheckVersionRequest PathVersionRequest
 	DeleteRequest       PathVersionRequest
@@ -144,21 +121,19 @@ type (
 		Acl   []ACL
 		Flags int32
 	}
+	CreateTTLRequest struct {
+		Path  string
+		Data  []byte
+		Acl   []ACL
+		Flags int32
+		Ttl   int64 // ms
+	}
 	SetDataRequest struct {
 		Path    string
 		Data    []byte
 		Version int32
 	}
 )
-
-// CreateTTLRequest is here because go-zookeeper exports it. No function takes one.
-type CreateTTLRequest struct {
-	Path  string
-	Data  []byte
-	Acl   []ACL
-	Flags int32
-	Ttl   int64 // ms
-}
 
 // MultiResponse is the result of one operation of Multi.
 type MultiResponse struct {
@@ -179,30 +154,21 @@ const (
 
 var modeNames = map[Mode]string{ModeLeader: "leader", ModeFollower: "follower", ModeStandalone: "standalone"}
 
-func (m Mode) String() string {
-	if name := modeNames[m]; name != "" {
-		return name
-	}
-	return "unknown"
-}
+func (m Mode) String() string { return cmp.Or(modeNames[m], "unknown") }
 
-// ServerStats is what a server answers to srvr.
+// ServerStats is what a server answers to srvr. Latencies are milliseconds.
 type ServerStats struct {
-	Server      string
-	Sent        int64
-	Received    int64
-	NodeCount   int64
-	MinLatency  int64 // ms
-	AvgLatency  float64
-	MaxLatency  int64
-	Connections int64
-	Outstanding int64
-	Epoch       int32
-	Counter     int32
-	BuildTime   time.Time
-	Mode        Mode
-	Version     string
-	Error       error
+	Server                    string
+	Sent, Received, NodeCount int64
+	MinLatency                int64
+	AvgLatency                float64
+	MaxLatency                int64
+	Connections, Outstanding  int64
+	Epoch, Counter            int32
+	BuildTime                 time.Time
+	Mode                      Mode
+	Version                   string
+	Error                     error
 }
 
 // ServerClients are the clients of one server.
@@ -211,22 +177,15 @@ type ServerClients struct {
 	Error   error
 }
 
-// ServerClient is a client as its server sees it.
+// ServerClient is a client as its server sees it. Timeout and latencies are milliseconds.
 type ServerClient struct {
-	Queued        int64
-	Received      int64
-	Sent          int64
-	SessionID     int64
-	Lcxid         int64
-	Lzxid         int64
-	Timeout       int32 // this and the latencies in ms
-	LastLatency   int32
-	MinLatency    int32
-	AvgLatency    int32
-	MaxLatency    int32
-	Established   time.Time
-	LastResponse  time.Time // since 3.5 on a clock of the server that does not begin in 1970
-	Addr          string
-	LastOperation string
-	Error         error
+	Queued, Received, Sent                          int64
+	SessionID, Lcxid, Lzxid                         int64
+	Timeout                                         int32
+	LastLatency, MinLatency, AvgLatency, MaxLatency int32
+	Established                                     time.Time
+	// LastResponse is, since 3.5, on a clock of the server that does not begin in 1970.
+	LastResponse        time.Time
+	Addr, LastOperation string
+	Error               error
 }
