@@ -4,8 +4,10 @@ go 1.26.0
 
 require (
 	github.com/go-zookeeper/zk v1.0.4
+	github.com/samuel/go-zookeeper v0.0.0-20180130194729-c4fab1ac1bec
 	github.com/seed-9f8420c6/zk v0.9.0
 	github.com/seed-9f8420c6/zk/gozk v1.1.0
+	github.com/seed-9f8420c6/zk/gozk/samuel v1.1.0
 	golang.org/x/exp v0.0.0-20261113113407-e3970619a1a4
 	gotest.tools/v3 v3.5.2
 )
@@ -19,4 +21,5 @@ require (
 replace (
 	github.com/seed-9f8420c6/zk => ../..
 	github.com/seed-9f8420c6/zk/gozk => ..
+	github.com/seed-9f8420c6/zk/gozk/samuel => ../samuel
 )

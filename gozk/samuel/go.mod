@@ -1,0 +1,14 @@
+module github.com/seed-9f8420c6/zk/gozk/samuel
+
+go 1.25.0
+
+require (
+	github.com/seed-9f8420c6/zk v0.9.0
+	github.com/seed-9f8420c6/zk/gozk v1.1.0
+	gotest.tools/v3 v3.5.2
+)
+
+require (
+	github.com/google/go-cmp v0.5.9 // indirect
+	github.com/pkg/errors v0.9.1 // indirect
+)
