@@ -1,0 +1,198 @@
+package house
+
+import (
+	"archive/zip"
+	"encoding/json"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"gotest.tools/v3/assert"
+
+	"github.com/seed-9f8420c6/zk/internal/suite"
+)
+
+// published are the modules that users require, with the version that others here
+// require of them, and a package of each.
+var published = []struct{ dir, version, pkg string }{
+	{".", "v0.9.0", "recipe"},
+	{"gozk", "v1.1.0", ""},
+	{"gozk/samuel", "v1.1.0", "zk"},
+	{"sasl/gssapi", "v0.9.0", ""},
+}
+
+func modulePath(dir string) string {
+	if dir == "." {
+		return module
+	}
+	return module + "/" + dir
+}
+
+// goMod is what go mod edit -json prints.
+type goMod struct {
+	Require []struct{ Path, Version string }
+	Replace []any
+}
+
+// No replace line stands in the way of go get and go install; what a published module
+// requires of another is the version that will be tagged; go.work has all of them.
+func TestPublishedModules(t *testing.T) {
+	suite.ToRoot(t)
+	versions := make(map[string]string)
+	for _, p := range published {
+		versions[modulePath(p.dir)] = p.version
+	}
+	for _, p := range published {
+		var mod goMod
+		assert.NilError(t, json.Unmarshal(goCommand(t, "mod", "edit", "-json", filepath.Join(p.dir, "go.mod")), &mod))
+		assert.Check(t, len(mod.Replace) == 0, "%s/go.mod has a replace line", p.dir)
+		for _, r := range mod.Require {
+			if v, ours := versions[r.Path]; ours {
+				assert.Check(t, r.Version == v, "%s requires %s %s, not %s", p.dir, r.Path, r.Version, v)
+			}
+		}
+	}
+	var work struct{ Use []struct{ DiskPath string } }
+	assert.NilError(t, json.Unmarshal(goCommand(t, "work", "edit", "-json"), &work))
+	var used, want []string
+	for _, u := range work.Use {
+		used = append(used, filepath.Clean(u.DiskPath))
+	}
+	for _, p := range published {
+		want = append(want, filepath.FromSlash(p.dir))
+	}
+	slices.Sort(used)
+	slices.Sort(want)
+	assert.DeepEqual(t, used, want)
+}
+
+// Whoever gets the modules from a proxy can build them, without a workspace; and a
+// dependency's import of go-zookeeper can be replaced.
+func TestInstall(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it compiles all published modules anew")
+	}
+	suite.ToRoot(t)
+	proxy := t.TempDir()
+	for _, p := range published {
+		publish(t, proxy, p.dir, p.version)
+	}
+	cached := strings.TrimSpace(string(goCommand(t, "env", "GOMODCACHE")))
+	next := strings.TrimSpace(string(goCommand(t, "env", "GOPROXY")))
+	u := &user{t: t, dir: t.TempDir(), env: append(os.Environ(),
+		"GOWORK=off", "GOSUMDB=off", "GOFLAGS=-mod=mod -modcacherw -buildvcs=false", "GOMODCACHE="+t.TempDir(),
+		"GOPROXY="+strings.Join([]string{"file://" + filepath.ToSlash(proxy), "file://" + filepath.ToSlash(cached) + "/cache/download", next}, ","))}
+
+	imports := ""
+	u.run("mod", "init", "example.com/user")
+	for _, p := range published {
+		u.run("get", modulePath(p.dir)+"@"+p.version)
+		imports += "import _ \"" + strings.TrimSuffix(modulePath(p.dir)+"/"+p.pkg, "/") + "\"\n"
+	}
+	u.write("main.go", "package main\n\n"+imports+"\nfunc main() {}\n")
+	u.run("build", "./...")
+	u.run("install", module+"/zktest/zktrace@v0.9.0")
+
+	// A program of go-zookeeper, and one of its ancestor.
+	for old, with := range map[string]string{
+		"github.com/go-zookeeper/zk@v1.0.4":                                 module + "/gozk@v1.1.0",
+		"github.com/samuel/go-zookeeper@v0.0.0-20190923202752-2cc03de413da": module + "/gozk/samuel@v1.1.0",
+	} {
+		u.dir = t.TempDir()
+		path, _, _ := strings.Cut(old, "@")
+		u.run("mod", "init", "example.com/user")
+		u.run("mod", "edit", "-require="+old, "-replace="+path+"="+with)
+		pkg := strings.TrimSuffix(path, "/zk") + "/zk"
+		u.write("main.go", "package main\n\nimport \""+pkg+"\"\n\nfunc main() { println(zk.ErrNoNode.Error()) }\n")
+		u.run("build", "./...")
+		deps := u.run("list", "-deps", ".")
+		assert.Assert(t, slices.Contains(strings.Fields(deps), module+"/internal/pipeline"), "%s", deps)
+	}
+}
+
+// user is somebody with a module of their own.
+type user struct {
+	t   *testing.T
+	dir string
+	env []string
+}
+
+func (u *user) run(args ...string) string {
+	u.t.Helper()
+	cmd := exec.Command("go", args...)
+	cmd.Dir = u.dir
+	cmd.Env = append(u.env, "GOBIN="+u.dir)
+	out, err := cmd.CombinedOutput()
+	assert.NilError(u.t, err, "%v: %s", cmd.Args, out)
+	return string(out)
+}
+
+func (u *user) write(name, text string) {
+	u.t.Helper()
+	assert.NilError(u.t, os.WriteFile(filepath.Join(u.dir, name), []byte(text), 0o600))
+}
+
+// publish puts a module into a folder that serves as a proxy.
+func publish(t *testing.T, proxy, dir, version string) {
+	t.Helper()
+	path := modulePath(dir)
+	folder := filepath.Join(proxy, filepath.FromSlash(path), "@v")
+	assert.NilError(t, os.MkdirAll(folder, 0o700))
+	write := func(name string, text []byte) {
+		t.Helper()
+		assert.NilError(t, os.WriteFile(filepath.Join(folder, name), text, 0o600))
+	}
+	mod, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+	assert.NilError(t, err)
+	info, err := json.Marshal(map[string]any{"Version": version, "Time": time.Now().UTC()})
+	assert.NilError(t, err)
+	write("list", []byte(version+"\n"))
+	write(version+".mod", mod)
+	write(version+".info", info)
+	f, err := os.Create(filepath.Join(folder, version+".zip"))
+	assert.NilError(t, err)
+	z := zip.NewWriter(f)
+	assert.NilError(t, pack(z, dir, path+"@"+version+"/"))
+	assert.NilError(t, z.Close())
+	assert.NilError(t, f.Close())
+}
+
+// pack adds the files of a module: no other module in it, and no hidden folder.
+func pack(z *zip.Writer, dir, prefix string) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(dir, path)
+		if err != nil || rel == "." {
+			return err
+		}
+		if d.IsDir() {
+			_, err := os.Stat(filepath.Join(path, "go.mod"))
+			if err == nil || strings.HasPrefix(d.Name(), ".") {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if !d.Type().IsRegular() || strings.HasPrefix(d.Name(), ".") {
+			return nil
+		}
+		w, err := z.Create(prefix + filepath.ToSlash(rel))
+		if err != nil {
+			return err
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		_, err = io.Copy(w, f)
+		return err
+	})
+}
