@@ -284,7 +284,7 @@ func (c *Conn) do(call func(l *link) error) error {
 		err = call(l)
 		what := final
 		if err != nil {
-			err, what = verdict(err)
+			what, err = verdict(err)
 		}
 		switch what {
 		case final:

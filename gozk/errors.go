@@ -93,14 +93,14 @@ const (
 )
 
 // verdict translates the error of a call of the root.
-func verdict(err error) (error, fate) {
+func verdict(err error) (fate, error) {
 	var op *root.OpError
 	if !errors.As(err, &op) {
 		switch {
 		case errors.Is(err, root.ErrConnection), errors.Is(err, root.ErrMoved), errors.Is(err, root.ErrClosed):
-			return ErrConnectionClosed, lost
+			return lost, ErrConnectionClosed
 		}
-		return plainError(err), final
+		return final, plainError(err)
 	}
 	ended := final
 	if errors.Is(err, root.ErrConnection) || errors.Is(err, root.ErrMoved) || errors.Is(err, root.ErrClosed) {
@@ -108,17 +108,17 @@ func verdict(err error) (error, fate) {
 	}
 	switch op.Outcome() {
 	case root.Answered:
-		return plainError(op), ended
+		return ended, plainError(op)
 	case root.Lost:
-		return ErrConnectionClosed, lost
+		return lost, ErrConnectionClosed
 	}
 	if errors.Is(err, root.ErrSlowConsumer) {
-		return ErrConnectionClosed, crowded
+		return crowded, ErrConnectionClosed
 	}
 	if ended == lost {
-		return ErrConnectionClosed, again
+		return again, ErrConnectionClosed
 	}
-	return plainError(op), final
+	return final, plainError(op)
 }
 
 // plainError is the variable for an error that no connection is to blame for.

@@ -139,6 +139,7 @@ func (hp *DNSHostProvider) resolve(servers []string) ([]string, map[string]strin
 		}
 	}
 	if len(found) == 0 {
+		//lint:ignore ST1005 go-zookeeper's words
 		return nil, nil, fmt.Errorf("No hosts found for addresses %q", servers)
 	}
 	shuffle(found)
@@ -181,6 +182,7 @@ func (hp *SimpleDNSHostProvider) Init(servers []string) error {
 	hp.mu.Lock()
 	defer hp.mu.Unlock()
 	if len(servers) == 0 {
+		//lint:ignore ST1005 go-zookeeper's words
 		return fmt.Errorf("No hosts found for addresses %q", servers)
 	}
 	list := slices.Clone(servers)

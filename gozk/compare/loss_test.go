@@ -2,6 +2,7 @@ package compare
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -153,10 +154,20 @@ func TestLoss(t *testing.T) {
 	compareLoss(t, server.Addr(), cuts, cuts[1:])
 }
 
-// The figures of the README, on a real server.
+// The figures of the README, on real servers. The test-matrix has all releases, and
+// twenty cuts for gozk.
 func TestLossOnRealServers(t *testing.T) {
 	apache.Need(t)
-	e := apache.New(t, apache.Config{Release: apache.V3_8})
-	cuts := []int64{1, 1000, 2000, 3000, 4500}
-	compareLoss(t, e.Addrs()[0], cuts, cuts)
+	releases, cuts, control := []apache.Release{apache.V3_8}, []int64{2000}, []int64{2000}
+	if os.Getenv("ZK_TEST_RELEASES") != "" {
+		releases, control = apache.Tested(), []int64{1, 1000, 2000, 3000, 4500}
+		for cut := int64(1); cut <= lossWatches; cut += lossWatches / 20 {
+			cuts = append(cuts, cut)
+		}
+	}
+	for _, r := range releases {
+		t.Run(string(r), func(t *testing.T) {
+			compareLoss(t, apache.New(t, apache.Config{Release: r}).Addrs()[0], cuts, control)
+		})
+	}
 }

@@ -157,7 +157,7 @@ func (tc *TestCluster) StopServer(server string) { tc.server(server).Stop() }
 func (tc *TestCluster) StartAllServers() error {
 	for _, s := range tc.Servers {
 		if err := s.Srv.Start(); err != nil {
-			return fmt.Errorf("Failed to start server listening on port `%d` : %+v", s.Port, err)
+			return fmt.Errorf("zk: failed to start server listening on port `%d` : %+v", s.Port, err)
 		}
 	}
 	return nil
@@ -167,7 +167,7 @@ func (tc *TestCluster) StartAllServers() error {
 func (tc *TestCluster) StopAllServers() error {
 	for _, s := range tc.Servers {
 		if err := s.Srv.Stop(); err != nil {
-			return fmt.Errorf("Failed to stop server listening on port `%d` : %+v", s.Port, err)
+			return fmt.Errorf("zk: failed to stop server listening on port `%d` : %+v", s.Port, err)
 		}
 	}
 	return nil

@@ -1,0 +1,53 @@
+// Package zk has the API of github.com/go-zookeeper/zk v1.0.4, on sessions that lose
+// no event. A program has it by one changed import:
+//
+//	import zk "github.com/seed-9f8420c6/zk/gozk"
+//
+// or, where a dependency imports go-zookeeper, by one line of go.mod:
+//
+//	replace github.com/go-zookeeper/zk => github.com/seed-9f8420c6/zk/gozk v1.1.0
+//
+// The README lists what differs.
+//
+// # The loop
+//
+// A Conn reconnects by itself, and this is the only package of the module that does.
+// Its loop is the first of the two in the documentation of the root:
+//
+//	var state root.State // of the session: what it watches, and how much it has seen
+//	for ctx.Err() == nil {
+//		server, around := hosts.Next() // one address for each Dial
+//		if around {
+//			pause(ctx) // and the calls that wait fail with ErrNoServer
+//		}
+//		s, err := root.Dial(ctx, root.Config{Addrs: []string{server}, Timeout: timeout, State: state})
+//		switch {
+//		case errors.Is(err, root.ErrExpired):
+//			state = root.State{} // a new session; WithRenew keeps the watches
+//			continue
+//		case err != nil:
+//			continue
+//		}
+//		hosts.Connected()
+//		calls.Use(s) // until it is over
+//		select {
+//		case <-s.Done():
+//		case <-ctx.Done():
+//			s.Close()
+//		}
+//		state = s.Config().State // the same session, the same watches, no event missing
+//	}
+//
+// # Calls
+//
+// A call waits for a connection. One that was not sent, because the connection was
+// lost, goes on to the next connection. One that was sent and not answered returns
+// ErrConnectionClosed when State has become StateDisconnected: it may have been done.
+// Nothing is ever repeated.
+//
+// # Watches
+//
+// Each watch has a channel of its own, which gets one event and is closed. The event is
+// in the channel before any later call returns, such as the Set that caused it. When the
+// session expires, or the Conn is closed, it is EventNotWatching.
+package zk
