@@ -5,7 +5,8 @@ go 1.25.0
 require (
 	github.com/go-zookeeper/zk v1.0.4
 	github.com/samuel/go-zookeeper v0.0.0-20190923202752-2cc03de413da
-	github.com/seed-9f8420c6/zk v0.0.0
+	github.com/seed-9f8420c6/zk v0.9.0
+	github.com/seed-9f8420c6/zk/gozk v1.1.0
 	golang.org/x/sys v0.38.0
 	gonum.org/v1/plot v0.17.0
 )
@@ -22,4 +23,7 @@ require (
 	golang.org/x/text v0.28.0 // indirect
 )
 
-replace github.com/seed-9f8420c6/zk => ..
+replace (
+	github.com/seed-9f8420c6/zk => ..
+	github.com/seed-9f8420c6/zk/gozk => ../gozk
+)

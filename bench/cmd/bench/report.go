@@ -14,6 +14,7 @@ import (
 var titles = map[string]string{
 	"ours":      "this client",
 	"unordered": "this client, order off",
+	"dropin":    "gozk, the drop-in",
 	"gozk":      "go-zookeeper/zk v1.0.4",
 	"samuel":    "samuel/go-zookeeper 2cc03de",
 	"c":         "C, libzookeeper_mt",

@@ -4,10 +4,10 @@ import "time"
 
 var (
 	three = []string{"ours", "gozk", "raw"}
-	inGo  = []string{"ours", "gozk", "samuel", "raw"}
-	most  = []string{"ours", "gozk", "samuel", "mux", "raw"}
-	known = []string{"ours", "gozk", "samuel", "c", "java", "kazoo", "raw"}
-	all   = []string{"ours", "gozk", "samuel", "c", "java", "kazoo", "mux", "raw"}
+	inGo  = []string{"ours", "dropin", "gozk", "samuel", "raw"}
+	most  = []string{"ours", "dropin", "gozk", "samuel", "mux", "raw"}
+	known = []string{"ours", "dropin", "gozk", "samuel", "c", "java", "kazoo", "raw"}
+	all   = []string{"ours", "dropin", "gozk", "samuel", "c", "java", "kazoo", "mux", "raw"}
 )
 
 // specs are all workloads, in the order of the report.
@@ -15,6 +15,7 @@ var specs = []spec{
 	{name: "get1", workload: "get1", place: together, clients: all, quick: true,
 		about: "Get of 100 bytes, one caller, client and responder on the same CPU: apart, most of the time would be the wake-up of an idle CPU"},
 	{name: "get64", workload: "get64", clients: all, quick: true, about: "Get, 64 callers"},
+	{name: "get64 armed", workload: "get64armed", clients: []string{"ours", "dropin", "gozk", "samuel"}, about: "Get, 64 callers, while a hundred watches are armed; dropin asks whether one has fired before each call returns"},
 	{name: "get64 unpinned", workload: "get64", place: anywhere, clients: most, about: "the same on all CPUs"},
 	{name: "get512", workload: "get512", clients: all, quick: true, about: "Get, 512 callers"},
 	{name: "get512 unpinned", workload: "get512", place: anywhere, clients: most, about: "the same on all CPUs"},
@@ -28,8 +29,8 @@ var specs = []spec{
 	{name: "children", workload: "children", clients: known, quick: true, about: "Children of a node that has 1,000, one caller"},
 	{name: "events", workload: "events", clients: known, quick: true, about: "a burst of 20,000 events of as many watches; an operation is one event"},
 	{name: "events unpinned", workload: "events", place: anywhere, clients: inGo, about: "the same on all CPUs"},
-	{name: "arm", workload: "arm", clients: []string{"ours", "gozk", "samuel"}, args: []string{"-n", "1000000"}, each: []string{"gozk=-n 20000", "samuel=-n 20000"}, once: true, limit: 2 * time.Minute,
-		about: "arming 1,000,000 watches (gozk and samuel: 20,000) by Get from 64 callers; bytes per watch are without path and the application's channel"},
+	{name: "arm", workload: "arm", clients: []string{"ours", "dropin", "gozk", "samuel"}, args: []string{"-n", "1000000"}, each: []string{"dropin=-n 20000", "gozk=-n 20000", "samuel=-n 20000"}, once: true, limit: 2 * time.Minute,
+		about: "arming 1,000,000 watches (dropin, gozk and samuel: 20,000) by Get from 64 callers; bytes per watch are without path and the application's channel"},
 	{name: "restore 20000", workload: "restore", clients: []string{"ours", "gozk", "raw"}, each: []string{"gozk=-time 1s"}, once: true,
 		about: "moving a session with 20,000 watches to another connection; an operation is one watch. gozk sleeps 1 s before it dials"},
 	{name: "restore 1000000", workload: "restore", clients: []string{"ours", "raw"}, args: []string{"-n", "1000000"}, once: true, limit: 2 * time.Minute,

@@ -47,6 +47,7 @@ type options struct {
 var dialers = map[string]func(options) (*client, error){
 	"ours":   dialOurs,
 	"gozk":   dialGozk,
+	"dropin": dialDropin,
 	"samuel": dialSamuel,
 	"mux":    dialMux,
 }

@@ -28,9 +28,10 @@ func listen(t *testing.T, conf responder.Config) string {
 // lacks are the workloads that a client cannot do.
 var lacks = map[string][]string{
 	"gozk":   {"batch512", "batch512x2", "get1ctx", "get64ctx", "get512ctx"},
+	"dropin": {"batch512", "batch512x2", "get1ctx", "get64ctx", "get512ctx", "restore"},
 	"samuel": {"batch512", "batch512x2", "get1ctx", "get64ctx", "get512ctx", "restore"},
-	"mux":    {"batch512", "batch512x2", "get1ctx", "get64ctx", "get512ctx", "children", "events", "arm", "restore", "sessions"},
-	"raw":    {"arm", "sessions"},
+	"mux":    {"batch512", "batch512x2", "get1ctx", "get64ctx", "get512ctx", "children", "events", "arm", "restore", "sessions", "get64armed"},
+	"raw":    {"arm", "sessions", "get64armed"},
 }
 
 // Every client does every workload that it has, for a moment.
@@ -39,7 +40,7 @@ func TestWorkloads(t *testing.T) {
 	plain := listen(t, conf)
 	conf.EventEvery = 100
 	eventful := listen(t, conf)
-	for _, client := range []string{"ours", "gozk", "samuel", "mux", "raw"} {
+	for _, client := range []string{"ours", "dropin", "gozk", "samuel", "mux", "raw"} {
 		for name, w := range workloads {
 			t.Run(client+"/"+name, func(t *testing.T) {
 				t.Parallel()

@@ -2,10 +2,10 @@
 // prints what it found as one line of JSON.
 //
 // It needs a server: cmd/responder, or a real one after -workload setup, which makes
-// the nodes that the others read. The clients are ours (this repository's), gozk
-// (github.com/go-zookeeper/zk), samuel (github.com/samuel/go-zookeeper), mux (the least
-// that a client of blocking calls can be) and raw (frames that were encoded before, on
-// one goroutine: the limit).
+// the nodes that the others read. The clients are ours (this repository's), dropin
+// (its package gozk), gozk (github.com/go-zookeeper/zk), samuel
+// (github.com/samuel/go-zookeeper), mux (the least that a client of blocking calls can be)
+// and raw (frames that were encoded before, on one goroutine: the limit).
 package main
 
 import (
@@ -46,7 +46,7 @@ func main() {
 	log.SetFlags(0)
 	log.SetPrefix("driver: ")
 	r := run{}
-	flag.StringVar(&r.client, "client", "ours", "ours, gozk, samuel, mux or raw")
+	flag.StringVar(&r.client, "client", "ours", "ours, dropin, gozk, samuel, mux or raw")
 	flag.StringVar(&r.workload, "workload", "get64", strings.Join(names(), ", ")+", or setup")
 	flag.StringVar(&r.addr, "addr", "127.0.0.1:2181", "the server")
 	flag.DurationVar(&r.timeout, "timeout", 10*time.Second, "session timeout")

@@ -72,6 +72,7 @@ func init() {
 		"get1ctx":    {calls, 1, wire.OpGetData, getCancel},
 		"get64ctx":   {calls, 64, wire.OpGetData, getCancel},
 		"get512ctx":  {calls, 512, wire.OpGetData, getCancel},
+		"get64armed": {callsArmed, 64, wire.OpGetData, get},
 		"get512ev":   {callsAndEvents, 512, wire.OpGetData, get},
 		"set1":       {calls, 1, wire.OpSetData, set},
 		"set64":      {calls, 64, wire.OpSetData, set},
@@ -283,6 +284,27 @@ func callsAndEvents(r *run, w workload) (*result.Sample, error) {
 		s.Extra = map[string]float64{"events": float64(c.followed() - before)}
 	}
 	return s, err
+}
+
+// callsArmed is calls while a hundred watches are armed, of which none fires.
+func callsArmed(r *run, w workload) (*result.Sample, error) {
+	c, err := r.dial()
+	if err != nil {
+		return nil, err
+	}
+	defer c.close()
+	if c.watches == nil {
+		return nil, errNone
+	}
+	const n = 100
+	all := c.watches(n)
+	for i, path := range watchPaths(n, r.absent) {
+		if err := all.arm(i, path); err != nil {
+			return nil, err
+		}
+	}
+	f := w.call(c)
+	return r.both(func(stop *atomic.Bool) (int64, error) { return repeat(r.width(w), f, stop) })
 }
 
 // batches is a number of goroutines that each have one batch under way.
@@ -600,7 +622,7 @@ func sessions(r *run, w workload) (*result.Sample, error) {
 	closers := make([]func(), 0, n)
 	var dial func() error
 	switch r.client {
-	case "ours", "gozk", "samuel":
+	case "ours", "dropin", "gozk", "samuel":
 		dial = func() error {
 			c, err := r.dial()
 			if err != nil {
