@@ -9,8 +9,8 @@ export GOFLAGS ?= -buildvcs=false
 TOOLS := $(CURDIR)/.bin
 # A linter understands code up to the Go that it was built with.
 STATICCHECK := $(TOOLS)/staticcheck-$(shell go env GOVERSION 2>/dev/null)
-# Modules of their own: every folder with a go.mod but the root.
-NESTED = $(shell find . -mindepth 2 -name go.mod -not -path '*/testdata/*' -exec dirname {} \; | sort)
+# Modules of their own: every folder with a go.mod but the root. Programs of others are for test-matrix.
+NESTED = $(shell find . -mindepth 2 -name go.mod -not -path '*/testdata/*' -not -path './gozk/users/*' -exec dirname {} \; | sort)
 # Packages whose tests measure allocations, which the race detector changes.
 ALLOCS = $(shell grep -rlE --include='*_test.go' '^//go:build .*!race' . | xargs -r -n1 dirname | sort -u)
 # When a package's tests hang: more than three times what the slowest takes on an idle machine with two cores, for
@@ -65,6 +65,10 @@ test-matrix: setup servers
 	go test -race -count=1 -timeout=1h ./fourletter ./examples/... ./internal/scripts ./recipe ./tree ./zktest/...
 	cd recipe/interop && go test -race -count=1 -timeout=1h ./...
 	cd sasl/gssapi && go test -race -count=1 -timeout=1h ./...
+	$(say) 'gozk: go-zookeeper'"'"'s own tests, the loss test, and programs that import go-zookeeper'
+	cd gozk/compare && go test -race -count=1 -timeout=2h -v -run 'RealServers|^TestLoss$$' .
+	cd gozk/samuel && go test -race -count=1 -timeout=1h ./...
+	cd gozk/users && go vet ./... && go test -count=1 -timeout=1h -v ./...
 
 setup:
 	$(say) 'Tools: Go, a C compiler for the race detector, spin for the model, Java and Maven for real servers, kazoo for Python'
