@@ -4,7 +4,8 @@ go 1.25.0
 
 require (
 	github.com/anishathalye/porcupine v1.3.1
-	github.com/seed-9f8420c6/zk v0.0.0
+	github.com/seed-9f8420c6/zk v0.9.0
+	github.com/seed-9f8420c6/zk/gozk v1.1.0
 	gotest.tools/v3 v3.5.2
 )
 
@@ -13,4 +14,7 @@ require (
 	github.com/pkg/errors v0.9.1 // indirect
 )
 
-replace github.com/seed-9f8420c6/zk => ..
+replace (
+	github.com/seed-9f8420c6/zk => ..
+	github.com/seed-9f8420c6/zk/gozk => ../gozk
+)

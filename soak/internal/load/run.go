@@ -19,6 +19,7 @@ import (
 	"github.com/seed-9f8420c6/zk/soak/internal/check"
 	"github.com/seed-9f8420c6/zk/soak/internal/history"
 	"github.com/seed-9f8420c6/zk/wire"
+	"github.com/seed-9f8420c6/zk/zktest"
 	"github.com/seed-9f8420c6/zk/zktest/apache"
 )
 
@@ -49,7 +50,8 @@ type Report struct {
 	Writes      int // transactions
 	Events      int // out of channels
 	Gaps        int
-	Single      int // transactions that only one server has logged
+	Dropin      int64 // events of gozk's watches
+	Single      int   // transactions that only one server has logged
 	Before      float64
 	After       float64 // calls per second
 	Void        []string
@@ -91,6 +93,8 @@ type run struct {
 	clients []*client
 	ops     atomic.Int64 // calls that were answered
 	struck  atomic.Int64 // servers that were broken
+	over    atomic.Bool  // gozk's Conn is being closed
+	dropin  *dropin
 
 	mu            sync.Mutex
 	rng           *rand.Rand
@@ -227,6 +231,11 @@ func (r *run) drive(ctx context.Context) error {
 		everyone = append(everyone, c)
 	}
 
+	if r.dropin, err = r.newDropin(); err != nil {
+		return err
+	}
+	defer r.dropin.close()
+
 	// Calm, then faults, then calm again.
 	calm := max(min(r.conf.Duration/10, warmUp), time.Second)
 	pause(ctx, calm, calm+1) // the watches are armed by then
@@ -240,6 +249,8 @@ func (r *run) drive(ctx context.Context) error {
 		}
 	})
 	others.Go(func() { r.redial(ctx, stop, begin, watchers, everyone) })
+	rng := r.fork()
+	others.Go(func() { r.dropin.strike(ctx, stop, rng) })
 	err = r.wait(ctx, begin, watchers, failed)
 	close(stop)
 	others.Wait()
@@ -256,6 +267,7 @@ func (r *run) drive(ctx context.Context) error {
 			p.Heal()
 		}
 	}
+	r.dropin.each((*zktest.Proxy).Heal)
 	if err := r.mend(ctx); err != nil {
 		return err
 	}
@@ -278,6 +290,9 @@ func (r *run) drive(ctx context.Context) error {
 		if err := c.drain(ctx); err != nil {
 			return err
 		}
+	}
+	if err := r.dropin.settle(ctx, boss); err != nil {
+		return err
 	}
 	r.note("all is delivered")
 	release()
@@ -522,9 +537,10 @@ func (r *run) judge(ctx context.Context) (*Report, error) {
 			}
 		}
 	}
+	rep.Dropin = r.dropin.events.Load()
 	rep.Void = append(rep.Void, tooSlow(r.conf.MinRate, r.before, r.after)...)
 	r.note("%d transactions, %d calls and %d events to check", rep.Writes, rep.Calls, rep.Events)
-	rep.Findings = check.All(truth, clients)
+	rep.Findings = append(check.All(truth, clients), r.dropin.findings...)
 	r.note("checked")
 	rep.Dir = r.conf.Dir
 	if len(rep.Findings) == 0 && len(rep.Void) == 0 && !r.conf.Keep {

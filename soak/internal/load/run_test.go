@@ -22,10 +22,10 @@ func TestSlice(t *testing.T) {
 	t.Log(out.String())
 	assert.NilError(t, err)
 	line, code := rep.Verdict()
-	t.Logf("%s; %d calls, %d lost, %d not sent, %d Gaps", line, rep.Calls, rep.Lost, rep.NotSent, rep.Gaps)
+	t.Logf("%s; %d calls, %d lost, %d not sent, %d Gaps, %d events of gozk", line, rep.Calls, rep.Lost, rep.NotSent, rep.Gaps, rep.Dropin)
 	assert.DeepEqual(t, rep.Findings, []check.Finding(nil))
 	assert.Equal(t, code, 0)
-	assert.Assert(t, rep.Migrations >= 60 && rep.Faults >= 4 && rep.Events > 0 && rep.Gaps > 0 && rep.Writes > 0)
+	assert.Assert(t, rep.Migrations >= 60 && rep.Faults >= 4 && rep.Events > 0 && rep.Gaps > 0 && rep.Writes > 0 && rep.Dropin > 0)
 	assert.Equal(t, rep.Dir, "") // nothing is left behind
 }
 
