@@ -228,3 +228,34 @@ func goCommand(t *testing.T, args ...string) []byte {
 	assert.NilError(t, err, "%v", cmd.Args)
 	return out
 }
+
+// moduleImports says what the modules beside the root may import of it, besides the
+// standard library: gozk needs nothing but the public API.
+var moduleImports = map[string][]string{
+	"gozk":        {module, module + "/recipe", module + "/fourletter"},
+	"gozk/samuel": {module + "/gozk", module + "/zktest", module + "/zktest/apache"},
+}
+
+func TestModuleImports(t *testing.T) {
+	suite.ToRoot(t)
+	for dir, allowed := range moduleImports {
+		out := goCommand(t, "list", "-C", dir, "-json=ImportPath,Imports", "./...")
+		found := 0
+		for d := json.NewDecoder(bytes.NewReader(out)); ; {
+			var p listed
+			if err := d.Decode(&p); errors.Is(err, io.EOF) {
+				break
+			} else {
+				assert.NilError(t, err)
+			}
+			for _, imp := range p.Imports {
+				first, _, _ := strings.Cut(imp, "/")
+				if strings.Contains(first, ".") {
+					found++
+					assert.Check(t, slices.Contains(allowed, imp), "%s imports %s", p.ImportPath, imp)
+				}
+			}
+		}
+		assert.Equal(t, found >= len(allowed), true, "%s imports %d packages", dir, found)
+	}
+}
