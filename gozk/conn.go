@@ -27,7 +27,6 @@ type Conn struct {
 	mu     sync.Mutex
 	server string
 	gate   *gate
-	hooked chan struct{} // closed when the last function of WithSession has returned
 
 	// telling guards the channel of events.
 	telling sync.Mutex

@@ -450,3 +450,58 @@ func heap() int64 {
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
 }
+
+// A server that cannot arm watches again, as some that only speak the protocol: the
+// watches are restored all the same, with what they missed.
+func TestServerWithoutSetWatches(t *testing.T) {
+	inMemory(t, func(t *testing.T, server *zktest.Server, through connOption) {
+		c, _ := connect(t, server.Addrs(), through)
+		nodes(t, c, "/a", "/b")
+		_, _, missed, err := c.GetW("/a")
+		assert.NilError(t, err)
+		_, _, kept, err := c.GetW("/b")
+		assert.NilError(t, err)
+		server.Fault(zktest.Rule{Op: wire.OpSetWatches, Err: -6, Do: zktest.CutAfter, Count: -1})
+		other, _ := connect(t, server.Addrs(), through)
+		server.Cut(c.SessionID())
+		_, err = other.Set("/a", nil, -1)
+		assert.NilError(t, err)
+		assert.Equal(t, (<-missed).Type, EventNodeDataChanged)
+		_, err = c.Set("/b", nil, -1)
+		assert.NilError(t, err)
+		assert.Equal(t, len(kept), 1)
+	})
+}
+
+// What a callback and a channel are told comes in the same order, each with its server.
+func TestEventsNameTheServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := zktest.NewEnsemble(t, 3, zktest.Options{InMemory: true})
+		var mu sync.Mutex
+		var called []Event
+		c, events := connect(t, e.Addrs(), dialing(e.DialContext), WithEventCallback(func(ev Event) {
+			mu.Lock()
+			defer mu.Unlock()
+			called = append(called, ev)
+		}))
+		_, _, err := c.Get("/")
+		assert.NilError(t, err)
+		first := c.Server()
+		for i, addr := range e.Addrs() {
+			if addr == first {
+				e.Member(i).Stop()
+			}
+		}
+		synctest.Wait()
+		_, _, err = c.Get("/")
+		assert.NilError(t, err)
+		assert.Assert(t, c.Server() != first)
+		mu.Lock()
+		defer mu.Unlock()
+		for _, want := range called[:6] { // the channel has room for six
+			assert.Equal(t, <-events, want)
+			assert.Assert(t, slices.Contains(e.Addrs(), want.Server), "%v", want)
+		}
+		assert.Assert(t, called[3].State == StateDisconnected && called[3].Server == first, "%v", called[3])
+	})
+}

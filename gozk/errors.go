@@ -129,10 +129,10 @@ func plainError(err error) error {
 		return ErrInvalidPath
 	case errors.Is(err, root.ErrTooLarge):
 		return ErrShortBuffer
-	case errors.As(err, &code):
-		return codeError(code, err)
 	case errors.Is(err, root.ErrAuth):
 		return ErrAuthFailed
+	case errors.As(err, &code):
+		return codeError(code, err)
 	}
 	return err
 }

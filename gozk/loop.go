@@ -19,10 +19,11 @@ type loop struct {
 	state root.State  // of the session, for the next Dial
 	auth  []root.Auth // all credentials that were accepted
 
-	fresh   bool // the next session is a new one
-	dialed  int  // attempts since there was a connection, or since the pause
-	spared  bool // a pause was left out since then
-	refused bool // the last server refused the credentials
+	fresh   bool          // the next session is a new one
+	dialed  int           // attempts since there was a connection, or since the pause
+	spared  bool          // a pause was left out since then
+	refused bool          // the last server refused the credentials
+	hooked  chan struct{} // closed when the last function of WithSession has returned
 }
 
 func newLoop(c *Conn) *loop {
@@ -88,14 +89,7 @@ func (l *loop) connect() net.Conn {
 		return nil
 	}
 	c := l.c
-	dial := c.settings.Load().dialer
-	if dial == nil {
-		dial = l.dialDefault
-	}
-	conn, err := dial("tcp", c.Server(), connectTimeout)
-	if err == nil && conn == nil {
-		err = errors.New("the Dialer returned no connection")
-	}
+	conn, err := l.open()
 	if err != nil {
 		c.logf("failed to connect to %s: %v", c.Server(), err)
 		return nil
@@ -103,6 +97,19 @@ func (l *loop) connect() net.Conn {
 	c.setState(StateConnected)
 	c.infof("connected to %s", c.Server())
 	return conn
+}
+
+// open asks the Dialer.
+func (l *loop) open() (net.Conn, error) {
+	dial := l.c.settings.Load().dialer
+	if dial == nil {
+		dial = l.dialDefault
+	}
+	conn, err := dial("tcp", l.c.Server(), connectTimeout)
+	if err == nil && conn == nil {
+		err = errors.New("the Dialer returned no connection")
+	}
+	return conn, err
 }
 
 func (l *loop) dialDefault(network, addr string, timeout time.Duration) (net.Conn, error) {
@@ -138,8 +145,8 @@ func (l *loop) config(conn net.Conn) root.Config {
 		conf.TLS.ServerName = named.nameOf(l.c.Server())
 	}
 	conf.DialContext = func(context.Context, string, string) (net.Conn, error) {
-		if conn == nil {
-			return nil, errors.New("one connection for each Dial")
+		if conn == nil { // a server without SetWatches takes a second connection
+			return l.open()
 		}
 		once := conn
 		conn = nil
@@ -169,10 +176,6 @@ func (l *loop) dial(conn net.Conn) *root.Session {
 	case errors.Is(err, root.ErrAuth):
 		l.refused = true
 		c.setState(StateAuthFailed)
-	case errors.Is(err, root.ErrUnimplemented) && l.state.Watches.Len() > 0:
-		// A server that cannot arm watches again: whoever has one reads again.
-		l.begin(ErrSessionExpired)
-		l.state.Watches = nil
 	}
 	if l.c.ctx.Err() == nil {
 		c.logf("authentication failed: %s", err)
@@ -188,14 +191,9 @@ func (l *loop) expired() {
 		l.state.ID, l.state.Password = 0, nil
 		return
 	}
-	l.begin(ErrSessionExpired)
-	l.state = root.State{}
-}
-
-// begin ends all watches, and opens new books.
-func (l *loop) begin(err error) {
-	l.books.expire(err)
+	l.books.expire(ErrSessionExpired)
 	l.books = newBooks(l.c.tell)
+	l.state = root.State{}
 }
 
 // serve lets calls use a Session, and returns when that is over.
@@ -204,6 +202,7 @@ func (l *loop) serve(s *root.Session) {
 	on := &link{s: s, books: l.books, gone: make(chan struct{})}
 	c.setState(StateHasSession)
 	c.infof("authenticated: id=%d, timeout=%d", s.ID(), s.Timeout().Milliseconds())
+	c.infof("re-submitting `%d` credentials after reconnect", len(s.Config().Auth))
 	c.settings.Load().hosts.Connected()
 	l.dialed, l.spared = 0, false
 	c.pass(on, nil)
@@ -258,13 +257,12 @@ func (l *loop) report(err error) {
 
 // hook calls the function of WithSession, one call after the other.
 func (l *loop) hook(s *root.Session) {
-	c := l.c
-	f := c.settings.Load().hook
+	f := l.c.settings.Load().hook
 	if f == nil {
 		return
 	}
-	before, after, fresh := c.hooked, make(chan struct{}), l.fresh
-	c.hooked = after
+	before, after, fresh := l.hooked, make(chan struct{}), l.fresh
+	l.hooked = after
 	go func() {
 		defer close(after)
 		if before != nil {
