@@ -217,10 +217,19 @@ func (d *dropin) behind(ctx context.Context, w *writer) (paths []string, err err
 	return paths, nil
 }
 
-// close ends all watches, and waits for them.
+// close ends all watches. One that does not end never had its event.
 func (d *dropin) close() {
 	d.run.over.Store(true)
 	d.conn.Close()
-	d.loops.Wait()
+	ended := make(chan struct{})
+	go func() {
+		d.loops.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-time.After(10 * time.Second):
+		d.found(check.Lost, "a watch has neither fired nor ended with its Conn")
+	}
 	d.each((*zktest.Proxy).Close)
 }
