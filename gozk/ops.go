@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"time"
 
@@ -171,11 +172,11 @@ func (c *Conn) Sync(path string) (string, error) {
 
 // Create creates a znode and returns its path, to which FlagSequence appends a number.
 func (c *Conn) Create(path string, data []byte, flags int32, acl []ACL) (string, error) {
-	mode, err := parseFlags(flags, path)
+	_, ttl, err := parseFlags(flags, path)
 	if err != nil {
 		return "", err
 	}
-	if mode.ttl {
+	if ttl {
 		return "", fmt.Errorf("Create with TTL flag disallowed: %w", ErrInvalidFlags)
 	}
 	return c.create(path, data, root.Mode(flags), acl)
@@ -183,7 +184,7 @@ func (c *Conn) Create(path string, data []byte, flags int32, acl []ACL) (string,
 
 // CreateContainer creates a container. The flags must be FlagContainer.
 func (c *Conn) CreateContainer(path string, data []byte, flag int32, acl []ACL) (string, error) {
-	if _, err := parseFlags(flag, path); err != nil {
+	if _, _, err := parseFlags(flag, path); err != nil {
 		return "", err
 	}
 	if flag != FlagContainer {
@@ -195,36 +196,26 @@ func (c *Conn) CreateContainer(path string, data []byte, flag int32, acl []ACL) 
 // CreateTTL creates a znode that the server deletes when it has been without children
 // and changes for so long. The flags must be FlagTTL or FlagPersistentSequentialWithTTL.
 func (c *Conn) CreateTTL(path string, data []byte, flag int32, acl []ACL, ttl time.Duration) (string, error) {
-	mode, err := parseFlags(flag, path)
-	if err != nil {
-		return "", err
-	}
+	sequential, timed, err := parseFlags(flag, path)
 	switch {
-	case !mode.ttl:
+	case err != nil:
+		return "", err
+	case !timed:
 		return "", fmt.Errorf("CreateTTL requires TTL flag: %w", ErrInvalidFlags)
-	case mode.sequential:
+	case sequential:
 		return c.create(path, data, root.SequentialTTL(ttl), acl)
 	}
 	return c.create(path, data, root.TTL(ttl), acl)
 }
 
-type flagBits struct{ sequential, ttl bool }
-
 // parseFlags checks flags and path, in the order in which go-zookeeper does.
-func parseFlags(flags int32, path string) (flagBits, error) {
-	var bits flagBits
-	switch flags {
-	case FlagPersistent, FlagEphemeral, FlagContainer:
-	case FlagSequence, FlagEphemeralSequential:
-		bits.sequential = true
-	case FlagTTL:
-		bits.ttl = true
-	case FlagPersistentSequentialWithTTL:
-		bits = flagBits{true, true}
-	default:
-		return bits, fmt.Errorf("invalid flag value: [%v]", flags)
+func parseFlags(flags int32, path string) (sequential, ttl bool, err error) {
+	if flags < FlagPersistent || flags > FlagPersistentSequentialWithTTL {
+		return false, false, fmt.Errorf("invalid flag value: [%v]", flags)
 	}
-	return bits, validatePath(path, bits.sequential)
+	ttl = flags >= FlagTTL
+	sequential = flags == FlagSequence || flags == FlagEphemeralSequential || flags == FlagPersistentSequentialWithTTL
+	return sequential, ttl, validatePath(path, sequential)
 }
 
 func (c *Conn) create(path string, data []byte, mode root.Mode, acl []ACL) (made string, err error) {
@@ -257,16 +248,15 @@ func (c *Conn) Multi(ops ...interface{}) ([]MultiResponse, error) {
 	out := make([]MultiResponse, len(results))
 	failed := false
 	for i, r := range results {
-		switch code, _ := r.Err.(root.Code); {
-		case r.Err == nil:
+		if r.Err == nil {
 			out[i].String = r.Path
 			if _, ok := list[i].(root.SetOp); ok {
 				out[i].Stat = stat(r.Stat, nil)
 			}
-		case code != root.ErrRuntimeInconsistency:
-			failed = true
-			out[i].Error = codeError(code, r.Err)
-		case failed:
+			continue
+		}
+		code, _ := r.Err.(root.Code)
+		if failed = failed || code != root.ErrRuntimeInconsistency; failed {
 			out[i].Error = codeError(code, r.Err)
 		}
 	}
@@ -275,23 +265,18 @@ func (c *Conn) Multi(ops ...interface{}) ([]MultiResponse, error) {
 
 // writeOp returns nil for what is no operation of Multi.
 func writeOp(op any) root.WriteOp {
+	if v := reflect.ValueOf(op); v.Kind() != reflect.Pointer || v.IsNil() {
+		return nil
+	}
 	switch op := op.(type) {
 	case *CreateRequest:
-		if op != nil {
-			return root.CreateOp{Path: op.Path, Data: op.Data, Mode: root.Mode(op.Flags), ACL: toACL(op.Acl)}
-		}
+		return root.CreateOp{Path: op.Path, Data: op.Data, Mode: root.Mode(op.Flags), ACL: toACL(op.Acl)}
 	case *DeleteRequest:
-		if op != nil {
-			return root.DeleteOp{Path: op.Path, Version: op.Version}
-		}
+		return root.DeleteOp(*op)
 	case *SetDataRequest:
-		if op != nil {
-			return root.SetOp{Path: op.Path, Data: op.Data, Version: op.Version}
-		}
+		return root.SetOp(*op)
 	case *CheckVersionRequest:
-		if op != nil {
-			return root.CheckOp{Path: op.Path, Version: op.Version}
-		}
+		return root.CheckOp(*op)
 	}
 	return nil
 }

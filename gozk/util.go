@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"log"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -31,12 +32,11 @@ func DigestACL(perms int32, user, password string) []ACL {
 
 // FormatServers returns the addresses, with DefaultPort where there is no port.
 func FormatServers(servers []string) []string {
-	out := make([]string, len(servers))
-	for i, addr := range servers {
+	out := slices.Clone(servers)
+	for i, addr := range out {
 		if !strings.Contains(addr, ":") {
-			addr += ":" + strconv.Itoa(DefaultPort)
+			out[i] += ":" + strconv.Itoa(DefaultPort)
 		}
-		out[i] = addr
 	}
 	return out
 }
@@ -47,10 +47,7 @@ func shuffle(list []string) {
 
 // validatePath checks a path; to a sequential one a number will be appended.
 func validatePath(path string, sequential bool) error {
-	if path == "" {
-		return ErrInvalidPath
-	}
-	if sequential {
+	if sequential && path != "" {
 		path += "1"
 	}
 	if root.CheckPath(path) != nil {

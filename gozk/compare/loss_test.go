@@ -149,6 +149,9 @@ func compareLoss(t *testing.T, server string, cuts, control []int64) {
 
 func TestLoss(t *testing.T) {
 	t.Parallel()
+	if unraced(t) {
+		return
+	}
 	server := zktest.NewServer(t, zktest.Options{FrameLog: -1})
 	cuts := []int64{1, 2000, 3000}
 	compareLoss(t, server.Addr(), cuts, cuts[1:])
@@ -158,6 +161,9 @@ func TestLoss(t *testing.T) {
 // twenty cuts for gozk.
 func TestLossOnRealServers(t *testing.T) {
 	apache.Need(t)
+	if unraced(t) {
+		return
+	}
 	releases, cuts, control := []apache.Release{apache.V3_8}, []int64{2000}, []int64{2000}
 	if os.Getenv("ZK_TEST_RELEASES") != "" {
 		releases, control = apache.Tested(), []int64{1, 1000, 2000, 3000, 4500}

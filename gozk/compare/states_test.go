@@ -311,6 +311,9 @@ func record(t *testing.T, servers int, dial func(string) (net.Conn, error), play
 
 // Both clients tell the same in the same situations, but for what is listed.
 func TestStates(t *testing.T) {
+	if unraced(t) {
+		return
+	}
 	for _, script := range scripts {
 		t.Run(script.name, func(t *testing.T) {
 			their, theirErrs := record(t, script.servers, script.dial, script.play, (*stage).connectTheirs)

@@ -71,7 +71,7 @@ func endSession(t *testing.T, c *Conn) {
 }
 
 func parseCreateMode(flag int32) (mode struct{ flag int32 }, err error) {
-	_, err = parseFlags(flag, "/")
+	_, _, err = parseFlags(flag, "/")
 	mode.flag = flag
 	return mode, err
 }
