@@ -20,7 +20,7 @@ import (
 func TestFeatures(t *testing.T) {
 	suite.ToRoot(t)
 	known := make(map[string]bool) // with the folder, but for the client's own
-	for _, file := range globAll(t, "*_test.go", "*/*_test.go", "*/*/*_test.go") {
+	for _, file := range globAll(t, "*_test.go", "*/*_test.go", "*/*/*_test.go", "*/*/*/*_test.go") {
 		folder := ""
 		if dir := filepath.Dir(file); dir != "." {
 			folder = filepath.ToSlash(dir) + "."
