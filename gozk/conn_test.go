@@ -505,3 +505,25 @@ func TestEventsNameTheServer(t *testing.T) {
 		assert.Assert(t, called[3].State == StateDisconnected && called[3].Server == first, "%v", called[3])
 	})
 }
+
+// A session timeout below what servers grant is no hurry for the handshake, and restoring
+// watches may take longer than one.
+func TestShortTimeout(t *testing.T) {
+	inMemory(t, func(t *testing.T, server *zktest.Server, through connOption) {
+		server.Fault(zktest.Rule{Op: zktest.OpConnect, Delay: 500 * time.Millisecond, Count: -1})
+		c, _, err := Connect(server.Addrs(), 0, WithLogger(silent{}), through)
+		assert.NilError(t, err)
+		defer c.Close()
+		nodes(t, c, "/a")
+		_, _, ch, err := c.GetW("/a")
+		assert.NilError(t, err)
+		id := c.SessionID()
+		server.Fault(zktest.Rule{Op: wire.OpSetWatches, Delay: 400 * time.Millisecond, Count: -1})
+		server.CutAll()
+		time.Sleep(5 * time.Second)
+		_, err = c.Set("/a", nil, -1)
+		assert.NilError(t, err)
+		assert.Equal(t, len(ch), 1)
+		assert.Equal(t, c.SessionID(), id)
+	})
+}

@@ -158,7 +158,8 @@ func (l *loop) config(conn net.Conn) root.Config {
 // dial returns a Session, with the watches armed, or nil.
 func (l *loop) dial(conn net.Conn) *root.Session {
 	c := l.c
-	s, err := root.Dial(l.c.ctx, l.config(conn))
+	ctx := patient{l.c.ctx, time.Now().Add(max(c.settings.Load().timeout, connectTimeout))}
+	s, err := root.Dial(ctx, l.config(conn))
 	l.refused = false
 	if err == nil {
 		c.id.Store(s.ID())
@@ -182,6 +183,15 @@ func (l *loop) dial(conn net.Conn) *root.Session {
 	}
 	return nil
 }
+
+// patient is a context whose deadline says how long the handshake may take. It ends
+// nothing, so that restoring many watches may take longer.
+type patient struct {
+	context.Context
+	until time.Time
+}
+
+func (p patient) Deadline() (time.Time, bool) { return p.until, true }
 
 // expired prepares for a new session.
 func (l *loop) expired() {
