@@ -170,16 +170,19 @@ func hangUp(string) (net.Conn, error) {
 	return c, nil
 }
 
-// scripts are situations. differs says how the events of gozk may differ.
-var scripts = []struct {
+// script is a situation. differs says how the events of gozk may differ.
+type script struct {
 	name    string
 	servers int
+	prepare func(servers *zktest.Ensemble)
 	dial    func(addr string) (net.Conn, error) // at first; nil: to the servers
 	play    func(s *stage)
 	differs func(theirs []string) []string
 	// timing: the clients wait for different times, so that one may have begun what the other has not.
 	timing bool
-}{
+}
+
+var scripts = []script{
 	{name: "connect and close", play: func(s *stage) { s.note("get", s.get("/")); s.close() }},
 	{name: "cut", play: func(s *stage) {
 		s.note("get", s.get("/"))
@@ -248,9 +251,10 @@ var scripts = []struct {
 		s.note("set", s.set("/a"))
 		s.close()
 	}},
-	{name: "one server of three", servers: 3, play: func(s *stage) {
-		s.servers.Member(0).Refuse(true)
-		s.servers.Member(1).Refuse(true)
+	{name: "one server of three", servers: 3, prepare: func(servers *zktest.Ensemble) {
+		servers.Member(0).Refuse(true)
+		servers.Member(1).Refuse(true)
+	}, play: func(s *stage) {
 		wait(5 * time.Second)
 		s.note("get", s.get("/"))
 		s.close()
@@ -297,12 +301,15 @@ func collapse(list []string) []string {
 	return out
 }
 
-func record(t *testing.T, servers int, dial func(string) (net.Conn, error), play, connect func(s *stage)) (told, errs []string) {
+func record(t *testing.T, script script, connect func(s *stage)) (told, errs []string) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &stage{servers: zktest.NewEnsemble(t, max(servers, 1), zktest.Options{InMemory: true})}
-		s.through(dial)
+		s := &stage{servers: zktest.NewEnsemble(t, max(script.servers, 1), zktest.Options{InMemory: true})}
+		if script.prepare != nil {
+			script.prepare(s.servers)
+		}
+		s.through(script.dial)
 		connect(s)
-		play(s)
+		script.play(s)
 		wait(time.Minute)
 		told, errs = s.told, s.errs
 	})
@@ -316,8 +323,8 @@ func TestStates(t *testing.T) {
 	}
 	for _, script := range scripts {
 		t.Run(script.name, func(t *testing.T) {
-			their, theirErrs := record(t, script.servers, script.dial, script.play, (*stage).connectTheirs)
-			our, ourErrs := record(t, script.servers, script.dial, script.play, (*stage).connectOurs)
+			their, theirErrs := record(t, script, (*stage).connectTheirs)
+			our, ourErrs := record(t, script, (*stage).connectOurs)
 			want := their
 			if script.differs != nil {
 				want = script.differs(slices.Clone(their))
