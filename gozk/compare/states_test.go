@@ -199,6 +199,7 @@ var scripts = []script{
 		s.close()
 	}},
 	{name: "no server", dial: refuse, play: func(s *stage) {
+		wait(500 * time.Millisecond) // in the pause
 		s.note("get", s.get("/"))
 		s.close()
 	}},
