@@ -23,6 +23,11 @@ var different = map[string]string{
 	"TestIntegration_SlowServer": "it asserts that a handshake may take 6.7 session timeouts; here it may take one",
 }
 
+// racy are tests that fail now and then with any client, and why. They have three tries.
+var racy = map[string]string{
+	"TestIntegration_IncrementalReconfig": "it removes server 3, and takes an election for a failure if that was the leader",
+}
+
 // run is a go command in a folder, without a workspace.
 func run(t *testing.T, dir, name string, args ...string) string {
 	t.Helper()
@@ -93,7 +98,7 @@ func TestTheirTestsOnRealServers(t *testing.T) {
 	}
 }
 
-var failedLine = regexp.MustCompile(`(?m)^--- (PASS|FAIL|SKIP): (\w+)`)
+var verdictLine = regexp.MustCompile(`(?m)^--- (PASS|FAIL|SKIP): (\w+)`)
 
 // runTheirs runs each test in a process of its own, some at once, since most of their
 // time is waiting. ZK_VERSION is how go-zookeeper says which server it is.
@@ -114,16 +119,10 @@ func runTheirs(t *testing.T, bin, version string, atOnce int) {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			cmd := exec.Command(bin, "-test.v", "-test.timeout=5m", "-test.run=^"+name+"$")
-			cmd.Dir = filepath.Dir(bin)
-			cmd.Env = append(os.Environ(), "ZK_VERSION="+version)
-			out, err := cmd.CombinedOutput()
-			verdict := "none"
-			if m := failedLine.FindSubmatch(out); m != nil {
-				verdict = string(m[1])
-			}
-			if err != nil {
-				verdict = "FAIL"
+			verdict, out, err := runOne(bin, name, version)
+			for try := 1; verdict == "FAIL" && racy[name] != "" && try < 3; try++ {
+				t.Logf("%s once more: %s", name, racy[name])
+				verdict, out, err = runOne(bin, name, version)
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -140,6 +139,21 @@ func runTheirs(t *testing.T, bin, version string, atOnce int) {
 	t.Logf("%d of go-zookeeper's %d tests pass with gozk in its place; %d are skipped here, %d cannot compile against another inside",
 		count["PASS"], 47, len(different), len(leftOut))
 	assert.Equal(t, count["PASS"]+count["SKIP"], len(names)-len(different))
+}
+
+func runOne(bin, name, version string) (verdict string, out []byte, err error) {
+	cmd := exec.Command(bin, "-test.v", "-test.timeout=5m", "-test.run=^"+name+"$")
+	cmd.Dir = filepath.Dir(bin)
+	cmd.Env = append(os.Environ(), "ZK_VERSION="+version)
+	out, err = cmd.CombinedOutput()
+	verdict = "none"
+	if m := verdictLine.FindSubmatch(out); m != nil {
+		verdict = string(m[1])
+	}
+	if err != nil {
+		verdict = "FAIL"
+	}
+	return verdict, out, err
 }
 
 func tail(out []byte) []byte { return out[max(0, len(out)-3000):] }
