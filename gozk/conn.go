@@ -128,20 +128,18 @@ func (c *Conn) change(f func(s *settings)) {
 	c.settings.Store(&s)
 }
 
+func with(f func(s *settings)) connOption { return func(c *Conn) { c.change(f) } }
+
 // WithDialer sets what connects to a server. Its timeout is one second.
-func WithDialer(dialer Dialer) connOption {
-	return func(c *Conn) { c.change(func(s *settings) { s.dialer = dialer }) }
-}
+func WithDialer(dialer Dialer) connOption { return with(func(s *settings) { s.dialer = dialer }) }
 
 // WithHostProvider sets what chooses the next server.
 func WithHostProvider(hostProvider HostProvider) connOption {
-	return func(c *Conn) {
-		c.change(func(s *settings) {
-			if hostProvider != nil {
-				s.hosts = hostProvider
-			}
-		})
-	}
+	return with(func(s *settings) {
+		if hostProvider != nil {
+			s.hosts = hostProvider
+		}
+	})
 }
 
 // WithLogger sets the Logger, see SetLogger.
@@ -150,27 +148,25 @@ func WithLogger(logger Logger) connOption {
 }
 
 // WithLogInfo says whether more than errors is logged. It is by default.
-func WithLogInfo(logInfo bool) connOption {
-	return func(c *Conn) { c.change(func(s *settings) { s.logInfo = logInfo }) }
-}
+func WithLogInfo(logInfo bool) connOption { return with(func(s *settings) { s.logInfo = logInfo }) }
 
 // WithEventCallback sets a function that gets all events.
 func WithEventCallback(cb EventCallback) connOption {
-	return func(c *Conn) { c.change(func(s *settings) { s.callback = cb }) }
+	return with(func(s *settings) { s.callback = cb })
 }
 
 // WithMaxBufferSize limits the size of an answer, in bytes. A larger one ends the
 // connection, and its call fails with ErrConnectionClosed. Zero or less, the default,
 // is no limit.
 func WithMaxBufferSize(maxBufferSize int) connOption {
-	return func(c *Conn) { c.change(func(s *settings) { s.maxReply = maxBufferSize }) }
+	return with(func(s *settings) { s.maxReply = maxBufferSize })
 }
 
 // WithMaxConnBufferSize limits the size of a request, in bytes; the default is 1.5 MiB.
 // A larger one fails with ErrShortBuffer. The server has a limit too, 1 MiB by default,
 // and hangs up above it.
 func WithMaxConnBufferSize(maxBufferSize int) connOption {
-	return func(c *Conn) { c.change(func(s *settings) { s.maxRequest = maxBufferSize }) }
+	return with(func(s *settings) { s.maxRequest = maxBufferSize })
 }
 
 // SetLogger sets the Logger; nil: DefaultLogger. It is called from goroutines of the Conn, and must not block.

@@ -13,22 +13,20 @@ import (
 // DialContext connects where WithDialer says nothing else. Addrs, Resolve and State
 // belong to the Conn. The Chroot must stay the same.
 func WithConfig(configure func(*root.Config)) connOption {
-	return func(c *Conn) { c.change(func(s *settings) { s.configure = configure }) }
+	return with(func(s *settings) { s.configure = configure })
 }
 
 // WithRenew moves the watches to a new session when one expires, where go-zookeeper
 // ends them with EventNotWatching. They miss no change by it. Ephemeral znodes are
 // gone all the same.
-func WithRenew() connOption {
-	return func(c *Conn) { c.change(func(s *settings) { s.renew = true }) }
-}
+func WithRenew() connOption { return with(func(s *settings) { s.renew = true }) }
 
 // WithSession sets a function that is called whenever there is a connection, in a
 // goroutine of its own, one call after the other. fresh: the session is a new one, so
 // that ephemeral znodes must be made again. Its calls are best made on s: those
 // report when the connection is lost.
 func WithSession(up func(s *root.Session, fresh bool)) connOption {
-	return func(c *Conn) { c.change(func(s *settings) { s.hook = up }) }
+	return with(func(s *settings) { s.hook = up })
 }
 
 // Session waits for a connection and returns the root's Session on it, so that a

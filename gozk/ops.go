@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strings"
 	"time"
+	"unicode"
 
 	root "github.com/seed-9f8420c6/zk"
 )
@@ -302,15 +303,8 @@ func (c *Conn) reconfig(change root.Reconfig) (*Stat, error) {
 }
 
 // members splits what go-zookeeper joins by commas, and trims it.
-func members(list []string) (out []string) {
-	for _, text := range list {
-		for m := range strings.SplitSeq(text, ",") {
-			if m = strings.TrimSpace(m); m != "" {
-				out = append(out, m)
-			}
-		}
-	}
-	return out
+func members(list []string) []string {
+	return strings.FieldsFunc(strings.Join(list, ","), func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
 }
 
 // CreateProtectedEphemeralSequential creates an ephemeral znode whose name begins with
