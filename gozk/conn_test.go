@@ -19,6 +19,7 @@ import (
 	root "github.com/seed-9f8420c6/zk"
 	"github.com/seed-9f8420c6/zk/wire"
 	"github.com/seed-9f8420c6/zk/zktest"
+	"github.com/seed-9f8420c6/zk/zktest/apache"
 )
 
 // silent takes no log lines.
@@ -75,10 +76,21 @@ func states(events <-chan Event) (out []State) {
 // An event is in the channels of all watches of its path when the own Set that caused it
 // returns, whatever else happens; none of another change gets there.
 func TestOwnEventIsThere(t *testing.T) {
-	server := zktest.NewServer(t)
-	c, _ := connect(t, server.Addrs())
+	ownEvents(t, zktest.NewServer(t).Addrs(), 10000)
+}
+
+// Servers before 3.9 do not say which change an event is of.
+func TestOwnEventOnRealServers(t *testing.T) {
+	apache.Need(t)
+	for _, r := range apache.Tested() {
+		t.Run(string(r), func(t *testing.T) { ownEvents(t, apache.New(t, apache.Config{Release: r}).Addrs(), 2000) })
+	}
+}
+
+func ownEvents(t *testing.T, addrs []string, rounds int) {
+	c, _ := connect(t, addrs)
 	nodes(t, c, "/0", "/1", "/2")
-	const goroutines, rounds = 8, 10000
+	const goroutines = 8
 	var late, wrong atomic.Int64
 	var wg sync.WaitGroup
 	for g := range goroutines {

@@ -71,6 +71,9 @@ func toACL(list []ACL) root.ACL {
 }
 
 func fromACL(list root.ACL) []ACL {
+	if list == nil {
+		return nil
+	}
 	out := make([]ACL, len(list))
 	for i, a := range list {
 		out[i] = ACL{int32(a.Perms), a.Scheme, a.ID}
