@@ -539,3 +539,30 @@ func TestShortTimeout(t *testing.T) {
 		assert.Equal(t, c.SessionID(), id)
 	})
 }
+
+// A thousand watches of one path each have the event, and the session's channel has it once.
+func TestManyWatchesOfOnePath(t *testing.T) {
+	server := zktest.NewServer(t)
+	var told atomic.Int64
+	c, _ := connect(t, server.Addrs(), WithEventCallback(func(ev Event) {
+		if ev.Type == EventNodeDataChanged {
+			told.Add(1)
+		}
+	}))
+	nodes(t, c, "/a")
+	for round := range int64(3) {
+		var armed []<-chan Event
+		for range 1000 {
+			_, _, ch, err := c.GetW("/a")
+			assert.NilError(t, err)
+			armed = append(armed, ch)
+		}
+		_, err := c.Set("/a", nil, -1)
+		assert.NilError(t, err)
+		for _, ch := range armed {
+			assert.Equal(t, len(ch), 1)
+		}
+		assert.Equal(t, told.Load(), round+1)
+	}
+	assert.Equal(t, len(c.link.Load().books.lanes), 1000)
+}

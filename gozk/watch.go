@@ -74,6 +74,7 @@ type lane struct {
 	sync chan chan<- struct{} // asks to deal with what is in ch
 }
 
+// laneSize is the capacity of the first lane. The others have less and less to do.
 const laneSize = 128
 
 func newBooks(tell func(Event)) *books {
@@ -94,7 +95,7 @@ func (b *books) join(path string) (*watch, chan<- root.Event) {
 		at = &(*at).next
 	}
 	if int(n) == len(b.lanes) {
-		l := &lane{n: n, ch: make(chan root.Event, laneSize), sync: make(chan chan<- struct{})}
+		l := &lane{n: n, ch: make(chan root.Event, max(laneSize>>min(n, 8), 1)), sync: make(chan chan<- struct{})}
 		b.lanes = append(b.lanes, l)
 		go b.run(l)
 	}
