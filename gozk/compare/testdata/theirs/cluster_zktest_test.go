@@ -107,7 +107,23 @@ func (tc *TestCluster) ConnectAllTimeout(timeout time.Duration) (*Conn, <-chan E
 }
 
 func (tc *TestCluster) ConnectWithOptions(timeout time.Duration, options ...connOption) (*Conn, <-chan Event, error) {
+	if len(tc.Servers) > 1 {
+		options = append(options, WithDialer(slowly()))
+	}
 	return Connect(tc.ensemble.Addrs(), timeout, options...)
+}
+
+// slowly takes a moment for the first connection: two of these tests begin to look for
+// events after Connect, and rely on it that a server takes longer.
+func slowly() Dialer {
+	first := true // a Conn dials from one goroutine
+	return func(network, addr string, timeout time.Duration) (net.Conn, error) {
+		if first {
+			first = false
+			time.Sleep(500 * time.Millisecond)
+		}
+		return net.DialTimeout(network, addr, timeout)
+	}
 }
 
 func (tc *TestCluster) server(addr string) *server {
