@@ -22,6 +22,7 @@ func javaServer(t *testing.T, configPath string, stdout, stderr io.Writer) (*ser
 		cmdString: in.Java,
 		cmdArgs: []string{
 			"-Xmx128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error",
+			"-Dzookeeper.jmx.log4j.disable=true", // 3.4 looks for a logger that is not among its jars
 			// The password is "test".
 			"-Dzookeeper.DigestAuthenticationProvider.superDigest=super:D/InIHSb7yEEbrWz8b9l71RjZJU=",
 			"-Dzookeeper.extendedTypesEnabled=true", "-Dzookeeper.emulate353TTLNodes=true", "-Dzookeeper.forceSync=no",
