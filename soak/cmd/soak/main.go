@@ -68,8 +68,8 @@ func run(ctx context.Context, conf load.Config) int {
 		fmt.Printf("void: %v; logs in %s\n", err, conf.Dir)
 		return 2
 	}
-	fmt.Fprintf(conf.Out, "%d moves by %d connections, %d sessions renewed; %d calls, of which %d were lost and %d not sent; %d transactions, %d logged by one server only; %d Gaps; %.0f calls/s before the faults, %.0f after\n",
-		rep.Moves, rep.Connections, rep.Renewed, rep.Calls, rep.Lost, rep.NotSent, rep.Writes, rep.Single, rep.Gaps, rep.Before, rep.After)
+	fmt.Fprintf(conf.Out, "%d moves by %d connections, %d sessions renewed; %d calls, of which %d were lost and %d not sent; %d transactions, %d logged by one server only; %d Gaps, %d events of gozk; %.0f calls/s before the faults, %.0f after\n",
+		rep.Moves, rep.Connections, rep.Renewed, rep.Calls, rep.Lost, rep.NotSent, rep.Writes, rep.Single, rep.Gaps, rep.Dropin, rep.Before, rep.After)
 	for i, f := range rep.Findings {
 		if i == 10 {
 			fmt.Printf("and %d more\n", len(rep.Findings)-i)
