@@ -28,6 +28,7 @@ func main() {
 	flag.DurationVar(&conf.Duration, "duration", time.Minute, "how long links and servers break")
 	flag.IntVar(&conf.Migrations, "migrations", 0, "forced migrations of sessions with watches in that time; 0: five a second")
 	flag.IntVar(&conf.Faults, "faults", 0, "server faults in that time; 0: one every four seconds")
+	flag.IntVar(&conf.Acquisitions, "acquisitions", 0, "locks and terms to be acquired in that time; 0: as many as come")
 	flag.Uint64Var(&conf.Seed, "seed", 0, "of what is random but for the time it takes; 0: any")
 	flag.StringVar(&release, "release", release, "of the servers")
 	flag.Float64Var(&conf.MinRate, "min-rate", 300, "calls per second, before and after the faults, below which a run is void")
@@ -70,6 +71,9 @@ func run(ctx context.Context, conf load.Config) int {
 	}
 	fmt.Fprintf(conf.Out, "%d moves by %d connections, %d sessions renewed; %d calls, of which %d were lost and %d not sent; %d transactions, %d logged by one server only; %d Gaps; %.0f calls/s before the faults, %.0f after\n",
 		rep.Moves, rep.Connections, rep.Renewed, rep.Calls, rep.Lost, rep.NotSent, rep.Writes, rep.Single, rep.Gaps, rep.Before, rep.After)
+	x := rep.Recipes
+	fmt.Fprintf(conf.Out, "%d locks and terms, %d writes guarded by them, of which %d were refused; %d transactions by Once, of which %d were sent again; %d additions; %d of both unknown, since the session expired; %d leaders observed\n",
+		x.Acquired, x.Guarded, x.NotHeld, x.Onces, x.Resent, x.Adds, x.Unknown, x.Looks)
 	for i, f := range rep.Findings {
 		if i == 10 {
 			fmt.Printf("and %d more\n", len(rep.Findings)-i)
