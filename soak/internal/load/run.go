@@ -299,6 +299,7 @@ func (r *run) drive(ctx context.Context) error {
 		}
 	})
 	others.Go(func() { r.redial(ctx, stop, begin, watchers, everyone, partners) })
+	others.Go(func() { r.outages(ctx, stop, partners) })
 	err = r.wait(ctx, begin, watchers, failed)
 	close(stop)
 	others.Wait()
