@@ -111,8 +111,11 @@ func (r *run) outages(ctx context.Context, stop <-chan struct{}, partners []*par
 			return
 		}
 		c := partners[rng.IntN(len(partners))].client
-		if !c.seize() {
-			continue
+		for !c.seize() {
+			if isClosed(stop) || ctx.Err() != nil {
+				return
+			}
+			pause(ctx, time.Millisecond, 5*time.Millisecond)
 		}
 		r.note("%s is cut off", c.name)
 		which := rng.IntN(3)
