@@ -64,7 +64,7 @@ func TestR13_ForeignChildren(t *testing.T) {
 		assert.NilError(t, err)
 		foreign := []string{
 			"foo", "lock-abc", "_c_", "_c_x", "!x", "lock-", "12345", "lock-99999999999", "lock-5", "lease-0000000000", "zz", "0000000000",
-			"lock-00000000000", "lock-+000000001", "x__lock__", "lock-0x00000001", "_c_01234567-89ab-cdef-0123-456789abcdef-lock-",
+			"lock-00000000000", "lock-+000000001", "lock--000000000", "lock--0000000001", "lock--", "x__lock__", "lock-0x00000001", "_c_01234567-89ab-cdef-0123-456789abcdef-lock-",
 		}
 		for _, name := range foreign {
 			_, err := s.Create(bg, "/l/"+name, nil, zk.Persistent, zk.ACLOpen)

@@ -49,10 +49,15 @@ func newHold(s *zk.Session, id *identity, c *claim) *Hold {
 	if !c.stamp {
 		c.data = nil
 	}
-	h := &holding{id: id, claim: c, session: s, timer: time.NewTimer(time.Hour), lost: make(chan struct{})}
+	h := &holding{id: id, claim: c, session: s, lost: make(chan struct{})}
 	outer := &Hold{h}
 	h.outer = weak.Make(outer)
-	h.left.Go(h.run)
+	h.timer = time.NewTimer(h.pause(s))
+	if c.own != nil {
+		h.left.Go(func() { h.await(s) })
+	} else {
+		h.left.Go(h.run)
+	}
 	return outer
 }
 
