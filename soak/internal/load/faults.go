@@ -104,7 +104,7 @@ func (r *run) outages(ctx context.Context, stop <-chan struct{}, partners []*par
 	rng := r.fork()
 	for {
 		select {
-		case <-time.After(15*time.Second + time.Duration(rng.Int64N(int64(10*time.Second)))):
+		case <-time.After(20*time.Second + time.Duration(rng.Int64N(int64(10*time.Second)))):
 		case <-stop:
 			return
 		case <-ctx.Done():

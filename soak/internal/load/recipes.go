@@ -22,6 +22,8 @@ const (
 	electionDir = recipeRoot + "/election"
 
 	numPartners = 4 // clients with recipes: of one of them recipe.Run is the loop
+
+	turnEvery = 100 * time.Millisecond // of one goroutine, if it can
 )
 
 // dirs are those of the locks, and of the election.
@@ -33,8 +35,7 @@ func guardOf(dir string) string { return dir + "-guard" }
 // partner is a client that uses recipes. Its goroutines share its session.
 type partner struct {
 	*client
-	every  time.Duration // between the turns of one contestant
-	leader atomic.Int64  // the token that the observer was told last; 0: nobody leads
+	leader atomic.Int64 // the token that the observer was told last; 0: nobody leads
 
 	mu   sync.Mutex // guards done
 	done history.Recipes
@@ -51,10 +52,7 @@ func (r *run) newPartners(ctx context.Context) ([]*partner, error) {
 		if err := r.connect(ctx, c); err != nil {
 			return nil, err
 		}
-		p := &partner{client: c, every: 150 * time.Millisecond}
-		if r.conf.Acquisitions > 0 { // twice as quick as it need be, for the times when nobody answers
-			p.every = r.conf.Duration * time.Duration(numPartners*len(dirs)) / time.Duration(2*r.conf.Acquisitions)
-		}
+		p := &partner{client: c}
 		c.partner = p
 		all = append(all, p)
 	}
@@ -122,7 +120,7 @@ func (p *partner) newContestant(dir string, i int) *contestant {
 func (c *contestant) loop(ctx context.Context, stop <-chan struct{}) {
 	defer c.leave()
 	s, _ := c.p.current()
-	tick := time.NewTicker(c.p.every)
+	tick := time.NewTicker(turnEvery)
 	defer tick.Stop()
 	for !isClosed(stop) && ctx.Err() == nil {
 		if err := c.turn(ctx, s); dead(err) {
@@ -144,7 +142,7 @@ func (c *contestant) loop(ctx context.Context, stop <-chan struct{}) {
 // byRun is the same by recipe.Run.
 func (c *contestant) byRun(ctx context.Context, stop <-chan struct{}) {
 	defer c.leave()
-	tick := time.NewTicker(c.p.every)
+	tick := time.NewTicker(turnEvery)
 	defer tick.Stop()
 	for ctx.Err() == nil && !isClosed(stop) {
 		last, _ := c.p.current()
@@ -293,7 +291,7 @@ type counting struct {
 
 func (n *counting) run(ctx context.Context, stop <-chan struct{}) {
 	s, _ := n.p.current()
-	tick := time.NewTicker(n.p.every)
+	tick := time.NewTicker(turnEvery)
 	defer tick.Stop()
 	for ctx.Err() == nil && (!isClosed(stop) || n.add != nil || n.job != nil) {
 		err := n.step(ctx, s)
