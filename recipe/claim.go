@@ -243,7 +243,7 @@ func (c *claim) remove(ctx context.Context, s *zk.Session) error {
 	if c.fixed {
 		return c.removeFixed(ctx, s)
 	}
-	if !c.unsure && s.ID() == c.session {
+	if !c.unsure && s.ID() == c.session && c.key.guid == "" { // nobody else's, ever
 		return notNoNode(s.Delete(ctx, c.path, zk.AnyVersion))
 	}
 	if !c.unsure {
@@ -271,8 +271,8 @@ func (c *claim) remove(ctx context.Context, s *zk.Session) error {
 // transaction where czxid is not 0. A later contender with the same given GUID
 // can have the name too: numbers come again where they end, and in a directory
 // that was made again. A DeleteOp asks for no czxid. So one case is left: within
-// this one round trip the old session expires and the name comes again, with
-// the same version.
+// this one round trip the znode goes and the name comes again, with the same
+// version.
 func (c *claim) removeOwned(ctx context.Context, s *zk.Session, path string, czxid int64) error {
 	for {
 		found, st, err := s.Exists(ctx, path, nil)

@@ -94,6 +94,19 @@
 // An error that redialing does not help (zk.Hopeless) stays one, and ends a
 // contender like any other error.
 //
+// A name with a random GUID is never given twice. Two names can come again: one
+// with a GUID that the application gives, in a directory that was deleted meanwhile
+// or has come to the end of its numbers; and a fixed one, that of Own, of a member
+// or of ready. Where that happens,
+//
+//	Hold.Guard, Multi         take the later znode for the hold's, until Lost is closed
+//	Hold.SetData              changes it, likewise
+//	Release, and what is      read owner and czxid, and delete what they read: a request can ask
+//	deleted behind a call     for a version, but not for a czxid. If the znode goes and the name
+//	                          comes again within this one round trip, the later one is deleted
+//
+// So where a GUID is given, give each a life of its own, as Hold.Detach does.
+//
 // # Other clients
 //
 // Names and data are those of Apache Curator, or of kazoo with [Kazoo], and those

@@ -146,7 +146,8 @@ func (h *Hold) Session() *zk.Session {
 }
 
 // Guard is the operation by which Multi asks whether the hold's znode still
-// exists, for a Multi of one's own. Its ErrNoNode says that it does not.
+// exists, for a Multi of one's own. Its ErrNoNode says that it does not. It asks by
+// name, which no other znode will ever have, but where Lock.GUID was given.
 func (h *Hold) Guard() zk.CheckOp { return zk.CheckOp{Path: h.Path(), Version: zk.AnyVersion} }
 
 // Multi does what Session.Multi does if the server has the znode of the hold,
