@@ -132,9 +132,7 @@ type RWLock struct {
 	GUID    string
 }
 
-func (l *RWLock) line(k kind) *line {
-	return &line{what: "lock", dir: l.Path, kind: k, layout: l.Layout, data: l.Data, acl: l.ACL, keep: l.KeepDir, guid: l.GUID}
-}
+func (l *RWLock) line(k kind) *line { return (*Lock)(l).line(k) }
 
 // AcquireRead waits until no writer is ahead; see Lock.Acquire. Under a context
 // of a Hold on the same RWLock it is ErrDeadlock even for two readers: a writer

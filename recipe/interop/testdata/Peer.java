@@ -43,32 +43,6 @@ public class Peer {
         }
     }
 
-    static long cpu() {
-        return ((com.sun.management.OperatingSystemMXBean) java.lang.management.ManagementFactory.getOperatingSystemMXBean())
-            .getProcessCpuTime();
-    }
-
-    static void turns(CuratorFramework[] clients, int count) throws Exception {
-        Thread[] threads = new Thread[clients.length];
-        for (int i = 0; i < threads.length; i++) {
-            InterProcessMutex mutex = new InterProcessMutex(clients[i], "/speed");
-            threads[i] = new Thread(() -> {
-                try {
-                    for (int k = 0; k < count; k++) {
-                        mutex.acquire();
-                        mutex.release();
-                    }
-                } catch (Exception e) {
-                    throw new RuntimeException(e);
-                }
-            });
-            threads[i].start();
-        }
-        for (Thread thread : threads) {
-            thread.join();
-        }
-    }
-
     static void say(String line) {
         System.out.println(line);
         System.out.flush();
@@ -182,23 +156,6 @@ public class Peer {
                 System.in.read();
                 barrier.leave();
                 say("left");
-            }
-            break;
-        case "speed":
-            // Turns under a lock of as many clients as name says, after a warm-up.
-            CuratorFramework[] clients = new CuratorFramework[Integer.parseInt(name)];
-            for (int i = 0; i < clients.length; i++) {
-                clients[i] = CuratorFrameworkFactory.newClient(args[0], 10000, 5000, new RetryForever(50));
-                clients[i].start();
-                clients[i].blockUntilConnected();
-            }
-            turns(clients, 2 * count);
-            long start = System.nanoTime();
-            long used = cpu();
-            turns(clients, count);
-            say("speed " + (System.nanoTime() - start) / 1e9 + " " + (cpu() - used) / 1e9);
-            for (CuratorFramework client : clients) {
-                client.close();
             }
             break;
         default:
