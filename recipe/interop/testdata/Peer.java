@@ -63,6 +63,21 @@ public class Peer {
                 release(mutex);
             }
             break;
+        case "beside": // ours and others are in one directory, and say when they are inside
+            InterProcessMutex beside = new InterProcessMutex(zk, "/beside");
+            for (int i = 0; i < count; i++) {
+                beside.acquire();
+                zk.setData().forPath("/in-" + name, "1".getBytes());
+                for (int k = 0; k < 2; k++) {
+                    if (!new String(zk.getData().forPath("/in-us")).equals("0")) {
+                        throw new Exception("one of ours is inside");
+                    }
+                    Thread.sleep(1);
+                }
+                zk.setData().forPath("/in-" + name, "0".getBytes());
+                release(beside);
+            }
+            break;
         case "election":
             for (int i = 0; i < count; i++) {
                 LeaderLatch latch = new LeaderLatch(zk, "/election", name);

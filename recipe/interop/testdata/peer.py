@@ -35,6 +35,18 @@ def exclusive(lock):
             critical()
 
 
+def beside():
+    """Takes turns, with ours and others in one directory, and says when it is inside."""
+    lock = zk.Lock("/beside", name, ["-lock-"])
+    for _ in range(count):
+        with lock:
+            zk.retry(zk.set, "/in-" + name, b"1")
+            assert zk.retry(zk.get, "/in-us")[0] == b"0", "one of ours is inside"
+            time.sleep(0.001)
+            assert zk.retry(zk.get, "/in-us")[0] == b"0", "one of ours came in"
+            zk.retry(zk.set, "/in-" + name, b"0")
+
+
 def rw():
     for i in range(count):
         if i % 3 == 0:
@@ -129,7 +141,7 @@ def partition():
 {
     "lock": lambda: exclusive(zk.Lock("/lock", name, ["-lock-", "-latch-"])),
     "election": lambda: [zk.Election("/election", name).run(critical) for _ in range(count)],
-    "rw": rw, "semaphore": semaphore, "counter": counter, "counter32": counter32, "party": party, "barrier": barrier,
+    "rw": rw, "semaphore": semaphore, "counter": counter, "counter32": counter32, "party": party, "beside": beside, "barrier": barrier,
     "double": double, "put": put, "take": take, "partition": partition,
 }[what]()
 zk.stop()
