@@ -427,10 +427,10 @@ func (r *run) redial(ctx context.Context, stop <-chan struct{}, begin time.Time,
 			continue
 		}
 		c := watchers[rng.IntN(len(watchers))]
-		switch rng.IntN(20) {
-		case 0:
+		switch rng.IntN(40) {
+		case 0, 1:
 			c = all[rng.IntN(len(all))]
-		case 1, 2:
+		case 2: // not so often that nobody gets his turn: who holds a lock keeps all others waiting
 			c = partners[rng.IntN(len(partners))].client
 		}
 		own := rand.New(rand.NewPCG(rng.Uint64(), rng.Uint64()))
