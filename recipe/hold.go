@@ -254,6 +254,7 @@ func (h *Hold) Detach() (guid string) {
 		return ""
 	}
 	in.stop()
+	in.claim.late = false // what has its GUID is another's to see to
 	in.id.finish(in.session, in.claim)
 	return in.claim.guid
 }
