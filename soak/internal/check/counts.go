@@ -126,7 +126,8 @@ func owns(c *history.Client, session int64) bool {
 	return slices.ContainsFunc(c.Conns, func(n *history.Conn) bool { return n.Session == session })
 }
 
-// linearCounter checks one part of a counter's history.
+// linearCounter checks one part of a counter's history. However many there are
+// without a quiet moment, each sum has one place.
 func linearCounter(t *history.Truth, path string, ops []porcupine.Operation) (Finding, bool) {
 	begin := int64(math.MaxInt64)
 	for _, o := range ops {

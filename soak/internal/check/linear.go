@@ -139,16 +139,15 @@ func linear(t *history.Truth, path string, ops []porcupine.Operation) (Finding, 
 			return fmt.Sprintf("%+v -> %+v", in, out)
 		},
 	}
+	if len(ops) > linearOps {
+		return Finding{"L", Undecided, "all", begin, fmt.Sprintf("%s: %d writes without a quiet moment, at most %d are checked", path, len(ops), linearOps)}, true
+	}
 	return judge(path, "writes", begin, first, model, ops)
 }
 
 // judge lets porcupine decide on one part of a znode's history.
 func judge(path, what string, begin int64, first any, model porcupine.Model, ops []porcupine.Operation) (Finding, bool) {
 	f := Finding{Rule: "L", Client: "all", Tick: begin}
-	if len(ops) > linearOps {
-		f.What, f.Text = Undecided, fmt.Sprintf("%s: %d %s without a quiet moment, at most %d are checked", path, len(ops), what, linearOps)
-		return f, true
-	}
 	switch porcupine.CheckOperationsTimeout(model, ops, linearTime) {
 	case porcupine.Ok:
 		return f, false

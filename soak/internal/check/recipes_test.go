@@ -100,7 +100,8 @@ func (p *bench) add(who int, delta, sum int64, happens, unknown bool) {
 func (p *bench) judge() []Finding {
 	t := p.truth()
 	t.Explain(p.all)
-	out := append(Holds(t, p.all), Observers(t, p.all)...)
+	out := append(Outcomes(t, p.all), Holds(t, p.all)...)
+	out = append(out, Observers(t, p.all)...)
 	return append(append(out, Onces(t, p.all)...), Counters(t, p.all)...)
 }
 

@@ -282,8 +282,10 @@ func (r *run) drive(ctx context.Context) error {
 	observed, look := context.WithCancel(ctx)
 	defer look()
 	var observers sync.WaitGroup
+	working, give := context.WithCancel(ctx) // up on locks that somebody has left over
+	defer give()
 	for i, p := range partners {
-		p.start(ctx, observed, quiet, &writers, &observers, i == 0)
+		p.start(working, observed, quiet, &writers, &observers, i == 0)
 	}
 
 	// Calm, then faults, then calm again.
@@ -326,7 +328,9 @@ func (r *run) drive(ctx context.Context) error {
 	r.before, r.after = before, after
 	r.mu.Unlock()
 	close(quiet)
+	patient := time.AfterFunc(10*sessionTimeout, give)
 	writers.Wait()
+	patient.Stop()
 	if err := r.settle(ctx, partners); err != nil {
 		return err
 	}
