@@ -69,9 +69,12 @@
 // the session timeout, a goroutine sees to it, over as many connections as that
 // takes. It ends with the session, or four session timeouts after the last sign of
 // life if nobody redials; should the session live after all, the next call of a
-// recipe goes on with it. This, and one goroutine for each Hold, is all that works
-// unasked. Nothing is left behind: no goroutine, timer, watch or znode outlives
-// what holds it.
+// recipe goes on with it. A server that stood still can execute a create late, long
+// after its answer was lost, when the session comes back to it. So such a create
+// is looked for on every further connection of the session, by one goroutine for
+// all of them; not where the GUID was given or the name is fixed. These, and one
+// goroutine for each Hold, are all that works unasked. Nothing is left behind: no
+// goroutine, timer, watch or znode outlives what holds it.
 //
 // # What may go wrong
 //
