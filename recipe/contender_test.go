@@ -415,7 +415,7 @@ func TestR21_CreateTurnsUpAtTheEnd(t *testing.T) {
 		late(r, s, "/l/"+asked+"lock-")
 		r.Cut(s.ID())
 		<-s.Done()
-		s = redial(t, s)
+		redial(t, s)
 		synctest.Wait()
 		assert.Equal(t, len(r.children("/l")), 0)
 	})
