@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -28,7 +27,6 @@ type claim struct {
 	czxid  int64  // 0: not read yet, nor its owner
 	unsure bool   // a create was sent, and its answer is missing
 	late   bool   // such a create was not found, and may come late
-	keep   string // what remove leaves
 
 	own, ahead *watch // on the znode itself, and on the one before it
 }
@@ -266,7 +264,7 @@ func (c *claim) remove(ctx context.Context, s *zk.Session) error {
 		}
 		return err
 	}
-	found := slices.DeleteFunc(c.mine(res[1].Children), func(name string) bool { return join(c.dir, name) == c.keep })
+	found := c.mine(res[1].Children)
 	c.late = c.late || len(found) == 0
 	for _, name := range found {
 		if err := c.removeOwned(ctx, s, join(c.dir, name), 0); err != nil {

@@ -349,6 +349,7 @@ func TestR02_LostAtEveryStep(t *testing.T) {
 						sc.run(r, s)
 						f.Remove()
 						hits = f.Hits()
+						synctest.Wait() // for the end of a connection that was cut behind the last answer
 						if last := newest(s); alone && last.Err() != nil {
 							redial(t, last)
 						}

@@ -2,6 +2,7 @@ package recipe
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/seed-9f8420c6/zk"
@@ -13,24 +14,29 @@ import (
 // keep others out for as long as the session lives. So what was lost and not found
 // is looked for again, on every further connection of the session.
 
-// lateCreates are claims of one session, each with a create that may come late.
+// lateCreates are those of one session.
 type lateCreates struct {
-	claims []*claim
-	more   chan struct{} // one has been added
+	list []lateCreate
+	more chan struct{} // one has been added
 }
 
-// mostLate bounds how many claims of a session are looked for; the oldest give way.
+// lateCreate is a claim that is over, and the path of the znode that stays.
+type lateCreate struct {
+	*claim
+	keep string
+}
+
+// mostLate bounds how many of a session are looked for; the oldest give way.
 const mostLate = 100
 
 // expect looks for what a create of a claim that is over may still make, but for
-// the znode at keep. A given
-// GUID is not looked for: another contender may have it by then, and finds what
-// there is. Nor is a fixed name.
+// the znode at keep. A given GUID is not looked for: another contender may have it
+// by then, and finds what there is. Nor is a fixed name.
 func (id *identity) expect(s *zk.Session, c *claim, keep string) {
 	if !c.late || c.fixed || c.key.guid != "" {
 		return
 	}
-	over := &claim{session: c.session, dir: c.dir, prefix: c.prefix, guid: c.guid, keep: keep}
+	over := &claim{session: c.session, dir: c.dir, prefix: c.prefix, guid: c.guid}
 	if over.prefix == "" { // a Hold's
 		over.prefix = strings.TrimRight(c.path[len(join(c.dir, "")):], "0123456789")
 	}
@@ -45,7 +51,7 @@ func (id *identity) expect(s *zk.Session, c *claim, keep string) {
 		id.late[c.session] = l
 		go id.lookOut(s, l, c.session)
 	}
-	l.claims = append(l.claims[max(0, len(l.claims)-mostLate+1):], over)
+	l.list = append(l.list[max(0, len(l.list)-mostLate+1):], lateCreate{over, keep})
 	select {
 	case l.more <- struct{}{}:
 	default:
@@ -82,30 +88,37 @@ func (id *identity) lookOut(s *zk.Session, l *lateCreates, session int64) {
 
 // lookAround deletes what late creates have made, and reports whether there are
 // others to come. A create is executed once, so that one that was found is over.
+// It takes one round trip where there is nothing.
 func (id *identity) lookAround(s *zk.Session, l *lateCreates) bool {
 	id.mu.Lock()
-	claims := append([]*claim(nil), l.claims...)
+	list := slices.Clone(l.list)
 	id.mu.Unlock()
-	found := map[*claim]bool{}
-	for _, c := range claims {
-		c.unsure = true
-		if c.remove(context.Background(), s) != nil && s.Err() != nil {
-			break
+	ops := []zk.Op{list[0].barrier()}
+	at := map[string]int{}
+	for _, c := range list {
+		if at[c.dir] == 0 {
+			at[c.dir] = len(ops)
+			ops = append(ops, zk.ChildrenOp{Path: c.dir})
 		}
-		found[c] = !c.late
-		c.late = false
+	}
+	res, _ := s.Batch(context.Background(), ops...)
+	if res == nil {
+		return true
+	}
+	over := map[*claim]bool{}
+	for _, c := range list {
+		for _, name := range c.mine(res[at[c.dir]].Children) {
+			if path := join(c.dir, name); path != c.keep {
+				err := c.removeOwned(context.Background(), s, path, 0)
+				over[c.claim] = err == nil || !ended(s, err)
+			}
+		}
 	}
 	id.mu.Lock()
 	defer id.mu.Unlock()
-	left := l.claims[:0]
-	for _, c := range l.claims {
-		if !found[c] {
-			left = append(left, c)
-		}
-	}
-	l.claims = left
-	if len(left) == 0 {
+	l.list = slices.DeleteFunc(l.list, func(c lateCreate) bool { return over[c.claim] })
+	if len(l.list) == 0 && id.late[s.ID()] == l {
 		delete(id.late, s.ID()) // the next one begins anew
 	}
-	return len(left) > 0
+	return len(l.list) > 0
 }
