@@ -2,7 +2,7 @@
 // whose processes and links break, moves their sessions all the time, and
 // checks everything that they saw by the servers' own transaction logs.
 //
-//	go run ./cmd/soak -duration 14m -migrations 10000 -faults 200
+//	go run ./cmd/soak -duration 14m -migrations 10000 -faults 200 -acquisitions 10000
 //
 // It ends with one line and 0; with 1 if a rule was broken, and says where the
 // traces are; with 2 if the run shows nothing.
