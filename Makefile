@@ -175,7 +175,7 @@ fuzz:
 bench-quick:
 	@start=$$(date +%s); cd bench && go run ./cmd/bench -quick -since $$start
 
-# Real servers that break: SOAKFLAGS='-duration 14m -migrations 10000 -faults 200' is the run to publish.
+# Real servers that break: SOAKFLAGS='-duration 14m -migrations 10000 -faults 200 -acquisitions 10000' is the run to publish.
 soak: servers
 	$(say) 'Soak'
 	@cd soak && go run ./cmd/soak $(SOAKFLAGS)

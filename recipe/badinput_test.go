@@ -157,6 +157,9 @@ func TestBadInput(t *testing.T) {
 		quiet("Max", func() error { _, err := (&recipe.Semaphore{Path: "/x", Max: -1}).TryAcquire(bg, s); return err }(), zk.ErrBadArguments)
 		quiet("Max", func() error { _, err := (&recipe.Semaphore{Path: "/x", Max: -1}).Contenders(bg, s); return err }(), zk.ErrBadArguments)
 		quiet("Members", func() error { _, err := (&recipe.DoubleBarrier{Path: "/x"}).Enter(bg, s); return err }(), zk.ErrBadArguments)
+		quiet("Members", func() error { _, err := (&recipe.DoubleBarrier{Path: "/x", Members: -1}).Enter(bg, s); return err }(), zk.ErrBadArguments)
+		quiet("Leave", (&recipe.DoubleBarrier{Path: "/x", Members: -1}).Leave(bg, s, nil), zk.ErrBadArguments)
+		quiet("Leave", (&recipe.DoubleBarrier{Members: 1}).Leave(bg, s, nil), zk.ErrBadPath)
 		for _, id := range []string{"", "a/b", ".", ".."} {
 			quiet("id", func() error { _, err := (&recipe.Group{Path: "/x"}).Join(bg, s, id, nil); return err }(), zk.ErrBadArguments, zk.ErrBadPath)
 			quiet("ID", (&recipe.Partition{Path: "/x", ID: id}).Run(bg, s, nil), zk.ErrBadArguments, zk.ErrBadPath)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -118,6 +119,52 @@ func TestR46_DoubleBarrier(t *testing.T) {
 			assert.NilError(t, res.err)
 			assert.NilError(t, res.h.Release())
 		}
+	})
+}
+
+// A ready is deleted only if it is the one that was read, as far as its version
+// says, and gives way to the next one in one transaction.
+func TestR46_ReadyOfAnotherRound(t *testing.T) {
+	bubble(t, func(r *rig) {
+		s, admin := r.dial(), r.dial()
+		// meanwhile changes ready while the deletion is on its way.
+		meanwhile := func(f func()) {
+			r.Fault(zktest.Rule{Session: s.ID(), Op: wire.OpDelete, Path: r.chroot + "/b/ready", Delay: time.Second})
+			done := make(chan struct{})
+			go func() { f(); close(done) }()
+			time.Sleep(time.Second / 2)
+			_, err := admin.Set(bg, "/b/ready", []byte("another"), zk.AnyVersion)
+			assert.NilError(t, err)
+			<-done
+			there, st, err := admin.Exists(bg, "/b/ready", nil)
+			assert.NilError(t, err)
+			assert.Check(t, there && st.Version > 0, "it was deleted")
+		}
+		b := recipe.DoubleBarrier{Path: "/b", Members: 1}
+		h, err := b.Enter(bg, s)
+		assert.NilError(t, err)
+		meanwhile(func() { assert.Check(t, b.Leave(bg, s, h)) })
+		b.Members = 2
+		meanwhile(func() {
+			ctx, cancel := context.WithTimeout(bg, 2*time.Second)
+			defer cancel()
+			_, err := b.Enter(ctx, s)
+			assert.Check(t, errors.Is(err, context.DeadlineExceeded), err)
+		})
+		_, old, err := admin.Exists(bg, "/b/ready", nil)
+		assert.NilError(t, err)
+
+		_, err = admin.Create(bg, "/b/member", nil, zk.Ephemeral, zk.ACLOpen) // so that nobody clears the barrier
+		assert.NilError(t, err)
+		r.ForgetFrames()
+		h, err = b.Enter(bg, s)
+		assert.NilError(t, err)
+		asked := r.requests(s.ID())
+		assert.Check(t, slices.Contains(asked, wire.OpMulti) && !slices.Contains(asked, wire.OpDelete), "%v", asked)
+		_, st, err := admin.Exists(bg, "/b/ready", nil)
+		assert.NilError(t, err)
+		assert.Check(t, st.Czxid > old.Czxid)
+		assert.NilError(t, h.Release())
 	})
 }
 

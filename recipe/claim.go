@@ -26,6 +26,7 @@ type claim struct {
 	path   string // empty: there is none, as far as answers say
 	czxid  int64  // 0: not read yet, nor its owner
 	unsure bool   // a create was sent, and its answer is missing
+	late   bool   // such a create was not found, and may come late
 
 	own, ahead *watch // on the znode itself, and on the one before it
 }
@@ -127,8 +128,8 @@ func (id *identity) learn(r zk.Result, recent bool) error {
 	return nil
 }
 
-// barrier is a write that changes nothing: what was sent before it, by whatever
-// connection of the session, has been executed or never will be.
+// barrier is a write that changes nothing: what was sent before it has been
+// executed, but for what a server that stood still executes late; see late.go.
 func (c *claim) barrier() zk.Op {
 	return zk.DeleteOp{Path: join(c.dir, "_c_"+c.guid), Version: zk.AnyVersion}
 }
@@ -160,6 +161,7 @@ func (c *claim) recover(ctx context.Context, s *zk.Session) ([]string, error) {
 	}
 	list := res[len(res)-1]
 	if code(list.Err) == zk.ErrNoNode {
+		c.late = c.late || c.unsure
 		c.forget()
 		return nil, nil
 	}
@@ -176,6 +178,7 @@ func (c *claim) adopt(ctx context.Context, s *zk.Session, names []string) ([]str
 	if err != nil {
 		return nil, err
 	}
+	unsure := c.unsure
 	c.forget()
 	foreign := false
 	var surplus []zk.Op
@@ -194,6 +197,7 @@ func (c *claim) adopt(ctx context.Context, s *zk.Session, names []string) ([]str
 			surplus = append(surplus, zk.DeleteOp{Path: join(c.dir, name), Version: zk.AnyVersion})
 		}
 	}
+	c.late = c.late || unsure && c.path == ""
 	if c.path == "" && foreign { // somebody else has this GUID
 		k := c.guid
 		guid := newGUID()
@@ -243,7 +247,7 @@ func (c *claim) remove(ctx context.Context, s *zk.Session) error {
 	if c.fixed {
 		return c.removeFixed(ctx, s)
 	}
-	if !c.unsure && s.ID() == c.session {
+	if !c.unsure && s.ID() == c.session && c.key.guid == "" { // nobody else's, ever
 		return notNoNode(s.Delete(ctx, c.path, zk.AnyVersion))
 	}
 	if !c.unsure {
@@ -255,11 +259,14 @@ func (c *claim) remove(ctx context.Context, s *zk.Session) error {
 	}
 	if err := res[1].Err; err != nil {
 		if code(err) == zk.ErrNoNode {
+			c.late = true
 			return nil
 		}
 		return err
 	}
-	for _, name := range c.mine(res[1].Children) {
+	found := c.mine(res[1].Children)
+	c.late = c.late || len(found) == 0
+	for _, name := range found {
 		if err := c.removeOwned(ctx, s, join(c.dir, name), 0); err != nil {
 			return err
 		}
@@ -271,8 +278,8 @@ func (c *claim) remove(ctx context.Context, s *zk.Session) error {
 // transaction where czxid is not 0. A later contender with the same given GUID
 // can have the name too: numbers come again where they end, and in a directory
 // that was made again. A DeleteOp asks for no czxid. So one case is left: within
-// this one round trip the old session expires and the name comes again, with
-// the same version.
+// this one round trip the znode goes and the name comes again, with the same
+// version.
 func (c *claim) removeOwned(ctx context.Context, s *zk.Session, path string, czxid int64) error {
 	for {
 		found, st, err := s.Exists(ctx, path, nil)
@@ -354,6 +361,7 @@ func (id *identity) finish(s *zk.Session, c *claim) {
 	if c.key.guid != "" {
 		id.free(c.key)
 	}
+	id.expect(s, c, "")
 }
 
 // giveUp deletes what a claim has. It waits for that until ctx ends, whatever

@@ -1,10 +1,13 @@
 package recipe_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -187,16 +190,124 @@ func scenarios() map[string]scenario {
 		},
 		check: func(r *rig, s *zk.Session) {},
 	}
+	// behind is the same while another session holds what is acquired, for a second.
+	behind := func(f func(s *zk.Session) (*recipe.Hold, error), dirs ...string) scenario {
+		sc := acquireAll(f, dirs...)
+		return scenario{
+			run: func(r *rig, s *zk.Session) {
+				other := r.dial()
+				h, err := f(other)
+				assert.NilError(r, err)
+				go func() { time.Sleep(time.Second); h.Release() }()
+				sc.run(r, s)
+			},
+			check: sc.check,
+		}
+	}
+	observe := scenario{
+		run: func(r *rig, s *zk.Session) {
+			other := r.dial()
+			var mu sync.Mutex
+			var tokens, seen []int64
+			terms := func() []int64 {
+				mu.Lock()
+				defer mu.Unlock()
+				return slices.Clone(tokens)
+			}
+			var leading sync.WaitGroup
+			defer leading.Wait()
+			var resigns atomic.Bool // for the last time
+			leading.Go(func() {
+				for i := range 2 {
+					h, err := (&recipe.Election{Path: "/observed"}).Campaign(bg, other)
+					assert.Check(r, err)
+					mu.Lock()
+					tokens = append(tokens, h.Token())
+					mu.Unlock()
+					time.Sleep(time.Second)
+					resigns.Store(i == 1)
+					assert.Check(r, h.Release())
+				}
+			})
+			var last recipe.Contender
+			over := func() bool { return resigns.Load() && last.Token == 0 }
+			for !over() {
+				for c, err := range (&recipe.Election{Path: "/observed"}).Observe(bg, s, last) {
+					if err != nil {
+						assert.Assert(r, errors.Is(err, zk.ErrConnection) || errors.Is(err, zk.ErrMoved), "%v", err)
+						s = redial(r, s)
+						break
+					}
+					last = c
+					seen = append(seen, c.Token)
+					if over() {
+						break
+					}
+				}
+			}
+			// What came and went while the connection was lost is left out.
+			n := 0
+			for _, token := range seen {
+				if token != 0 {
+					i := slices.Index(terms()[n:], token)
+					assert.Assert(r, i >= 0, "%v of %v", seen, terms())
+					n += i + 1
+				}
+			}
+		},
+		check: func(r *rig, s *zk.Session) { assert.Check(r, s.Watches().Len() == 0, "%v", s.Watches().List()) },
+	}
+	partition := scenario{
+		run: func(r *rig, s *zk.Session) {
+			ctx, cancel := context.WithCancel(bg)
+			defer cancel()
+			var mu sync.Mutex
+			at := map[string]int{}
+			p := recipe.Partition{Path: "/parts", ID: "me", Items: []string{"a", "b"}, Settle: time.Second}
+			_, _, err := again(s, func(s *zk.Session) (struct{}, error) {
+				return struct{}{}, p.Run(ctx, s, func(ctx context.Context, item string, h *recipe.Hold) error {
+					mu.Lock()
+					at[item]++
+					assert.Check(r, at[item] == 1, "%s is worked at twice", item)
+					if len(at) == 2 {
+						time.AfterFunc(3*time.Second, cancel)
+					}
+					mu.Unlock()
+					<-ctx.Done()
+					mu.Lock()
+					defer mu.Unlock()
+					at[item]--
+					return ctx.Err()
+				})
+			})
+			assert.ErrorIs(r, err, context.Canceled)
+			assert.Equal(r, len(at), 2)
+		},
+		check: func(r *rig, s *zk.Session) {
+			time.Sleep(r.timeout) // a place is kept so long, where ctx had ended before the call was repeated
+			for _, dir := range []string{"/parts/party", "/parts/locks/a", "/parts/locks/b"} {
+				assert.Check(r, len(r.children(dir)) == 0, "%s: %v", dir, r.children(dir))
+			}
+			assert.Check(r, s.Watches().Len() == 0, "%v", s.Watches().List())
+		},
+	}
 	lock := recipe.Lock{Path: "/locks/a"}
 	kazoo := recipe.Lock{Path: "/locks/a", Layout: recipe.Kazoo, KeepDir: true}
 	rw := recipe.RWLock{Path: "/locks/a"}
 	sem := recipe.Semaphore{Path: "/sem", Max: 2}
+	one := recipe.Semaphore{Path: "/one", Max: 1}
 	kazooSem := recipe.Semaphore{Path: "/sem", Max: 2, Layout: recipe.Kazoo}
 	election := recipe.Election{Path: "/election", ID: "me"}
 	group := recipe.Group{Path: "/group"}
 	party := recipe.Group{Path: "/group", Layout: recipe.Kazoo}
 	return map[string]scenario{
 		"Once": once, "Counter": counter, "Queue": queue, "Barrier": barrier, "DoubleBarrier": double, "CreateProtected": protected,
+		"Observe": observe, "Partition": partition,
+		"LockBehind":     behind(func(s *zk.Session) (*recipe.Hold, error) { return lock.Acquire(bg, s) }, "/locks/a"),
+		"WriteBehind":    behind(func(s *zk.Session) (*recipe.Hold, error) { return rw.AcquireWrite(bg, s) }, "/locks/a"),
+		"LeaseBehind":    behind(func(s *zk.Session) (*recipe.Hold, error) { return one.Acquire(bg, s) }, "/one/locks", "/one/leases"),
+		"CampaignBehind": behind(func(s *zk.Session) (*recipe.Hold, error) { return election.Campaign(bg, s) }, "/election"),
+		"OwnBehind":      behind(func(s *zk.Session) (*recipe.Hold, error) { return recipe.Own(bg, s, "/own/a", []byte("x"), nil) }, "/own"),
 		"Lock":           acquireAll(func(s *zk.Session) (*recipe.Hold, error) { return lock.Acquire(bg, s) }, "/locks/a"),
 		"KazooLock":      acquireAll(func(s *zk.Session) (*recipe.Hold, error) { return kazoo.TryAcquire(bg, s) }, "/locks/a"),
 		"Read":           acquireAll(func(s *zk.Session) (*recipe.Hold, error) { return rw.AcquireRead(bg, s) }, "/locks/a"),
@@ -238,6 +349,7 @@ func TestR02_LostAtEveryStep(t *testing.T) {
 						sc.run(r, s)
 						f.Remove()
 						hits = f.Hits()
+						synctest.Wait() // for the end of a connection that was cut behind the last answer
 						if last := newest(s); alone && last.Err() != nil {
 							redial(t, last)
 						}

@@ -69,9 +69,12 @@
 // the session timeout, a goroutine sees to it, over as many connections as that
 // takes. It ends with the session, or four session timeouts after the last sign of
 // life if nobody redials; should the session live after all, the next call of a
-// recipe goes on with it. This, and one goroutine for each Hold, is all that works
-// unasked. Nothing is left behind: no goroutine, timer, watch or znode outlives
-// what holds it.
+// recipe goes on with it. A server that stood still can execute a create late, long
+// after its answer was lost, when the session comes back to it. So such a create
+// is looked for on every further connection of the session, by one goroutine for
+// all of them; not where the GUID was given or the name is fixed. These, and one
+// goroutine for each Hold, are all that works unasked. Nothing is left behind: no
+// goroutine, timer, watch or znode outlives what holds it.
 //
 // # What may go wrong
 //
@@ -93,6 +96,19 @@
 //
 // An error that redialing does not help (zk.Hopeless) stays one, and ends a
 // contender like any other error.
+//
+// A name with a random GUID is never given twice. Two names can come again: one
+// with a GUID that the application gives, in a directory that was deleted meanwhile
+// or has come to the end of its numbers; and a fixed one, that of Own, of a member
+// or of ready. Where that happens,
+//
+//	Hold.Guard, Multi         take the later znode for the hold's, until Lost is closed
+//	Hold.SetData              changes it, likewise
+//	Release, and what is      read owner and czxid, and delete what they read: a request can ask
+//	deleted behind a call     for a version, but not for a czxid. If the znode goes and the name
+//	                          comes again within this one round trip, the later one is deleted
+//
+// So where a GUID is given, give each a life of its own, as Hold.Detach does.
 //
 // # Other clients
 //

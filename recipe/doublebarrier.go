@@ -72,18 +72,39 @@ func members(names []string) (list []string, begun bool) {
 	return list, begun
 }
 
-// clear deletes what is left of a round whose members are all gone.
-func (b *DoubleBarrier) clear(ctx context.Context, s *zk.Session) error {
-	names, _, err := s.Children(ctx, b.Path, nil)
-	if code(err) == zk.ErrNoNode {
-		return nil
+// look lists the barrier, and reads ready before that; its zero Stat says that
+// there is none.
+func (b *DoubleBarrier) look(ctx context.Context, s *zk.Session) (names []string, st zk.Stat, err error) {
+	res, err := s.Batch(ctx, zk.ExistsOp{Path: join(b.Path, ready)}, zk.ChildrenOp{Path: b.Path})
+	if res == nil {
+		return nil, st, err
 	}
-	if list, begun := members(names); err == nil && begun && len(list) == 0 {
-		if err = s.Delete(ctx, join(b.Path, ready), zk.AnyVersion); code(err) == zk.ErrNoNode {
-			err = nil
+	for _, r := range res {
+		if r.Err != nil && code(r.Err) != zk.ErrNoNode {
+			return nil, st, r.Err
 		}
 	}
+	return res[1].Children, res[0].Stat, nil
+}
+
+// remove deletes the ready that was read. That of another round can have the same
+// version: where one comes in between, it is deleted, and those of its members
+// that have not been woken yet wait for the others.
+func (b *DoubleBarrier) remove(ctx context.Context, s *zk.Session, read zk.Stat) error {
+	err := s.Delete(ctx, join(b.Path, ready), read.Version)
+	if c := code(err); c == zk.ErrNoNode || c == zk.ErrVersion {
+		return nil
+	}
 	return err
+}
+
+// clear deletes what is left of a round whose members are all gone.
+func (b *DoubleBarrier) clear(ctx context.Context, s *zk.Session) error {
+	names, st, err := b.look(ctx, s)
+	if list, begun := members(names); err != nil || !begun || len(list) > 0 || st.Czxid == 0 {
+		return err
+	}
+	return b.remove(ctx, s, st)
 }
 
 // stand makes the member and waits until the round begins. It returns those who
@@ -131,7 +152,7 @@ func (b *DoubleBarrier) stand(ctx context.Context, s *zk.Session, id *identity, 
 			return list, nil
 		case len(list) >= b.Members:
 			id.disarm(s, w)
-			if err := b.announce(ctx, s, began, path); err != nil {
+			if err := b.announce(ctx, s, path, created); err != nil {
 				return nil, err
 			}
 			return list, nil
@@ -182,14 +203,20 @@ func (b *DoubleBarrier) begun(ctx context.Context, s *zk.Session, list []string,
 	return false, nil
 }
 
-// announce makes ready, in the place of one that is left from an earlier round.
-func (b *DoubleBarrier) announce(ctx context.Context, s *zk.Session, stale bool, path string) error {
-	if stale {
-		if err := s.Delete(ctx, path, zk.AnyVersion); err != nil && code(err) != zk.ErrNoNode {
+// announce makes ready. One that is left from an earlier round gives way to it in
+// the same transaction, so that those who look find one or the other.
+func (b *DoubleBarrier) announce(ctx context.Context, s *zk.Session, path string, stale zk.Stat) error {
+	made := zk.CreateOp{Path: path, ACL: openACL(b.ACL)}
+	if stale.Czxid != 0 {
+		res, err := s.Multi(ctx, zk.DeleteOp{Path: path, Version: stale.Version}, made)
+		switch {
+		case err == nil, res != nil && res[0].Err == zk.ErrVersion: // another one has come
+			return nil
+		case res == nil || res[0].Err != zk.ErrNoNode:
 			return err
 		}
 	}
-	_, err := s.Create(ctx, path, nil, zk.Persistent, openACL(b.ACL))
+	_, err := s.Create(ctx, path, nil, made.Mode, made.ACL)
 	if code(err) == zk.ErrExists {
 		return nil
 	}
@@ -236,8 +263,8 @@ func (b *DoubleBarrier) Leave(ctx context.Context, s *zk.Session, h *Hold) error
 // have gone, and clears the barrier for the next round.
 func (b *DoubleBarrier) step(ctx context.Context, s *zk.Session, in *holding, me string) (*watch, error) {
 	for {
-		names, _, err := s.Children(ctx, b.Path, nil)
-		if err != nil && code(err) != zk.ErrNoNode {
+		names, st, err := b.look(ctx, s)
+		if err != nil {
 			return nil, err
 		}
 		var left []string
@@ -248,8 +275,8 @@ func (b *DoubleBarrier) step(ctx context.Context, s *zk.Session, in *holding, me
 		}
 		there := slices.Contains(left, me)
 		if len(left) == 0 || len(left) == 1 && there {
-			if there {
-				if err := s.Delete(ctx, join(b.Path, ready), zk.AnyVersion); err != nil && code(err) != zk.ErrNoNode {
+			if there && st.Czxid != 0 {
+				if err := b.remove(ctx, s, st); err != nil {
 					return nil, err
 				}
 			}

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/seed-9f8420c6/zk"
 	"github.com/seed-9f8420c6/zk/recipe"
@@ -251,6 +254,45 @@ func ExampleQueue() {
 	// Output:
 	// first <nil>
 	// later <nil>
+}
+
+// The only member works at all items. With others, each has its share.
+func ExamplePartition() {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	s, end := session()
+	defer end()
+	p := recipe.Partition{Path: "/shards", ID: "worker-1", Items: []string{"a", "b"}, Settle: 10 * time.Millisecond}
+	started := make(chan string)
+	go func() {
+		items := []string{<-started, <-started}
+		slices.Sort(items)
+		fmt.Println(items)
+		cancel()
+	}()
+	err := p.Run(ctx, s, func(ctx context.Context, item string, h *recipe.Hold) error {
+		started <- item
+		<-ctx.Done() // until the item is another's
+		return ctx.Err()
+	})
+	fmt.Println(errors.Is(err, context.Canceled))
+	// Output:
+	// [a b]
+	// true
+}
+
+// A job whose name nobody else can have, and which is found again after a lost answer.
+func ExampleCreateProtected() {
+	ctx := context.Background()
+	s, end := session()
+	defer end()
+	path, err := recipe.CreateProtected(ctx, s, "/job-", []byte("resize"), nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(strings.HasPrefix(path, "/_c_"), strings.HasSuffix(path, "-job-0000000000"))
+	// Output:
+	// true true
 }
 
 // The loop of one owner. The Hold is outside, so that it outlives connections.

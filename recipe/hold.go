@@ -49,10 +49,15 @@ func newHold(s *zk.Session, id *identity, c *claim) *Hold {
 	if !c.stamp {
 		c.data = nil
 	}
-	h := &holding{id: id, claim: c, session: s, timer: time.NewTimer(time.Hour), lost: make(chan struct{})}
+	h := &holding{id: id, claim: c, session: s, lost: make(chan struct{})}
 	outer := &Hold{h}
 	h.outer = weak.Make(outer)
-	h.left.Go(h.run)
+	h.timer = time.NewTimer(h.pause(s))
+	if c.own != nil {
+		h.left.Go(func() { h.await(s) })
+	} else {
+		h.left.Go(h.run)
+	}
 	return outer
 }
 
@@ -141,7 +146,8 @@ func (h *Hold) Session() *zk.Session {
 }
 
 // Guard is the operation by which Multi asks whether the hold's znode still
-// exists, for a Multi of one's own. Its ErrNoNode says that it does not.
+// exists, for a Multi of one's own. Its ErrNoNode says that it does not. It asks by
+// name, which no other znode will ever have, but where Lock.GUID was given.
 func (h *Hold) Guard() zk.CheckOp { return zk.CheckOp{Path: h.Path(), Version: zk.AnyVersion} }
 
 // Multi does what Session.Multi does if the server has the znode of the hold,
@@ -248,6 +254,7 @@ func (h *Hold) Detach() (guid string) {
 		return ""
 	}
 	in.stop()
+	in.claim.late = false // what has its GUID is another's to see to
 	in.id.finish(in.session, in.claim)
 	return in.claim.guid
 }

@@ -11,17 +11,27 @@ import (
 
 // This file is the goroutine of a Hold.
 
-// run follows the session until the hold is released.
+// run follows the session until the hold is released. Calls let a stack grow, and
+// it stays so: the long waits are on a new goroutine's, one at a time.
 func (h *holding) run() {
-	defer h.timer.Stop()
+	if s := h.work(); s != nil {
+		h.left.Go(func() { h.await(s) })
+	} else {
+		h.timer.Stop()
+	}
+}
+
+// work does what there is to do, and returns the Session to wait on; nil: the
+// hold is over, or the goroutine is to leave.
+func (h *holding) work() *zk.Session {
 	for !h.isLeaving() {
 		if h.check() != nil {
 			h.mourn()
-			return
+			return nil
 		}
 		if h.forgotten() {
 			go h.release(true)
-			return
+			return nil
 		}
 		h.mu.Lock()
 		s := h.session
@@ -29,17 +39,15 @@ func (h *holding) run() {
 		switch {
 		case s.Err() != nil:
 			h.follow(s)
-		case h.claim.own != nil || h.arm(s):
-			h.await(s)
+		case (h.claim.own != nil || h.arm(s)) && h.sleep(h.pause(s)):
+			return s
 		}
 	}
+	return nil
 }
 
 // await waits, on a Session that lives, for the next thing to look at.
 func (h *holding) await(s *zk.Session) {
-	if !h.sleep(h.pause(s)) {
-		return
-	}
 	var fired chan zk.Event
 	if h.claim.own != nil {
 		fired = h.claim.own.ch
@@ -50,6 +58,7 @@ func (h *holding) await(s *zk.Session) {
 	case <-s.Done():
 	case <-h.timer.C:
 	}
+	h.run()
 }
 
 // sleep sets the timer, and reports whether the goroutine may wait for it.

@@ -16,11 +16,12 @@ import (
 type identity struct {
 	mu      sync.Mutex // guards all below; never held over a request
 	places  map[placeKey][]*place
-	guids   map[guidKey]bool // given GUIDs that are in use
-	orphans []*watch         // armed on a Session that was over when they had to be disarmed
-	strands []*claim         // that nobody redialed for in time
-	old     bool             // a server of 3.4 was met: no create2, no containers
-	recent  bool             // a server since 3.5 was met
+	guids   map[guidKey]bool       // given GUIDs that are in use
+	orphans []*watch               // armed on a Session that was over when they had to be disarmed
+	strands []*claim               // that nobody redialed for in time
+	late    map[int64]*lateCreates // by session
+	old     bool                   // a server of 3.4 was met: no create2, no containers
+	recent  bool                   // a server since 3.5 was met
 }
 
 // placeKey says which calls may go on with a place.

@@ -168,6 +168,32 @@ func TestR25_NameComesAgain(t *testing.T) {
 	}
 }
 
+// The session may live: while its connection is lost, the znode of the hold is
+// deleted, and a contender of another session gets the GUID and the name.
+func TestR25_NameOfAnotherSession(t *testing.T) {
+	bubble(t, func(r *rig) {
+		s, other, admin := r.dial(), r.dial(), r.dial()
+		lock := recipe.Lock{Path: "/l", GUID: someGUID}
+		h, err := lock.Acquire(bg, s)
+		assert.NilError(t, err)
+		r.Cut(s.ID())
+		<-s.Done()
+		r.deleteAll(admin, "/l")
+		later, err := lock.Acquire(bg, other)
+		assert.NilError(t, err)
+		assert.Equal(t, later.Path(), h.Path())
+		released := make(chan error)
+		go func() { released <- h.Release() }()
+		synctest.Wait() // it waits for a connection
+		redial(t, s)
+		assert.NilError(t, <-released)
+		synctest.Wait()
+		assert.NilError(t, later.Err())
+		assert.Equal(t, len(r.children("/l")), 1)
+		assert.NilError(t, later.Release())
+	})
+}
+
 // A hold that follows a redial is over if its name is another znode's.
 func TestR32_NameComesAgain(t *testing.T) {
 	bubble(t, func(r *rig) {

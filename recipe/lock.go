@@ -23,7 +23,9 @@ type Lock struct {
 	// With it nothing is asked that ZooKeeper 3.4 does not support.
 	KeepDir bool
 	// GUID names the contender, by 32 hexadecimal digits; empty: a random one each
-	// time. With the GUID of Hold.Detach, another process goes on with a hold.
+	// time. With the GUID of Hold.Detach, another process goes on with a hold. A name
+	// with a given GUID can come again, see "What may go wrong" of the package; so do
+	// not give one to two contenders.
 	GUID string
 }
 
@@ -130,9 +132,7 @@ type RWLock struct {
 	GUID    string
 }
 
-func (l *RWLock) line(k kind) *line {
-	return &line{what: "lock", dir: l.Path, kind: k, layout: l.Layout, data: l.Data, acl: l.ACL, keep: l.KeepDir, guid: l.GUID}
-}
+func (l *RWLock) line(k kind) *line { return (*Lock)(l).line(k) }
 
 // AcquireRead waits until no writer is ahead; see Lock.Acquire. Under a context
 // of a Hold on the same RWLock it is ErrDeadlock even for two readers: a writer

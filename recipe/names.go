@@ -132,7 +132,8 @@ func parseEntry(name string) (entry, bool) {
 // eleven of the most negative ones.
 func parseNumber(text string) (int32, bool) {
 	n, err := strconv.ParseInt(text, 10, 32)
-	if err != nil || fmt.Sprintf("%010d", n) != text {
+	padded := len(text) == 10 || len(text) == 11 && n <= -1e9
+	if err != nil || !padded || text[0] == '+' || text[0] == '-' && n >= 0 {
 		return 0, false
 	}
 	return int32(n), true

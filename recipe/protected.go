@@ -38,5 +38,6 @@ func CreateProtected(ctx context.Context, s *zk.Session, path string, data []byt
 	if err != nil {
 		return "", id.leave(ctx, s, at("create", path, err), c)
 	}
+	id.expect(s, c, c.path)
 	return c.path, nil
 }

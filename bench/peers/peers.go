@@ -42,7 +42,7 @@ type Missing struct {
 
 func (m *Missing) Error() string { return m.Peer + ": " + m.What }
 
-//go:embed src/peer.c src/Peer.java src/peer.py
+//go:embed src/peer.c src/Peer.java src/peer.py src/curator.xml
 var sources embed.FS
 
 // Build makes a peer ready, in a folder that it may fill and that has to stay. The
@@ -131,15 +131,46 @@ func buildKazoo(ctx context.Context, dir string) (Peer, error) {
 	if err != nil {
 		return Peer{}, err
 	}
+	python, err := Python(ctx)
+	return Peer{Command: []string{python, src}}, err
+}
+
+// Python returns a Python that has kazoo; the error is a *Missing if none has.
+func Python(ctx context.Context) (string, error) {
 	// Debian's packages are those of Debian's Python, which need not be the first in PATH.
 	for _, python := range []string{"python3", "/usr/bin/python3"} {
 		err := run(ctx, python, "-c", "import kazoo.client")
 		if err == nil {
-			return Peer{Command: []string{python, src}}, nil
+			return python, nil
 		}
 		if ctx.Err() != nil {
-			return Peer{}, err
+			return "", err
 		}
 	}
-	return Peer{}, &Missing{Kazoo, "no Python 3 with kazoo: install it (Debian: apt-get install python3-kazoo)"}
+	return "", &Missing{Kazoo, "no Python 3 with kazoo: install it (Debian: apt-get install python3-kazoo)"}
+}
+
+// Curator compiles a class that uses Apache Curator, whose jars Maven fetches, in
+// a folder that has its source and has to stay. It returns the command that runs
+// it, with these options of Java.
+func Curator(ctx context.Context, dir, class string, options ...string) ([]string, error) {
+	in, err := apache.Find(apache.V3_9)
+	if err != nil {
+		return nil, err
+	}
+	pom, err := source(dir, "curator.xml")
+	if err != nil {
+		return nil, err
+	}
+	list := filepath.Join(dir, "classpath")
+	if err := run(ctx, "mvn", "-q", "-B", "-f", pom, "dependency:build-classpath", "-Dmdep.outputFile="+list); err != nil {
+		return nil, err
+	}
+	text, err := os.ReadFile(list)
+	if err != nil {
+		return nil, err
+	}
+	jars := strings.TrimSpace(string(text))
+	err = run(ctx, in.Java, "-m", "jdk.compiler/com.sun.tools.javac.Main", "-d", dir, "-cp", jars, filepath.Join(dir, class+".java"))
+	return append(append([]string{in.Java}, options...), "-cp", dir+string(os.PathListSeparator)+jars, class), err
 }

@@ -1,12 +1,13 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"io"
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -60,20 +61,27 @@ func follow(t *testing.T, addrs []string) {
 	assert.NilError(t, err)
 	defer s.Close()
 	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	in, printed := io.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		ended <- run(ctx, printed, strings.Join(addrs, ","), "/conf", 0)
+		printed.Close()
+	}()
 	var out bytes.Buffer
-	var running sync.WaitGroup
-	running.Go(func() { err = run(ctx, &out, strings.Join(addrs, ","), "/conf", 0) })
-	for _, data := range []string{"one", "two"} {
-		time.Sleep(300 * time.Millisecond)
-		_, err := tree.Put(t.Context(), s, "/conf/x", []byte(data), nil)
+	lines := bufio.NewScanner(io.TeeReader(in, &out))
+	for _, c := range []struct{ data, want string }{{"one", `  + /conf/x "one"`}, {"two", `    /conf/x "two", was "one"`}} {
+		_, err := tree.Put(t.Context(), s, "/conf/x", []byte(c.data), nil)
 		assert.NilError(t, err)
+		for lines.Scan() && lines.Text() != c.want {
+		}
+		assert.Equal(t, lines.Text(), c.want, "%s", &out)
 	}
-	time.Sleep(300 * time.Millisecond)
 	cancel()
-	running.Wait()
-	changes, connections := report(t, &out, err)
+	for lines.Scan() {
+	}
+	changes, connections := report(t, &out, <-ended)
 	assert.Assert(t, changes >= 2 && connections == 1, "%s", &out)
-	assert.Assert(t, strings.Contains(out.String(), `    /conf/x "two", was "one"`), "%s", &out)
 	names, _, err := s.Children(t.Context(), "/", nil)
 	assert.NilError(t, err)
 	assert.Equal(t, len(names), 2) // /zookeeper and /conf

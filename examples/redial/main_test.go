@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -121,14 +122,18 @@ func TestRunFails(t *testing.T) {
 			var out bytes.Buffer
 			go func() { done <- run(context.Background(), &out, strings.Join(e.Addrs(), ","), time.Second) }()
 			<-roots
-			time.Sleep(300 * time.Millisecond)
 			names, _, err := s.Children(t.Context(), "/", nil)
 			assert.NilError(t, err)
-			for _, name := range names {
-				if strings.HasPrefix(name, "redial-") {
-					c.do(t, e, s, "/"+name)
+			root := "/" + names[slices.IndexFunc(names, func(name string) bool { return strings.HasPrefix(name, "redial-") })]
+			for counted := int32(0); counted == 0; { // the first count shows that all are at work
+				changed := make(chan zk.Event, 1)
+				_, stat, err := s.Exists(t.Context(), root+"/counter", changed)
+				assert.NilError(t, err)
+				if counted = stat.Version; counted == 0 {
+					<-changed
 				}
 			}
+			c.do(t, e, s, root)
 			assert.ErrorContains(t, <-done, c.want)
 			assert.Assert(t, !strings.Contains(out.String(), "ok:"))
 		})

@@ -3,7 +3,6 @@ package interop
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -82,27 +81,8 @@ func TestCurator(t *testing.T) {
 		them.goOn()
 		them.end()
 	})
-	run("RWLock", func(s *stage) {
-		setup := s.dial()
-		setup.create("/count", "0")
-		setup.create("/busy", "0")
-		s.cut()
-		them := s.peer("rw", turns, "them")
-		readersAndWriters(s, recipe.Curator)
-		them.end()
-		assert.Equal(s, setup.get("/count"), fmt.Sprint(3*((turns+2)/3)))
-		setup.gone("/rw")
-	})
-	run("Semaphore", func(s *stage) {
-		setup := s.dial()
-		setup.create("/inside", "")
-		s.cut()
-		them := s.peer("semaphore", turns, "them")
-		leases(s, recipe.Curator)
-		them.end()
-		setup.gone("/sem/leases")
-		setup.gone("/sem/locks")
-	})
+	run("RWLock", func(s *stage) { readersAndWriters(s, recipe.Curator) })
+	run("Semaphore", func(s *stage) { leases(s, recipe.Curator, "/sem/leases", "/sem/locks") })
 	run("Counter", func(s *stage) {
 		for what, format := range map[string]recipe.Format{"counter": recipe.Int64, "counter32": recipe.Int32} {
 			o := s.dial()

@@ -58,27 +58,8 @@ func TestKazoo(t *testing.T) {
 			return func(s *zk.Session) (*recipe.Hold, error) { return e.Campaign(bg, s) }
 		})
 	})
-	run("RWLock", func(s *stage) {
-		setup := s.dial()
-		setup.create("/count", "0")
-		setup.create("/busy", "0")
-		s.cut()
-		them := s.peer("rw", turns, "them")
-		readersAndWriters(s, recipe.Kazoo)
-		them.end()
-		assert.Equal(s, setup.get("/count"), fmt.Sprint(3*((turns+2)/3)))
-		setup.gone("/rw")
-	})
-	run("Semaphore", func(s *stage) {
-		setup := s.dial()
-		setup.create("/inside", "")
-		s.cut()
-		them := s.peer("semaphore", turns, "them")
-		leases(s, recipe.Kazoo)
-		them.end()
-		setup.gone("/sem")
-		setup.gone("/sem-__lock__")
-	})
+	run("RWLock", func(s *stage) { readersAndWriters(s, recipe.Kazoo) })
+	run("Semaphore", func(s *stage) { leases(s, recipe.Kazoo, "/sem", "/sem-__lock__") })
 	run("Counter", func(s *stage) {
 		for what, format := range map[string]recipe.Format{"counter": recipe.Text, "counter32": recipe.Int32} {
 			o := s.dial()
@@ -214,9 +195,14 @@ func TestKazoo(t *testing.T) {
 	})
 }
 
-// readersAndWriters is what two of ours do beside the others: writers say that
-// they are inside, and readers look.
+// readersAndWriters lets two of ours work beside the others: writers say that they
+// are inside and add to /count, and readers look.
 func readersAndWriters(s *stage, layout recipe.Layout) {
+	setup := s.dial()
+	setup.create("/count", "0")
+	setup.create("/busy", "0")
+	s.cut()
+	them := s.peer("rw", turns, "them")
 	var all sync.WaitGroup
 	for range 2 {
 		o := s.dial()
@@ -238,10 +224,18 @@ func readersAndWriters(s *stage, layout recipe.Layout) {
 		})
 	}
 	all.Wait()
+	them.end()
+	assert.Equal(s, setup.get("/count"), fmt.Sprint(3*((turns+2)/3)))
+	setup.gone("/rw")
 }
 
-// leases is what two of ours do with a semaphore of two.
-func leases(s *stage, layout recipe.Layout) {
+// leases lets two of ours and one of theirs use a semaphore of two, which leaves
+// nothing in its directories.
+func leases(s *stage, layout recipe.Layout, dirs ...string) {
+	setup := s.dial()
+	setup.create("/inside", "")
+	s.cut()
+	them := s.peer("semaphore", turns, "them")
 	var all sync.WaitGroup
 	for range 2 {
 		o := s.dial()
@@ -262,6 +256,10 @@ func leases(s *stage, layout recipe.Layout) {
 		})
 	}
 	all.Wait()
+	them.end()
+	for _, dir := range dirs {
+		setup.gone(dir)
+	}
 }
 
 func barriers(s *stage) {

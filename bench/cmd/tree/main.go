@@ -28,11 +28,12 @@ import (
 
 	"github.com/seed-9f8420c6/zk"
 	"github.com/seed-9f8420c6/zk/bench/internal/host"
+	"github.com/seed-9f8420c6/zk/bench/peers"
 	"github.com/seed-9f8420c6/zk/tree"
 	"github.com/seed-9f8420c6/zk/zktest/apache"
 )
 
-//go:embed pom.xml Load.java load.py
+//go:embed Load.java load.py
 var sources embed.FS
 
 // sample is one load.
@@ -245,7 +246,7 @@ func ready(ctx context.Context, dir, addr string) ([]client, error) {
 		{"tree.Cache, after a redial", []string{self, "-child", "redial-recursive", "-addr", addr}, all},
 		{"tree.Cache, PerNode, after a redial", []string{self, "-child", "redial-pernode", "-addr", addr}, all},
 	}
-	for _, name := range []string{"pom.xml", "Load.java", "load.py"} {
+	for _, name := range []string{"Load.java", "load.py"} {
 		text, err := sources.ReadFile(name)
 		if err != nil {
 			return nil, err
@@ -254,44 +255,19 @@ func ready(ctx context.Context, dir, addr string) ([]client, error) {
 			return nil, err
 		}
 	}
-	in, err := apache.Find(apache.V3_9)
-	if err != nil {
-		return nil, err
-	}
-	if jars, err := curator(ctx, in.Java, dir); err != nil {
+	if java, err := peers.Curator(ctx, dir, "Load", "-Xms512m", "-Xmx2g"); err != nil {
 		log.Printf("Curator is left out: %v", err)
 	} else {
-		java := []string{in.Java, "-Xms512m", "-Xmx2g", "-cp", dir + string(os.PathListSeparator) + jars, "Load"}
 		clients = append(clients,
 			client{"Curator CuratorCache", append(slices.Clone(java), "curatorcache", addr), all},
 			client{"Curator TreeCache", append(slices.Clone(java), "treecache", addr), all})
 	}
-	for _, python := range []string{"python3", "/usr/bin/python3"} {
-		if exec.CommandContext(ctx, python, "-c", "import kazoo.recipe.cache").Run() == nil {
-			clients = append(clients, client{"kazoo TreeCache", []string{python, filepath.Join(dir, "load.py"), addr}, 10000})
-			break
-		}
+	if python, err := peers.Python(ctx); err != nil {
+		log.Print(err)
+	} else {
+		clients = append(clients, client{"kazoo TreeCache", []string{python, filepath.Join(dir, "load.py"), addr}, 10000})
 	}
 	return clients, nil
-}
-
-// curator fetches Curator and compiles its driver; it returns the class path.
-func curator(ctx context.Context, java, dir string) (string, error) {
-	list := filepath.Join(dir, "classpath")
-	cmd := exec.CommandContext(ctx, "mvn", "-q", "-B", "-f", filepath.Join(dir, "pom.xml"), "dependency:build-classpath", "-Dmdep.outputFile="+list)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("mvn: %w: %s", err, bytes.TrimSpace(out))
-	}
-	text, err := os.ReadFile(list)
-	if err != nil {
-		return "", err
-	}
-	jars := strings.TrimSpace(string(text))
-	out, err := exec.CommandContext(ctx, java, "-m", "jdk.compiler/com.sun.tools.javac.Main", "-d", dir, "-cp", jars, filepath.Join(dir, "Load.java")).CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("javac: %w: %s", err, bytes.TrimSpace(out))
-	}
-	return jars, nil
 }
 
 // run returns the first load and the medians of the others.

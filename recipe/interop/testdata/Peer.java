@@ -43,32 +43,6 @@ public class Peer {
         }
     }
 
-    static long cpu() {
-        return ((com.sun.management.OperatingSystemMXBean) java.lang.management.ManagementFactory.getOperatingSystemMXBean())
-            .getProcessCpuTime();
-    }
-
-    static void turns(CuratorFramework[] clients, int count) throws Exception {
-        Thread[] threads = new Thread[clients.length];
-        for (int i = 0; i < threads.length; i++) {
-            InterProcessMutex mutex = new InterProcessMutex(clients[i], "/speed");
-            threads[i] = new Thread(() -> {
-                try {
-                    for (int k = 0; k < count; k++) {
-                        mutex.acquire();
-                        mutex.release();
-                    }
-                } catch (Exception e) {
-                    throw new RuntimeException(e);
-                }
-            });
-            threads[i].start();
-        }
-        for (Thread thread : threads) {
-            thread.join();
-        }
-    }
-
     static void say(String line) {
         System.out.println(line);
         System.out.flush();
@@ -87,6 +61,21 @@ public class Peer {
                 mutex.acquire();
                 critical();
                 release(mutex);
+            }
+            break;
+        case "beside": // ours and others are in one directory, and say when they are inside
+            InterProcessMutex beside = new InterProcessMutex(zk, "/beside");
+            for (int i = 0; i < count; i++) {
+                beside.acquire();
+                zk.setData().forPath("/in-" + name, "1".getBytes());
+                for (int k = 0; k < 2; k++) {
+                    if (!new String(zk.getData().forPath("/in-us")).equals("0")) {
+                        throw new Exception("one of ours is inside");
+                    }
+                    Thread.sleep(1);
+                }
+                zk.setData().forPath("/in-" + name, "0".getBytes());
+                release(beside);
             }
             break;
         case "election":
@@ -182,23 +171,6 @@ public class Peer {
                 System.in.read();
                 barrier.leave();
                 say("left");
-            }
-            break;
-        case "speed":
-            // Turns under a lock of as many clients as name says, after a warm-up.
-            CuratorFramework[] clients = new CuratorFramework[Integer.parseInt(name)];
-            for (int i = 0; i < clients.length; i++) {
-                clients[i] = CuratorFrameworkFactory.newClient(args[0], 10000, 5000, new RetryForever(50));
-                clients[i].start();
-                clients[i].blockUntilConnected();
-            }
-            turns(clients, 2 * count);
-            long start = System.nanoTime();
-            long used = cpu();
-            turns(clients, count);
-            say("speed " + (System.nanoTime() - start) / 1e9 + " " + (cpu() - used) / 1e9);
-            for (CuratorFramework client : clients) {
-                client.close();
             }
             break;
         default:

@@ -35,6 +35,18 @@ def exclusive(lock):
             critical()
 
 
+def beside():
+    """Takes turns, with ours and others in one directory, and says when it is inside."""
+    lock = zk.Lock("/beside", name, ["-lock-"])
+    for _ in range(count):
+        with lock:
+            zk.retry(zk.set, "/in-" + name, b"1")
+            assert zk.retry(zk.get, "/in-us")[0] == b"0", "one of ours is inside"
+            time.sleep(0.001)
+            assert zk.retry(zk.get, "/in-us")[0] == b"0", "one of ours came in"
+            zk.retry(zk.set, "/in-" + name, b"0")
+
+
 def rw():
     for i in range(count):
         if i % 3 == 0:
@@ -126,42 +138,10 @@ def partition():
     p.finish()
 
 
-def speed():
-    """Turns under a lock of as many clients as name says, after a warm-up."""
-    import resource
-    import threading
-
-    clients = [KazooClient(hosts=addr, timeout=10) for _ in range(int(name))]
-    for c in clients:
-        c.start()
-
-    def work(c, n):
-        lock = c.Lock("/speed")
-        for _ in range(n):
-            lock.acquire()
-            lock.release()
-
-    def all_of(n):
-        threads = [threading.Thread(target=work, args=(c, n)) for c in clients]
-        for t in threads:
-            t.start()
-        for t in threads:
-            t.join()
-
-    all_of(max(1, count // 4))
-    cpu = lambda: sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
-    start, used = time.time(), cpu()
-    all_of(count)
-    print("speed", time.time() - start, cpu() - used, flush=True)
-    for c in clients:
-        c.stop()
-
-
 {
-    "speed": speed,
     "lock": lambda: exclusive(zk.Lock("/lock", name, ["-lock-", "-latch-"])),
     "election": lambda: [zk.Election("/election", name).run(critical) for _ in range(count)],
-    "rw": rw, "semaphore": semaphore, "counter": counter, "counter32": counter32, "party": party, "barrier": barrier,
+    "rw": rw, "semaphore": semaphore, "counter": counter, "counter32": counter32, "party": party, "beside": beside, "barrier": barrier,
     "double": double, "put": put, "take": take, "partition": partition,
 }[what]()
 zk.stop()

@@ -2,7 +2,7 @@
 // whose processes and links break, moves their sessions all the time, and
 // checks everything that they saw by the servers' own transaction logs.
 //
-//	go run ./cmd/soak -duration 14m -migrations 10000 -faults 200
+//	go run ./cmd/soak -duration 14m -migrations 10000 -faults 200 -acquisitions 10000
 //
 // It ends with one line and 0; with 1 if a rule was broken, and says where the
 // traces are; with 2 if the run shows nothing.
@@ -28,6 +28,7 @@ func main() {
 	flag.DurationVar(&conf.Duration, "duration", time.Minute, "how long links and servers break")
 	flag.IntVar(&conf.Migrations, "migrations", 0, "forced migrations of sessions with watches in that time; 0: five a second")
 	flag.IntVar(&conf.Faults, "faults", 0, "server faults in that time; 0: one every four seconds")
+	flag.IntVar(&conf.Acquisitions, "acquisitions", 0, "locks and terms to be acquired in that time; 0: as many as come")
 	flag.Uint64Var(&conf.Seed, "seed", 0, "of what is random but for the time it takes; 0: any")
 	flag.StringVar(&release, "release", release, "of the servers")
 	flag.Float64Var(&conf.MinRate, "min-rate", 300, "calls per second, before and after the faults, below which a run is void")
@@ -70,6 +71,9 @@ func run(ctx context.Context, conf load.Config) int {
 	}
 	fmt.Fprintf(conf.Out, "%d moves by %d connections, %d sessions renewed; %d calls, of which %d were lost and %d not sent; %d transactions, %d logged by one server only; %d Gaps, %d events of gozk; %.0f calls/s before the faults, %.0f after\n",
 		rep.Moves, rep.Connections, rep.Renewed, rep.Calls, rep.Lost, rep.NotSent, rep.Writes, rep.Single, rep.Gaps, rep.Dropin, rep.Before, rep.After)
+	x := rep.Recipes
+	fmt.Fprintf(conf.Out, "%d locks and terms, %d writes guarded by them, of which %d were refused; %d transactions by Once, of which %d were sent again; %d additions; %d of both unknown, since the session expired; %d leaders observed\n",
+		x.Acquired, x.Guarded, x.NotHeld, x.Onces, x.Resent, x.Adds, x.Unknown, x.Looks)
 	for i, f := range rep.Findings {
 		if i == 10 {
 			fmt.Printf("and %d more\n", len(rep.Findings)-i)

@@ -12,6 +12,9 @@
 //	O  a call that was not sent is in no log, an answered one is, a lost one is there as it was sent, once or never
 //	L  versioned writes are linearizable
 //	C  what is read lies on the log's chain, and nobody goes back in it
+//	H  one holder at a time, by tokens, by znodes and in time; guarded writes by the holder only; nothing is left over
+//	T  observers are told of the terms in order
+//	N  a transaction by Once happens exactly once, and a counter is exact and linearizable
 package check
 
 import (
@@ -29,6 +32,8 @@ const (
 	Late      = "late"      // one behind the data that it tells of
 	Wrong     = "wrong"     // anything that is not about events
 	Undecided = "undecided" // a check that did not come to an end
+	Overlap   = "overlap"   // two that hold one lock
+	LeftOver  = "left over" // a contender that nobody deletes
 )
 
 // Finding is a broken rule.
@@ -48,9 +53,15 @@ func All(t *history.Truth, clients []*history.Client) []Finding {
 	t.Explain(clients)
 	var out []Finding
 	for _, c := range clients {
-		out = append(out, Watches(t, c)...)
+		if c.Recipes == nil {
+			out = append(out, Watches(t, c)...)
+		}
 	}
 	out = append(out, Outcomes(t, clients)...)
 	out = append(out, Chain(t, clients)...)
-	return append(out, Linear(t, clients)...)
+	out = append(out, Linear(t, clients)...)
+	out = append(out, Holds(t, clients)...)
+	out = append(out, Observers(t, clients)...)
+	out = append(out, Onces(t, clients)...)
+	return append(out, Counters(t, clients)...)
 }

@@ -139,19 +139,23 @@ func linear(t *history.Truth, path string, ops []porcupine.Operation) (Finding, 
 			return fmt.Sprintf("%+v -> %+v", in, out)
 		},
 	}
-	f := Finding{Rule: "L", Client: "all", Tick: begin}
 	if len(ops) > linearOps {
-		f.What, f.Text = Undecided, fmt.Sprintf("%s: %d writes without a quiet moment, at most %d are checked", path, len(ops), linearOps)
-		return f, true
+		return Finding{"L", Undecided, "all", begin, fmt.Sprintf("%s: %d writes without a quiet moment, at most %d are checked", path, len(ops), linearOps)}, true
 	}
+	return judge(path, "writes", begin, first, model, ops)
+}
+
+// judge lets porcupine decide on one part of a znode's history.
+func judge(path, what string, begin int64, first any, model porcupine.Model, ops []porcupine.Operation) (Finding, bool) {
+	f := Finding{Rule: "L", Client: "all", Tick: begin}
 	switch porcupine.CheckOperationsTimeout(model, ops, linearTime) {
 	case porcupine.Ok:
 		return f, false
 	case porcupine.Unknown:
-		f.What, f.Text = Undecided, fmt.Sprintf("%s: %d writes were not decided within %v", path, len(ops), linearTime)
+		f.What, f.Text = Undecided, fmt.Sprintf("%s: %d %s were not decided within %v", path, len(ops), what, linearTime)
 	default:
 		f.What = Wrong
-		f.Text = fmt.Sprintf("%s: %d writes are not linearizable, beginning with %+v: %s", path, len(ops), first, describe(ops))
+		f.Text = fmt.Sprintf("%s: %d %s are not linearizable, beginning with %+v: %s", path, len(ops), what, first, describe(ops))
 	}
 	return f, true
 }

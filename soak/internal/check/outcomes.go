@@ -144,12 +144,13 @@ func plainWrite(op wire.Op) wire.Op {
 }
 
 // deletes checks those that stand by themselves: every one in the log became of
-// a request that was seen to be sent, and of no other's.
+// a request that was seen to be sent, and of no other's. What an expired session
+// takes along, nobody asks for.
 func (o *outcomes) deletes(clients []*history.Client) {
 	became := map[*history.Request]*history.Txn{}
 	for i := range o.truth.Txns {
 		x := &o.truth.Txns[i]
-		if len(x.Changes) != 1 || x.Changes[0].Type != zk.Deleted || !o.sessions[x.Session] {
+		if len(x.Changes) != 1 || x.Changes[0].Type != zk.Deleted || x.Op == wire.OpCloseSession || !o.sessions[x.Session] {
 			continue
 		}
 		text := ""

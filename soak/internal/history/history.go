@@ -28,6 +28,8 @@ type Client struct {
 	Conns []*Conn
 	Calls []Call
 	Chans []Chan
+	// Recipes is what it did by recipes, whose watches are their own; nil: nothing.
+	Recipes *Recipes
 }
 
 // Conn is one connection of a client, as the client itself saw it.

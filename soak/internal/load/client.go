@@ -31,6 +31,7 @@ type client struct {
 	conf    zk.Config
 	chans   []chan zk.Event
 	recv    [][]history.Recv // by channel, of the goroutine that reads it
+	partner *partner         // nil: it uses no recipes
 
 	moves   atomic.Int64 // Dials that moved the session
 	renewed atomic.Int64 // those that began a new one
@@ -71,6 +72,9 @@ func (c *client) history() *history.Client {
 	h := &history.Client{Name: c.name, Roomy: c.roomy, Conns: c.tap.Conns(), Calls: c.calls}
 	for i := range c.chans {
 		h.Chans = append(h.Chans, history.Chan{Cap: cap(c.chans[i]), Recv: c.recv[i]})
+	}
+	if c.partner != nil {
+		h.Recipes = &c.partner.done
 	}
 	h.SortCalls()
 	return h

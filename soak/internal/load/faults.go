@@ -12,24 +12,12 @@ import (
 
 // strike forces one migration of a client, by the session itself or by its links.
 func (c *client) strike(ctx context.Context, r *rand.Rand) {
-	c.mu.Lock()
-	busy := c.struck
-	c.struck = true
-	c.mu.Unlock()
-	if busy {
+	if !c.seize() {
 		return
 	}
-	defer func() {
-		c.mu.Lock()
-		c.struck = false
-		c.mu.Unlock()
-	}()
+	defer c.leave()
 	s, _ := c.current()
-	all := func(f func(p *zktest.Proxy)) {
-		for _, p := range c.proxies {
-			f(p)
-		}
-	}
+	all := c.links
 	dir := zktest.Direction(r.IntN(2))
 	switch r.IntN(20) {
 	case 0, 1, 2:
@@ -85,6 +73,63 @@ func (c *client) strike(ctx context.Context, r *rand.Rand) {
 	}
 	if ctx.Err() == nil {
 		all((*zktest.Proxy).Heal)
+	}
+}
+
+// seize begins a fault of the client's links, if none is under way; leave ends it.
+func (c *client) seize() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	free := !c.struck
+	c.struck = true
+	return free
+}
+
+func (c *client) leave() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.struck = false
+}
+
+func (c *client) links(f func(p *zktest.Proxy)) {
+	for _, p := range c.proxies {
+		f(p)
+	}
+}
+
+// outages silences the partners' links, one at a time, for longer than a session
+// lasts. What was sent into the silence arrives at its end. Of one direction only,
+// the session may live, and its holds be lost all the same.
+func (r *run) outages(ctx context.Context, stop <-chan struct{}, partners []*partner) {
+	rng := r.fork()
+	for {
+		select {
+		case <-time.After(20*time.Second + time.Duration(rng.Int64N(int64(10*time.Second)))):
+		case <-stop:
+			return
+		case <-ctx.Done():
+			return
+		}
+		c := partners[rng.IntN(len(partners))].client
+		for !c.seize() {
+			if isClosed(stop) || ctx.Err() != nil {
+				return
+			}
+			pause(ctx, time.Millisecond, 5*time.Millisecond)
+		}
+		r.note("%s is cut off", c.name)
+		which := rng.IntN(3)
+		c.links(func(p *zktest.Proxy) {
+			if which != 0 {
+				p.Hold(zktest.FromClient)
+			}
+			if which != 1 {
+				p.Hold(zktest.ToClient)
+			}
+		})
+		pause(ctx, sessionTimeout*5/4, sessionTimeout*7/4)
+		c.links((*zktest.Proxy).Heal)
+		c.leave()
 	}
 }
 

@@ -29,12 +29,14 @@ type Config struct {
 	Duration   time.Duration // of the faults; calm and analysis come on top
 	Migrations int           // of sessions with watches, forced in that time; 0: five a second
 	Faults     int           // of servers in that time; 0: one every four seconds
-	MinRate    float64       // calls per second before and after the faults, or the run is void
-	Writes     int           // per second, by all writers
-	Seed       uint64
-	Dir        string    // for traces; what a sound run has left there is removed
-	Keep       bool      // also of a sound one
-	Out        io.Writer // progress
+	// Acquisitions of locks and terms in that time; 0: as many as come.
+	Acquisitions int
+	MinRate      float64 // calls per second before and after the faults, or the run is void
+	Writes       int     // per second, by all writers
+	Seed         uint64
+	Dir          string    // for traces; what a sound run has left there is removed
+	Keep         bool      // also of a sound one
+	Out          io.Writer // progress
 }
 
 // Report is what came of a run.
@@ -52,6 +54,7 @@ type Report struct {
 	Gaps        int
 	Dropin      int64 // events of gozk's watches
 	Single      int   // transactions that only one server has logged
+	Recipes     Recipes
 	Before      float64
 	After       float64 // calls per second
 	Void        []string
@@ -59,11 +62,55 @@ type Report struct {
 	Dir         string // of the traces; empty: none were kept
 }
 
+// Recipes counts what was done by recipes.
+type Recipes struct {
+	Acquired int // locks and terms
+	Guarded  int // writes under them
+	NotHeld  int // of these, that the servers or the hold refused
+	Onces    int
+	Resent   int // of these, that took more than one call
+	Adds     int
+	Unknown  int // Onces and Adds whose session expired
+	Looks    int // leaders that observers were told of
+}
+
+// add counts what one client did.
+func (r *Recipes) add(c *history.Recipes) {
+	for _, h := range c.Holds {
+		if h.To != 0 {
+			r.Acquired++
+		}
+		r.Guarded += len(h.Guarded)
+		for _, g := range h.Guarded {
+			if g.Outcome == history.Refused {
+				r.NotHeld++
+			}
+		}
+	}
+	for _, o := range c.Onces {
+		if o.Sent > 1 {
+			r.Resent++
+		}
+		if o.Outcome == history.Lost {
+			r.Unknown++
+		}
+	}
+	for _, a := range c.Adds {
+		if a.Unknown {
+			r.Unknown++
+		}
+	}
+	r.Onces += len(c.Onces)
+	r.Adds += len(c.Adds)
+	r.Looks += len(c.Looks)
+}
+
 // Verdict returns the last line of a run, and the exit code: 0 if all is well,
 // 1 if a rule was broken, 2 if the run shows nothing.
 func (r *Report) Verdict() (string, int) {
-	figures := fmt.Sprintf("%d migrations, %d server faults, %d events, %d lost, %d false, %d duplicate, %d reordered",
-		r.Migrations, r.Faults, r.Events, r.Count(check.Lost), r.Count(check.False), r.Count(check.Duplicate), r.Count(check.Reordered))
+	figures := fmt.Sprintf("%d migrations, %d server faults, %d events, %d lost, %d false, %d duplicate, %d reordered; %d acquisitions, %d overlaps, %d left over",
+		r.Migrations, r.Faults, r.Events, r.Count(check.Lost), r.Count(check.False), r.Count(check.Duplicate), r.Count(check.Reordered),
+		r.Recipes.Acquired, r.Count(check.Overlap), r.Count(check.LeftOver))
 	switch {
 	case len(r.Findings) > 0:
 		return fmt.Sprintf("FAILED: %s, %d late, %d wrong, %d undecided; traces in %s",
@@ -95,6 +142,8 @@ type run struct {
 	struck  atomic.Int64 // servers that were broken
 	over    atomic.Bool  // gozk's Conn is being closed
 	dropin  *dropin
+	// acquired counts locks and terms.
+	acquired atomic.Int64
 
 	mu            sync.Mutex
 	rng           *rand.Rand
@@ -230,6 +279,18 @@ func (r *run) drive(ctx context.Context) error {
 		writers.Go(func() { w.run(ctx, quiet, every, step) })
 		everyone = append(everyone, c)
 	}
+	partners, err := r.newPartners(ctx)
+	if err != nil {
+		return err
+	}
+	observed, look := context.WithCancel(ctx)
+	defer look()
+	var observers sync.WaitGroup
+	working, give := context.WithCancel(ctx) // up on locks that somebody has left over
+	defer give()
+	for i, p := range partners {
+		p.start(working, observed, quiet, &writers, &observers, i == 0)
+	}
 
 	if r.dropin, err = r.newDropin(); err != nil {
 		return err
@@ -248,9 +309,10 @@ func (r *run) drive(ctx context.Context) error {
 			failed <- err
 		}
 	})
-	others.Go(func() { r.redial(ctx, stop, begin, watchers, everyone) })
 	rng := r.fork()
 	others.Go(func() { r.dropin.strike(ctx, stop, rng) })
+	others.Go(func() { r.redial(ctx, stop, begin, watchers, everyone, partners) })
+	others.Go(func() { r.outages(ctx, stop, partners) })
 	err = r.wait(ctx, begin, watchers, failed)
 	close(stop)
 	others.Wait()
@@ -278,7 +340,14 @@ func (r *run) drive(ctx context.Context) error {
 	r.before, r.after = before, after
 	r.mu.Unlock()
 	close(quiet)
+	patient := time.AfterFunc(10*sessionTimeout, give)
 	writers.Wait()
+	patient.Stop()
+	if err := r.settle(ctx, partners); err != nil {
+		return err
+	}
+	look()
+	observers.Wait()
 	r.note("every watch must fire once more")
 
 	// Every watch must fire once more.
@@ -337,15 +406,16 @@ func (r *run) wait(ctx context.Context, begin time.Time, watchers []*client, fai
 		switch {
 		case time.Since(begin) < r.conf.Duration:
 		case time.Since(begin) > 2*r.conf.Duration+patience:
-			r.void("after %v there were %d of %d migrations and %d of %d server faults", time.Since(begin).Round(time.Second), moves, r.conf.Migrations, r.struck.Load(), r.conf.Faults)
+			r.void("after %v there were %d of %d migrations, %d of %d server faults and %d of %d acquisitions", time.Since(begin).Round(time.Second),
+				moves, r.conf.Migrations, r.struck.Load(), r.conf.Faults, r.acquired.Load(), r.conf.Acquisitions)
 			return nil
-		case moves >= int64(r.conf.Migrations) && r.struck.Load() >= int64(r.conf.Faults):
+		case moves >= int64(r.conf.Migrations) && r.struck.Load() >= int64(r.conf.Faults) && r.acquired.Load() >= int64(r.conf.Acquisitions):
 			return nil
 		}
 		select {
 		case <-look.C:
 		case <-tell.C:
-			r.note("%d migrations, %d server faults, %d calls answered", moves, r.struck.Load(), r.ops.Load())
+			r.note("%d migrations, %d server faults, %d calls answered, %d locks and terms acquired", moves, r.struck.Load(), r.ops.Load(), r.acquired.Load())
 		case err := <-failed:
 			return err
 		case <-ctx.Done():
@@ -362,7 +432,7 @@ func count(clients []*client) (moves int64) {
 }
 
 // redial forces migrations at a steady rate: mostly of those who watch.
-func (r *run) redial(ctx context.Context, stop <-chan struct{}, begin time.Time, watchers, all []*client) {
+func (r *run) redial(ctx context.Context, stop <-chan struct{}, begin time.Time, watchers, all []*client, partners []*partner) {
 	rng := r.fork()
 	var strikes sync.WaitGroup
 	defer strikes.Wait()
@@ -376,8 +446,11 @@ func (r *run) redial(ctx context.Context, stop <-chan struct{}, begin time.Time,
 			continue
 		}
 		c := watchers[rng.IntN(len(watchers))]
-		if rng.IntN(20) == 0 {
+		switch rng.IntN(40) {
+		case 0, 1:
 			c = all[rng.IntN(len(all))]
+		case 2: // not so often that nobody gets his turn: who holds a lock keeps all others waiting
+			c = partners[rng.IntN(len(partners))].client
 		}
 		own := rand.New(rand.NewPCG(rng.Uint64(), rng.Uint64()))
 		strikes.Go(func() { c.strike(ctx, own) })
@@ -519,6 +592,9 @@ func (r *run) judge(ctx context.Context) (*Report, error) {
 		rep.Renewed += c.renewed.Load()
 		rep.Connections += len(h.Conns)
 		rep.Calls += len(h.Calls)
+		if h.Recipes != nil {
+			rep.Recipes.add(h.Recipes)
+		}
 		for i := range h.Calls {
 			switch h.Calls[i].Outcome {
 			case history.Lost:

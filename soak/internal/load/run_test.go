@@ -26,25 +26,28 @@ func TestSlice(t *testing.T) {
 	assert.DeepEqual(t, rep.Findings, []check.Finding(nil))
 	assert.Equal(t, code, 0)
 	assert.Assert(t, rep.Migrations >= 60 && rep.Faults >= 4 && rep.Events > 0 && rep.Gaps > 0 && rep.Writes > 0 && rep.Dropin > 0)
+	x := rep.Recipes
+	t.Logf("%+v", x)
+	assert.Assert(t, x.Acquired >= 20 && x.Guarded > 0 && x.Onces > 0 && x.Adds > 0 && x.Looks > 0)
 	assert.Equal(t, rep.Dir, "") // nothing is left behind
 }
 
 func TestVerdict(t *testing.T) {
-	rep := Report{Migrations: 7, Faults: 2, Events: 100, Dir: "DIR"}
+	rep := Report{Migrations: 7, Faults: 2, Events: 100, Dir: "DIR", Recipes: Recipes{Acquired: 5}}
 	line, code := rep.Verdict()
-	assert.Equal(t, line, "ok: 7 migrations, 2 server faults, 100 events, 0 lost, 0 false, 0 duplicate, 0 reordered")
+	assert.Equal(t, line, "ok: 7 migrations, 2 server faults, 100 events, 0 lost, 0 false, 0 duplicate, 0 reordered; 5 acquisitions, 0 overlaps, 0 left over")
 	assert.Equal(t, code, 0)
 
 	rep.Void = tooSlow(300, 299, 301)
 	line, code = rep.Verdict()
-	assert.Equal(t, line, "void: 299 calls/s before the faults, and 300 is the least; 7 migrations, 2 server faults, 100 events, 0 lost, 0 false, 0 duplicate, 0 reordered; traces in DIR")
+	assert.Equal(t, line, "void: 299 calls/s before the faults, and 300 is the least; 7 migrations, 2 server faults, 100 events, 0 lost, 0 false, 0 duplicate, 0 reordered; 5 acquisitions, 0 overlaps, 0 left over; traces in DIR")
 	assert.Equal(t, code, 2)
 	assert.Equal(t, len(tooSlow(300, 300, 300)), 0)
 	assert.Equal(t, len(tooSlow(300, 0, 0)), 2)
 
-	rep.Findings = []check.Finding{{Rule: "W3", What: check.Lost}, {Rule: "L", What: check.Wrong}, {Rule: "W3", What: check.Lost}}
+	rep.Findings = []check.Finding{{Rule: "W3", What: check.Lost}, {Rule: "L", What: check.Wrong}, {Rule: "W3", What: check.Lost}, {Rule: "H", What: check.Overlap}}
 	line, code = rep.Verdict()
-	assert.Equal(t, line, "FAILED: 7 migrations, 2 server faults, 100 events, 2 lost, 0 false, 0 duplicate, 0 reordered, 0 late, 1 wrong, 0 undecided; traces in DIR")
+	assert.Equal(t, line, "FAILED: 7 migrations, 2 server faults, 100 events, 2 lost, 0 false, 0 duplicate, 0 reordered; 5 acquisitions, 1 overlaps, 0 left over, 0 late, 1 wrong, 0 undecided; traces in DIR")
 	assert.Equal(t, code, 1)
 }
 
