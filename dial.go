@@ -16,6 +16,7 @@ import (
 	"github.com/seed-9f8420c6/zk/internal/handshake"
 	"github.com/seed-9f8420c6/zk/internal/hosts"
 	"github.com/seed-9f8420c6/zk/internal/limits"
+	"github.com/seed-9f8420c6/zk/internal/pipeline"
 	"github.com/seed-9f8420c6/zk/internal/watches"
 	"github.com/seed-9f8420c6/zk/sasl"
 	"github.com/seed-9f8420c6/zk/wire"
@@ -532,11 +533,11 @@ func (d *dialer) attempt(ctx context.Context, o *doors.Door) (made *Session, err
 	if t := d.conf.Trace; t != nil && t.DialStart != nil {
 		t.DialStart(o.Target)
 	}
-	conn, err := d.doors.Open(actx, o)
+	conn, under, err := d.open(actx, o)
 	if err != nil {
 		err = doors.Cause(ctx, actx, err)
 	}
-	s := newSession(d.conf, d.w, conn)
+	s := newSession(d.conf, d.w, conn, under)
 	s.addr, s.target = o.Addr, o.Target
 	defer func() { // also when a hook panics
 		if made == nil && conn != nil {
@@ -577,6 +578,26 @@ func (d *dialer) attempt(ctx context.Context, o *doors.Door) (made *Session, err
 			"timeout", s.timeout, "readOnly", s.readOnly, "watches", d.w.Len())
 	}
 	return s, nil
+}
+
+// open connects to a door. under is the connection without what Config.Wrap has laid
+// over it; nil: nothing.
+func (d *dialer) open(ctx context.Context, o *doors.Door) (conn, under net.Conn, err error) {
+	plain, err := d.doors.Open(ctx, o)
+	wrap := d.conf.Wrap
+	if err != nil || wrap == nil {
+		return plain, nil, err
+	}
+	defer func() { // also when Wrap panics
+		if conn == nil {
+			pipeline.HangUp(plain)
+		}
+	}()
+	over := wrap(o.Target, plain)
+	if over == nil {
+		return nil, nil, errors.New("Config.Wrap returned no connection")
+	}
+	return over, plain, nil
 }
 
 // handshake asks for the session, and takes what the server grants.

@@ -70,6 +70,15 @@ type Config struct {
 	// tried. Set: it gets host:port unresolved, once per address; TLS is laid over
 	// what it returns, and Close of that must unblock Write.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Wrap lays a connection of the application's over each one that is dialed, over TCP
+	// and TLS; nil: none. addr is what Trace's hooks get. What it returns carries all
+	// frames in plain, credentials among them; package tap decodes them. It must do what
+	// c does: count in Write at least the bytes that may have left, return from Read and
+	// Write when it is closed, and pass Close on, which may be called several times. If
+	// it has a method NetConn() net.Conn that returns c, a call may write a small
+	// request to it itself, as it does to a socket: then Write must not wait for
+	// anything but c.
+	Wrap func(addr string, c net.Conn) net.Conn
 	// MaxRequest is the largest frame to send, in bytes; zero: DefaultMaxRequest.
 	MaxRequest int
 	// MaxReply is the largest frame to accept, in bytes; zero: DefaultMaxReply. What
@@ -460,11 +469,12 @@ func (c *call) frame(op wire.Op, body interface{ Append([]byte) []byte }) {
 	wire.EndFrame(c.Frames, at)
 }
 
-func newSession(conf Config, w *Watches, conn net.Conn) *Session {
+// newSession makes a Session of a connection; under is what Config.Wrap has laid it over.
+func newSession(conf Config, w *Watches, conn, under net.Conn) *Session {
 	s := &Session{conf: conf, w: w}
 	s.auth.list = conf.Auth
 	s.follow.done = make(chan struct{})
-	s.line = pipeline.New(conn, (*engine)(s), pipeline.Options{MaxReply: conf.MaxReply, MaxInFlight: conf.MaxInFlight})
+	s.line = pipeline.New(conn, (*engine)(s), pipeline.Options{MaxReply: conf.MaxReply, MaxInFlight: conf.MaxInFlight, Under: under})
 	return s
 }
 

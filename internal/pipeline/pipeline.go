@@ -86,13 +86,16 @@ type Options struct {
 	MaxReply int
 	// MaxInFlight is how many frames may wait for replies; 0: no limit.
 	MaxInFlight int
+	// Under is what the application has laid the connection over; nil: nothing.
+	Under net.Conn
 }
 
 // Conn is a connection. Its lock guards the send path, and what the Handler's owner
 // puts under it; it is never held over I/O.
 type Conn struct {
 	conn   net.Conn
-	socket bool // conn is one of the system
+	socket bool      // conn is one of the system
+	tls    *tls.Conn // what conn is or is laid over; nil: no TLS
 	h      Handler
 	opts   Options
 
@@ -139,12 +142,21 @@ func New(conn net.Conn, h Handler, opts Options) *Conn {
 		conn: conn, socket: onSocket(conn), h: h, opts: opts,
 		done: make(chan struct{}), dying: make(chan struct{}),
 	}
+	p.tls, _ = p.under().(*tls.Conn)
 	if opts.MaxInFlight > 0 {
 		p.slots = make(chan struct{}, opts.MaxInFlight)
 	}
 	p.flush = p.flushAll
 	p.reader.ring = fifo.NewReader(&p.ring)
 	return p
+}
+
+// under returns the connection without what the application has laid over it.
+func (p *Conn) under() net.Conn {
+	if p.opts.Under != nil {
+		return p.opts.Under
+	}
+	return p.conn
 }
 
 // maxLayers is how many connections may be laid over one another.
@@ -266,13 +278,21 @@ func (p *Conn) failLocked(err error) {
 }
 
 // HangUp closes the connection, also below TLS, which would first wait until the peer
-// takes a farewell.
+// takes a farewell. What the application has laid over it hears of that afterwards, so
+// that its Close cannot keep the connection open.
 func (p *Conn) HangUp() {
-	if t, ok := p.conn.(*tls.Conn); ok {
-		t.NetConn().Close()
-		return
+	HangUp(p.under())
+	if p.opts.Under != nil {
+		p.conn.Close()
 	}
-	p.conn.Close()
+}
+
+// HangUp closes a connection without a farewell of TLS.
+func HangUp(conn net.Conn) {
+	if t, ok := conn.(*tls.Conn); ok {
+		conn = t.NetConn()
+	}
+	conn.Close()
 }
 
 // tick pings a quiet connection and ends a dead one. It never writes itself, so that

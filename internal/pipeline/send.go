@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"crypto/tls"
 	"runtime"
 	"time"
 
@@ -156,7 +155,7 @@ func (p *Conn) writeUnlock() bool {
 	p.mu.Lock()
 	p.live.WriteEnds()
 	if err != nil {
-		if _, ok := p.conn.(*tls.Conn); ok {
+		if p.tls != nil {
 			// What the failing record held may have left.
 			n = min(len(buf), n+maxTLSRecord)
 		}
