@@ -597,7 +597,7 @@ func (d *dialer) open(ctx context.Context, o *doors.Door) (conn, under net.Conn,
 	if over == nil {
 		return nil, nil, errors.New("Config.Wrap returned no connection")
 	}
-	return over, plain, nil
+	return pipeline.Guard{Conn: over}, plain, nil
 }
 
 // handshake asks for the session, and takes what the server grants.

@@ -77,7 +77,8 @@ type Config struct {
 	// Write when it is closed, and pass Close on, which may be called several times. If
 	// it has a method NetConn() net.Conn that returns c, a call may write a small
 	// request to it itself, as it does to a socket: then Write must not wait for
-	// anything but c.
+	// anything but c. A panic in its Read or Write ends the connection, as an error that
+	// has the value and the place.
 	Wrap func(addr string, c net.Conn) net.Conn
 	// MaxRequest is the largest frame to send, in bytes; zero: DefaultMaxRequest.
 	MaxRequest int

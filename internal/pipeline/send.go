@@ -5,6 +5,9 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/pkg/errors"
+
+	"github.com/seed-9f8420c6/zk/internal/rescue"
 	"github.com/seed-9f8420c6/zk/wire"
 )
 
@@ -164,6 +167,9 @@ func (p *Conn) writeUnlock() bool {
 		p.failLocked(p.h.Why(err))
 		p.leave()
 		p.mu.Unlock()
+		if panicked := rescue.Panic(""); errors.As(err, &panicked) {
+			p.HangUp() // for the peer knows of nothing
+		}
 		return false
 	}
 	p.sent += int64(n)

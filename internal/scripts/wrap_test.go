@@ -121,3 +121,65 @@ func TestWrapFails(t *testing.T) {
 	assert.Equal(t, l.Open(), 0)
 	assert.Equal(t, len(l.Dialed()), 2)
 }
+
+// panickyConn panics in its Write or Read, once it is told to, before or after what is
+// below has done its work.
+type panickyConn struct {
+	net.Conn
+	inWrite, inRead, after atomic.Bool
+}
+
+func (c *panickyConn) Write(b []byte) (int, error) {
+	if c.inWrite.Load() && c.after.Load() {
+		c.Conn.Write(b)
+	}
+	if c.inWrite.Load() {
+		panic("oops")
+	}
+	return c.Conn.Write(b)
+}
+
+func (c *panickyConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if c.inRead.Load() {
+		panic("oops")
+	}
+	return n, err
+}
+
+// A panic on a wrapped connection ends that connection and nothing else: calls report
+// it as lost, and the session moves on.
+func TestWrapPanics(t *testing.T) {
+	for name, arm := range map[string]func(*panickyConn){
+		"write":       func(c *panickyConn) { c.inWrite.Store(true) },
+		"after write": func(c *panickyConn) { c.after.Store(true); c.inWrite.Store(true) },
+		"read":        func(c *panickyConn) { c.inRead.Store(true) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := suite.Private(t, 1)
+			conf, _ := e.Config()
+			var last *panickyConn
+			conf.Wrap = func(_ string, c net.Conn) net.Conn {
+				last = &panickyConn{Conn: c}
+				return last
+			}
+			s := e.Dial(conf)
+			ch := make(chan zk.Event, 1)
+			e.Watch(s, "/", ch)
+			arm(last)
+			_, _, err := s.Get(e.Ctx, "/", nil)
+			if name != "after write" { // then the answer may come
+				suite.CheckOutcome(t, err, zk.Lost, zk.ErrConnection)
+			}
+			suite.Await(t, s.Done())
+			assert.ErrorContains(t, s.Err(), "panicked at wrap_test.go:")
+			assert.ErrorContains(t, s.Err(), ": oops")
+			next, err := s.Redial(e.Ctx)
+			assert.NilError(t, err)
+			e.Keep(next)
+			e.Create(next, "/a", "")
+			e.Set(next, "/", "x")
+			e.Want(ch, zk.Changed, "/")
+		})
+	}
+}
