@@ -46,6 +46,7 @@ type Monitor struct {
 	seenBytes int64
 	heard     time.Time        // send time of the last answered request
 	marks     fifo.Queue[mark] // writes that no answer tells of yet, oldest first
+	told      time.Time        // when the last write left that an answer has told of
 	pingAt    time.Time        // send time of the oldest unanswered ping
 	pingsOut  int
 
@@ -59,7 +60,7 @@ type Monitor struct {
 
 // Begin is called before the first byte is sent.
 func (m *Monitor) Begin(now time.Time) {
-	m.began, m.heard = now, now
+	m.began, m.heard, m.told = now, now, now
 	m.probe.Store(math.MaxInt64)
 }
 
@@ -96,7 +97,8 @@ func (m *Monitor) Tells(off int64) bool { return off >= m.probe.Load() }
 // Answered notes that the frame at a place was answered.
 func (m *Monitor) Answered(off int64) {
 	for m.marks.Len() > 0 && m.marks.Head().off <= off {
-		m.hear(m.marks.Head().at)
+		m.told = m.marks.Head().at
+		m.hear(m.told)
 		m.marks.Drop()
 	}
 	next := int64(math.MaxInt64)
@@ -122,6 +124,20 @@ func (m *Monitor) hear(sent time.Time) {
 
 // Heard returns the send time of the last request that was answered.
 func (m *Monitor) Heard() time.Time { return m.heard }
+
+// SentAt returns when the frame at a place was written, if no answer to a later one has
+// come. Where many writes wait for answers, it is a time before that; and of a frame that
+// is not written yet, the time of the last write.
+func (m *Monitor) SentAt(off int64) time.Time {
+	at := m.told
+	for _, k := range m.marks.Items() {
+		if k.off > off {
+			break
+		}
+		at = k.at
+	}
+	return at
+}
 
 // Received counts bytes. The reader calls it, without the lock.
 func (m *Monitor) Received(n int) { m.received.Add(int64(n)) }

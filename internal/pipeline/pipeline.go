@@ -23,7 +23,7 @@ import (
 )
 
 // Handler knows what the frames mean. The reader calls it, in wire order, and it must
-// wait for nothing. Idle is called by the timer; Why also by whoever writes, under the
+// wait for nothing. Idle and Tick are called by the timer; Why also by whoever writes, under the
 // lock, and by the timer.
 type Handler interface {
 	// Chunk: more was read.
@@ -66,6 +66,9 @@ type Handler interface {
 
 	// Idle: nothing is under way.
 	Idle()
+	// Tick is called by the timer, several times in a session timeout, with the request
+	// that has waited longest; N is zero if none waits.
+	Tick(now time.Time, longest Waiting)
 }
 
 // Violation is what the peer has done against the protocol.
@@ -134,6 +137,7 @@ type pending struct {
 	off    int64 // place of the first on the wire
 	first  int32 // frame of a batch that the first is
 	marked bool  // the Handler hears when it leaves
+	label  Label
 }
 
 // New returns a Conn over a connection, on which nothing has been written.
@@ -311,6 +315,7 @@ func (p *Conn) tick() {
 		p.Fail(p.h.Why(err), true)
 		return
 	}
+	longest := p.longestLocked()
 	quiet := len(p.out) == 0 && !p.writing && p.ring.Len() == 0
 	if quiet {
 		p.out, p.spare = nil, nil
@@ -326,6 +331,7 @@ func (p *Conn) tick() {
 	}
 	p.timer.Reset(next)
 	p.mu.Unlock()
+	p.h.Tick(now, longest)
 	if quiet {
 		p.h.Idle()
 	}

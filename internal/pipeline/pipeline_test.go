@@ -27,6 +27,13 @@ type handler struct {
 	mu sync.Mutex
 
 	notes []string
+	ticks []Waiting
+}
+
+func (h *handler) Tick(_ time.Time, longest Waiting) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.ticks = append(h.ticks, longest)
 }
 
 func (h *handler) note(format string, args ...any) {

@@ -92,7 +92,7 @@ func (p *Conn) Farewell(c *Call) {
 }
 
 func (p *Conn) enqueue(c *Call, frames []byte, n int, marked bool) {
-	r := pending{c: c, xid: nextXid(p.xid), n: int32(n), off: p.queued, marked: marked}
+	r := pending{c: c, xid: nextXid(p.xid), n: int32(n), off: p.queued, marked: marked, label: c.Label}
 	if c.batch != nil {
 		r.first = int32(c.batch.first)
 	}
