@@ -130,6 +130,8 @@ var (
 		Kind    zk.WatchKind
 		Channel int
 		Fired   bool
+		Len,
+		Cap int
 	}{})
 	_ = zk.Result(struct {
 		Path     string

@@ -26,7 +26,7 @@ const module = "github.com/seed-9f8420c6/zk"
 var rooms = map[string][]string{
 	".": {
 		"wire", "sasl", "internal/doors", "internal/flight", "internal/handover", "internal/handshake", "internal/hosts", "internal/interlock",
-		"internal/limits", "internal/order", "internal/pipeline", "internal/watches", "internal/zpath",
+		"internal/limits", "internal/order", "internal/pipeline", "internal/rescue", "internal/watches", "internal/zpath",
 		"github.com/pkg/errors",
 	},
 	"wire":       {},

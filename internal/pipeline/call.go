@@ -16,7 +16,7 @@ type Call struct {
 	// Owner is what the Call is part of.
 	Owner any
 	// Label is what its owner calls it.
-	Label Label
+	Label
 
 	batch *Batch
 	off   int64 // of an auth packet: its place on the wire

@@ -61,8 +61,9 @@ type Handler interface {
 	// Ending: the connection is over and nothing is written any more, but calls that
 	// wait for answers have not failed yet.
 	Ending()
-	// Finish: all calls have failed. It is the last but the closing of Done.
-	Finish(end error)
+	// Finish: all calls have failed. It is the last but the closing of Done. It returns
+	// the end with what there is to add to it.
+	Finish(end error) error
 
 	// Idle: nothing is under way.
 	Idle()
@@ -374,8 +375,9 @@ func (p *Conn) finish() {
 	for _, c := range auths.Items() {
 		p.failOne(c, c.off < sent, end)
 	}
-	p.h.Finish(end)
+	end = p.h.Finish(end)
 	p.mu.Lock()
+	p.end = end
 	p.out, p.spare = nil, nil
 	p.reader.ring.Leave()
 	p.ring.Release()

@@ -85,7 +85,10 @@ func (h *handler) Hand(c *Call)        { c.Wake() <- struct{}{} }
 func (h *handler) Drop(c *Call)        { h.note("%v dropped", c.Owner) }
 func (h *handler) Why(err error) error { return err }
 func (h *handler) Ending()             {}
-func (h *handler) Finish(end error)    { h.note("finished") }
+func (h *handler) Finish(end error) error {
+	h.note("finished")
+	return end
+}
 
 // open returns a Conn and the server's end of it.
 func open(opts Options) (*Conn, *handler, net.Conn) {

@@ -37,7 +37,7 @@ func TestWaiting(t *testing.T) {
 		send("many", 4, 4, 4)
 		time.Sleep(time.Second)
 		auth := request("auth", 4)
-		auth.Label.Op = "addauth"
+		auth.Op = "addauth"
 		p.Lock()
 		p.PostAuth(auth)
 		p.Unlock()
