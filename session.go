@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -115,13 +114,13 @@ func Digest(user, password string) Auth {
 
 // Trace has hooks for what a Session does, as net/http/httptrace has for a request.
 // Each may be nil. They run on the goroutine that does it: the caller's, the reader's
-// for Event and End. No lock is held meanwhile, so that a hook may call what returns at
+// for Event, Pong and End. No lock is held meanwhile, so that a hook may call what returns at
 // once (ID, Stats, Watches, Pending), but it must not block, and none may call what
 // waits for the server, Dial, Close or Detach: on the reader that would wait for itself,
 // until the context ends or for ever.
 //
 // What a hook panics with comes to the caller; during a Redial or Renew to those who
-// wait for it. What Event panics with ends the connection, as an error that has the value
+// wait for it. What Event or Pong panics with ends the connection, as an error that has the value
 // and the place: the event is handed over all the same. Of End it is added to Err.
 //
 // addr is the address that is connected to: an IP and port where a name was resolved.
@@ -151,6 +150,10 @@ type Trace struct {
 	// not have it yet, most often because it is full. Of a Gap it is one call per watch.
 	// What no channel is armed for has no hook.
 	Event func(s *Session, ev Event, queued bool)
+	// Pong: a ping was answered, after so long.
+	Pong func(s *Session, took time.Duration)
+
+	parts traces // of JoinTraces
 }
 
 // Call is what a call asks for, as in an OpError.
@@ -161,76 +164,152 @@ type Call struct {
 }
 
 // JoinTraces returns hooks that call those of all, in order; a context goes from one to
-// the next. nil and empty ones are left out; without any it returns nil.
+// the next. nil and empty ones are left out; without any it returns nil. They must not be
+// changed afterwards.
 func JoinTraces(list ...*Trace) *Trace {
-	var out *Trace
+	var all traces
 	for _, t := range list {
 		switch {
-		case t == nil || t.empty():
-		case out == nil:
-			out = t
-		default:
-			out = out.join(t)
+		case t == nil:
+		case t.parts != nil:
+			all = append(all, t.parts...)
+		case !t.empty():
+			all = append(all, t)
 		}
 	}
-	return out
+	switch len(all) {
+	case 0:
+		return nil
+	case 1:
+		return all[0]
+	}
+	return all.join()
+}
+
+// Without returns the hooks without those of a Trace that JoinTraces has joined to them.
+func (t *Trace) Without(u *Trace) *Trace {
+	switch {
+	case t == nil || t == u:
+		return nil
+	case t.parts == nil:
+		return t
+	}
+	return JoinTraces(slices.DeleteFunc(slices.Clone(t.parts), func(p *Trace) bool { return p == u })...)
 }
 
 func (t *Trace) empty() bool {
 	return t.DialStart == nil && t.DialDone == nil && t.Handshake == nil && t.DialFailed == nil && t.Begin == nil && t.End == nil &&
-		t.CallStart == nil && t.CallDone == nil && t.Event == nil
+		t.CallStart == nil && t.CallDone == nil && t.Event == nil && t.Pong == nil
 }
 
-func (t *Trace) join(u *Trace) *Trace {
-	return &Trace{
-		DialStart: joined(t.DialStart, u.DialStart, func(ctx context.Context, addr string) context.Context {
-			ctx = or(t.DialStart(ctx, addr), ctx)
-			return or(u.DialStart(ctx, addr), ctx)
-		}),
-		DialDone: joined(t.DialDone, u.DialDone, func(ctx context.Context, addr string, err error) {
-			t.DialDone(ctx, addr, err)
-			u.DialDone(ctx, addr, err)
-		}),
-		Handshake: joined(t.Handshake, u.Handshake, func(ctx context.Context, addr string, id int64, timeout time.Duration, err error) {
-			t.Handshake(ctx, addr, id, timeout, err)
-			u.Handshake(ctx, addr, id, timeout, err)
-		}),
-		DialFailed: joined(t.DialFailed, u.DialFailed, func(ctx context.Context, addr string, err error) {
-			t.DialFailed(ctx, addr, err)
-			u.DialFailed(ctx, addr, err)
-		}),
-		Begin: joined(t.Begin, u.Begin, func(ctx context.Context, s *Session, moved bool) {
-			t.Begin(ctx, s, moved)
-			u.Begin(ctx, s, moved)
-		}),
-		End: joined(t.End, u.End, func(s *Session, err error) {
-			t.End(s, err)
-			u.End(s, err)
-		}),
-		CallStart: joined(t.CallStart, u.CallStart, func(ctx context.Context, s *Session, c Call) context.Context {
-			ctx = or(t.CallStart(ctx, s, c), ctx)
-			return or(u.CallStart(ctx, s, c), ctx)
-		}),
-		CallDone: joined(t.CallDone, u.CallDone, func(ctx context.Context, s *Session, c Call, err error) {
-			t.CallDone(ctx, s, c, err)
-			u.CallDone(ctx, s, c, err)
-		}),
-		Event: joined(t.Event, u.Event, func(s *Session, ev Event, queued bool) {
-			t.Event(s, ev, queued)
-			u.Event(s, ev, queued)
-		}),
+// traces are several that are called in turn.
+type traces []*Trace
+
+func (all traces) has(f func(t *Trace) bool) bool { return slices.ContainsFunc(all, f) }
+
+func (all traces) join() *Trace {
+	j := &Trace{parts: all}
+	if all.has(func(t *Trace) bool { return t.DialStart != nil }) {
+		j.DialStart = func(ctx context.Context, addr string) context.Context {
+			for _, t := range all {
+				if t.DialStart != nil {
+					ctx = or(t.DialStart(ctx, addr), ctx)
+				}
+			}
+			return ctx
+		}
+	}
+	if all.has(func(t *Trace) bool { return t.DialDone != nil }) {
+		j.DialDone = func(ctx context.Context, addr string, err error) {
+			for _, t := range all {
+				if t.DialDone != nil {
+					t.DialDone(ctx, addr, err)
+				}
+			}
+		}
+	}
+	if all.has(func(t *Trace) bool { return t.Handshake != nil }) {
+		j.Handshake = func(ctx context.Context, addr string, id int64, timeout time.Duration, err error) {
+			for _, t := range all {
+				if t.Handshake != nil {
+					t.Handshake(ctx, addr, id, timeout, err)
+				}
+			}
+		}
+	}
+	if all.has(func(t *Trace) bool { return t.DialFailed != nil }) {
+		j.DialFailed = func(ctx context.Context, addr string, err error) {
+			for _, t := range all {
+				if t.DialFailed != nil {
+					t.DialFailed(ctx, addr, err)
+				}
+			}
+		}
+	}
+	all.joinSession(j)
+	all.joinCalls(j)
+	return j
+}
+
+func (all traces) joinSession(j *Trace) {
+	if all.has(func(t *Trace) bool { return t.Begin != nil }) {
+		j.Begin = func(ctx context.Context, s *Session, moved bool) {
+			for _, t := range all {
+				if t.Begin != nil {
+					t.Begin(ctx, s, moved)
+				}
+			}
+		}
+	}
+	if all.has(func(t *Trace) bool { return t.End != nil }) {
+		j.End = func(s *Session, err error) {
+			for _, t := range all {
+				if t.End != nil {
+					t.End(s, err)
+				}
+			}
+		}
+	}
+	if all.has(func(t *Trace) bool { return t.Event != nil }) {
+		j.Event = func(s *Session, ev Event, queued bool) {
+			for _, t := range all {
+				if t.Event != nil {
+					t.Event(s, ev, queued)
+				}
+			}
+		}
+	}
+	if all.has(func(t *Trace) bool { return t.Pong != nil }) {
+		j.Pong = func(s *Session, took time.Duration) {
+			for _, t := range all {
+				if t.Pong != nil {
+					t.Pong(s, took)
+				}
+			}
+		}
 	}
 }
 
-// joined returns the only hook that is set, or both.
-func joined[F any](a, b, both F) F {
-	switch {
-	case reflect.ValueOf(a).IsNil():
-		return b
-	case reflect.ValueOf(b).IsNil():
-		return a
+func (all traces) joinCalls(j *Trace) {
+	if all.has(func(t *Trace) bool { return t.CallStart != nil }) {
+		j.CallStart = func(ctx context.Context, s *Session, c Call) context.Context {
+			for _, t := range all {
+				if t.CallStart != nil {
+					ctx = or(t.CallStart(ctx, s, c), ctx)
+				}
+			}
+			return ctx
+		}
 	}
-	return both
+	if all.has(func(t *Trace) bool { return t.CallDone != nil }) {
+		j.CallDone = func(ctx context.Context, s *Session, c Call, err error) {
+			for _, t := range all {
+				if t.CallDone != nil {
+					t.CallDone(ctx, s, c, err)
+				}
+			}
+		}
+	}
 }
 
 // or returns the context that a hook returned, or else the one that it got.
@@ -360,6 +439,7 @@ type Session struct {
 	life     life
 	events   atomic.Int64
 	ignored  atomic.Int64
+	closed   atomic.Int64
 	lastZxid atomic.Int64 // at the end
 	slow     atomic.Int64 // place of the last request of which the Logger heard that it waits
 	// refusedWatches: a SetWatches was answered with an error. Only the reader
@@ -370,7 +450,7 @@ type Session struct {
 }
 
 // The locks of the client, in the order in which one may be held while another is
-// taken: life.mu, succession.mu, farewell.mu, credentials.mu; the pipeline's; Watches.mu. None
+// taken: succession.mu, farewell.mu, credentials.mu; the pipeline's; Watches.mu. None
 // is held over I/O or a wait for the application.
 
 // credentials are those that a redial brings. They grow with AddAuth.
@@ -984,6 +1064,7 @@ func (e *engine) Rest() {
 		}
 	}
 	for _, x := range s.w.takeLost() {
+		s.closed.Add(1)
 		if x.Kind == RecursiveWatch {
 			s.rewatch(x.at)
 		}
@@ -1187,6 +1268,15 @@ func (s *Session) traceEvent(got notified) (err error) {
 	}
 	defer rescue.As("Trace.Event", &err)
 	s.conf.Trace.Event(s, got.event, got.queued)
+	return nil
+}
+
+// Pong shows the hooks that a ping was answered.
+func (e *engine) Pong(took time.Duration) (err error) {
+	if t := e.conf.Trace; t != nil && t.Pong != nil {
+		defer rescue.As("Trace.Pong", &err)
+		t.Pong(e.session(), took)
+	}
 	return nil
 }
 
@@ -1419,6 +1509,7 @@ type Stats struct {
 	Replies       int64 // to them
 	Events        int64 // notifications that a channel was armed for
 	Ignored       int64 // notifications that none was armed for
+	Closed        int64 // watches that were lost because their channels were closed
 	Pings         int64
 	BytesSent     int64
 	BytesReceived int64
@@ -1437,7 +1528,7 @@ func (s *Session) Stats() Stats {
 	}
 	n := s.line.Counts()
 	return Stats{
-		Requests: n.Frames, Replies: n.Replies, Events: s.events.Load(), Ignored: s.ignored.Load(), Pings: n.Pings,
+		Requests: n.Frames, Replies: n.Replies, Events: s.events.Load(), Ignored: s.ignored.Load(), Closed: s.closed.Load(), Pings: n.Pings,
 		BytesSent: n.Sent, BytesReceived: n.Received, Pending: n.Pending, Armed: s.w.Len(), Queued: s.w.Undelivered(),
 		QueuedFor: s.w.queuedFor(time.Now()),
 	}

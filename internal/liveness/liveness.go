@@ -108,13 +108,22 @@ func (m *Monitor) Answered(off int64) {
 	m.probe.Store(next)
 }
 
-// Pong notes the answer to the oldest ping.
-func (m *Monitor) Pong() {
-	if m.pingsOut > 0 {
-		m.pingsOut--
-		m.hear(m.pingAt)
+// Pong notes the answer to the oldest ping. It returns how long that took; of several
+// pings that wait it is taken from the oldest. Negative: there was none.
+func (m *Monitor) Pong(now time.Time) time.Duration {
+	if m.pingsOut == 0 {
+		return -1
 	}
+	m.pingsOut--
+	m.hear(m.pingAt)
+	return now.Sub(m.pingAt)
 }
+
+// dead is why a connection is dead: a timeout, for who asks as of a net.Error.
+type dead string
+
+func (d dead) Error() string { return string(d) }
+func (dead) Timeout() bool   { return true }
 
 func (m *Monitor) hear(sent time.Time) {
 	if sent.After(m.heard) {
@@ -187,7 +196,7 @@ func (m *Monitor) Look(now time.Time, pingsOff bool) (ping bool, next time.Durat
 func (m *Monitor) due(now time.Time) (time.Duration, error) {
 	due := m.seenAt.Add(m.timeout * deadNum / deadDen).Sub(now)
 	if due <= 0 {
-		return 0, fmt.Errorf("no byte came for two thirds of the timeout of %v", m.timeout)
+		return 0, dead(fmt.Sprintf("no byte came for two thirds of the timeout of %v", m.timeout))
 	}
 	slow := func(begun time.Time, size int) time.Duration {
 		left := begun.Add(m.timeout + time.Duration(size)*time.Second/minRate).Sub(now)
@@ -195,10 +204,10 @@ func (m *Monitor) due(now time.Time) (time.Duration, error) {
 		return left
 	}
 	if at, size := m.frameAt.Load(), int(m.frameLen.Load()); at != 0 && slow(m.began.Add(time.Duration(at)), size) <= 0 {
-		return 0, fmt.Errorf("a frame of %d bytes comes too slowly", size)
+		return 0, dead(fmt.Sprintf("a frame of %d bytes comes too slowly", size))
 	}
 	if m.writeSize > 0 && slow(m.writeAt, m.writeSize) <= 0 {
-		return 0, fmt.Errorf("a write of %d bytes is not taken", m.writeSize)
+		return 0, dead(fmt.Sprintf("a write of %d bytes is not taken", m.writeSize))
 	}
 	return due, nil
 }

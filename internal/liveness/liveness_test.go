@@ -138,10 +138,10 @@ func TestHeard(t *testing.T) {
 	m.Received(1)
 	ping, _, _ = m.Look(at(8), false)
 	assert.Assert(t, ping)
-	m.Pong()
+	m.Pong(at(5))
 	assert.Equal(t, m.Heard(), at(4))
-	m.Pong()
-	m.Pong() // nobody asked
+	m.Pong(at(5))
+	m.Pong(at(5)) // nobody asked
 	assert.Equal(t, m.Heard(), at(4))
 }
 
@@ -155,7 +155,7 @@ func TestSentAt(t *testing.T) {
 	m.Answered(0)
 	assert.DeepEqual(t, []float64{sent(10), sent(20)}, []float64{1, 2})
 	m.pingsOut, m.pingAt = 1, at(5)
-	m.Pong() // says nothing of requests
+	m.Pong(at(5)) // says nothing of requests
 	assert.DeepEqual(t, []float64{sent(10), sent(20)}, []float64{1, 2})
 	m.Answered(20)
 	for i := range 3 * maxMarks {

@@ -46,6 +46,8 @@ type Handler interface {
 	Auth(c *Call, code int32) (won bool, end error)
 	// Event takes a notification.
 	Event(h wire.ReplyHeader, d *wire.Decoder) error
+	// Pong takes the answer to a ping, and how long it took.
+	Pong(took time.Duration) error
 
 	// Failed: the connection ended before the answer to a frame; lost: a byte of it
 	// had left.

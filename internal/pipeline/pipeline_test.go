@@ -81,6 +81,8 @@ func (h *handler) Failed(c *Call, i int, lost bool, end error) {
 	h.note("%v %d failed, lost %t, %d too large", c.Owner, i, lost, c.Oversized())
 }
 
+func (h *handler) Pong(took time.Duration) error { h.note("pong after %v", took); return nil }
+
 func (h *handler) Hand(c *Call)        { c.Wake() <- struct{}{} }
 func (h *handler) Drop(c *Call)        { h.note("%v dropped", c.Owner) }
 func (h *handler) Why(err error) error { return err }

@@ -412,10 +412,12 @@ func TestJoinTraces(t *testing.T) {
 			},
 			CallDone: func(ctx context.Context, _ *zk.Session, _ zk.Call, _ error) { note("CallDone " + trail(ctx)) },
 			Event:    func(*zk.Session, zk.Event, bool) { note("Event") },
+			Pong:     func(*zk.Session, time.Duration) { note("Pong") },
 		}
 	}
 	some := &zk.Trace{Event: func(*zk.Session, zk.Event, bool) { seen = append(seen, "some Event") }}
-	j := zk.JoinTraces(all("a"), some, all("b"), nil, all("c"))
+	a, b, c := all("a"), all("b"), all("c")
+	j := zk.JoinTraces(zk.JoinTraces(a, some), zk.JoinTraces(b, nil, c))
 	bg := context.Background()
 	ctx := j.DialStart(bg, "")
 	j.DialDone(ctx, "", nil)
@@ -426,15 +428,16 @@ func TestJoinTraces(t *testing.T) {
 	ctx = j.CallStart(bg, nil, zk.Call{})
 	j.CallDone(ctx, nil, zk.Call{}, nil)
 	j.Event(nil, zk.Event{}, false)
+	j.Pong(nil, 0)
 	var want []string
-	for _, what := range []string{"DialStart", "DialDone", "Handshake", "DialFailed", "Begin", "End", "CallStart", "CallDone", "Event"} {
+	for _, what := range []string{"DialStart", "DialDone", "Handshake", "DialFailed", "Begin", "End", "CallStart", "CallDone", "Event", "Pong"} {
 		for _, name := range []string{"a", "some", "b", "c"} {
 			switch {
 			case what == "Event":
 				want = append(want, name+" Event")
 			case name == "some":
-			case what == "End":
-				want = append(want, name+" End")
+			case what == "End" || what == "Pong":
+				want = append(want, name+" "+what)
 			case what == "DialStart" || what == "CallStart":
 				want = append(want, name+" "+what+" "+map[string]string{"b": "a", "c": "a"}[name])
 			default:
@@ -443,6 +446,12 @@ func TestJoinTraces(t *testing.T) {
 		}
 	}
 	assert.DeepEqual(t, seen, want)
+
+	seen = nil
+	j.Without(b).Without(&zk.Trace{}).Without(some).Pong(nil, 0)
+	assert.DeepEqual(t, seen, []string{"a Pong", "c Pong"})
+	assert.Assert(t, j.Without(b).Without(some).Without(a) == c)
+	assert.Assert(t, c.Without(c) == nil && a.Without(c) == a && (*zk.Trace)(nil).Without(a) == nil)
 
 	// What only one has is that one's.
 	left := zk.JoinTraces(&zk.Trace{Event: some.Event}, &zk.Trace{End: one.End})
@@ -579,5 +588,35 @@ func TestSlowReplyIsReported(t *testing.T) {
 		assert.Equal(t, warned(), 2, log.String())
 		l.Close()
 		<-s.Done()
+	})
+}
+
+// The answer to each ping has its hook, with the time that it took.
+func TestTracePong(t *testing.T) {
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		conf := r.Config()
+		var took []time.Duration
+		bad := false
+		conf.Trace = &zk.Trace{Pong: func(s *zk.Session, d time.Duration) {
+			assert.Check(t, s.ID() == suite.RigID)
+			if took = append(took, d); bad {
+				panic("oops")
+			}
+		}}
+		s, l := r.Open(conf)
+		pong := suite.Answer(wire.XidPing, 0, nil)
+		l.Send(pong) // nobody has asked
+		for i := range 3 {
+			body, err := l.Frame()
+			assert.NilError(t, err)
+			assert.Equal(t, suite.ParseAsked(body).Op, wire.OpPing)
+			time.Sleep(time.Second)
+			bad = i == 2
+			l.Send(pong)
+			synctest.Wait()
+		}
+		assert.DeepEqual(t, took, []time.Duration{time.Second, time.Second, time.Second})
+		<-s.Done()
+		assert.ErrorContains(t, s.Err(), "Trace.Pong panicked at trace_test.go:")
 	})
 }
