@@ -51,6 +51,8 @@ var rooms = map[string][]string{
 	"internal/order":     {"internal/fifo"},
 	"internal/watches":   {"wire"},
 	"tap":                {"wire", "internal/talk"},
+	"metrics":            {".", "internal/talk"},
+	"zkdebug":            {".", "metrics", "tap"},
 	"tree":               {".", "github.com/pkg/errors"},
 	"recipe":             {".", "tree"},
 	"examples":           {".", "recipe", "tree", "zktest", "fourletter"},
