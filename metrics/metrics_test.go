@@ -449,3 +449,32 @@ func ExampleAttach() {
 	fmt.Println(set.Snapshot().Sessions, "sessions")
 	// Output: 0 sessions
 }
+
+// An Observer sees each call, move and ping, until it is stopped.
+func TestObserve(t *testing.T) {
+	suite.InBubble(t, 1, func(t *testing.T, e *suite.Env) {
+		set := metrics.New()
+		conf, _ := e.Config()
+		set.Attach(&conf)
+		var mu sync.Mutex
+		var seen []string
+		note := func(format string, args ...any) {
+			mu.Lock()
+			defer mu.Unlock()
+			seen = append(seen, fmt.Sprintf(format, args...))
+		}
+		stop := set.Observe(metrics.Observer{
+			Call: func(_ context.Context, c zk.Call, took time.Duration, err error) { note("%s %v %v", c.Op, took, err != nil) },
+			Move: func(took time.Duration) { note("move %v", took) },
+			Ping: func(took time.Duration) { note("ping %v", took) },
+		})
+		set.Observe(metrics.Observer{})
+		s := e.Dial(conf)
+		s.Get(e.Ctx, "/none", nil)
+		time.Sleep(conf.Timeout / 2)
+		s = e.Move(s)
+		stop()
+		assert.NilError(t, s.Sync(e.Ctx, "/"))
+		assert.DeepEqual(t, seen, []string{"get 0s true", "ping 0s", "move 0s"})
+	})
+}

@@ -72,7 +72,8 @@ type Failure struct {
 	Code string
 }
 
-func failureOf(op string, err error) Failure {
+// FailureOf says of which kind a failed call is.
+func FailureOf(op string, err error) Failure {
 	f := Failure{Op: op, Outcome: zk.NotSent.String(), Code: "other"}
 	var e *zk.OpError
 	if errors.As(err, &e) {

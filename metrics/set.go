@@ -16,6 +16,7 @@ import (
 	"context"
 	"expvar"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,6 +34,8 @@ type Set struct {
 
 	once sync.Once
 	vars expvar.Map // see Map
+
+	observers atomic.Pointer[[]*Observer] // replaced as a whole, under mu
 
 	mu       sync.Mutex // guards what follows
 	sessions map[*zk.Session]struct{}
@@ -92,7 +95,7 @@ func New() *Set {
 	s.trace = &zk.Trace{
 		DialStart: s.dialStart, DialDone: s.dialDone, Handshake: s.handshake, DialFailed: s.dialFailed,
 		Begin: s.begin, End: s.end, CallStart: s.callStart, CallDone: s.callDone, Event: s.event,
-		Pong: func(_ *zk.Session, took time.Duration) { s.pings.Add(took) },
+		Pong: s.pong,
 	}
 	return s
 }
@@ -168,6 +171,21 @@ func (s *Set) dialFailed(ctx context.Context, _ string, err error) {
 }
 
 func (s *Set) begin(_ context.Context, z *zk.Session, moved bool) {
+	left := s.began(z, moved)
+	if left.IsZero() {
+		return
+	}
+	took := time.Since(left)
+	s.moves.Add(took)
+	s.observe(func(o *Observer) {
+		if o.Move != nil {
+			o.Move(took)
+		}
+	})
+}
+
+// began notes a Session, and returns when the one before it ended; zero: there was none.
+func (s *Set) began(z *zk.Session, moved bool) time.Time {
 	w := weak.Make(z.Watches())
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -184,9 +202,7 @@ func (s *Set) begin(_ context.Context, z *zk.Session, moved bool) {
 	case successor:
 		s.renewed++
 	}
-	if !left.IsZero() {
-		s.moves.Add(time.Since(left))
-	}
+	return left
 }
 
 func (s *Set) end(z *zk.Session, err error) {
@@ -240,8 +256,64 @@ func (s *Set) callStart(ctx context.Context, _ *zk.Session, _ zk.Call) context.C
 
 func (s *Set) callDone(ctx context.Context, _ *zk.Session, c zk.Call, err error) {
 	if call, ok := ctx.Value(callKey{s}).(*calling); ok {
-		s.calls.done(c.Op, time.Since(call.since), err)
+		took := time.Since(call.since)
+		s.calls.done(c.Op, took, err)
+		s.observe(func(o *Observer) {
+			if o.Call != nil {
+				o.Call(ctx, c, took, err)
+			}
+		})
 	}
+}
+
+// Observer sees each time that a Set takes, as the hooks do from which it has them. Each
+// may be nil.
+type Observer struct {
+	// Call: a call returns this error.
+	Call func(ctx context.Context, c zk.Call, took time.Duration, err error)
+	// Move: a Session has the watches of an earlier one, which ended so long ago.
+	Move func(took time.Duration)
+	// Ping: one was answered.
+	Ping func(took time.Duration)
+}
+
+// Observe adds an Observer; stop takes it away. It is for packages that show a Set to
+// others who make histograms of their own.
+func (s *Set) Observe(o Observer) (stop func()) {
+	mine := &o
+	change := func(f func(list []*Observer) []*Observer) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		var list []*Observer
+		if old := s.observers.Load(); old != nil {
+			list = slices.Clone(*old)
+		}
+		list = f(list)
+		s.observers.Store(&list)
+	}
+	change(func(list []*Observer) []*Observer { return append(list, mine) })
+	return func() {
+		change(func(list []*Observer) []*Observer {
+			return slices.DeleteFunc(list, func(o *Observer) bool { return o == mine })
+		})
+	}
+}
+
+func (s *Set) observe(f func(*Observer)) {
+	if list := s.observers.Load(); list != nil {
+		for _, o := range *list {
+			f(o)
+		}
+	}
+}
+
+func (s *Set) pong(_ *zk.Session, took time.Duration) {
+	s.pings.Add(took)
+	s.observe(func(o *Observer) {
+		if o.Ping != nil {
+			o.Ping(took)
+		}
+	})
 }
 
 // callTable counts calls by operation.
@@ -258,7 +330,7 @@ func (t *callTable) done(op string, took time.Duration, err error) {
 	if err == nil {
 		return
 	}
-	f := failureOf(op, err)
+	f := FailureOf(op, err)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.failures == nil {
