@@ -1244,19 +1244,37 @@ func (e *engine) Event(h wire.ReplyHeader, d *wire.Decoder) error {
 
 // notify hands an event to the watches.
 func (s *Session) notify(typ EventType, path []byte, zxid int64) error {
-	got, err := s.w.notify(typ, path, zxid)
+	if t := s.conf.Trace; t != nil && t.Event != nil {
+		return s.notifyTraced(typ, path, zxid)
+	}
+	n, err := s.w.notify(typ, path, zxid, nil)
 	if err != nil {
 		return err
 	}
-	if got.channels == 0 {
+	s.countEvent(n)
+	return nil
+}
+
+// countEvent counts a notification that so many channels get.
+func (s *Session) countEvent(channels int) {
+	if channels == 0 {
 		s.ignored.Add(1)
+	} else {
+		s.events.Add(1)
+	}
+}
+
+// notifyTraced is notify with hooks.
+func (s *Session) notifyTraced(t EventType, path []byte, zxid int64) error {
+	var got notified
+	n, err := s.w.notify(t, path, zxid, &got)
+	if err != nil {
+		return err
+	}
+	if s.countEvent(n); n == 0 {
 		return nil
 	}
-	s.events.Add(1)
-	if t := s.conf.Trace; t != nil && t.Event != nil {
-		return s.traceEvent(got)
-	}
-	return nil
+	return s.traceEvent(got)
 }
 
 // traceEvent shows the hooks an event, and the Gaps ahead of it.

@@ -323,21 +323,21 @@ func (w *Watches) takeLost() []lostWatch {
 // picked is the first thing that a caller does after its wait.
 func (w *Watches) picked() { w.queue.Picked(&w.mu) }
 
-// notified is what became of an event frame.
+// notified is what became of an event frame, for the hooks.
 type notified struct {
-	channels int   // how many get it
-	event    Event // as the first of them does
-	queued   bool  // not all of them have it
+	event  Event // as the first of its channels gets it
+	queued bool  // not all of them have it
 }
 
 // notify resolves an event frame to its channels and disarms the one-shots,
-// all at the frame's place on the wire. Only the reader calls it.
-func (w *Watches) notify(t EventType, path []byte, zxid int64) (got notified, err error) {
+// all at the frame's place on the wire. It returns how many channels get it, and fills
+// in got, unless that is nil. Only the reader calls it.
+func (w *Watches) notify(t EventType, path []byte, zxid int64, got *notified) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	targets, persistent := w.table.Match(int32(t), path)
 	if persistent > 0 && w.overflowsLocked(persistent) {
-		return got, &detailed{kind: ErrSlowConsumer, detail: strconv.Itoa(w.load.persistent) + " events of persistent watches are undelivered"}
+		return 0, &detailed{kind: ErrSlowConsumer, detail: strconv.Itoa(w.load.persistent) + " events of persistent watches are undelivered"}
 	}
 	w.queueGapsLocked()
 	if w.load.oneShots == 0 {
@@ -353,22 +353,23 @@ func (w *Watches) notify(t EventType, path []byte, zxid int64) (got notified, er
 			}
 			p = full
 		}
-		it := item{
+		w.postLocked(&item{
 			Ch:    x.Ch,
 			Event: Event{Type: t, Path: w.appPath(p, x.Raw), Zxid: max(zxid, 0)},
 			Note:  note{at: x.Path, kind: WatchKind(x.Kind), raw: x.Raw},
+		})
+		if got != nil && i == 0 {
+			got.event = Event{Type: t, Path: w.appPath(p, x.Raw), Zxid: max(zxid, 0)}
 		}
-		if i == 0 {
-			got.event = it.Event
-		}
-		w.postLocked(&it)
 	}
 	if len(targets) > 0 {
 		w.table.Fire(int32(t), path)
 	}
 	w.queue.Release()
-	got.channels, got.queued = len(targets), w.queue.Undelivered() > 0
-	return got, nil
+	if got != nil {
+		got.queued = w.queue.Undelivered() > 0
+	}
+	return len(targets), nil
 }
 
 // takeGaps returns the Gaps since the last call, and whether not all events have been

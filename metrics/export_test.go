@@ -4,5 +4,5 @@ package metrics
 func (s *Set) Remembered() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.left)
+	return len(s.watches)
 }

@@ -464,7 +464,9 @@ func TestObserve(t *testing.T) {
 			seen = append(seen, fmt.Sprintf(format, args...))
 		}
 		stop := set.Observe(metrics.Observer{
-			Call: func(_ context.Context, c zk.Call, took time.Duration, err error) { note("%s %v %v", c.Op, took, err != nil) },
+			Call: func(_ context.Context, c zk.Call, took time.Duration, err error) {
+				note("%s %v %v", c.Op, took, err != nil)
+			},
 			Move: func(took time.Duration) { note("move %v", took) },
 			Ping: func(took time.Duration) { note("ping %v", took) },
 		})

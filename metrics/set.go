@@ -38,7 +38,8 @@ type Set struct {
 	observers atomic.Pointer[[]*Observer] // replaced as a whole, under mu
 
 	mu       sync.Mutex // guards what follows
-	sessions map[*zk.Session]struct{}
+	sessions map[*zk.Session]live
+	history  History
 	past     sums
 	dials    int64
 	failed   map[string]int64 // dials, by reason
@@ -48,9 +49,7 @@ type Set struct {
 	renewed  int64
 	expired  int64
 	zxid     int64
-	// left are the Watches of all Sessions, with the time at which the last one ended;
-	// zero: it lives.
-	left map[weak.Pointer[zk.Watches]]time.Time
+	watches  map[weak.Pointer[zk.Watches]]standing // of all Sessions, until nobody has them
 }
 
 // sums are counters of Sessions, added up.
@@ -89,8 +88,8 @@ func Attach(conf *zk.Config) *Set {
 // New returns a Set in which nothing counts yet.
 func New() *Set {
 	s := &Set{
-		sessions: make(map[*zk.Session]struct{}), failed: make(map[string]int64), lost: make(map[string]int64),
-		events: make(map[string]int64), left: make(map[weak.Pointer[zk.Watches]]time.Time),
+		sessions: make(map[*zk.Session]live), failed: make(map[string]int64), lost: make(map[string]int64),
+		events: make(map[string]int64), watches: make(map[weak.Pointer[zk.Watches]]standing),
 	}
 	s.trace = &zk.Trace{
 		DialStart: s.dialStart, DialDone: s.dialDone, Handshake: s.handshake, DialFailed: s.dialFailed,
@@ -155,7 +154,7 @@ func (s *Set) reach(ctx context.Context, next stage, err error) {
 	}
 }
 
-func (s *Set) dialFailed(ctx context.Context, _ string, err error) {
+func (s *Set) dialFailed(ctx context.Context, addr string, err error) {
 	at := connecting
 	if d, ok := ctx.Value(dialKey{s}).(*dialing); ok {
 		at = d.stage
@@ -165,6 +164,7 @@ func (s *Set) dialFailed(ctx context.Context, _ string, err error) {
 	defer s.mu.Unlock()
 	s.dials++
 	s.failed[why]++
+	note(&s.history.Dials, Note{Addr: addr, Why: why, Text: err.Error()})
 	if why == "expired" {
 		s.expired++
 	}
@@ -190,9 +190,14 @@ func (s *Set) began(z *zk.Session, moved bool) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.dials++
-	s.sessions[z] = struct{}{}
-	left, successor := s.left[w]
-	s.left[w] = time.Time{}
+	at, successor := s.watches[w]
+	left := at.left
+	if at.left = (time.Time{}); successor {
+		at.moves++
+	}
+	s.watches[w] = at
+	s.sessions[z] = live{time.Now(), at.moves}
+	note(&s.history.Dials, Note{Addr: z.Addr(), Session: z.ID()})
 	if !successor {
 		runtime.AddCleanup(z.Watches(), s.forget, w)
 	}
@@ -218,20 +223,27 @@ func (s *Set) end(z *zk.Session, err error) {
 	if why != "" {
 		s.lost[why]++
 	}
-	s.left[weak.Make(z.Watches())] = now
+	w := weak.Make(z.Watches())
+	at := s.watches[w]
+	at.left = now
+	s.watches[w] = at
+	note(&s.history.Ends, Note{Addr: z.Addr(), Session: z.ID(), Why: endReason(err), Text: err.Error()})
 }
 
 // forget drops Watches that nobody has any more.
 func (s *Set) forget(w weak.Pointer[zk.Watches]) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.left, w)
+	delete(s.watches, w)
 }
 
-func (s *Set) event(_ *zk.Session, ev zk.Event, _ bool) {
+func (s *Set) event(z *zk.Session, ev zk.Event, _ bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.events[ev.Type.String()]++
+	if ev.Type == zk.Gap {
+		note(&s.history.Gaps, Note{Addr: z.Addr(), Session: z.ID(), Path: ev.Path})
+	}
 }
 
 // calling is a call under way. It is its context.

@@ -46,7 +46,7 @@ func dial(t *testing.T, conf zk.Config) *zk.Session {
 func value(s tracetest.SpanStub, key attribute.Key) string {
 	for _, a := range s.Attributes {
 		if a.Key == key {
-			return a.Value.Emit()
+			return a.Value.String()
 		}
 	}
 	return ""
