@@ -13,6 +13,11 @@ import (
 	"github.com/seed-9f8420c6/zk/internal/talk"
 )
 
+var (
+	dialReasons = []string{"dns", "tcp", "tls", "handshake", "expired", "auth", "readonly", "other"}
+	lossReasons = []string{"eof", "silent", "protocol", "closed_by_peer", "other"}
+)
+
 // dialReason says why an address gave no session, in one of few words.
 func dialReason(at stage, err error) string {
 	var dns *net.DNSError

@@ -88,8 +88,8 @@ func Attach(conf *zk.Config) *Set {
 // New returns a Set in which nothing counts yet.
 func New() *Set {
 	s := &Set{
-		sessions: make(map[*zk.Session]live), failed: make(map[string]int64), lost: make(map[string]int64),
-		events: make(map[string]int64), watches: make(map[weak.Pointer[zk.Watches]]standing),
+		sessions: make(map[*zk.Session]live), failed: zeros(dialReasons...), lost: zeros(lossReasons...),
+		events: zeros(eventTypes()...), watches: make(map[weak.Pointer[zk.Watches]]standing),
 	}
 	s.trace = &zk.Trace{
 		DialStart: s.dialStart, DialDone: s.dialDone, Handshake: s.handshake, DialFailed: s.dialFailed,
@@ -97,6 +97,23 @@ func New() *Set {
 		Pong: s.pong,
 	}
 	return s
+}
+
+// zeros are counters that are there from the start: Prometheus sees no increase of one
+// that comes with its first count.
+func zeros(names ...string) map[string]int64 {
+	m := make(map[string]int64, len(names))
+	for _, name := range names {
+		m[name] = 0
+	}
+	return m
+}
+
+func eventTypes() (names []string) {
+	for _, t := range []zk.EventType{zk.Created, zk.Deleted, zk.Changed, zk.Child, zk.Gap} {
+		names = append(names, t.String())
+	}
+	return names
 }
 
 // Attach makes conf, and all that is dialed from it, count in s. It joins conf.Trace, and
