@@ -58,7 +58,7 @@ var rooms = map[string][]string{
 	"examples":           {".", "recipe", "tree", "zktest", "fourletter"},
 
 	// What docs shows, and the program that draws its pictures.
-	"docs": {".", "recipe", "tree", "sasl", "zktest", "fourletter"},
+	"docs": {".", "recipe", "tree", "sasl", "zktest", "fourletter", "metrics"},
 
 	// For tests: no other room may import them.
 	"internal/samples": {"wire"},
