@@ -90,7 +90,8 @@ type Config struct {
 	// counts its operations and a Multi 1. Pings, auth, close and what the client sends
 	// for its own sake count none.
 	MaxInFlight int
-	// Logger hears of each Dial and of each Session's end; nil: silent. Its handler
+	// Logger hears of each Dial and of each Session's end, of a channel that is closed or
+	// that holds events up, and of a call that waits long; nil: silent. Its handler
 	// runs in the client's goroutines, as Trace's hooks do: it must not block or call
 	// the Session.
 	Logger *slog.Logger
