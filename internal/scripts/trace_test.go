@@ -224,6 +224,33 @@ func TestTraceEvents(t *testing.T) {
 	})
 }
 
+// A Gap that an event brings has its hook ahead of the event's.
+func TestTraceGapFirst(t *testing.T) {
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		conf := r.Config()
+		var seen []string
+		conf.Trace = &zk.Trace{Event: func(_ *zk.Session, ev zk.Event, _ bool) { seen = append(seen, fmt.Sprint(ev.Type, " ", ev.Path)) }}
+		s, l := r.Open(conf)
+		ch := make(chan zk.Event, 9)
+		add := suite.Start(t, func() error { return s.AddWatch(suite.BG, "/p", zk.WatchPersistent, ch) })
+		l.Send(suite.Answer(l.Next().Xid, 1, nil))
+		add.OK()
+		l.Close()
+		<-s.Done()
+		d := r.Begin(s.Config().Renew()) // which owes a Gap
+		l = r.Accept()
+		l.Greet()
+		a := l.Next()
+		l.Send(suite.Happened(zk.Changed, "/p", 2), suite.Answer(a.Xid, 2, nil))
+		s = d.Session()
+		synctest.Wait()
+		assert.DeepEqual(t, seen, []string{"gap /p", "changed /p"})
+		assert.DeepEqual(t, suite.Told(suite.Taken(ch)...), "gap /p, changed /p")
+		l.Close()
+		<-s.Done()
+	})
+}
+
 // Each Begin has one End, which comes later, whatever happens to the connection.
 func TestTraceBeginAndEnd(t *testing.T) {
 	e := suite.Private(t, 1)
@@ -309,7 +336,7 @@ func TestTracePanics(t *testing.T) {
 		assert.NilError(t, s.Close())
 	})
 	t.Run("Begin", func(t *testing.T) {
-		conf, _ := e.Config()
+		conf, l := e.Config()
 		began := 0
 		conf.Trace = &zk.Trace{
 			Begin: func(context.Context, *zk.Session, bool) { began++; panic("oops") },
@@ -317,6 +344,7 @@ func TestTracePanics(t *testing.T) {
 		}
 		assert.Equal(t, catch(func() { zk.Dial(e.Ctx, conf) }), "oops")
 		assert.Equal(t, began, 1)
+		assert.Equal(t, l.Open(), 0)
 	})
 	t.Run("Event", func(t *testing.T) {
 		conf := base
