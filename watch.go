@@ -773,6 +773,7 @@ func (w *Watches) Count(kind WatchKind) int {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.sweepLocked(true)
 	return w.table.Count(watches.Kind(kind))
 }
 

@@ -36,7 +36,14 @@ type Page struct {
 	set *metrics.Set
 
 	mu     sync.Mutex // guards what follows
-	frames []Frame
+	frames [keptFrames]passed
+	n      int // frames ever
+}
+
+// passed is a frame that has passed.
+type passed struct {
+	addr string
+	tap.Frame
 }
 
 // Handler returns the page of a Set.
@@ -63,15 +70,28 @@ func (p *Page) Tap(conf *zk.Config) {
 }
 
 func (p *Page) add(addr string, f tap.Frame) {
-	x := Frame{Time: f.Time, Addr: addr, path: f.Path, Size: f.Size}
-	f.Path, f.Note = "", "" // in which there are paths
-	x.Text = f.String()
+	f.Body = nil
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.frames) == keptFrames {
-		p.frames = append(p.frames[:0], p.frames[1:]...)
+	p.frames[p.n%keptFrames] = passed{addr, f}
+	p.n++
+}
+
+// last returns the frames that have passed, newest first.
+func (p *Page) last(paths bool) (out []Frame) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := p.n - 1; i >= max(0, p.n-keptFrames); i-- {
+		f := p.frames[i%keptFrames]
+		x := Frame{Time: f.Time, Addr: f.addr, Size: f.Size}
+		if paths {
+			x.Path = f.Path
+		}
+		f.Path, f.Note = "", "" // in which there are paths
+		x.Text = f.String()
+		out = append(out, x)
 	}
-	p.frames = append(p.frames, x)
+	return out
 }
 
 // State is what the page shows, and its JSON.
@@ -125,8 +145,6 @@ type Frame struct {
 	Text string
 	Path string `json:",omitempty"`
 	Size int
-
-	path string
 }
 
 // State returns what the page shows now.
@@ -138,15 +156,7 @@ func (p *Page) State(paths bool) State {
 	}
 	h := p.set.History()
 	s.Dials, s.Ends, s.Gaps = notes(h.Dials, paths), notes(h.Ends, paths), notes(h.Gaps, paths)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for i := len(p.frames) - 1; i >= 0; i-- {
-		f := p.frames[i]
-		if paths {
-			f.Path = f.path
-		}
-		s.Frames = append(s.Frames, f)
-	}
+	s.Frames = p.last(paths)
 	return s
 }
 
