@@ -574,13 +574,13 @@ func (s *Session) AddAuth(ctx context.Context, auth Auth) error {
 	if !s.usable() {
 		return notSent("addauth", "", ErrClosed)
 	}
-	if err := ctx.Err(); err != nil {
-		return notSent("addauth", "", err)
-	}
 	return s.traced(ctx, Call{Op: "addauth", Ops: 1}, func() error { return s.addAuth(ctx, auth.clone()) })
 }
 
 func (s *Session) addAuth(ctx context.Context, auth Auth) error {
+	if err := ctx.Err(); err != nil {
+		return notSent("addauth", "", err)
+	}
 	c, err := s.sendAuth(auth, &auth)
 	if err != nil {
 		return notSent("addauth", "", err)
@@ -1170,8 +1170,9 @@ func (s *Session) Batch(ctx context.Context, ops ...Op) ([]Result, error) {
 	if !s.usable() {
 		return nil, notSent("batch", "", ErrClosed)
 	}
+	what := Call{Op: "batch", Ops: len(ops)}
 	if err := ctx.Err(); err != nil {
-		return nil, notSent("batch", "", err)
+		return nil, s.traced(ctx, what, func() error { return notSent("batch", "", err) })
 	}
 	if len(ops) == 0 {
 		return nil, nil
@@ -1182,7 +1183,7 @@ func (s *Session) Batch(ctx context.Context, ops ...Op) ([]Result, error) {
 		return nil, err
 	}
 	var res []Result
-	err := s.traced(ctx, Call{Op: "batch", Ops: len(ops)}, func() error {
+	err := s.traced(ctx, what, func() error {
 		sent, err := s.submitBatch(ctx, c, len(ops))
 		var over bool
 		if res, over = s.awaitBatch(ctx, c, b, sent, err); over { // else the reader may still know it
