@@ -263,6 +263,20 @@ func TestLossReasons(t *testing.T) {
 	}
 }
 
+// A reset is its own reason, on a real network.
+func TestLossByReset(t *testing.T) {
+	e := suite.Private(t, 1)
+	p := zktest.NewProxy(t, e.Addrs()[0])
+	set := metrics.New()
+	conf := zk.Config{Addrs: []string{p.Addr()}}
+	set.Attach(&conf)
+	s, err := zk.Dial(e.Ctx, conf)
+	assert.NilError(t, err)
+	p.Reset()
+	suite.Await(t, s.Done())
+	assert.DeepEqual(t, counted(set.Snapshot().ConnectionsLost), map[string]int64{"closed_by_peer": 1})
+}
+
 // Attach joins a Config once, however often; other hooks stay; Detach moves it and what
 // is dialed from it to another Set.
 func TestAttachAndDetach(t *testing.T) {

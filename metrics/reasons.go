@@ -6,8 +6,8 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/seed-9f8420c6/zk"
 	"github.com/seed-9f8420c6/zk/internal/talk"
@@ -45,8 +45,7 @@ func dialReason(at stage, err error) string {
 
 func isNetwork(err error) bool {
 	var op *net.OpError
-	var no syscall.Errno
-	return errors.As(err, &op) || errors.As(err, &no) || errors.Is(err, io.EOF)
+	return errors.As(err, &op) || errors.Is(err, io.EOF)
 }
 
 // lossReason says why a connection was lost, in one of few words; "" if it was not.
@@ -59,7 +58,7 @@ func lossReason(err error) string {
 		return "protocol"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return "eof"
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+	case slices.ContainsFunc(closedByPeer, func(no error) bool { return errors.Is(err, no) }):
 		return "closed_by_peer"
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return "silent"
