@@ -8,7 +8,8 @@
 // Renew and Detach, because their Config has the hooks. What a living Session counts by
 // itself is read when somebody looks; only the time of calls is taken for each call.
 //
-// It needs the standard library only. Packages metrics/prom and metrics/otel, modules of
+// It needs the standard library only. Of that, expvar puts /debug/vars on the default mux of
+// net/http, as it does wherever it is imported. Packages metrics/prom and metrics/otel, modules of
 // their own, show the same to Prometheus and OpenTelemetry.
 package metrics
 
