@@ -16,9 +16,25 @@ import (
 // NewCollector returns a Collector of a Set. Of a second one Register returns an error that
 // says so. To register several Sets, give each of them another value of the same label, by
 // prometheus.WrapRegistererWith.
-func NewCollector(set *metrics.Set) prometheus.Collector { return &collector{set} }
+func NewCollector(set *metrics.Set, opts ...Option) prometheus.Collector {
+	c := &collector{set: set, sessions: sessions}
+	for _, o := range opts {
+		o(c)
+	}
+	return c
+}
 
-type collector struct{ set *metrics.Set }
+// Option changes what a Collector shows.
+type Option func(*collector)
+
+// WithServer adds the server's address, as configured, to the sessions: the label server
+// has as many values as the ensemble has members.
+func WithServer() Option { return func(c *collector) { c.sessions = byServer } }
+
+type collector struct {
+	set      *metrics.Set
+	sessions *prometheus.Desc
+}
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("zk_client_"+name, help, labels, nil)
@@ -26,6 +42,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 
 var (
 	sessions = desc("sessions", "Sessions that live, by state.", "state")
+	byServer = prometheus.NewDesc("zk_client_sessions", "Sessions that live, by state.", []string{"state", "server"}, nil)
 	dials    = desc("dials_total", "Attempts to get a session from one address.")
 	failed   = desc("dial_failures_total", "Attempts that gave no session, by reason.", "reason")
 	moves    = desc("session_moves_total", "Sessions that have moved to another connection.")
@@ -53,14 +70,16 @@ var (
 	zxid     = desc("last_zxid", "The newest transaction that a reply has reported.")
 )
 
-var all = []*prometheus.Desc{
-	sessions, dials, failed, moves, renewals, expired, moveTime, lost, frames, bytes, failures, pending, given, callTime, oldest, watches, events,
+// others are all but the sessions.
+var others = []*prometheus.Desc{
+	dials, failed, moves, renewals, expired, moveTime, lost, frames, bytes, failures, pending, given, callTime, oldest, watches, events,
 	ignored, queued, stuck, gaps, closed, pings, pingTime, lease, zxid,
 }
 
 // Describe sends the descriptions.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range all {
+	ch <- c.sessions
+	for _, d := range others {
 		ch <- d
 	}
 }
@@ -74,7 +93,17 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
-	gauge(sessions, float64(x.Sessions), "connected")
+	if c.sessions == sessions {
+		gauge(sessions, float64(x.Sessions), "connected")
+	} else {
+		n := make(map[string]int)
+		for _, s := range c.set.Sessions() {
+			n[s.Addr()]++
+		}
+		for addr, n := range n {
+			gauge(byServer, float64(n), "connected", addr)
+		}
+	}
 	count(dials, x.Dials)
 	count(moves, x.Moves)
 	count(renewals, x.Renews)

@@ -155,3 +155,33 @@ func TestNoLease(t *testing.T) {
 	}
 	assert.Assert(t, len(families) > 15)
 }
+
+// WithServer shows where the sessions are.
+func TestWithServer(t *testing.T) {
+	e := zktest.NewServer(t)
+	set := metrics.New()
+	conf := zk.Config{Addrs: e.Addrs()}
+	set.Attach(&conf)
+	r := prometheus.NewPedanticRegistry()
+	r.MustRegister(prom.NewCollector(set, prom.WithServer()))
+	sessions := func() map[string]float64 {
+		families, err := r.Gather()
+		assert.NilError(t, err)
+		n := make(map[string]float64)
+		for _, f := range families {
+			if f.GetName() == "zk_client_sessions" {
+				for _, m := range f.Metric {
+					n[m.Label[0].GetValue()+m.Label[1].GetValue()] = m.Gauge.GetValue()
+				}
+			}
+		}
+		return n
+	}
+	assert.Equal(t, len(sessions()), 0)
+	for range 2 {
+		s, err := zk.Dial(context.Background(), conf)
+		assert.NilError(t, err)
+		defer s.Close()
+	}
+	assert.DeepEqual(t, sessions(), map[string]float64{e.Addr() + "connected": 2})
+}
