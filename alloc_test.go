@@ -21,6 +21,11 @@ func TestAllocs(t *testing.T) {
 	for i := range 1000 {
 		c.names = append(c.names, fmt.Sprintf("node-%010d", i))
 	}
+	hooked, _ := loopSession(t, zk.Config{Trace: &zk.Trace{
+		CallStart: func(ctx context.Context, _ *zk.Session, _ zk.Call) context.Context { return ctx },
+		CallDone:  func(context.Context, *zk.Session, zk.Call, error) {},
+		Event:     func(*zk.Session, zk.Event, bool) {},
+	}})
 	ctx := context.Background()
 	cancellable, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -48,6 +53,9 @@ func TestAllocs(t *testing.T) {
 		{"delete", 0, func() { must(s.Delete(ctx, "/bench", -1)) }},
 		{"children, 1000 names", 3, func() { _, _, err := s.Children(ctx, "/bench", nil); must(err) }},
 		{"batch of 512 gets", 0.05 * 512, func() { _, err := s.Batch(ctx, ops...); must(err) }},
+		{"get with hooks", 2, func() { _, _, err := hooked.Get(ctx, "/bench", nil); must(err) }},
+		{"set with hooks", 1, func() { _, err := hooked.Set(ctx, "/bench", data, -1); must(err) }},
+		{"batch of 512 gets with hooks", 0.05*512 + 1, func() { _, err := hooked.Batch(ctx, ops...); must(err) }},
 	} {
 		if got := testing.AllocsPerRun(200, b.f); got > b.budget {
 			t.Errorf("%s: %v allocations, the budget is %v", b.name, got, b.budget)

@@ -16,6 +16,7 @@ import (
 	"github.com/seed-9f8420c6/zk/internal/handshake"
 	"github.com/seed-9f8420c6/zk/internal/hosts"
 	"github.com/seed-9f8420c6/zk/internal/limits"
+	"github.com/seed-9f8420c6/zk/internal/pipeline"
 	"github.com/seed-9f8420c6/zk/internal/watches"
 	"github.com/seed-9f8420c6/zk/sasl"
 	"github.com/seed-9f8420c6/zk/wire"
@@ -204,8 +205,36 @@ func dial(ctx context.Context, conf Config, shared *takeover) (*Session, error) 
 		d.unclaim()
 		return nil, d.explain(err)
 	}
+	d.begin(s)
 	d.publish(s)
 	return s, nil
+}
+
+// begin shows the hooks a Session that nobody has yet.
+func (d *dialer) begin(s *Session) {
+	t := d.conf.Trace
+	if t == nil {
+		return
+	}
+	begun := false
+	defer func() { // Begin may panic
+		if !begun {
+			s.giveUp(errors.New("Trace.Begin panicked"))
+			<-s.line.Done()
+			d.unclaim()
+		}
+	}()
+	if t.Begin != nil {
+		t.Begin(d.ctx, s, d.conf.ID != 0)
+	}
+	begun = true
+	s.life.mu.Lock()
+	s.life.begun = true
+	over, end := s.life.over, s.life.end
+	s.life.mu.Unlock()
+	if over {
+		s.traceEnd(end)
+	}
 }
 
 // run claims the identity and connects.
@@ -267,7 +296,8 @@ type dialer struct {
 	began    time.Time                // when the first server's turn did
 	heard    time.Time                // send time of the last handshake that a server accepted
 	doors    doors.Doors
-	reasons  []error // why no server tried so far gave a session
+	ctx      context.Context // of the last attempt, as its hooks have it
+	reasons  []error         // why no server tried so far gave a session
 
 	// givenUp: Zxid was set to zero. What it was, and the floor, come back if the
 	// Dial fails.
@@ -423,18 +453,21 @@ func (d *dialer) connect(ctx context.Context, first *doors.Door) (*Session, erro
 			}
 		}
 		read := d.w.reads()
+		d.ctx = ctx
 		s, err := d.attempt(ctx, o)
 		if err == nil {
 			return s, nil
 		}
 		if !read && d.w.reads() { // it does not support SetWatches: once more, by reading
+			d.traceFailed(d.ctx, o, err)
 			d.doors.Again(o.Stop)
 			continue
 		}
 		if errors.Is(err, ErrExpired) || errors.Is(err, ErrAuth) && !isRefusal(err) {
+			d.traceFailed(d.ctx, o, err)
 			return nil, errors.WithStack(err)
 		}
-		d.failed(o.Name(), err)
+		d.failed(d.ctx, o, err)
 		if d.over(ctx) {
 			return nil, d.failure()
 		}
@@ -442,11 +475,22 @@ func (d *dialer) connect(ctx context.Context, first *doors.Door) (*Session, erro
 }
 
 // failed notes why a server gave no session.
-func (d *dialer) failed(addr string, err error) {
+func (d *dialer) failed(ctx context.Context, o *doors.Door, err error) {
 	if d.conf.Logger != nil {
-		d.conf.Logger.Warn("zk: no session", "addr", addr, "err", err)
+		d.conf.Logger.Warn("zk: no session", "addr", o.Name(), "err", err)
 	}
-	d.reasons = append(d.reasons, &addrError{addr, err})
+	d.reasons = append(d.reasons, &addrError{o.Name(), err})
+	d.traceFailed(ctx, o, err)
+}
+
+func (d *dialer) traceFailed(ctx context.Context, o *doors.Door, err error) {
+	if t := d.conf.Trace; t != nil && t.DialFailed != nil {
+		addr := o.Target
+		if addr == "" {
+			addr = o.Addr
+		}
+		t.DialFailed(ctx, addr, err)
+	}
 }
 
 // over reports whether the time is over, and notes it as a reason.
@@ -479,9 +523,9 @@ func (d *dialer) nextDoor(ctx context.Context) *doors.Door {
 		case o == nil:
 			return nil
 		case sasl.Refused(err):
-			d.failed(o.Name(), saslRefused(err))
+			d.failed(ctx, o, saslRefused(err))
 		case err != nil:
-			d.failed(o.Name(), err)
+			d.failed(ctx, o, err)
 		case o.Target != "":
 			return o
 		}
@@ -527,24 +571,28 @@ func (d *dialer) granted() time.Duration {
 // are bound by the door's turn; what follows only by ctx and the session's own
 // liveness.
 func (d *dialer) attempt(ctx context.Context, o *doors.Door) (made *Session, err error) {
-	actx, cancel := context.WithDeadline(ctx, o.Until)
-	defer cancel()
-	if t := d.conf.Trace; t != nil && t.DialStart != nil {
-		t.DialStart(o.Target)
+	trace := d.conf.Trace
+	if trace == nil {
+		trace = new(Trace)
 	}
-	conn, err := d.doors.Open(actx, o)
+	if trace.DialStart != nil {
+		d.ctx = or(trace.DialStart(ctx, o.Target), ctx)
+	}
+	actx, cancel := context.WithDeadline(d.ctx, o.Until)
+	defer cancel()
+	conn, under, err := d.open(actx, o)
 	if err != nil {
 		err = doors.Cause(ctx, actx, err)
 	}
-	s := newSession(d.conf, d.w, conn)
+	s := newSession(d.conf, d.w, conn, under)
 	s.addr, s.target = o.Addr, o.Target
 	defer func() { // also when a hook panics
 		if made == nil && conn != nil {
 			s.line.HangUp()
 		}
 	}()
-	if t := d.conf.Trace; t != nil && t.DialDone != nil {
-		t.DialDone(o.Target, err)
+	if trace.DialDone != nil {
+		trace.DialDone(d.ctx, o.Target, err)
 	}
 	if err != nil {
 		return nil, err
@@ -554,8 +602,8 @@ func (d *dialer) attempt(ctx context.Context, o *doors.Door) (made *Session, err
 	if !stop() && !errors.Is(err, ErrExpired) {
 		err = doors.Cause(ctx, actx, err)
 	}
-	if t := d.conf.Trace; t != nil && t.Handshake != nil {
-		t.Handshake(o.Target, s.id, s.timeout, err)
+	if trace.Handshake != nil {
+		trace.Handshake(d.ctx, o.Target, s.id, s.timeout, err)
 	}
 	if err != nil {
 		return nil, err
@@ -577,6 +625,26 @@ func (d *dialer) attempt(ctx context.Context, o *doors.Door) (made *Session, err
 			"timeout", s.timeout, "readOnly", s.readOnly, "watches", d.w.Len())
 	}
 	return s, nil
+}
+
+// open connects to a door. under is the connection without what Config.Wrap has laid
+// over it; nil: nothing.
+func (d *dialer) open(ctx context.Context, o *doors.Door) (conn, under net.Conn, err error) {
+	plain, err := d.doors.Open(ctx, o)
+	wrap := d.conf.Wrap
+	if err != nil || wrap == nil {
+		return plain, nil, err
+	}
+	defer func() { // also when Wrap panics
+		if conn == nil {
+			pipeline.HangUp(plain)
+		}
+	}()
+	over := wrap(o.Target, plain)
+	if over == nil {
+		return nil, nil, errors.New("Config.Wrap returned no connection")
+	}
+	return pipeline.Guard{Conn: over}, plain, nil
 }
 
 // handshake asks for the session, and takes what the server grants.
@@ -866,6 +934,11 @@ func (s *Session) Close() error {
 	if !s.usable() {
 		return notSent("close", "", ErrClosed)
 	}
+	return s.traced(context.Background(), Call{Op: "close", Ops: 1}, s.closeOnce)
+}
+
+// closeOnce closes the session, or waits for the Close that does.
+func (s *Session) closeOnce() error {
 	g := &s.goodbye
 	g.mu.Lock()
 	begun := g.begun

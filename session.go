@@ -18,6 +18,7 @@ import (
 	"github.com/seed-9f8420c6/zk/internal/flight"
 	"github.com/seed-9f8420c6/zk/internal/interlock"
 	"github.com/seed-9f8420c6/zk/internal/pipeline"
+	"github.com/seed-9f8420c6/zk/internal/rescue"
 	"github.com/seed-9f8420c6/zk/internal/watches"
 	"github.com/seed-9f8420c6/zk/sasl"
 	"github.com/seed-9f8420c6/zk/wire"
@@ -70,6 +71,16 @@ type Config struct {
 	// tried. Set: it gets host:port unresolved, once per address; TLS is laid over
 	// what it returns, and Close of that must unblock Write.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Wrap lays a connection of the application's over each one that is dialed, over TCP
+	// and TLS; nil: none. addr is what Trace's hooks get. What it returns carries all
+	// frames in plain, credentials among them; package tap decodes them. It must do what
+	// c does: count in Write at least the bytes that may have left, return from Read and
+	// Write when it is closed, and pass Close on, which may be called several times. If
+	// it has a method NetConn() net.Conn that returns c, a call may write a small
+	// request to it itself, as it does to a socket: then Write must not wait for
+	// anything but c. A panic in its Read or Write ends the connection, as an error that
+	// has the value and the place.
+	Wrap func(addr string, c net.Conn) net.Conn
 	// MaxRequest is the largest frame to send, in bytes; zero: DefaultMaxRequest.
 	MaxRequest int
 	// MaxReply is the largest frame to accept, in bytes; zero: DefaultMaxReply. What
@@ -79,7 +90,8 @@ type Config struct {
 	// counts its operations and a Multi 1. Pings, auth, close and what the client sends
 	// for its own sake count none.
 	MaxInFlight int
-	// Logger hears of each Dial and of each Session's end; nil: silent. Its handler
+	// Logger hears of each Dial and of each Session's end, of a channel that is closed or
+	// that holds events up, and of a call that waits long; nil: silent. Its handler
 	// runs in the client's goroutines, as Trace's hooks do: it must not block or call
 	// the Session.
 	Logger *slog.Logger
@@ -101,19 +113,238 @@ func Digest(user, password string) Auth {
 	return Auth{Scheme: "digest", Credential: []byte(user + ":" + password)}
 }
 
-// Trace has hooks for the steps of a Session's life, as net/http/httptrace has
-// for a request's. A hook may be nil. Hooks must not block or call the Session. What
-// one panics with during a Redial or Renew comes to those who wait for that. addr is
-// the address that is connected to: an IP and port where a name was resolved.
+// Trace has hooks for what a Session does, as net/http/httptrace has for a request.
+// Each may be nil. They run on the goroutine that does it: the caller's, the reader's
+// for Event, Pong and End. No lock is held meanwhile, so that a hook may call what returns at
+// once (ID, Stats, Watches, Pending), but it must not block, and none may call what
+// waits for the server, Dial, Close or Detach: on the reader that would wait for itself,
+// until the context ends or for ever.
+//
+// What a hook panics with comes to the caller; during a Redial or Renew to those who
+// wait for it. What Event or Pong panics with ends the connection, as an error that has the value
+// and the place: the event is handed over all the same. Of End it is added to Err.
+//
+// addr is the address that is connected to: an IP and port where a name was resolved.
+// A context that a hook returns goes to the later hooks of the same address or call; nil
+// stands for the one that it got.
 type Trace struct {
-	// DialStart: before connecting.
-	DialStart func(addr string)
+	// DialStart: before connecting to an address. Its context goes to DialContext too.
+	// That of a Redial or Renew has the values of the first caller's.
+	DialStart func(ctx context.Context, addr string) context.Context
 	// DialDone: TCP and TLS are up, or why not.
-	DialDone func(addr string, err error)
+	DialDone func(ctx context.Context, addr string, err error)
 	// Handshake: the server's answer is in: session and granted timeout, or why not.
-	Handshake func(addr string, id int64, timeout time.Duration, err error)
-	// End: the Session is over.
-	End func(addr string, err error)
+	Handshake func(ctx context.Context, addr string, id int64, timeout time.Duration, err error)
+	// DialFailed: the address gave no session, for this reason, in whichever step. Of a
+	// name that was not resolved, or where SASL did not begin, it is the only hook.
+	DialFailed func(ctx context.Context, addr string, err error)
+	// Begin: a Dial has succeeded, the watches are restored, and nobody has the Session
+	// yet. moved: its session is an older one.
+	Begin func(ctx context.Context, s *Session, moved bool)
+	// End: a Session that has begun is over, and Done is about to be closed.
+	End func(s *Session, err error)
+	// CallStart: a call begins. What is refused for its path or arguments is none.
+	CallStart func(ctx context.Context, s *Session, c Call) context.Context
+	// CallDone: it returns this error.
+	CallDone func(ctx context.Context, s *Session, c Call, err error)
+	// Event: an event was handed to its channels, or (queued) at least one of them does
+	// not have it yet, most often because it is full. Of a Gap it is one call per watch.
+	// What no channel is armed for has no hook.
+	Event func(s *Session, ev Event, queued bool)
+	// Pong: a ping was answered, after so long.
+	Pong func(s *Session, took time.Duration)
+
+	parts traces // of JoinTraces
+}
+
+// Call is what a call asks for, as in an OpError.
+type Call struct {
+	Op, Path string
+	// Ops is how many operations a Batch, Multi or MultiRead has; else 1.
+	Ops int
+}
+
+// JoinTraces returns hooks that call those of all, in order; a context goes from one to
+// the next. nil and empty ones are left out; without any it returns nil. They must not be
+// changed afterwards.
+func JoinTraces(list ...*Trace) *Trace {
+	var all traces
+	for _, t := range list {
+		switch {
+		case t == nil:
+		case t.parts != nil:
+			all = append(all, t.parts...)
+		case !t.empty():
+			all = append(all, t)
+		}
+	}
+	switch len(all) {
+	case 0:
+		return nil
+	case 1:
+		return all[0]
+	}
+	return all.join()
+}
+
+// Without returns the hooks without those of a Trace that JoinTraces has joined to them.
+func (t *Trace) Without(u *Trace) *Trace {
+	switch {
+	case t == nil || t == u:
+		return nil
+	case t.parts == nil:
+		return t
+	}
+	return JoinTraces(slices.DeleteFunc(slices.Clone(t.parts), func(p *Trace) bool { return p == u })...)
+}
+
+func (t *Trace) empty() bool {
+	return t.DialStart == nil && t.DialDone == nil && t.Handshake == nil && t.DialFailed == nil && t.Begin == nil && t.End == nil &&
+		t.CallStart == nil && t.CallDone == nil && t.Event == nil && t.Pong == nil
+}
+
+// traces are several that are called in turn.
+type traces []*Trace
+
+func (all traces) has(f func(t *Trace) bool) bool { return slices.ContainsFunc(all, f) }
+
+func (all traces) join() *Trace {
+	j := &Trace{parts: all}
+	if all.has(func(t *Trace) bool { return t.DialStart != nil }) {
+		j.DialStart = func(ctx context.Context, addr string) context.Context {
+			for _, t := range all {
+				if t.DialStart != nil {
+					ctx = or(t.DialStart(ctx, addr), ctx)
+				}
+			}
+			return ctx
+		}
+	}
+	if all.has(func(t *Trace) bool { return t.DialDone != nil }) {
+		j.DialDone = func(ctx context.Context, addr string, err error) {
+			for _, t := range all {
+				if t.DialDone != nil {
+					t.DialDone(ctx, addr, err)
+				}
+			}
+		}
+	}
+	if all.has(func(t *Trace) bool { return t.Handshake != nil }) {
+		j.Handshake = func(ctx context.Context, addr string, id int64, timeout time.Duration, err error) {
+			for _, t := range all {
+				if t.Handshake != nil {
+					t.Handshake(ctx, addr, id, timeout, err)
+				}
+			}
+		}
+	}
+	if all.has(func(t *Trace) bool { return t.DialFailed != nil }) {
+		j.DialFailed = func(ctx context.Context, addr string, err error) {
+			for _, t := range all {
+				if t.DialFailed != nil {
+					t.DialFailed(ctx, addr, err)
+				}
+			}
+		}
+	}
+	all.joinSession(j)
+	all.joinCalls(j)
+	return j
+}
+
+func (all traces) joinSession(j *Trace) {
+	if all.has(func(t *Trace) bool { return t.Begin != nil }) {
+		j.Begin = func(ctx context.Context, s *Session, moved bool) {
+			for _, t := range all {
+				if t.Begin != nil {
+					t.Begin(ctx, s, moved)
+				}
+			}
+		}
+	}
+	if all.has(func(t *Trace) bool { return t.End != nil }) {
+		j.End = func(s *Session, err error) {
+			for _, t := range all {
+				if t.End != nil {
+					t.End(s, err)
+				}
+			}
+		}
+	}
+	if all.has(func(t *Trace) bool { return t.Event != nil }) {
+		j.Event = func(s *Session, ev Event, queued bool) {
+			for _, t := range all {
+				if t.Event != nil {
+					t.Event(s, ev, queued)
+				}
+			}
+		}
+	}
+	if all.has(func(t *Trace) bool { return t.Pong != nil }) {
+		j.Pong = func(s *Session, took time.Duration) {
+			for _, t := range all {
+				if t.Pong != nil {
+					t.Pong(s, took)
+				}
+			}
+		}
+	}
+}
+
+func (all traces) joinCalls(j *Trace) {
+	if all.has(func(t *Trace) bool { return t.CallStart != nil }) {
+		j.CallStart = func(ctx context.Context, s *Session, c Call) context.Context {
+			for _, t := range all {
+				if t.CallStart != nil {
+					ctx = or(t.CallStart(ctx, s, c), ctx)
+				}
+			}
+			return ctx
+		}
+	}
+	if all.has(func(t *Trace) bool { return t.CallDone != nil }) {
+		j.CallDone = func(ctx context.Context, s *Session, c Call, err error) {
+			for _, t := range all {
+				if t.CallDone != nil {
+					t.CallDone(ctx, s, c, err)
+				}
+			}
+		}
+	}
+}
+
+// or returns the context that a hook returned, or else the one that it got.
+func or(returned, got context.Context) context.Context {
+	if returned == nil {
+		return got
+	}
+	return returned
+}
+
+// start and done show the hooks a call.
+func (t *Trace) start(ctx context.Context, s *Session, c Call) context.Context {
+	if t.CallStart == nil {
+		return ctx
+	}
+	return or(t.CallStart(ctx, s, c), ctx)
+}
+
+func (t *Trace) done(ctx context.Context, s *Session, c Call, err error) {
+	if t.CallDone != nil {
+		t.CallDone(ctx, s, c, err)
+	}
+}
+
+// traced runs a call between its hooks.
+func (s *Session) traced(ctx context.Context, c Call, run func() error) error {
+	t := s.conf.Trace
+	if t == nil {
+		return run()
+	}
+	ctx = t.start(ctx, s, c)
+	err := run()
+	t.done(ctx, s, c, err)
+	return err
 }
 
 // Renew returns the config for a new session, after ErrExpired: same servers,
@@ -206,9 +437,12 @@ type Session struct {
 	auth     credentials
 	follow   succession
 	goodbye  farewell
+	life     life
 	events   atomic.Int64
 	ignored  atomic.Int64
+	closed   atomic.Int64
 	lastZxid atomic.Int64 // at the end
+	slow     atomic.Int64 // place of the last request of which the Logger heard that it waits
 	// refusedWatches: a SetWatches was answered with an error. Only the reader
 	// touches it.
 	refusedWatches bool
@@ -353,12 +587,11 @@ type call struct {
 
 // request is what a call asks for.
 type request struct {
-	op     string
-	path   string // as given
 	code   wire.Op
 	watch  chan<- Event // to arm on success
 	arms   WatchKind    // in this kind
 	at     string       // server path of the watch
+	traced bool         // its hooks are at work
 	arming bool         // it arms a channel, or one of its operations does
 	raw    bool         // its events have the server's path
 
@@ -424,7 +657,7 @@ func (s *Session) newCall(k *kind, op, path string) *call {
 		c = new(call)
 		c.Init(c)
 	}
-	c.kind, c.op, c.path = k, op, path
+	c.kind, c.Op, c.Path = k, op, path
 	c.Own = k.own
 	return c
 }
@@ -460,11 +693,12 @@ func (c *call) frame(op wire.Op, body interface{ Append([]byte) []byte }) {
 	wire.EndFrame(c.Frames, at)
 }
 
-func newSession(conf Config, w *Watches, conn net.Conn) *Session {
+// newSession makes a Session of a connection; under is what Config.Wrap has laid it over.
+func newSession(conf Config, w *Watches, conn, under net.Conn) *Session {
 	s := &Session{conf: conf, w: w}
 	s.auth.list = conf.Auth
 	s.follow.done = make(chan struct{})
-	s.line = pipeline.New(conn, (*engine)(s), pipeline.Options{MaxReply: conf.MaxReply, MaxInFlight: conf.MaxInFlight})
+	s.line = pipeline.New(conn, (*engine)(s), pipeline.Options{MaxReply: conf.MaxReply, MaxInFlight: conf.MaxInFlight, Under: under})
 	return s
 }
 
@@ -485,18 +719,21 @@ func (s *Session) usable() bool { return s != nil && s.w != nil }
 // do sends a call of one frame and waits for its answer. After an error the
 // call is not the caller's any more.
 func (s *Session) do(ctx context.Context, c *call) error {
+	if s.conf.Trace != nil && !c.traced {
+		return s.doTraced(ctx, c)
+	}
 	if err := s.admit(ctx, c); err != nil {
-		err = notSent(c.op, c.path, err)
+		err = notSent(c.Op, c.Path, err)
 		s.recycle(c)
 		return err
 	}
 	if err := s.submit(ctx, c, c.Frames, 1); err != nil {
 		s.line.Release(1)
-		err = notSent(c.op, c.path, err)
+		err = notSent(c.Op, c.Path, err)
 		s.recycle(c)
 		return err
 	}
-	op, path := c.op, c.path
+	op, path := c.Op, c.Path
 	if c.Wait(ctx) { // the reader recycles it
 		return &OpError{Op: op, Path: path, Err: ctx.Err(), outcome: Lost}
 	}
@@ -506,6 +743,20 @@ func (s *Session) do(ctx context.Context, c *call) error {
 		return err
 	}
 	return nil
+}
+
+// doTraced is do between the hooks of the call.
+func (s *Session) doTraced(ctx context.Context, c *call) error {
+	c.traced = true
+	t, what := s.conf.Trace, Call{c.Op, c.Path, 1}
+	traced := t.start(ctx, s, what)
+	err := s.do(ctx, c)
+	if errors.Is(err, errRemoved) { // which is no error
+		t.done(traced, s, what, nil)
+	} else {
+		t.done(traced, s, what, err)
+	}
+	return err
 }
 
 // admit checks what can be checked before a frame is queued, and takes its slot.
@@ -701,7 +952,7 @@ func (s *Session) watchAnswered(c *call, code Code, zxid int64) {
 				s.w.childHears(c.at)
 			}
 		} else { // the next connection restores all
-			s.line.Fail(connError(errors.WithMessagef(code, "%s of %s", c.op, c.path)), true)
+			s.line.Fail(connError(errors.WithMessagef(code, "%s of %s", c.Op, c.Path)), true)
 		}
 	}
 	switch c.code {
@@ -804,11 +1055,17 @@ func (e *engine) Chunk() { e.w.queue.Chunk() }
 // Rest deals with the watches that closed channels have lost: the server is told
 // again what is left, and the Logger hears of it.
 func (e *engine) Rest() {
-	if !e.w.closed.some.Load() {
+	if !e.w.news.Load() {
 		return
 	}
 	s := e.session()
+	if t := s.conf.Trace; t != nil && t.Event != nil {
+		if err := s.traceGaps(); err != nil {
+			s.line.Fail(e.Why(err), true)
+		}
+	}
 	for _, x := range s.w.takeLost() {
+		s.closed.Add(1)
 		if x.Kind == RecursiveWatch {
 			s.rewatch(x.at)
 		}
@@ -834,7 +1091,7 @@ func (e *engine) Answer(p *pipeline.Call, h wire.ReplyHeader, d *wire.Decoder) (
 	if code == 0 && c.kind.decode != nil {
 		c.kind.decode(c, d)
 		if err := d.Err(); err != nil {
-			return false, nil, badReply(c.op, err)
+			return false, nil, badReply(c.Op, err)
 		}
 	}
 	if h.Zxid > 0 {
@@ -875,7 +1132,7 @@ func (s *Session) settle(c *call, code Code, ended bool) {
 		}
 		return
 	}
-	c.err = &OpError{Op: c.op, Path: c.path, Err: code, outcome: Answered, ended: ended || c.kind.last}
+	c.err = &OpError{Op: c.Op, Path: c.Path, Err: code, outcome: Answered, ended: ended || c.kind.last}
 }
 
 // restoredBy takes the answer to a call that restores watches.
@@ -894,10 +1151,10 @@ func (s *Session) restoredBy(c *call, code Code, won bool, zxid int64) error {
 		s.w.restored(zxid, r.rearms, r.last && !s.refusedWatches)
 	case r.kind.OneShot():
 		if r.kind == watches.Child {
-			s.w.childHears(c.path)
+			s.w.childHears(c.Path)
 		}
 		if typ := r.kind.Missed(code == 0, code == ErrNoNode, c.stat, r.floor); typ != 0 {
-			return s.notify(EventType(typ), []byte(c.path), 0)
+			return s.notify(EventType(typ), []byte(c.Path), 0)
 		}
 	case code == 0:
 		s.w.restored(zxid, true, false)
@@ -911,7 +1168,7 @@ func (e *engine) Reply(p *pipeline.Call, i int, h wire.ReplyHeader, d *wire.Deco
 	c.parts.take(i, code, d)
 	if code == 0 {
 		if err := d.Err(); err != nil {
-			return nil, badReply(c.op, err)
+			return nil, badReply(c.Op, err)
 		}
 	} else if ended = s.ends(c.parts.kind(i), code); ended != nil {
 		op, path := c.parts.describe(i)
@@ -963,7 +1220,7 @@ func (e *engine) Auth(p *pipeline.Call, number int32) (won bool, end error) {
 		return false, end
 	}
 	if code != 0 {
-		c.err = &OpError{Op: c.op, Err: code, outcome: Answered, ended: true}
+		c.err = &OpError{Op: c.Op, Err: code, outcome: Answered, ended: true}
 	} else if c.auth != nil {
 		s.auth.add(*c.auth)
 	}
@@ -988,14 +1245,66 @@ func (e *engine) Event(h wire.ReplyHeader, d *wire.Decoder) error {
 
 // notify hands an event to the watches.
 func (s *Session) notify(typ EventType, path []byte, zxid int64) error {
-	n, err := s.w.notify(typ, path, zxid)
-	switch {
-	case err != nil:
+	if t := s.conf.Trace; t != nil && t.Event != nil {
+		return s.notifyTraced(typ, path, zxid)
+	}
+	n, err := s.w.notify(typ, path, zxid, nil)
+	if err != nil {
 		return err
-	case n == 0:
+	}
+	s.countEvent(n)
+	return nil
+}
+
+// countEvent counts a notification that so many channels get.
+func (s *Session) countEvent(channels int) {
+	if channels == 0 {
 		s.ignored.Add(1)
-	default:
+	} else {
 		s.events.Add(1)
+	}
+}
+
+// notifyTraced is notify with hooks.
+func (s *Session) notifyTraced(t EventType, path []byte, zxid int64) error {
+	var got notified
+	n, err := s.w.notify(t, path, zxid, &got)
+	if err != nil {
+		return err
+	}
+	if s.countEvent(n); n == 0 {
+		return nil
+	}
+	return s.traceEvent(got)
+}
+
+// traceEvent shows the hooks an event, and the Gaps ahead of it.
+func (s *Session) traceEvent(got notified) (err error) {
+	if s.w.news.Load() {
+		if err := s.traceGaps(); err != nil {
+			return err
+		}
+	}
+	defer rescue.As("Trace.Event", &err)
+	s.conf.Trace.Event(s, got.event, got.queued)
+	return nil
+}
+
+// Pong shows the hooks that a ping was answered.
+func (e *engine) Pong(took time.Duration) (err error) {
+	if t := e.conf.Trace; t != nil && t.Pong != nil {
+		defer rescue.As("Trace.Pong", &err)
+		t.Pong(e.session(), took)
+	}
+	return nil
+}
+
+// traceGaps shows the hooks the Gaps that were queued since the last call.
+func (s *Session) traceGaps() (err error) {
+	defer rescue.As("Trace.Event", &err)
+	gaps, queued := s.w.takeGaps()
+	for _, ev := range gaps {
+		s.conf.Trace.Event(s, ev, queued)
 	}
 	return nil
 }
@@ -1005,7 +1314,7 @@ func (s *Session) notify(typ EventType, path []byte, zxid int64) error {
 // others' may not be.
 func (e *engine) Failed(p *pipeline.Call, i int, lost bool, end error) {
 	c := p.Owner.(*call)
-	err := &OpError{Op: c.op, Path: c.path, Err: end, outcome: NotSent}
+	err := &OpError{Op: c.Op, Path: c.Path, Err: end, outcome: NotSent}
 	if lost {
 		err.outcome = Lost
 	}
@@ -1060,15 +1369,33 @@ func (s *Session) stacked(err error) error {
 func (e *engine) Ending() { e.lock = interlock.Interlock{} }
 
 // Finish lets the events stand still, and calls the hooks.
-func (e *engine) Finish(end error) {
+func (e *engine) Finish(end error) error {
 	e.w.stop()
 	e.Rest()
 	e.lastZxid.Store(e.w.zxid.Load())
-	e.session().traceEnd(end)
+	return e.session().ended(end)
 }
 
 // Idle gives memory back.
 func (e *engine) Idle() { e.w.trim() }
+
+// slowChannel is how long an event waits for its channel before the Logger hears of it.
+const slowChannel = 10 * time.Second
+
+// Tick warns, once each, of an event that waits long for its channel, which holds up all
+// later ones, and of a request that waits long for its reply.
+func (e *engine) Tick(now time.Time, longest pipeline.Waiting) {
+	log := e.conf.Logger
+	if log == nil {
+		return
+	}
+	if h := e.w.stuck(now, slowChannel); h != nil {
+		log.Warn("zk: an event waits for its channel", "path", h.path, "cap", h.capacity, "took", now.Sub(h.since), "queued", e.w.Undelivered())
+	}
+	if took := now.Sub(longest.Since); longest.N > 0 && took > e.timeout && e.slow.Swap(longest.Place) != longest.Place {
+		log.Warn("zk: a call waits for its reply", "addr", e.target, "op", longest.Op, "path", longest.Path, "took", took)
+	}
+}
 
 // String names the session and the server. It prints no secrets.
 func (s *Session) String() string {
@@ -1201,12 +1528,16 @@ type Stats struct {
 	Replies       int64 // to them
 	Events        int64 // notifications that a channel was armed for
 	Ignored       int64 // notifications that none was armed for
+	Closed        int64 // watches that were lost because their channels were closed
 	Pings         int64
 	BytesSent     int64
 	BytesReceived int64
 	Pending       int // requests that wait for their reply now
 	Armed         int // watches armed now
 	Queued        int // events that wait for their channel now
+	// QueuedFor is how long the first of them has found its channel full, since all
+	// events ahead of it left.
+	QueuedFor time.Duration
 }
 
 // Stats returns a snapshot of the counters.
@@ -1216,18 +1547,69 @@ func (s *Session) Stats() Stats {
 	}
 	n := s.line.Counts()
 	return Stats{
-		Requests: n.Frames, Replies: n.Replies, Events: s.events.Load(), Ignored: s.ignored.Load(), Pings: n.Pings,
+		Requests: n.Frames, Replies: n.Replies, Events: s.events.Load(), Ignored: s.ignored.Load(), Closed: s.closed.Load(), Pings: n.Pings,
 		BytesSent: n.Sent, BytesReceived: n.Received, Pending: n.Pending, Armed: s.w.Len(), Queued: s.w.Undelivered(),
+		QueuedFor: s.w.queuedFor(time.Now()),
 	}
 }
 
-// traceEnd shows the hooks that the Session is over.
-func (s *Session) traceEnd(end error) {
-	if t := s.conf.Trace; t != nil && t.End != nil {
-		t.End(s.addr, end)
+// PendingCall is a request that waits for its reply.
+type PendingCall struct {
+	Call
+	// Since is when it was written. Where it is one of many that wait, it may be a
+	// little earlier. It has a monotonic reading.
+	Since time.Time
+}
+
+// Pending returns the requests that wait for their replies, oldest first; the client's
+// own are among them, and a Batch is one, or a few with MaxInFlight. Credentials come
+// last. A call that was given up by its context stays until its reply comes.
+func (s *Session) Pending() []PendingCall {
+	if !s.usable() {
+		return nil
 	}
+	var list []PendingCall
+	for _, w := range s.line.Waiting() {
+		list = append(list, PendingCall{Call{w.Op, w.Path, w.N}, w.Since})
+	}
+	return list
+}
+
+// life is how far the hooks of a Session's life have come: each Begin has one End, and
+// End comes later.
+type life struct {
+	mu          sync.Mutex // held for a moment only
+	begun, over bool
+	end         error
+}
+
+// ended shows the Logger and the hooks that the Session is over. It returns why, with
+// what the hook has panicked with.
+func (s *Session) ended(end error) error {
 	if log := s.conf.Logger; log != nil {
 		log.Info("zk: session left", "addr", s.addr, "id", sessionID(s.id), "why", end)
+	}
+	s.life.mu.Lock()
+	s.life.over, s.life.end = true, end
+	begun := s.life.begun
+	s.life.mu.Unlock()
+	if begun { // else whoever dials shows it, after Begin, if the Session is used at all
+		if err := s.rescuedEnd(end); err != nil {
+			return &noted{end, err.Error()}
+		}
+	}
+	return end
+}
+
+func (s *Session) rescuedEnd(end error) (err error) {
+	defer rescue.As("Trace.End", &err)
+	s.traceEnd(end)
+	return nil
+}
+
+func (s *Session) traceEnd(end error) {
+	if t := s.conf.Trace; t != nil && t.End != nil {
+		t.End(s, end)
 	}
 }
 

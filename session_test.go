@@ -479,24 +479,27 @@ func TestTrace(t *testing.T) {
 		good := conf.Addrs[0]
 		conf.Addrs = []string{good}
 		conf.Trace = &zk.Trace{
-			DialStart: func(addr string) { note("dial %s", addr) },
-			DialDone:  func(addr string, err error) { note("connected %s %v", addr, err) },
-			Handshake: func(addr string, id int64, timeout time.Duration, err error) {
+			DialStart: func(ctx context.Context, addr string) context.Context { note("dial %s", addr); return ctx },
+			DialDone:  func(_ context.Context, addr string, err error) { note("connected %s %v", addr, err) },
+			Handshake: func(_ context.Context, addr string, id int64, timeout time.Duration, err error) {
 				note("handshake %s %x %v %v", addr, id, timeout, err)
 			},
-			End: func(addr string, err error) {
-				note("end %s %v %v %v", addr, errors.Is(err, zk.ErrConnection), errors.Is(err, zk.ErrMoved), errors.Is(err, zk.ErrClosed))
+			DialFailed: func(_ context.Context, addr string, err error) { note("failed %s %v", addr, err) },
+			Begin:      func(_ context.Context, s *zk.Session, moved bool) { note("begin %x %v", s.ID(), moved) },
+			End: func(s *zk.Session, err error) {
+				note("end %s %v %v %v", s.Addr(), errors.Is(err, zk.ErrConnection), errors.Is(err, zk.ErrMoved), errors.Is(err, zk.ErrClosed))
 			},
 		}
-		up := func(s *zk.Session) []string {
+		up := func(s *zk.Session, moved bool) []string {
 			return []string{
 				"dial " + good, "connected " + good + " <nil>", fmt.Sprintf("handshake %s %x %v <nil>", good, s.ID(), s.Timeout()),
+				fmt.Sprintf("begin %x %v", s.ID(), moved),
 			}
 		}
 		s := e.Dial(conf)
-		assert.DeepEqual(t, take(), up(s))
+		assert.DeepEqual(t, take(), up(s, false))
 		next := e.Move(s)
-		assert.DeepEqual(t, take(), append([]string{"end " + good + " false true false"}, up(next)...))
+		assert.DeepEqual(t, take(), append([]string{"end " + good + " false true false"}, up(next, true)...))
 		e.Cut(next, l)
 		assert.DeepEqual(t, take(), []string{"end " + good + " true false false"})
 		assert.Assert(t, next.Close() != nil)
@@ -505,7 +508,7 @@ func TestTrace(t *testing.T) {
 		assert.ErrorIs(t, err, zk.ErrClosed) // after Close
 		_, err = zk.Dial(e.Ctx, next.Config())
 		assert.ErrorIs(t, err, zk.ErrNoServer)
-		assert.DeepEqual(t, take(), []string{"dial " + good, "connected " + good + " no route"})
+		assert.DeepEqual(t, take(), []string{"dial " + good, "connected " + good + " no route", "failed " + good + " no route"})
 		l.Fail(nil)
 
 		s = e.Move(next)
@@ -515,8 +518,9 @@ func TestTrace(t *testing.T) {
 		_, err = s.Redial(e.Ctx)
 		assert.ErrorIs(t, err, zk.ErrExpired)
 		got := take()
-		assert.Equal(t, len(got), 3)
+		assert.Equal(t, len(got), 4)
 		assert.Assert(t, strings.HasPrefix(got[2], "handshake "+good) && strings.HasSuffix(got[2], zk.ErrExpired.Error()), got[2])
+		assert.Equal(t, got[3], "failed "+good+" "+zk.ErrExpired.Error())
 
 		conf.Trace = &zk.Trace{} // hooks may be missing
 		s = e.Dial(conf)

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/seed-9f8420c6/zk/internal/handover"
 	"github.com/seed-9f8420c6/zk/internal/limits"
@@ -95,6 +96,9 @@ type Watch struct {
 	Channel int
 	// Fired: its event is still undelivered.
 	Fired bool
+	// Len and Cap are of the channel: how many events are in it, and how many it has room
+	// for. Unmarshalled watches have no channel, and zeros here.
+	Len, Cap int
 }
 
 // Watches holds what a session is watching: the armed watches, the zxid floor
@@ -105,6 +109,7 @@ type Watches struct {
 	zxid   atomic.Int64 // newest transaction that a reply reported
 	queue  order.Sequencer[Event, note]
 	closed closedChannels
+	news   atomic.Bool // there are lost watches, or new Gaps, for the reader to report
 
 	// mu guards all that follows, the queue and the closed channels. It is never held
 	// over I/O or a wait for the application. A Session's mu comes before it.
@@ -112,6 +117,8 @@ type Watches struct {
 	table watches.Table[chan<- Event]
 	load  load
 	gaps  map[gapKey]struct{} // undelivered Gaps
+	newly []Event             // Gaps of the reader's last chunk that no hook has seen
+	head  head
 	place place
 	who   identity
 	// unbound is set after unmarshalling, until Rebind gives the watches channels.
@@ -165,6 +172,14 @@ type load struct {
 	peak       int // entries that were armed, at most, since oneShots was zero
 }
 
+// head is the event that waits for its channel; all later ones wait for it.
+type head struct {
+	since    time.Time // zero: none waits
+	path     string
+	capacity int // of its channel
+	told     bool
+}
+
 // count adds n events of a kind.
 func (l *load) count(it *item, n int) {
 	switch {
@@ -182,8 +197,6 @@ type gapKey struct {
 
 // closedChannels are those that the application has closed although they are armed.
 type closedChannels struct {
-	some atomic.Bool // lost is not empty
-
 	// known are those found closed. They stay here while events are undelivered, so
 	// that each is reported once.
 	known map[chan<- Event]struct{}
@@ -210,7 +223,42 @@ type watchOwner Watches
 // Sent notes that an event has left the queue.
 func (w *watchOwner) Sent(it item, closed bool) { (*Watches)(w).sentLocked(&it, closed) }
 
+// Waits notes that an event is the next, and its channel is full.
+func (w *watchOwner) Waits(it item) {
+	w.head = head{since: time.Now(), path: it.Event.Path, capacity: cap(it.Ch)}
+}
+
+// stuck returns the event that has waited for its channel for so long, once.
+func (w *Watches) stuck(now time.Time, limit time.Duration) *head {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	waits := func() bool { return !w.head.since.IsZero() && !w.head.told && now.Sub(w.head.since) >= limit }
+	if !waits() {
+		return nil
+	}
+	if w.queue.Sync(); !waits() { // it has left meanwhile
+		return nil
+	}
+	w.head.told = true
+	h := w.head
+	return &h
+}
+
+// queuedFor returns how long the next event has waited for its channel.
+func (w *Watches) queuedFor(now time.Time) time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.queue.Sync()
+	if w.head.since.IsZero() {
+		return 0
+	}
+	return now.Sub(w.head.since)
+}
+
 func (w *Watches) sentLocked(it *item, closed bool) {
+	if !w.head.since.IsZero() {
+		w.head = head{}
+	}
 	w.load.count(it, -1)
 	if it.Event.Type == Gap {
 		delete(w.gaps, gapKey{it.Note.at, it.Ch})
@@ -236,7 +284,7 @@ func (w *Watches) dropLocked(it *item) {
 	c.known[it.Ch] = struct{}{}
 	c.unswept++
 	c.lost = append(c.lost, lostWatch{Watch{Path: it.Event.Path, Kind: it.Note.kind}, it.Note.at})
-	c.some.Store(true)
+	w.news.Store(true)
 }
 
 // sweepShare is how many entries are looked at for one closed channel.
@@ -267,17 +315,24 @@ func (w *Watches) takeLost() []lostWatch {
 	w.sweepLocked(false)
 	lost := w.closed.lost
 	w.closed.lost = nil
-	w.closed.some.Store(false)
+	w.newly = nil // which a hook has seen, if there is one
+	w.news.Store(false)
 	return lost
 }
 
 // picked is the first thing that a caller does after its wait.
 func (w *Watches) picked() { w.queue.Picked(&w.mu) }
 
+// notified is what became of an event frame, for the hooks.
+type notified struct {
+	event  Event // as the first of its channels gets it
+	queued bool  // not all of them have it
+}
+
 // notify resolves an event frame to its channels and disarms the one-shots,
-// all at the frame's place on the wire. It returns how many channels get it.
-// Only the reader calls it.
-func (w *Watches) notify(t EventType, path []byte, zxid int64) (int, error) {
+// all at the frame's place on the wire. It returns how many channels get it, and fills
+// in got, unless that is nil. Only the reader calls it.
+func (w *Watches) notify(t EventType, path []byte, zxid int64, got *notified) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	targets, persistent := w.table.Match(int32(t), path)
@@ -303,12 +358,27 @@ func (w *Watches) notify(t EventType, path []byte, zxid int64) (int, error) {
 			Event: Event{Type: t, Path: w.appPath(p, x.Raw), Zxid: max(zxid, 0)},
 			Note:  note{at: x.Path, kind: WatchKind(x.Kind), raw: x.Raw},
 		})
+		if got != nil && i == 0 {
+			got.event = Event{Type: t, Path: w.appPath(p, x.Raw), Zxid: max(zxid, 0)}
+		}
 	}
 	if len(targets) > 0 {
 		w.table.Fire(int32(t), path)
 	}
 	w.queue.Release()
+	if got != nil {
+		got.queued = w.queue.Undelivered() > 0
+	}
 	return len(targets), nil
+}
+
+// takeGaps returns the Gaps since the last call, and whether not all events have been
+// handed over. Only the reader calls it.
+func (w *Watches) takeGaps() (gaps []Event, queued bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	gaps, w.newly = w.newly, nil
+	return gaps, w.queue.Undelivered() > 0
 }
 
 func (w *Watches) postLocked(it *item) {
@@ -371,11 +441,10 @@ func (w *Watches) postGapsLocked(owed []watches.Target[chan<- Event]) {
 		return there
 	})
 	for _, x := range owed {
-		w.postLocked(&item{
-			Ch:    x.Ch,
-			Event: Event{Type: Gap, Path: w.appPath(x.Path, x.Raw)},
-			Note:  note{at: x.Path, kind: WatchKind(x.Kind), raw: x.Raw},
-		})
+		ev := Event{Type: Gap, Path: w.appPath(x.Path, x.Raw)}
+		w.newly = append(w.newly, ev)
+		w.news.Store(true)
+		w.postLocked(&item{Ch: x.Ch, Event: ev, Note: note{at: x.Path, kind: WatchKind(x.Kind), raw: x.Raw}})
 	}
 }
 
@@ -663,7 +732,14 @@ func (w *Watches) List() []Watch {
 	if w == nil {
 		return nil
 	}
-	return list(w.snapshot().handover())
+	s := w.snapshot()
+	out := list(s.handover())
+	for i := range out {
+		if n := out[i].Channel - 1; n >= 0 && n < len(s.channels) {
+			out[i].Len, out[i].Cap = len(s.channels[n]), cap(s.channels[n])
+		}
+	}
+	return out
 }
 
 func list(j *handover.Watches) []Watch {
@@ -688,6 +764,17 @@ func (w *Watches) Len() int {
 	}
 	w.sweepLocked(true)
 	return w.table.Len()
+}
+
+// Count returns the number of armed entries of a kind; of unmarshalled watches none.
+func (w *Watches) Count(kind WatchKind) int {
+	if w == nil {
+		return 0
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sweepLocked(true)
+	return w.table.Count(watches.Kind(kind))
 }
 
 // Undelivered returns the number of events that wait for their channel to have
@@ -793,6 +880,8 @@ type snapshot struct {
 	deaf    map[string]int64
 	armed   *watches.Snapshot[chan<- Event]
 	events  []item
+
+	channels []chan<- Event // by number - 1, once they have numbers
 }
 
 func (w *Watches) snapshot() *snapshot {
@@ -827,6 +916,7 @@ func (s *snapshot) handover() *handover.Watches {
 		if !ok {
 			n = len(numbers) + 1
 			numbers[ch] = n
+			s.channels = append(s.channels, ch)
 		}
 		return n
 	}

@@ -83,7 +83,7 @@ func TestWatchKinds(t *testing.T) {
 				e.Fence(writer)
 				ch := make(chan zk.Event, 20)
 				assert.NilError(t, a.arm(e, s, p, ch))
-				assert.DeepEqual(t, s.Config().Watches.List(), []zk.Watch{{Path: p, Kind: a.kind, Channel: 1}})
+				assert.DeepEqual(t, s.Config().Watches.List(), []zk.Watch{{Path: p, Kind: a.kind, Channel: 1, Cap: cap(ch)}})
 				if a.name == "missing" {
 					e.Create(writer, p, "")
 				}
@@ -278,7 +278,7 @@ func TestPersistentAndOneShot(t *testing.T) {
 					e.None(s, ch)
 					e.None(s, other)
 				}
-				assert.DeepEqual(t, s.Config().Watches.List(), []zk.Watch{{Path: p, Kind: a.kind, Channel: 1}})
+				assert.DeepEqual(t, s.Config().Watches.List(), []zk.Watch{{Path: p, Kind: a.kind, Channel: 1, Cap: cap(ch)}})
 
 				// A child watch beside it is one too.
 				assert.NilError(t, suite.ErrOf2(s.Children(e.Ctx, p, other)))

@@ -574,10 +574,13 @@ func (s *Session) AddAuth(ctx context.Context, auth Auth) error {
 	if !s.usable() {
 		return notSent("addauth", "", ErrClosed)
 	}
+	return s.traced(ctx, Call{Op: "addauth", Ops: 1}, func() error { return s.addAuth(ctx, auth.clone()) })
+}
+
+func (s *Session) addAuth(ctx context.Context, auth Auth) error {
 	if err := ctx.Err(); err != nil {
 		return notSent("addauth", "", err)
 	}
-	auth = auth.clone()
 	c, err := s.sendAuth(auth, &auth)
 	if err != nil {
 		return notSent("addauth", "", err)
@@ -670,7 +673,7 @@ func (s *Session) Ephemerals(ctx context.Context, prefix string) ([]string, erro
 	if err != nil {
 		return nil, err
 	}
-	c.path = prefix
+	c.Path = prefix
 	if prefix != "" && prefix != "/" {
 		full = s.conf.Chroot + prefix
 	}
@@ -715,7 +718,7 @@ func (s *Session) WhoAmI(ctx context.Context) ([]AuthInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.path = ""
+	c.Path = ""
 	c.frame(wire.OpWhoAmI, nil)
 	var infos []AuthInfo
 	err = s.ask(ctx, c, func(c *call) { infos = c.value.([]AuthInfo) })
@@ -931,10 +934,27 @@ func (s *Session) Multi(ctx context.Context, ops ...WriteOp) ([]Result, error) {
 	if len(ops) == 0 {
 		return nil, nil
 	}
-	res, err := s.multi(ctx, ops, s.plainCreates.Load())
+	c, err := s.newMulti(ops, s.plainCreates.Load())
+	if err != nil {
+		return nil, err
+	}
+	var res []Result
+	err = s.traced(ctx, Call{Op: "multi", Ops: len(ops)}, func() (err error) {
+		res, err = s.multi(ctx, c, ops)
+		return err
+	})
+	return res, err
+}
+
+// multi sends the operations of a Multi.
+func (s *Session) multi(ctx context.Context, c *call, ops []WriteOp) ([]Result, error) {
+	res, err := s.askMulti(ctx, c)
 	if errors.Is(err, ErrMarshalling) && !s.plainCreates.Load() && slices.ContainsFunc(ops, hasPlainCreate) {
 		// A server before 3.5 cannot read a create2, and has done nothing.
-		if res, err = s.multi(ctx, ops, true); err == nil {
+		if c, err = s.newMulti(ops, true); err != nil {
+			return nil, err
+		}
+		if res, err = s.askMulti(ctx, c); err == nil {
 			s.plainCreates.Store(true)
 		}
 	}
@@ -993,8 +1013,8 @@ func decodeMulti(c *call, d *wire.Decoder) {
 	m.res = res
 }
 
-// multi sends the operations; plain: creates without a Stat.
-func (s *Session) multi(ctx context.Context, ops []WriteOp, plain bool) ([]Result, error) {
+// newMulti checks and frames the operations; plain: creates without a Stat.
+func (s *Session) newMulti(ops []WriteOp, plain bool) (*call, error) {
 	c := s.newCall(&kindMulti, "multi", "")
 	m := &multi{ops: make([]Op, 0, len(ops)), chroot: s.conf.Chroot}
 	c.value = m
@@ -1009,11 +1029,12 @@ func (s *Session) multi(ctx context.Context, ops []WriteOp, plain bool) ([]Resul
 		m.ops = append(m.ops, o)
 	}
 	c.endMulti(at)
-	return s.askMulti(ctx, c)
+	return c, nil
 }
 
 func (s *Session) askMulti(ctx context.Context, c *call) ([]Result, error) {
 	var res []Result
+	c.traced = true // by whoever looks at the results
 	err := s.ask(ctx, c, func(c *call) { res = c.value.(*multi).res })
 	return res, err
 }
@@ -1111,6 +1132,16 @@ func (s *Session) MultiRead(ctx context.Context, ops ...ReadOp) ([]Result, error
 		}
 	}
 	c.endMulti(at)
+	var res []Result
+	err := s.traced(ctx, Call{Op: "multiread", Ops: len(ops)}, func() (err error) {
+		res, err = s.multiRead(ctx, c, ops)
+		return err
+	})
+	return res, err
+}
+
+// multiRead sends the operations of a MultiRead.
+func (s *Session) multiRead(ctx context.Context, c *call, ops []ReadOp) ([]Result, error) {
 	res, err := s.askMulti(ctx, c)
 	if err != nil {
 		return nil, err
@@ -1139,8 +1170,9 @@ func (s *Session) Batch(ctx context.Context, ops ...Op) ([]Result, error) {
 	if !s.usable() {
 		return nil, notSent("batch", "", ErrClosed)
 	}
+	what := Call{Op: "batch", Ops: len(ops)}
 	if err := ctx.Err(); err != nil {
-		return nil, notSent("batch", "", err)
+		return nil, s.traced(ctx, what, func() error { return notSent("batch", "", err) })
 	}
 	if len(ops) == 0 {
 		return nil, nil
@@ -1150,12 +1182,16 @@ func (s *Session) Batch(ctx context.Context, ops ...Op) ([]Result, error) {
 		s.recycleBatch(c, b)
 		return nil, err
 	}
-	sent, err := s.submitBatch(ctx, c, len(ops))
-	res, over := s.awaitBatch(ctx, c, b, sent, err)
-	if over { // else the reader may still know it
-		s.recycleBatch(c, b)
-	}
-	return res, batchError(res)
+	var res []Result
+	err := s.traced(ctx, what, func() error {
+		sent, err := s.submitBatch(ctx, c, len(ops))
+		var over bool
+		if res, over = s.awaitBatch(ctx, c, b, sent, err); over { // else the reader may still know it
+			s.recycleBatch(c, b)
+		}
+		return batchError(res)
+	})
+	return res, err
 }
 
 // batchError returns the first error that tells of the end of the connection or

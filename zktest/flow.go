@@ -6,7 +6,7 @@ import (
 	"net"
 	"time"
 
-	"github.com/seed-9f8420c6/zk/zktest/internal/talk"
+	"github.com/seed-9f8420c6/zk/internal/talk"
 )
 
 // proxyConn is a client's connection and the one to the server that belongs to it.

@@ -6,8 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed-9f8420c6/zk/internal/talk"
 	"github.com/seed-9f8420c6/zk/wire"
-	"github.com/seed-9f8420c6/zk/zktest/internal/talk"
 )
 
 // Direction is where a frame went.

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed-9f8420c6/zk/zktest/internal/talk"
+	"github.com/seed-9f8420c6/zk/internal/talk"
 )
 
 // Bounds of what a proxy holds.

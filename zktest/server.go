@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-9f8420c6/zk/internal/talk"
 	"github.com/seed-9f8420c6/zk/zktest/internal/data"
-	"github.com/seed-9f8420c6/zk/zktest/internal/talk"
 )
 
 // Version is the ZooKeeper release series that a server behaves like, in its newest patch release.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/seed-9f8420c6/zk"
 	"github.com/seed-9f8420c6/zk/fourletter"
+	"github.com/seed-9f8420c6/zk/metrics"
 )
 
 func Example_config() {
@@ -49,17 +50,15 @@ func Example_trace() {
 	server, conf := serve()
 	defer server.Close()
 	ctx := context.Background()
+	//doc:metrics
+	set := metrics.Attach(&conf) // before Dial; expvar has the numbers as "zk"
+	//doc:end
 	//doc:trace
-	var dials, refusals, ends atomic.Int64
-	conf.Trace = &zk.Trace{ // hooks must not block
-		DialDone: func(addr string, err error) {
-			dials.Add(1)
-			if err != nil {
-				refusals.Add(1)
-			}
-		},
-		End: func(addr string, err error) { ends.Add(1) },
-	}
+	var refusals, ends atomic.Int64
+	conf.Trace = zk.JoinTraces(conf.Trace, &zk.Trace{ // hooks must not block
+		DialFailed: func(ctx context.Context, addr string, err error) { refusals.Add(1) },
+		End:        func(s *zk.Session, err error) { ends.Add(1) },
+	})
 	//doc:end
 	s, err := zk.Dial(ctx, conf)
 	check(err)
@@ -71,10 +70,10 @@ func Example_trace() {
 	//doc:end
 	check(s.Close())
 	<-s.Done()
-	fmt.Println(dials.Load(), refusals.Load(), ends.Load())
+	fmt.Println(refusals.Load(), ends.Load(), set.Snapshot().Dials)
 	// Output:
 	// requests: 1 waiting: 0 events that wait: 0
-	// 1 0 1
+	// 0 1 1
 }
 
 func Example_srvr() {

@@ -30,7 +30,7 @@ type place struct {
 
 // follow returns the config for a job, with hooks.
 func (t *traffic) follow(job string, conf zk.Config) zk.Config {
-	conf.Trace = &zk.Trace{Handshake: func(addr string, id int64, _ time.Duration, err error) {
+	conf.Trace = &zk.Trace{Handshake: func(_ context.Context, addr string, id int64, _ time.Duration, err error) {
 		if err != nil {
 			return
 		}

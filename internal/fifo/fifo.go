@@ -91,6 +91,16 @@ func (r *Ring[T]) Push(v T) {
 	r.tail++
 }
 
+// Each calls f for the items that have not left, oldest first, while it returns true.
+// The writers call it. f must not change an item: the Reader may be taking it.
+func (r *Ring[T]) Each(f func(v *T) bool) {
+	for i := r.head.Load(); i < r.tail; i++ {
+		if !f(&r.slots[i%uint64(len(r.slots))]) {
+			return
+		}
+	}
+}
+
 // Release gives the memory of an empty Ring back.
 func (r *Ring[T]) Release() {
 	if r.Len() == 0 {

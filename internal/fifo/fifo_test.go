@@ -2,6 +2,7 @@ package fifo
 
 import (
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -82,6 +83,22 @@ func TestRing(t *testing.T) {
 			}
 		})
 	}
+	seen := 0
+	wg.Go(func() { // looks at what has not left, while it is taken
+		for range 100 {
+			mu.Lock()
+			last := [writers]int{-1, -1, -1, -1}
+			ring.Each(func(v *[2]int) bool {
+				if seen++; v[1] <= last[v[0]] {
+					t.Errorf("%v behind %d", *v, last[v[0]])
+				}
+				last[v[0]] = v[1]
+				return seen%7 > 0
+			})
+			mu.Unlock()
+			runtime.Gosched()
+		}
+	})
 	r := NewReader(&ring)
 	var next [writers]int
 	for got := 0; got < writers*each; {
@@ -99,6 +116,10 @@ func TestRing(t *testing.T) {
 		}
 	}
 	wg.Wait()
+	assert.Assert(t, seen > 0)
+	n := 0
+	ring.Each(func(*[2]int) bool { n++; return true })
+	assert.Equal(t, n, ring.Len())
 	assert.Assert(t, ring.Len() > 0 || writers*each%3 == 0)
 	r.Leave()
 	assert.Equal(t, ring.Len(), 0)

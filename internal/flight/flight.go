@@ -35,11 +35,11 @@ type waiter struct {
 
 // Do returns the result of the attempt under way, or of one that begins now. When ctx
 // ends first it leaves, and says so with an error of ctx, unless the attempt has
-// committed to a result. What the attempt panics with, all who wait panic with.
+// committed to a result. The attempt has the values of the first caller's context. What the attempt panics with, all who wait panic with.
 func (g *Group[T]) Do(ctx context.Context, attempt func(context.Context, *Flight[T]) (T, error)) (v T, left bool, err error) {
 	me := new(waiter)
 	me.deadline, _ = ctx.Deadline()
-	f := g.join(me, attempt)
+	f := g.join(ctx, me, attempt)
 	select {
 	case <-f.done:
 	case <-ctx.Done():
@@ -54,12 +54,12 @@ func (g *Group[T]) Do(ctx context.Context, attempt func(context.Context, *Flight
 	return f.value, false, f.err
 }
 
-func (g *Group[T]) join(me *waiter, attempt func(context.Context, *Flight[T]) (T, error)) *Flight[T] {
+func (g *Group[T]) join(first context.Context, me *waiter, attempt func(context.Context, *Flight[T]) (T, error)) *Flight[T] {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	f := g.now
 	if f == nil {
-		ctx, cancel := context.WithCancel(context.Background())
+		ctx, cancel := context.WithCancel(context.WithoutCancel(first))
 		f = &Flight[T]{group: g, done: make(chan struct{}), cancel: cancel, waiters: make(map[*waiter]struct{})}
 		g.now = f
 		go f.run(ctx, attempt)

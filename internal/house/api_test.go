@@ -109,8 +109,8 @@ type (
 var (
 	_ = zk.Config{
 		Addrs: []string(nil), Chroot: "", Timeout: time.Duration(0), Auth: []zk.Auth(nil), SASL: sasl.Mechanism(nil), TLS: (*tls.Config)(nil), ReadOnly: false,
-		DialContext: (func(context.Context, string, string) (net.Conn, error))(nil),
-		MaxRequest:  int(0), MaxReply: int(0), MaxInFlight: int(0), Logger: (*slog.Logger)(nil), Trace: (*zk.Trace)(nil),
+		DialContext: (func(context.Context, string, string) (net.Conn, error))(nil), Wrap: (func(string, net.Conn) net.Conn)(nil),
+		MaxRequest: int(0), MaxReply: int(0), MaxInFlight: int(0), Logger: (*slog.Logger)(nil), Trace: (*zk.Trace)(nil),
 		State: zk.State{ID: int64(0), Password: []byte(nil), Zxid: int64(0), Watches: (*zk.Watches)(nil)},
 	}
 	_ = zk.Auth(struct {
@@ -130,6 +130,8 @@ var (
 		Kind    zk.WatchKind
 		Channel int
 		Fired   bool
+		Len,
+		Cap int
 	}{})
 	_ = zk.Result(struct {
 		Path     string

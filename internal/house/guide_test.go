@@ -34,7 +34,7 @@ var (
 // things up in may have more.
 const (
 	longestPage      = 300
-	longestReference = 360
+	longestReference = 400
 )
 
 var reference = []string{"architecture.md", "features.md", "guarantees.md"}

@@ -26,13 +26,13 @@ const module = "github.com/seed-9f8420c6/zk"
 var rooms = map[string][]string{
 	".": {
 		"wire", "sasl", "internal/doors", "internal/flight", "internal/handover", "internal/handshake", "internal/hosts", "internal/interlock",
-		"internal/limits", "internal/order", "internal/pipeline", "internal/watches", "internal/zpath",
+		"internal/limits", "internal/order", "internal/pipeline", "internal/rescue", "internal/watches", "internal/zpath",
 		"github.com/pkg/errors",
 	},
 	"wire":       {},
 	"sasl":       {},
 	"fourletter": {},
-	"zktest":     {"wire"}, // never zk: client and server share no bug above wire
+	"zktest":     {"wire", "internal/talk"}, // never zk: client and server share no bug above wire
 
 	"internal/doors":     {"sasl", "internal/hosts", "github.com/pkg/errors"},
 	"internal/fifo":      {},
@@ -43,17 +43,22 @@ var rooms = map[string][]string{
 	"internal/liveness":  {"internal/fifo"},
 	"internal/interlock": {"internal/watches"},
 	"internal/zpath":     {},
-	"internal/pipeline":  {"wire", "internal/fifo", "internal/frames", "internal/liveness", "github.com/pkg/errors"},
+	"internal/pipeline":  {"wire", "internal/fifo", "internal/frames", "internal/liveness", "internal/rescue", "github.com/pkg/errors"},
+	"internal/rescue":    {},
+	"internal/talk":      {"wire"},
 	"internal/hosts":     {},
 	"internal/limits":    {},
 	"internal/order":     {"internal/fifo"},
 	"internal/watches":   {"wire"},
+	"tap":                {"wire", "internal/talk"},
+	"metrics":            {".", "internal/talk"},
+	"zkdebug":            {".", "metrics", "tap"},
 	"tree":               {".", "github.com/pkg/errors"},
 	"recipe":             {".", "tree"},
 	"examples":           {".", "recipe", "tree", "zktest", "fourletter"},
 
 	// What docs shows, and the program that draws its pictures.
-	"docs": {".", "recipe", "tree", "sasl", "zktest", "fourletter"},
+	"docs": {".", "recipe", "tree", "sasl", "zktest", "fourletter", "metrics"},
 
 	// For tests: no other room may import them.
 	"internal/samples": {"wire"},
@@ -172,6 +177,9 @@ func TestWrongImports(t *testing.T) {
 		{"/internal/watches", module, false},
 		{"", module + "/internal/order", true},
 		{"/zktest", module + "/internal/fifo", false},
+		{"/zktest", module + "/internal/talk", true},
+		{"/tap", module + "/internal/talk", true},
+		{"/tap", module, false},
 		{"/internal/suite", module, true},
 		{"/internal/suite", module + "/zktest/apache", true},
 		{"/internal/suite", module + "/internal/watches", false},

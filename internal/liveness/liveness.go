@@ -46,6 +46,7 @@ type Monitor struct {
 	seenBytes int64
 	heard     time.Time        // send time of the last answered request
 	marks     fifo.Queue[mark] // writes that no answer tells of yet, oldest first
+	told      time.Time        // when the last write left that an answer has told of
 	pingAt    time.Time        // send time of the oldest unanswered ping
 	pingsOut  int
 
@@ -59,7 +60,7 @@ type Monitor struct {
 
 // Begin is called before the first byte is sent.
 func (m *Monitor) Begin(now time.Time) {
-	m.began, m.heard = now, now
+	m.began, m.heard, m.told = now, now, now
 	m.probe.Store(math.MaxInt64)
 }
 
@@ -96,7 +97,8 @@ func (m *Monitor) Tells(off int64) bool { return off >= m.probe.Load() }
 // Answered notes that the frame at a place was answered.
 func (m *Monitor) Answered(off int64) {
 	for m.marks.Len() > 0 && m.marks.Head().off <= off {
-		m.hear(m.marks.Head().at)
+		m.told = m.marks.Head().at
+		m.hear(m.told)
 		m.marks.Drop()
 	}
 	next := int64(math.MaxInt64)
@@ -106,13 +108,22 @@ func (m *Monitor) Answered(off int64) {
 	m.probe.Store(next)
 }
 
-// Pong notes the answer to the oldest ping.
-func (m *Monitor) Pong() {
-	if m.pingsOut > 0 {
-		m.pingsOut--
-		m.hear(m.pingAt)
+// Pong notes the answer to the oldest ping. It returns how long that took; of several
+// pings that wait it is taken from the oldest. Negative: there was none.
+func (m *Monitor) Pong(now time.Time) time.Duration {
+	if m.pingsOut == 0 {
+		return -1
 	}
+	m.pingsOut--
+	m.hear(m.pingAt)
+	return now.Sub(m.pingAt)
 }
+
+// dead is why a connection is dead: a timeout, for who asks as of a net.Error.
+type dead string
+
+func (d dead) Error() string { return string(d) }
+func (dead) Timeout() bool   { return true }
 
 func (m *Monitor) hear(sent time.Time) {
 	if sent.After(m.heard) {
@@ -122,6 +133,20 @@ func (m *Monitor) hear(sent time.Time) {
 
 // Heard returns the send time of the last request that was answered.
 func (m *Monitor) Heard() time.Time { return m.heard }
+
+// SentAt returns when the frame at a place was written, if no answer to a later one has
+// come. Where many writes wait for answers, it is a time before that; and of a frame that
+// is not written yet, the time of the last write.
+func (m *Monitor) SentAt(off int64) time.Time {
+	at := m.told
+	for _, k := range m.marks.Items() {
+		if k.off > off {
+			break
+		}
+		at = k.at
+	}
+	return at
+}
 
 // Received counts bytes. The reader calls it, without the lock.
 func (m *Monitor) Received(n int) { m.received.Add(int64(n)) }
@@ -171,7 +196,7 @@ func (m *Monitor) Look(now time.Time, pingsOff bool) (ping bool, next time.Durat
 func (m *Monitor) due(now time.Time) (time.Duration, error) {
 	due := m.seenAt.Add(m.timeout * deadNum / deadDen).Sub(now)
 	if due <= 0 {
-		return 0, fmt.Errorf("no byte came for two thirds of the timeout of %v", m.timeout)
+		return 0, dead(fmt.Sprintf("no byte came for two thirds of the timeout of %v", m.timeout))
 	}
 	slow := func(begun time.Time, size int) time.Duration {
 		left := begun.Add(m.timeout + time.Duration(size)*time.Second/minRate).Sub(now)
@@ -179,10 +204,10 @@ func (m *Monitor) due(now time.Time) (time.Duration, error) {
 		return left
 	}
 	if at, size := m.frameAt.Load(), int(m.frameLen.Load()); at != 0 && slow(m.began.Add(time.Duration(at)), size) <= 0 {
-		return 0, fmt.Errorf("a frame of %d bytes comes too slowly", size)
+		return 0, dead(fmt.Sprintf("a frame of %d bytes comes too slowly", size))
 	}
 	if m.writeSize > 0 && slow(m.writeAt, m.writeSize) <= 0 {
-		return 0, fmt.Errorf("a write of %d bytes is not taken", m.writeSize)
+		return 0, dead(fmt.Sprintf("a write of %d bytes is not taken", m.writeSize))
 	}
 	return due, nil
 }

@@ -138,9 +138,32 @@ func TestHeard(t *testing.T) {
 	m.Received(1)
 	ping, _, _ = m.Look(at(8), false)
 	assert.Assert(t, ping)
-	m.Pong()
+	m.Pong(at(5))
 	assert.Equal(t, m.Heard(), at(4))
-	m.Pong()
-	m.Pong() // nobody asked
+	m.Pong(at(5))
+	m.Pong(at(5)) // nobody asked
 	assert.Equal(t, m.Heard(), at(4))
+}
+
+// The time of a frame is that of its write, as far as the writes are told apart.
+func TestSentAt(t *testing.T) {
+	m := started()
+	sent := func(off int64) float64 { return m.SentAt(off).Sub(epoch).Seconds() }
+	m.WriteBegins(0, 20, at(1)) // two frames of 10
+	m.WriteBegins(20, 10, at(2))
+	assert.DeepEqual(t, []float64{sent(0), sent(10), sent(20), sent(30)}, []float64{1, 1, 2, 2})
+	m.Answered(0)
+	assert.DeepEqual(t, []float64{sent(10), sent(20)}, []float64{1, 2})
+	m.pingsOut, m.pingAt = 1, at(5)
+	m.Pong(at(5)) // says nothing of requests
+	assert.DeepEqual(t, []float64{sent(10), sent(20)}, []float64{1, 2})
+	m.Answered(20)
+	for i := range 3 * maxMarks {
+		m.WriteBegins(int64(30+i), 1, at(float64(10+i)))
+	}
+	assert.Equal(t, sent(30), 10.0)
+	for i := range 3 * maxMarks {
+		assert.Assert(t, sent(int64(30+i)) <= float64(10+i))
+	}
+	assert.Equal(t, sent(30+3*maxMarks), float64(10+3*maxMarks-1))
 }

@@ -16,6 +16,9 @@ type Owner[E, N any] interface {
 	// Sent is called under the lock when an event has left: it is in its channel, or
 	// the channel was found closed. It must not call the Sequencer.
 	Sent(it Item[E, N], closed bool)
+	// Waits is called under the lock, once for an event, when all before it have left
+	// and its channel is full.
+	Waits(it Item[E, N])
 }
 
 // Item is an event on its way to one channel.
@@ -43,6 +46,7 @@ type Sequencer[E, N any] struct {
 	stage  fifo.Queue[Item[E, N]]
 	staged int // events in the stage
 	outbox fifo.Queue[Item[E, N]]
+	waits  bool        // its owner has heard that the head of the outbox waits
 	owner  Owner[E, N] // nil: the outbox stands still
 	sender *sender
 	// drained is closed when the stage is empty; nil unless somebody waits.
@@ -173,6 +177,10 @@ func (q *Sequencer[E, N]) flush() {
 		if res == notTaken {
 			q.sender = &sender{recall: make(chan struct{}), result: make(chan result, 1)}
 			q.busy.Or(sending)
+			if !q.waits {
+				q.waits = true
+				q.owner.Waits(*it)
+			}
 			go runSender(q.sender, q, q.owner, it.Ch, it.Event)
 			return
 		}
@@ -184,6 +192,7 @@ func (q *Sequencer[E, N]) flush() {
 // sent takes the head off the outbox after its delivery was tried.
 func (q *Sequencer[E, N]) sent(res result) {
 	if res != notTaken {
+		q.waits = false
 		q.owner.Sent(q.outbox.Pop(), res == chanClosed)
 	}
 }

@@ -25,7 +25,10 @@ type owner struct {
 	q      seq
 	sent   int
 	closed []string // notes
+	waited []string
 }
+
+func (o *owner) Waits(it ev) { o.waited = append(o.waited, it.Note) }
 
 func (o *owner) Sent(it ev, closed bool) {
 	o.sent++
@@ -96,6 +99,30 @@ func TestEventWaitsForCaller(t *testing.T) {
 	assert.Equal(t, len(ch), 2)
 	assert.Equal(t, o.q.busy.Load(), uint32(0))
 	o.stop()
+}
+
+// The owner hears once of each event that waits for its channel, when it is its turn:
+// not again when the sender was taken back, nor on the next connection.
+func TestWaits(t *testing.T) {
+	o := start(new(owner))
+	full, free := make(chan int), make(chan int, 9)
+	o.post(1, free)
+	o.post(2, full, free)
+	o.post(3, full)
+	for range 3 {
+		assert.Equal(t, o.undelivered(), 3) // takes the sender back
+		assert.DeepEqual(t, o.waited, []string{"2"})
+	}
+	o.stop()
+	start(o)
+	assert.DeepEqual(t, o.waited, []string{"2"})
+	assert.Equal(t, <-full, 2)
+	assert.Equal(t, o.undelivered(), 1)
+	assert.DeepEqual(t, o.waited, []string{"2", "3"})
+	assert.Equal(t, <-full, 3)
+	assert.Equal(t, o.undelivered(), 0)
+	o.stop()
+	assert.DeepEqual(t, o.waited, []string{"2", "3"})
 }
 
 // A consumer that takes the event that the sender waits to give, and then makes a

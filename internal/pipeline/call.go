@@ -15,6 +15,8 @@ type Call struct {
 	Own bool
 	// Owner is what the Call is part of.
 	Owner any
+	// Label is what its owner calls it.
+	Label
 
 	batch *Batch
 	off   int64 // of an auth packet: its place on the wire

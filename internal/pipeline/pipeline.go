@@ -23,7 +23,7 @@ import (
 )
 
 // Handler knows what the frames mean. The reader calls it, in wire order, and it must
-// wait for nothing. Idle is called by the timer; Why also by whoever writes, under the
+// wait for nothing. Idle and Tick are called by the timer; Why also by whoever writes, under the
 // lock, and by the timer.
 type Handler interface {
 	// Chunk: more was read.
@@ -46,6 +46,8 @@ type Handler interface {
 	Auth(c *Call, code int32) (won bool, end error)
 	// Event takes a notification.
 	Event(h wire.ReplyHeader, d *wire.Decoder) error
+	// Pong takes the answer to a ping, and how long it took.
+	Pong(took time.Duration) error
 
 	// Failed: the connection ended before the answer to a frame; lost: a byte of it
 	// had left.
@@ -61,11 +63,15 @@ type Handler interface {
 	// Ending: the connection is over and nothing is written any more, but calls that
 	// wait for answers have not failed yet.
 	Ending()
-	// Finish: all calls have failed. It is the last but the closing of Done.
-	Finish(end error)
+	// Finish: all calls have failed. It is the last but the closing of Done. It returns
+	// the end with what there is to add to it.
+	Finish(end error) error
 
 	// Idle: nothing is under way.
 	Idle()
+	// Tick is called by the timer, several times in a session timeout, with the request
+	// that has waited longest; N is zero if none waits.
+	Tick(now time.Time, longest Waiting)
 }
 
 // Violation is what the peer has done against the protocol.
@@ -86,13 +92,16 @@ type Options struct {
 	MaxReply int
 	// MaxInFlight is how many frames may wait for replies; 0: no limit.
 	MaxInFlight int
+	// Under is what the application has laid the connection over; nil: nothing.
+	Under net.Conn
 }
 
 // Conn is a connection. Its lock guards the send path, and what the Handler's owner
 // puts under it; it is never held over I/O.
 type Conn struct {
 	conn   net.Conn
-	socket bool // conn is one of the system
+	socket bool      // conn is one of the system
+	tls    *tls.Conn // what conn is or is laid over; nil: no TLS
 	h      Handler
 	opts   Options
 
@@ -131,6 +140,7 @@ type pending struct {
 	off    int64 // place of the first on the wire
 	first  int32 // frame of a batch that the first is
 	marked bool  // the Handler hears when it leaves
+	label  Label
 }
 
 // New returns a Conn over a connection, on which nothing has been written.
@@ -139,12 +149,21 @@ func New(conn net.Conn, h Handler, opts Options) *Conn {
 		conn: conn, socket: onSocket(conn), h: h, opts: opts,
 		done: make(chan struct{}), dying: make(chan struct{}),
 	}
+	p.tls, _ = p.under().(*tls.Conn)
 	if opts.MaxInFlight > 0 {
 		p.slots = make(chan struct{}, opts.MaxInFlight)
 	}
 	p.flush = p.flushAll
 	p.reader.ring = fifo.NewReader(&p.ring)
 	return p
+}
+
+// under returns the connection without what the application has laid over it.
+func (p *Conn) under() net.Conn {
+	if p.opts.Under != nil {
+		return p.opts.Under
+	}
+	return p.conn
 }
 
 // maxLayers is how many connections may be laid over one another.
@@ -266,13 +285,21 @@ func (p *Conn) failLocked(err error) {
 }
 
 // HangUp closes the connection, also below TLS, which would first wait until the peer
-// takes a farewell.
+// takes a farewell. What the application has laid over it hears of that afterwards, so
+// that its Close cannot keep the connection open.
 func (p *Conn) HangUp() {
-	if t, ok := p.conn.(*tls.Conn); ok {
-		t.NetConn().Close()
-		return
+	HangUp(p.under())
+	if p.opts.Under != nil {
+		p.conn.Close()
 	}
-	p.conn.Close()
+}
+
+// HangUp closes a connection without a farewell of TLS.
+func HangUp(conn net.Conn) {
+	if t, ok := conn.(*tls.Conn); ok {
+		conn = t.NetConn()
+	}
+	conn.Close()
 }
 
 // tick pings a quiet connection and ends a dead one. It never writes itself, so that
@@ -291,6 +318,7 @@ func (p *Conn) tick() {
 		p.Fail(p.h.Why(err), true)
 		return
 	}
+	longest := p.longestLocked()
 	quiet := len(p.out) == 0 && !p.writing && p.ring.Len() == 0
 	if quiet {
 		p.out, p.spare = nil, nil
@@ -306,6 +334,7 @@ func (p *Conn) tick() {
 	}
 	p.timer.Reset(next)
 	p.mu.Unlock()
+	p.h.Tick(now, longest)
 	if quiet {
 		p.h.Idle()
 	}
@@ -348,8 +377,9 @@ func (p *Conn) finish() {
 	for _, c := range auths.Items() {
 		p.failOne(c, c.off < sent, end)
 	}
-	p.h.Finish(end)
+	end = p.h.Finish(end)
 	p.mu.Lock()
+	p.end = end
 	p.out, p.spare = nil, nil
 	p.reader.ring.Leave()
 	p.ring.Release()

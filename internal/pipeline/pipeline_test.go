@@ -27,6 +27,13 @@ type handler struct {
 	mu sync.Mutex
 
 	notes []string
+	ticks []Waiting
+}
+
+func (h *handler) Tick(_ time.Time, longest Waiting) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.ticks = append(h.ticks, longest)
 }
 
 func (h *handler) note(format string, args ...any) {
@@ -74,11 +81,16 @@ func (h *handler) Failed(c *Call, i int, lost bool, end error) {
 	h.note("%v %d failed, lost %t, %d too large", c.Owner, i, lost, c.Oversized())
 }
 
+func (h *handler) Pong(took time.Duration) error { h.note("pong after %v", took); return nil }
+
 func (h *handler) Hand(c *Call)        { c.Wake() <- struct{}{} }
 func (h *handler) Drop(c *Call)        { h.note("%v dropped", c.Owner) }
 func (h *handler) Why(err error) error { return err }
 func (h *handler) Ending()             {}
-func (h *handler) Finish(end error)    { h.note("finished") }
+func (h *handler) Finish(end error) error {
+	h.note("finished")
+	return end
+}
 
 // open returns a Conn and the server's end of it.
 func open(opts Options) (*Conn, *handler, net.Conn) {

@@ -149,10 +149,14 @@ func (p *Conn) frame(b []byte, kept bool) error {
 	case wire.XidNotification:
 		return p.h.Event(h, d)
 	case wire.XidPing:
+		now := time.Now()
 		p.mu.Lock()
-		p.live.Pong()
+		took := p.live.Pong(now)
 		p.mu.Unlock()
-		return nil
+		if took < 0 { // nobody has asked
+			return nil
+		}
+		return p.h.Pong(took)
 	case wire.XidAuth:
 		return p.authReply(h)
 	}

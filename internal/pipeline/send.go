@@ -2,10 +2,12 @@ package pipeline
 
 import (
 	"context"
-	"crypto/tls"
 	"runtime"
 	"time"
 
+	"github.com/pkg/errors"
+
+	"github.com/seed-9f8420c6/zk/internal/rescue"
 	"github.com/seed-9f8420c6/zk/wire"
 )
 
@@ -90,7 +92,7 @@ func (p *Conn) Farewell(c *Call) {
 }
 
 func (p *Conn) enqueue(c *Call, frames []byte, n int, marked bool) {
-	r := pending{c: c, xid: nextXid(p.xid), n: int32(n), off: p.queued, marked: marked}
+	r := pending{c: c, xid: nextXid(p.xid), n: int32(n), off: p.queued, marked: marked, label: c.Label}
 	if c.batch != nil {
 		r.first = int32(c.batch.first)
 	}
@@ -156,7 +158,7 @@ func (p *Conn) writeUnlock() bool {
 	p.mu.Lock()
 	p.live.WriteEnds()
 	if err != nil {
-		if _, ok := p.conn.(*tls.Conn); ok {
+		if p.tls != nil {
 			// What the failing record held may have left.
 			n = min(len(buf), n+maxTLSRecord)
 		}
@@ -165,6 +167,9 @@ func (p *Conn) writeUnlock() bool {
 		p.failLocked(p.h.Why(err))
 		p.leave()
 		p.mu.Unlock()
+		if panicked := rescue.Panic(""); errors.As(err, &panicked) {
+			p.HangUp() // for the peer knows of nothing
+		}
 		return false
 	}
 	p.sent += int64(n)

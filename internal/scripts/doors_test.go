@@ -242,10 +242,11 @@ func TestLostAddressIsLast(t *testing.T) {
 	var mu sync.Mutex
 	var tried []string
 	conf := zk.Config{Addrs: []string{"zk.test:" + port, "ZK.test.:" + port}, Timeout: 10 * time.Second}
-	conf.Trace = &zk.Trace{DialStart: func(addr string) {
+	conf.Trace = &zk.Trace{DialStart: func(ctx context.Context, addr string) context.Context {
 		mu.Lock()
 		defer mu.Unlock()
 		tried = append(tried, addr)
+		return ctx
 	}}
 	fronts := make(map[string]*frontDoor)
 	for _, ip := range []string{"127.0.0.2", "127.0.0.3", "127.0.0.4"} {
@@ -403,7 +404,10 @@ func TestSASLOfSeveralAddresses(t *testing.T) {
 	conf.SASL = ticketSASL{sasl.DigestMD5("bob", "secret"), func(name, host, looked string, addr netip.Addr) {
 		noted = []string{name, host, looked, addr.String()}
 	}}
-	conf.Trace = &zk.Trace{DialStart: func(addr string) { dialed, _, _ = net.SplitHostPort(addr) }}
+	conf.Trace = &zk.Trace{DialStart: func(_ context.Context, addr string) context.Context {
+		dialed, _, _ = net.SplitHostPort(addr)
+		return nil
+	}}
 	seen := make(map[string]bool)
 	for len(seen) < 3 {
 		s := e.Dial(conf)
@@ -509,7 +513,7 @@ func TestHooksThatFail(t *testing.T) {
 	_, err = zk.Dial(e.Ctx, empty)
 	assert.ErrorIs(t, err, zk.ErrNoServer)
 
-	for _, name := range []string{"DialStart", "DialDone", "Handshake"} {
+	for _, name := range []string{"DialStart", "DialDone", "Handshake", "Begin"} {
 		t.Run(name, func(t *testing.T) {
 			var armed atomic.Bool
 			fail := func(hook string) {
@@ -520,9 +524,10 @@ func TestHooksThatFail(t *testing.T) {
 			hooked := conf
 			hooked.State = zk.State{}
 			hooked.Trace = &zk.Trace{
-				DialStart: func(string) { fail("DialStart") },
-				DialDone:  func(string, error) { fail("DialDone") },
-				Handshake: func(string, int64, time.Duration, error) { fail("Handshake") },
+				DialStart: func(context.Context, string) context.Context { fail("DialStart"); return nil },
+				DialDone:  func(context.Context, string, error) { fail("DialDone") },
+				Handshake: func(context.Context, string, int64, time.Duration, error) { fail("Handshake") },
+				Begin:     func(context.Context, *zk.Session, bool) { fail("Begin") },
 			}
 			s := e.Dial(hooked)
 			armed.Store(true)

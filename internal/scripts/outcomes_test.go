@@ -225,64 +225,77 @@ func TestI27_PartialWrite(t *testing.T) {
 }
 
 // Over TLS a Write that fails may have let a record out: a frame of which the
-// server saw a byte is never called not sent.
+// server saw a byte is never called not sent. What is laid over TLS changes nothing.
 func TestI27_PartialWriteTLS(t *testing.T) {
 	cert := certificate(t)
 	pool := x509.NewCertPool()
 	pool.AddCert(cert.Leaf)
-	unsent := 0
-	for cut := 1; cut < 60_000; cut += 1499 {
-		suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
-			gate, last := new(suite.GatedConn), new(lastWriteConn)
-			r.Lay = func(c net.Conn) net.Conn { last.Conn = c; gate.Conn = last; return gate }
-			conf := r.Config()
-			conf.TLS = &tls.Config{RootCAs: pool, ServerName: "server"}
-			d := r.Begin(conf)
-			l := r.Accept()
-			server := tls.Server(l, &tls.Config{Certificates: []tls.Certificate{cert}})
-			head := make([]byte, 4)
-			_, err := io.ReadFull(server, head)
-			assert.NilError(t, err)
-			_, err = io.CopyN(io.Discard, server, int64(wire.FrameLen(head)))
-			assert.NilError(t, err)
-			server.Write(suite.Welcome(wire.ConnectRequest{Timeout: 9000}))
-			s := d.Session()
-
-			gate.Shut()
-			first := suite.Get(t, s, suite.BG, "/first", nil)
-			synctest.Wait()
-			var all []*suite.Under
-			for i := range 6 {
-				all = append(all, suite.Start(t, func() error {
-					_, err := s.Set(suite.BG, fmt.Sprintf("/%d", i), make([]byte, 8000), -1)
-					return err
-				}))
-				synctest.Wait()
+	hide := func(_ string, c net.Conn) net.Conn { return &countingConn{Conn: c} }
+	for name, wrap := range map[string]func(string, net.Conn) net.Conn{"plain": nil, "wrapped": hide} {
+		t.Run(name, func(t *testing.T) {
+			unsent := 0
+			for cut := 1; cut < 60_000; cut += 1499 {
+				suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+					conf := r.Config()
+					conf.TLS = &tls.Config{RootCAs: pool, ServerName: "server"}
+					conf.Wrap = wrap
+					unsent += cutWithinTLS(t, r, conf, cert, cut)
+				})
 			}
-			last.left = cut
-			gate.Open()
-			first.Wait()
-			seen := 0
-			got, _ := io.ReadAll(server)
-			for len(got) > 0 {
-				seen++
-				got = got[min(len(got), 4+wire.FrameLen(append(got, 0, 0, 0, 0))):]
+			if unsent == 0 {
+				t.Error("no frame was ever not sent")
 			}
-			for i, u := range all {
-				err := u.Wait()
-				if errors.Is(err, zk.ErrNotSent) {
-					unsent++
-					assert.Assert(t, 1+i >= seen, "cut at %d: frame %d of %d that arrived: %v", cut, 1+i, seen, err)
-				} else {
-					suite.CheckOutcome(t, err, zk.Lost, zk.ErrConnection)
-				}
-			}
-			l.Close()
 		})
 	}
-	if unsent == 0 {
-		t.Error("no frame was ever not sent")
+}
+
+// cutWithinTLS fails a Write of six requests after so many bytes of TLS have left. It
+// returns how many were not sent.
+func cutWithinTLS(t *testing.T, r *suite.Rig, conf zk.Config, cert tls.Certificate, cut int) (unsent int) {
+	gate, last := new(suite.GatedConn), new(lastWriteConn)
+	r.Lay = func(c net.Conn) net.Conn { last.Conn = c; gate.Conn = last; return gate }
+	d := r.Begin(conf)
+	l := r.Accept()
+	server := tls.Server(l, &tls.Config{Certificates: []tls.Certificate{cert}})
+	head := make([]byte, 4)
+	_, err := io.ReadFull(server, head)
+	assert.NilError(t, err)
+	_, err = io.CopyN(io.Discard, server, int64(wire.FrameLen(head)))
+	assert.NilError(t, err)
+	server.Write(suite.Welcome(wire.ConnectRequest{Timeout: 9000}))
+	s := d.Session()
+
+	gate.Shut()
+	first := suite.Get(t, s, suite.BG, "/first", nil)
+	synctest.Wait()
+	var all []*suite.Under
+	for i := range 6 {
+		all = append(all, suite.Start(t, func() error {
+			_, err := s.Set(suite.BG, fmt.Sprintf("/%d", i), make([]byte, 8000), -1)
+			return err
+		}))
+		synctest.Wait()
 	}
+	last.left = cut
+	gate.Open()
+	first.Wait()
+	seen := 0
+	got, _ := io.ReadAll(server)
+	for len(got) > 0 {
+		seen++
+		got = got[min(len(got), 4+wire.FrameLen(append(got, 0, 0, 0, 0))):]
+	}
+	for i, u := range all {
+		err := u.Wait()
+		if errors.Is(err, zk.ErrNotSent) {
+			unsent++
+			assert.Assert(t, 1+i >= seen, "cut at %d: frame %d of %d that arrived: %v", cut, 1+i, seen, err)
+		} else {
+			suite.CheckOutcome(t, err, zk.Lost, zk.ErrConnection)
+		}
+	}
+	l.Close()
+	return unsent
 }
 
 // lastWriteConn passes a number of bytes on, if it is set, and then fails: in a

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"gotest.tools/v3/assert"
 
@@ -68,13 +69,27 @@ var verbs = []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "% x", "%
 func TestSecretsAreNotPrinted(t *testing.T) {
 	e := suite.Private(t, 1)
 	log := new(suite.LockedBuffer)
-	var traced strings.Builder
+	traced := new(suite.LockedBuffer)
 	conf, l := e.Config()
 	conf.Auth = []zk.Auth{zk.Digest("user", "Hush-Hush-1")}
 	conf.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	conf.Trace = &zk.Trace{
-		DialDone: func(addr string, err error) { fmt.Fprintf(&traced, "%+v %#v", err, err) },
-		End:      func(addr string, err error) { fmt.Fprintf(&traced, "%+v %#v", err, err) },
+		DialStart: func(ctx context.Context, addr string) context.Context { fmt.Fprint(traced, addr); return ctx },
+		DialDone:  func(_ context.Context, addr string, err error) { fmt.Fprintf(traced, "%+v %#v", err, err) },
+		Handshake: func(_ context.Context, addr string, id int64, timeout time.Duration, err error) {
+			fmt.Fprintf(traced, "%v %v %+v %#v", id, timeout, err, err)
+		},
+		DialFailed: func(_ context.Context, addr string, err error) { fmt.Fprintf(traced, "%+v %#v", err, err) },
+		Begin:      func(_ context.Context, s *zk.Session, moved bool) { fmt.Fprintf(traced, "%+v %v", s, moved) },
+		End:        func(s *zk.Session, err error) { fmt.Fprintf(traced, "%+v %+v %#v", s, err, err) },
+		CallStart: func(ctx context.Context, s *zk.Session, c zk.Call) context.Context {
+			fmt.Fprintf(traced, "%+v %#v %+v", s, c, s.Pending())
+			return ctx
+		},
+		CallDone: func(_ context.Context, s *zk.Session, c zk.Call, err error) {
+			fmt.Fprintf(traced, "%+v %#v %+v %#v", s, c, err, err)
+		},
+		Event: func(s *zk.Session, ev zk.Event, queued bool) { fmt.Fprintf(traced, "%+v %#v", s, ev) },
 	}
 	s := e.Dial(conf)
 	assert.NilError(t, s.AddAuth(e.Ctx, zk.Digest("user", "Hush-Hush-2")))

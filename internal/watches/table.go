@@ -59,6 +59,14 @@ const (
 // Len returns the number of entries: of (path, kind, channel).
 func (t *Table[C]) Len() int { return t.n }
 
+// Count returns the number of entries of a kind.
+func (t *Table[C]) Count(kind Kind) int {
+	if int(kind) >= numKinds {
+		return 0
+	}
+	return t.count[kind]
+}
+
 // Persistent returns the number of entries that their events do not disarm.
 func (t *Table[C]) Persistent() int { return t.count[Persistent] + t.count[Recursive] }
 

@@ -6,9 +6,8 @@ import (
 	"os"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf16"
 
+	"github.com/seed-9f8420c6/zk/internal/talk"
 	"github.com/seed-9f8420c6/zk/wire"
 	"github.com/seed-9f8420c6/zk/zktest"
 )
@@ -47,7 +46,7 @@ func textLine(coloured bool) func(zktest.Frame) string {
 		case "event":
 			arrow, c = "<-", yellow
 		case "end":
-			return fmt.Sprintf("%s %s %s\n", paint(dim, f.Time.Format("15:04:05.000000")), paint(dim, fmt.Sprintf("%3d", f.Conn)), paint(red, "x  "+printable(f.Note)))
+			return fmt.Sprintf("%s %s %s\n", paint(dim, f.Time.Format("15:04:05.000000")), paint(dim, fmt.Sprintf("%3d", f.Conn)), paint(red, "x  "+talk.Printable(f.Note)))
 		}
 		words := []string{paint(dim, f.Time.Format("15:04:05.000000")), paint(dim, fmt.Sprintf("%3d", f.Conn)), paint(c, arrow), paint(c, name(f))}
 		add := func(c colour, format string, args ...any) {
@@ -70,13 +69,13 @@ func textLine(coloured bool) func(zktest.Frame) string {
 			add(dim, "zxid %#x", f.Zxid)
 		}
 		if f.Err != 0 {
-			add(red, "%s (%d)", errorName(f.Err), f.Err)
+			add(red, "%s (%d)", talk.ErrorName(f.Err), f.Err)
 		}
 		if f.Latency > 0 {
 			add(dim, "%v", f.Latency.Round(time.Microsecond))
 		}
 		if f.Note != "" {
-			add(dim, "(%s)", printable(f.Note))
+			add(dim, "(%s)", talk.Printable(f.Note))
 		}
 		return strings.Join(words, " ") + "\n"
 	}
@@ -112,13 +111,13 @@ func jsonLine(f zktest.Frame) string {
 		o.Zxid = fmt.Sprintf("%#x", f.Zxid)
 	}
 	if f.Err != 0 {
-		o.Error = errorName(f.Err)
+		o.Error = talk.ErrorName(f.Err)
 	}
 	switch o.Kind {
 	case "event":
-		o.Event = eventName(f.Event)
+		o.Event = talk.EventName(f.Event)
 	case "request", "reply":
-		o.Op = opName(f)
+		o.Op = talk.OpName(f.Op)
 	}
 	if hasXid(f) {
 		o.Xid = &f.Xid
@@ -127,23 +126,7 @@ func jsonLine(f zktest.Frame) string {
 	if err != nil {
 		panic(err) // there is nothing in it that could fail
 	}
-	return printable(string(line)) + "\n"
-}
-
-// printable escapes what a terminal might obey, which peers can have put into
-// paths and notes. JSON does that for some only; what comes out is the same JSON.
-func printable(s string) string {
-	var b strings.Builder
-	for _, r := range s { // bytes that are not UTF-8 become U+FFFD
-		if unicode.IsPrint(r) {
-			b.WriteRune(r)
-			continue
-		}
-		for _, u := range utf16.AppendRune(nil, r) {
-			fmt.Fprintf(&b, `\u%04x`, u)
-		}
-	}
-	return b.String()
+	return talk.Printable(string(line)) + "\n"
 }
 
 func kind(f zktest.Frame) string {
@@ -166,50 +149,7 @@ func hasXid(f zktest.Frame) bool {
 // name says what a line of text is about.
 func name(f zktest.Frame) string {
 	if kind(f) == "event" {
-		return "event " + eventName(f.Event)
+		return "event " + talk.EventName(f.Event)
 	}
-	return opName(f)
-}
-
-func opName(f zktest.Frame) string {
-	switch f.Op {
-	case zktest.OpConnect:
-		return "connect"
-	case wire.OpError: // a proxy's word for what it could not decode
-		return "unknown"
-	}
-	return f.Op.String()
-}
-
-func eventName(typ int32) string {
-	switch typ {
-	case wire.EventNodeCreated:
-		return "created"
-	case wire.EventNodeDeleted:
-		return "deleted"
-	case wire.EventNodeDataChanged:
-		return "changed"
-	case wire.EventNodeChildrenChanged:
-		return "child"
-	}
-	return fmt.Sprint("type ", typ)
-}
-
-var errorNames = map[int32]string{
-	wire.ErrSystem: "SystemError", wire.ErrRuntimeInconsistency: "RuntimeInconsistency", wire.ErrDataInconsistency: "DataInconsistency",
-	wire.ErrMarshalling: "MarshallingError", wire.ErrUnimplemented: "Unimplemented", wire.ErrBadArguments: "BadArguments",
-	wire.ErrNewConfigNoQuorum: "NewConfigNoQuorum", wire.ErrReconfigInProgress: "ReconfigInProgress", wire.ErrNoNode: "NoNode",
-	wire.ErrNoAuth: "NoAuth", wire.ErrBadVersion: "BadVersion", wire.ErrNoChildrenForEphemerals: "NoChildrenForEphemerals",
-	wire.ErrNodeExists: "NodeExists", wire.ErrNotEmpty: "NotEmpty", wire.ErrSessionExpired: "SessionExpired",
-	wire.ErrInvalidACL: "InvalidACL", wire.ErrAuthFailed: "AuthFailed", wire.ErrSessionMoved: "SessionMoved",
-	wire.ErrNotReadOnly: "NotReadOnly", wire.ErrEphemeralOnLocalSession: "EphemeralOnLocalSession", wire.ErrNoWatcher: "NoWatcher",
-	wire.ErrReconfigDisabled: "ReconfigDisabled", wire.ErrSessionClosedRequireSASL: "SessionClosedRequireSASL",
-	wire.ErrQuotaExceeded: "QuotaExceeded", wire.ErrThrottled: "Throttled",
-}
-
-func errorName(code int32) string {
-	if s, ok := errorNames[code]; ok {
-		return s
-	}
-	return "error"
+	return talk.OpName(f.Op)
 }

@@ -22,6 +22,7 @@ import (
 	"gotest.tools/v3/assert"
 
 	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/internal/talk"
 	"github.com/seed-9f8420c6/zk/wire"
 	"github.com/seed-9f8420c6/zk/zktest"
 )
@@ -193,8 +194,8 @@ func TestColours(t *testing.T) {
 		t.Setenv("NO_COLOR", "1")
 		assert.Assert(t, !colours(tty))
 	}
-	assert.Equal(t, errorName(-99), "error")
-	assert.Equal(t, eventName(9), "type 9")
+	assert.Equal(t, talk.ErrorName(-99), "error")
+	assert.Equal(t, talk.EventName(9), "type 9")
 }
 
 // What a peer has chosen cannot speak to the terminal: neither as text nor as JSON,

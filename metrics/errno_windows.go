@@ -1,0 +1,6 @@
+package metrics
+
+import "syscall"
+
+// closedByPeer are the errors of a connection that the other end has closed hard.
+var closedByPeer = []error{syscall.WSAECONNRESET, syscall.WSAECONNABORTED}

@@ -1,0 +1,158 @@
+// Package tap decodes the frames of a connection, in both directions. It is for
+// [zk.Config]'s field Wrap:
+//
+//	conf.Wrap = func(addr string, c net.Conn) net.Conn {
+//		return tap.Conn(c, func(f tap.Frame) { fmt.Println(addr, f) })
+//	}
+//
+// It works as well on any other connection of a ZooKeeper client that carries the
+// frames in plain.
+//
+// [zk.Config]: https://pkg.go.dev/github.com/seed-9f8420c6/zk#Config
+package tap
+
+import (
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/seed-9f8420c6/zk/internal/talk"
+	"github.com/seed-9f8420c6/zk/wire"
+)
+
+// OpConnect stands for the handshake, whose frames have no operation.
+const OpConnect = talk.OpConnect
+
+// MaxBody is how many bytes of a frame's body are kept.
+const MaxBody = talk.PrefixKept
+
+// Frame is what a frame says.
+type Frame struct {
+	// Time is when it was written, or read as a whole.
+	Time time.Time
+	// Sent: it goes to the server.
+	Sent bool
+	// Session is the session's id; zero before the handshake. Of a handshake's request
+	// it is the one that is asked for.
+	Session int64
+	// Op is the operation; of a reply that of its request. It is wire.OpNotification of
+	// an event, OpConnect of the handshake, wire.OpError of what is no frame, or of a
+	// reply to no request: then Note says more.
+	Op  wire.Op
+	Xid int32
+	// Event is the type of an event.
+	Event int32
+	// Path is the first path that it names, as the server knows it; of a reply the
+	// request's.
+	Path string
+	// Zxid is that of a reply or event; of a request the one that it reports: the last
+	// that was seen, or the floor of watches.
+	Zxid int64
+	// Err is the error of a reply; zero: none.
+	Err int32
+	// Latency is how long a reply took, since its request was written.
+	Latency time.Duration
+	// Size is the bytes of the body; the frame has 4 more, its length.
+	Size int
+	// Note is what else is worth knowing.
+	Note string
+	// Body is the beginning of the body, at most MaxBody bytes, and valid until the
+	// function returns. Passwords, credentials and tokens of SASL in it are zeros; the
+	// data of znodes is not.
+	Body []byte
+}
+
+// Conn returns a connection over c that calls f for each frame. A frame that is sent
+// is reported before it is written, so ahead of its reply; when the connection ends
+// its last bytes may never have left. One that is received is reported before it is
+// returned from Read. The calls for one connection come one after the other, on the
+// goroutines that read and write: f must not wait, and must not call a method of the
+// Session that waits for an answer. What is no frame of the protocol is reported once,
+// as its Note says, and then passes unseen.
+//
+// NetConn of what Conn returns is c.
+func Conn(c net.Conn, f func(Frame)) net.Conn {
+	t := &conn{Conn: c, report: f}
+	t.sent.Keep, t.received.Keep = MaxBody, MaxBody
+	return t
+}
+
+type conn struct {
+	net.Conn
+	report func(Frame)
+
+	mu             sync.Mutex // held while report runs
+	sent, received talk.Cutter
+	talk           talk.Talk
+}
+
+func (c *conn) NetConn() net.Conn { return c.Conn }
+
+func (c *conn) Write(b []byte) (int, error) {
+	c.pass(&c.sent, b)
+	return c.Conn.Write(b)
+}
+
+func (c *conn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.pass(&c.received, b[:n])
+	return n, err
+}
+
+// pass reports the frames that end in a piece of the stream.
+func (c *conn) pass(way *talk.Cutter, b []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock() // also when report panics
+	for len(b) > 0 {
+		n, done := way.Cut(b)
+		if b = b[n:]; done {
+			now := time.Now()
+			received := way == &c.received
+			c.report(frame(c.talk.Decode(way, received, now), !received, now))
+		}
+	}
+}
+
+func frame(e talk.Entry, sent bool, at time.Time) Frame {
+	blank(&e, sent)
+	return Frame{
+		Time: at, Sent: sent, Session: e.Session, Op: e.Op, Xid: e.Xid, Event: e.Event, Path: e.Path, Zxid: e.Zxid, Err: e.Err,
+		Latency: e.Latency, Size: e.Len, Note: e.Note, Body: e.Raw,
+	}
+}
+
+// String describes the frame in one line, without its time and its body. Nothing in it
+// can steer a terminal.
+func (f Frame) String() string {
+	var b strings.Builder
+	b.WriteString(map[bool]string{true: "-> ", false: "<- "}[f.Sent])
+	if event := f.Op == wire.OpNotification; event {
+		b.WriteString("event " + talk.EventName(f.Event))
+	} else {
+		b.WriteString(talk.OpName(f.Op))
+		if f.Xid > 0 {
+			fmt.Fprintf(&b, " #%d", f.Xid)
+		}
+	}
+	if f.Path != "" {
+		fmt.Fprintf(&b, " %q", f.Path)
+	}
+	if f.Op == OpConnect && f.Session != 0 {
+		fmt.Fprintf(&b, " session 0x%x", uint64(f.Session))
+	}
+	if f.Zxid > 0 {
+		fmt.Fprintf(&b, " zxid 0x%x", f.Zxid)
+	}
+	if f.Err != 0 {
+		fmt.Fprintf(&b, " %s (%d)", talk.ErrorName(f.Err), f.Err)
+	}
+	if f.Latency > 0 {
+		fmt.Fprintf(&b, " %v", f.Latency.Round(time.Microsecond))
+	}
+	if f.Note != "" {
+		fmt.Fprintf(&b, " (%s)", talk.Printable(f.Note))
+	}
+	return b.String()
+}
