@@ -1,6 +1,7 @@
 package scripts
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -239,40 +240,60 @@ func TestDeafWatchesAreCaughtUpByTheNextConnection(t *testing.T) {
 		{zk.RecursiveWatch, zk.PersistentWatch, wire.OpAddWatch, false, []int64{20}, "gap /p"},
 		{zk.RecursiveWatch, zk.PersistentWatch, wire.OpAddWatch, true, []int64{20}, "gap /p"}, // before the connection ends
 	} {
-		t.Run(fmt.Sprintf("%v, then %v, answered %v", c.armed, c.added, c.answered), func(t *testing.T) {
-			suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
-				s, l := r.Open(r.Config())
-				armed, added := make(chan zk.Event, 9), make(chan zk.Event, 9)
-				suite.Arm(t, s, l, c.armed, "/p", armed)
-				advance(t, s, l, 10)
-				add := suite.Start(t, func() error { return suite.WatchCalls[c.added](s, "/p", added) })
-				adding := l.Want(wire.OpAddWatch, "/p")
-				other := suite.Start(t, func() error { _, _, err := s.Exists(suite.BG, "/o", nil); return err })
-				reading := l.Want(wire.OpExists, "/o")
-				l.Send(suite.Fitting(adding, 12), suite.Fitting(reading, 20))
-				add.OK()
-				other.OK()
-				repair := l.Next()
-				assert.Equal(t, repair.Op, c.repair)
-				if c.answered {
-					l.Send(suite.Answer(repair.Xid, 20, nil))
-				}
-				synctest.Wait()
-				l.Close()
-				<-s.Done()
-				d := r.Begin(s.Detach())
-				l = r.Accept()
-				l.Greet()
-				for i, floor := range c.floors {
-					w := l.Restored(20)
-					assert.Equal(t, w.RelativeZxid, floor)
-					assert.Assert(t, i < 2 || slices.Equal(w.Child, []string{"/p"}))
-				}
-				d.Session()
-				assert.Equal(t, suite.Told(suite.Taken(armed)...), c.want)
+		for _, moved := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%v, then %v, answered %v, by another process %v", c.armed, c.added, c.answered, moved), func(t *testing.T) {
+				suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+					s, l := r.Open(r.Config())
+					armed, added := make(chan zk.Event, 9), make(chan zk.Event, 9)
+					suite.Arm(t, s, l, c.armed, "/p", armed)
+					advance(t, s, l, 10)
+					add := suite.Start(t, func() error { return suite.WatchCalls[c.added](s, "/p", added) })
+					adding := l.Want(wire.OpAddWatch, "/p")
+					other := suite.Start(t, func() error { _, _, err := s.Exists(suite.BG, "/o", nil); return err })
+					reading := l.Want(wire.OpExists, "/o")
+					l.Send(suite.Fitting(adding, 12), suite.Fitting(reading, 20))
+					add.OK()
+					other.OK()
+					repair := l.Next()
+					assert.Equal(t, repair.Op, c.repair)
+					if c.answered {
+						l.Send(suite.Answer(repair.Xid, 20, nil))
+					}
+					synctest.Wait()
+					l.Close()
+					<-s.Done()
+					conf := s.Detach()
+					if moved {
+						conf.State = elsewhere(t, conf.State, func(w zk.Watch) chan<- zk.Event {
+							if w.Kind == c.armed {
+								return armed
+							}
+							return added
+						})
+					}
+					d := r.Begin(conf)
+					l = r.Accept()
+					l.Greet()
+					for i, floor := range c.floors {
+						w := l.Restored(20)
+						assert.Equal(t, w.RelativeZxid, floor)
+						assert.Assert(t, i < 2 || slices.Equal(w.Child, []string{"/p"}))
+					}
+					d.Session()
+					assert.Equal(t, suite.Told(suite.Taken(armed)...), c.want)
+				})
 			})
-		})
+		}
 	}
+}
+
+// elsewhere is a State as another process gets it.
+func elsewhere(t *testing.T, state zk.State, bind func(zk.Watch) chan<- zk.Event) (other zk.State) {
+	text, err := json.Marshal(state)
+	assert.NilError(t, err)
+	assert.NilError(t, json.Unmarshal(text, &other))
+	assert.NilError(t, other.Watches.Rebind(bind))
+	return other
 }
 
 // The same where a watch has been deaf since a zxid that nobody remembers: a recursive
@@ -288,7 +309,9 @@ func TestDeafSinceLongAgo(t *testing.T) {
 		l.Want(wire.OpAddWatch, "/p")
 		l.Close()
 		<-s.Done()
-		s, _, _, _ = r.Move(s.Detach(), 20)
+		conf := s.Detach()
+		conf.State = elsewhere(t, conf.State, func(zk.Watch) chan<- zk.Event { return left })
+		s, _, _, _ = r.Move(conf, 20)
 		assert.Equal(t, suite.Told(suite.Taken(left)...), "gap /p")
 		r.Move(s.Detach(), 20) // once
 		assert.Equal(t, suite.Told(suite.Taken(left)...), "")
