@@ -282,7 +282,7 @@ func (h *holding) check() error {
 	last, renewed := newest(h.session)
 	h.session = last
 	if renewed != nil {
-		h.endLocked(fmt.Errorf("%w: the session was renewed: 0x%x is over", ErrNotHeld, last.ID()), false)
+		h.endLocked(fmt.Errorf("%w: the session was renewed: 0x%x is over", ErrNotHeld, uint64(last.ID())), false)
 	} else if _, err := last.Successor(canceled); errors.Is(err, zk.ErrClosed) {
 		h.endLocked(errClosed, true)
 	} else if at := last.ExpiresAt(); !time.Now().Before(at) {

@@ -145,7 +145,7 @@ func inTime(t *history.Truth, seen history.Answers, line []term, h held) []Findi
 	x := line[i]
 	switch {
 	case x.session != h.Session:
-		return []Finding{h.report(Wrong, "%s is of session %#x, and was held by %#x", h.Path, x.session, h.Session)}
+		return []Finding{h.report(Wrong, "%s is of session %#x, and was held by %#x", h.Path, uint64(x.session), uint64(h.Session))}
 	case t.Txn(x.from).Begun > h.From:
 		return []Finding{h.report(Overlap, "the znode ahead went by zxid %#x, which nobody had asked for yet", x.from)}
 	case x.to != 0 && seen.First(x.to) < h.To:

@@ -116,7 +116,7 @@ func (o *outcomes) call(c *history.Client, k *history.Call) {
 			return
 		}
 	}
-	o.report(c, k, "%v became zxid %#x of session %#x, request %d, which was not seen to be sent by it", k.Op, txn.Zxid, txn.Session, txn.Cxid)
+	o.report(c, k, "%v became zxid %#x of session %#x, request %d, which was not seen to be sent by it", k.Op, txn.Zxid, uint64(txn.Session), txn.Cxid)
 }
 
 // samePaths reports whether a request is for what a call was to change.
@@ -156,9 +156,9 @@ func (o *outcomes) deletes(clients []*history.Client) {
 		text := ""
 		switch {
 		case x.Request == nil:
-			text = fmt.Sprintf("%v by session %#x, request %d, which nobody was seen to send", &x.Changes[0], x.Session, x.Cxid)
+			text = fmt.Sprintf("%v by session %#x, request %d, which nobody was seen to send", &x.Changes[0], uint64(x.Session), x.Cxid)
 		case became[x.Request] != nil:
-			text = fmt.Sprintf("request %d of session %#x happened twice: %v and %v", x.Cxid, x.Session, &became[x.Request].Changes[0], &x.Changes[0])
+			text = fmt.Sprintf("request %d of session %#x happened twice: %v and %v", x.Cxid, uint64(x.Session), &became[x.Request].Changes[0], &x.Changes[0])
 		default:
 			became[x.Request] = x
 		}

@@ -36,7 +36,7 @@ func writeTraces(dir string, t *history.Truth, clients []*history.Client, findin
 	err = write("transactions.txt", func(w *bufio.Writer) {
 		for i := range t.Txns {
 			x := &t.Txns[i]
-			fmt.Fprintf(w, "zxid %#x session %#x request %d, not before %d:", x.Zxid, x.Session, x.Cxid, x.Begun)
+			fmt.Fprintf(w, "zxid %#x session %#x request %d, not before %d:", x.Zxid, uint64(x.Session), x.Cxid, x.Begun)
 			for j := range x.Changes {
 				c := &x.Changes[j]
 				fmt.Fprintf(w, " %v %s %q version %d;", c.Type, c.Path, c.Value, c.Version)
@@ -68,7 +68,7 @@ func writeClient(w *bufio.Writer, c *history.Client) {
 		all = append(all, line{tick, fmt.Sprintf(format, args...)})
 	}
 	for i, n := range c.Conns {
-		add(n.Begun, "connection %d: session %#x asked for, %#x granted", i, n.Asked, n.Session)
+		add(n.Begun, "connection %d: session %#x asked for, %#x granted", i, uint64(n.Asked), uint64(n.Session))
 		for j := range n.Requests {
 			r := &n.Requests[j]
 			add(r.Tick, "connection %d > request %d: %v %s", i, r.Xid, r.Op, r.Path)
