@@ -117,12 +117,12 @@ type Watches struct {
 	table watches.Table[chan<- Event]
 	load  load
 	gaps  map[gapKey]struct{} // undelivered Gaps
-	newly []Event             // Gaps of the reader's last chunk that no hook has seen
-	head  head
 	place place
 	who   identity
 	// unbound is set after unmarshalling, until Rebind gives the watches channels.
 	unbound *handover.Watches
+	head    head    // of the queue, while load says that it waits
+	newly   []Event // Gaps of the reader's last chunk that no hook has seen
 }
 
 // place is how much of the history the watches have seen.
@@ -169,12 +169,13 @@ type item = order.Item[Event, note]
 type load struct {
 	persistent int // of persistent watches, but for Gaps, of which there is one per watch at most
 	oneShots   int
-	peak       int // entries that were armed, at most, since oneShots was zero
+	peak       int  // entries that were armed, at most, since oneShots was zero
+	waits      bool // the next one finds its channel full
 }
 
 // head is the event that waits for its channel; all later ones wait for it.
 type head struct {
-	since    time.Time // zero: none waits
+	since    time.Time
 	path     string
 	capacity int // of its channel
 	told     bool
@@ -225,6 +226,7 @@ func (w *watchOwner) Sent(it item, closed bool) { (*Watches)(w).sentLocked(&it, 
 
 // Waits notes that an event is the next, and its channel is full.
 func (w *watchOwner) Waits(it item) {
+	w.load.waits = true
 	w.head = head{since: time.Now(), path: it.Event.Path, capacity: cap(it.Ch)}
 }
 
@@ -232,7 +234,7 @@ func (w *watchOwner) Waits(it item) {
 func (w *Watches) stuck(now time.Time, limit time.Duration) *head {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	waits := func() bool { return !w.head.since.IsZero() && !w.head.told && now.Sub(w.head.since) >= limit }
+	waits := func() bool { return w.load.waits && !w.head.told && now.Sub(w.head.since) >= limit }
 	if !waits() {
 		return nil
 	}
@@ -249,16 +251,14 @@ func (w *Watches) queuedFor(now time.Time) time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.queue.Sync()
-	if w.head.since.IsZero() {
+	if !w.load.waits {
 		return 0
 	}
 	return now.Sub(w.head.since)
 }
 
 func (w *Watches) sentLocked(it *item, closed bool) {
-	if !w.head.since.IsZero() {
-		w.head = head{}
-	}
+	w.load.waits = false
 	w.load.count(it, -1)
 	if it.Event.Type == Gap {
 		delete(w.gaps, gapKey{it.Note.at, it.Ch})

@@ -4,9 +4,9 @@ go 1.26.0
 
 require (
 	github.com/prometheus/client_golang v1.25.0
-	github.com/seed-9f8420c6/zk v0.0.0
-	github.com/seed-9f8420c6/zk/metrics/otel v0.0.0
-	github.com/seed-9f8420c6/zk/metrics/prom v0.0.0
+	github.com/seed-9f8420c6/zk v0.9.0
+	github.com/seed-9f8420c6/zk/metrics/otel v0.9.0
+	github.com/seed-9f8420c6/zk/metrics/prom v0.9.0
 	go.opentelemetry.io/otel/exporters/stdout/stdouttrace v1.47.0
 	go.opentelemetry.io/otel/sdk v1.47.0
 	gotest.tools/v3 v3.5.2

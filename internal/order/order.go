@@ -46,7 +46,6 @@ type Sequencer[E, N any] struct {
 	stage  fifo.Queue[Item[E, N]]
 	staged int // events in the stage
 	outbox fifo.Queue[Item[E, N]]
-	waits  bool        // its owner has heard that the head of the outbox waits
 	owner  Owner[E, N] // nil: the outbox stands still
 	sender *sender
 	// drained is closed when the stage is empty; nil unless somebody waits.
@@ -55,6 +54,7 @@ type Sequencer[E, N any] struct {
 	// checked: since the reader's last chunk the sender was asked whether it still
 	// waits. Only the reader touches it.
 	checked bool
+	waits   bool // its owner has heard that the head of the outbox waits
 }
 
 // What a Sequencer is busy with.

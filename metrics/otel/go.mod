@@ -3,7 +3,7 @@ module github.com/seed-9f8420c6/zk/metrics/otel
 go 1.26.0
 
 require (
-	github.com/seed-9f8420c6/zk v0.0.0
+	github.com/seed-9f8420c6/zk v0.9.0
 	go.opentelemetry.io/otel v1.47.0
 	go.opentelemetry.io/otel/metric v1.47.0
 	go.opentelemetry.io/otel/sdk v1.47.0
@@ -23,5 +23,3 @@ require (
 	go.opentelemetry.io/otel/log v1.47.0 // indirect
 	golang.org/x/sys v0.48.0 // indirect
 )
-
-replace github.com/seed-9f8420c6/zk => ../..

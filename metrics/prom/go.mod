@@ -6,7 +6,7 @@ require (
 	github.com/prometheus/client_golang v1.25.0
 	github.com/prometheus/client_model v0.6.3
 	github.com/prometheus/common v0.72.0
-	github.com/seed-9f8420c6/zk v0.0.0
+	github.com/seed-9f8420c6/zk v0.9.0
 	gotest.tools/v3 v3.5.2
 )
 
@@ -20,5 +20,3 @@ require (
 	golang.org/x/sys v0.48.0 // indirect
 	google.golang.org/protobuf v1.36.12 // indirect
 )
-
-replace github.com/seed-9f8420c6/zk => ../..
