@@ -14,6 +14,7 @@ import (
 	"github.com/seed-9f8420c6/zk/internal/doors"
 	"github.com/seed-9f8420c6/zk/internal/flight"
 	"github.com/seed-9f8420c6/zk/internal/handshake"
+	"github.com/seed-9f8420c6/zk/internal/hooks"
 	"github.com/seed-9f8420c6/zk/internal/hosts"
 	"github.com/seed-9f8420c6/zk/internal/limits"
 	"github.com/seed-9f8420c6/zk/internal/pipeline"
@@ -576,7 +577,7 @@ func (d *dialer) attempt(ctx context.Context, o *doors.Door) (made *Session, err
 		trace = new(Trace)
 	}
 	if trace.DialStart != nil {
-		d.ctx = or(trace.DialStart(ctx, o.Target), ctx)
+		d.ctx = hooks.Or(trace.DialStart(ctx, o.Target), ctx)
 	}
 	actx, cancel := context.WithDeadline(d.ctx, o.Until)
 	defer cancel()

@@ -16,6 +16,7 @@ import (
 	"github.com/pkg/errors"
 
 	"github.com/seed-9f8420c6/zk/internal/flight"
+	"github.com/seed-9f8420c6/zk/internal/hooks"
 	"github.com/seed-9f8420c6/zk/internal/interlock"
 	"github.com/seed-9f8420c6/zk/internal/pipeline"
 	"github.com/seed-9f8420c6/zk/internal/rescue"
@@ -206,119 +207,29 @@ func (t *Trace) empty() bool {
 // traces are several that are called in turn.
 type traces []*Trace
 
-func (all traces) has(f func(t *Trace) bool) bool { return slices.ContainsFunc(all, f) }
+// pick returns one hook of each.
+func pick[F any](all traces, hook func(t *Trace) F) []F {
+	list := make([]F, len(all))
+	for i, t := range all {
+		list[i] = hook(t)
+	}
+	return list
+}
 
 func (all traces) join() *Trace {
-	j := &Trace{parts: all}
-	if all.has(func(t *Trace) bool { return t.DialStart != nil }) {
-		j.DialStart = func(ctx context.Context, addr string) context.Context {
-			for _, t := range all {
-				if t.DialStart != nil {
-					ctx = or(t.DialStart(ctx, addr), ctx)
-				}
-			}
-			return ctx
-		}
+	return &Trace{
+		DialStart:  hooks.Start(pick(all, func(t *Trace) func(context.Context, string) context.Context { return t.DialStart })),
+		DialDone:   hooks.Three(pick(all, func(t *Trace) func(context.Context, string, error) { return t.DialDone })),
+		Handshake:  hooks.Five(pick(all, func(t *Trace) func(context.Context, string, int64, time.Duration, error) { return t.Handshake })),
+		DialFailed: hooks.Three(pick(all, func(t *Trace) func(context.Context, string, error) { return t.DialFailed })),
+		Begin:      hooks.Three(pick(all, func(t *Trace) func(context.Context, *Session, bool) { return t.Begin })),
+		End:        hooks.Two(pick(all, func(t *Trace) func(*Session, error) { return t.End })),
+		CallStart:  hooks.Start2(pick(all, func(t *Trace) func(context.Context, *Session, Call) context.Context { return t.CallStart })),
+		CallDone:   hooks.Four(pick(all, func(t *Trace) func(context.Context, *Session, Call, error) { return t.CallDone })),
+		Event:      hooks.Three(pick(all, func(t *Trace) func(*Session, Event, bool) { return t.Event })),
+		Pong:       hooks.Two(pick(all, func(t *Trace) func(*Session, time.Duration) { return t.Pong })),
+		parts:      all,
 	}
-	if all.has(func(t *Trace) bool { return t.DialDone != nil }) {
-		j.DialDone = func(ctx context.Context, addr string, err error) {
-			for _, t := range all {
-				if t.DialDone != nil {
-					t.DialDone(ctx, addr, err)
-				}
-			}
-		}
-	}
-	if all.has(func(t *Trace) bool { return t.Handshake != nil }) {
-		j.Handshake = func(ctx context.Context, addr string, id int64, timeout time.Duration, err error) {
-			for _, t := range all {
-				if t.Handshake != nil {
-					t.Handshake(ctx, addr, id, timeout, err)
-				}
-			}
-		}
-	}
-	if all.has(func(t *Trace) bool { return t.DialFailed != nil }) {
-		j.DialFailed = func(ctx context.Context, addr string, err error) {
-			for _, t := range all {
-				if t.DialFailed != nil {
-					t.DialFailed(ctx, addr, err)
-				}
-			}
-		}
-	}
-	all.joinSession(j)
-	all.joinCalls(j)
-	return j
-}
-
-func (all traces) joinSession(j *Trace) {
-	if all.has(func(t *Trace) bool { return t.Begin != nil }) {
-		j.Begin = func(ctx context.Context, s *Session, moved bool) {
-			for _, t := range all {
-				if t.Begin != nil {
-					t.Begin(ctx, s, moved)
-				}
-			}
-		}
-	}
-	if all.has(func(t *Trace) bool { return t.End != nil }) {
-		j.End = func(s *Session, err error) {
-			for _, t := range all {
-				if t.End != nil {
-					t.End(s, err)
-				}
-			}
-		}
-	}
-	if all.has(func(t *Trace) bool { return t.Event != nil }) {
-		j.Event = func(s *Session, ev Event, queued bool) {
-			for _, t := range all {
-				if t.Event != nil {
-					t.Event(s, ev, queued)
-				}
-			}
-		}
-	}
-	if all.has(func(t *Trace) bool { return t.Pong != nil }) {
-		j.Pong = func(s *Session, took time.Duration) {
-			for _, t := range all {
-				if t.Pong != nil {
-					t.Pong(s, took)
-				}
-			}
-		}
-	}
-}
-
-func (all traces) joinCalls(j *Trace) {
-	if all.has(func(t *Trace) bool { return t.CallStart != nil }) {
-		j.CallStart = func(ctx context.Context, s *Session, c Call) context.Context {
-			for _, t := range all {
-				if t.CallStart != nil {
-					ctx = or(t.CallStart(ctx, s, c), ctx)
-				}
-			}
-			return ctx
-		}
-	}
-	if all.has(func(t *Trace) bool { return t.CallDone != nil }) {
-		j.CallDone = func(ctx context.Context, s *Session, c Call, err error) {
-			for _, t := range all {
-				if t.CallDone != nil {
-					t.CallDone(ctx, s, c, err)
-				}
-			}
-		}
-	}
-}
-
-// or returns the context that a hook returned, or else the one that it got.
-func or(returned, got context.Context) context.Context {
-	if returned == nil {
-		return got
-	}
-	return returned
 }
 
 // start and done show the hooks a call.
@@ -326,7 +237,7 @@ func (t *Trace) start(ctx context.Context, s *Session, c Call) context.Context {
 	if t.CallStart == nil {
 		return ctx
 	}
-	return or(t.CallStart(ctx, s, c), ctx)
+	return hooks.Or(t.CallStart(ctx, s, c), ctx)
 }
 
 func (t *Trace) done(ctx context.Context, s *Session, c Call, err error) {

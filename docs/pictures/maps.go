@@ -67,7 +67,7 @@ func house() string {
 // for a new one.
 var internalRooms = []string{
 	"pipeline", "order", "watches", "handshake", "flight", "hosts", "doors",
-	"frames", "fifo", "liveness", "limits", "zpath", "handover", "interlock",
+	"frames", "fifo", "liveness", "limits", "zpath", "handover", "interlock", "hooks",
 	"rescue", "talk",
 }
 

@@ -25,7 +25,7 @@ const module = "github.com/seed-9f8420c6/zk"
 // here are not allowed; "." is the root.
 var rooms = map[string][]string{
 	".": {
-		"wire", "sasl", "internal/doors", "internal/flight", "internal/handover", "internal/handshake", "internal/hosts", "internal/interlock",
+		"wire", "sasl", "internal/doors", "internal/flight", "internal/handover", "internal/handshake", "internal/hooks", "internal/hosts", "internal/interlock",
 		"internal/limits", "internal/order", "internal/pipeline", "internal/rescue", "internal/watches", "internal/zpath",
 		"github.com/pkg/errors",
 	},
@@ -46,6 +46,7 @@ var rooms = map[string][]string{
 	"internal/pipeline":  {"wire", "internal/fifo", "internal/frames", "internal/liveness", "internal/rescue", "github.com/pkg/errors"},
 	"internal/rescue":    {},
 	"internal/talk":      {"wire"},
+	"internal/hooks":     {},
 	"internal/hosts":     {},
 	"internal/limits":    {},
 	"internal/order":     {"internal/fifo"},
