@@ -102,7 +102,7 @@ func (p *Conn) enqueue(c *Call, frames []byte, n int, marked bool) {
 	}
 	p.frames += int64(n)
 	p.ring.Push(r)
-	if len(frames) >= largeFrame && len(p.out) == 0 && c.batch == nil {
+	if len(frames) >= largeFrame && len(p.out) == 0 && c.batch == nil && !c.Own {
 		p.out, c.Frames = frames, nil // no copy: the Call has no more use for it
 		p.queued += int64(len(frames))
 		return
