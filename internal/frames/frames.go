@@ -15,9 +15,10 @@ const (
 	largeBuffer = 64 << 10
 	minFrame    = 16 // a reply's header
 
-	// ahead is how much is allocated for a frame whose length has come. A server does
-	// not store more in a znode than 1 MiB (jute.maxbuffer).
-	ahead = 1<<20 + 4<<10
+	// believed is the largest length for which memory is allocated at once, before the
+	// bytes have come. A server does not store more than 1 MiB in a znode
+	// (jute.maxbuffer).
+	believed = 1<<20 + 4<<10
 )
 
 var largeBuffers = sync.Pool{New: func() any { return new([largeBuffer]byte) }}
@@ -37,7 +38,7 @@ func (e TooSmall) Error() string { return fmt.Sprintf("a frame of %d bytes", int
 
 // Reader reads frames. It uses a small buffer, and a pooled large one under load. A
 // frame that is larger still gets one of its own, which grows with what has arrived
-// once that is more than ahead. Only one goroutine uses it.
+// if the length is more than believed. Only one goroutine uses it.
 type Reader struct {
 	src   io.Reader
 	limit int // largest frame
@@ -113,7 +114,11 @@ func (f *Reader) Settle(idle func() bool) (cut int) {
 	}
 	switch {
 	case cut > largeBuffer && (!f.own || f.w == len(f.buf)):
-		grown := make([]byte, min(cut, max(ahead, 2*f.w)))
+		size := cut
+		if cut > believed {
+			size = min(cut, 2*max(largeBuffer, f.w))
+		}
+		grown := make([]byte, size)
 		copy(grown, f.buf[:f.w])
 		f.buf, f.own = grown, true
 	case len(f.buf) < largeBuffer && (f.full || cut > len(f.buf)):
