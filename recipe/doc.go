@@ -113,8 +113,9 @@
 // # Other clients
 //
 // Names and data are those of Apache Curator, or of kazoo with [Kazoo], and those
-// of both are read in one directory. Curator counts all children of a directory as
-// contenders, kazoo only its own unless told more. Children that are no contenders
-// are ignored here. The order is that of the sequence numbers; where these come to
+// of both are read in one directory. Curator sorts names like kazoo's behind its own
+// and does not wait for them: beside Curator take Curator's names. kazoo counts only
+// its own names unless told more (extra_lock_patterns). Children that are no
+// contenders are ignored here. The order is that of the sequence numbers; where these come to
 // their end, after two billion znodes, it is that of creation.
 package recipe

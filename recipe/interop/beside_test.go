@@ -11,9 +11,9 @@ import (
 	"github.com/seed-9f8420c6/zk/recipe"
 )
 
-// A Curator and a kazoo client take turns in one directory with ours, in both
-// layouts. Curator does not see kazoo's contenders: the two may be inside together.
-// With one of ours nobody is.
+// A Curator and a kazoo client take turns in one directory with ours. Curator sorts the
+// names of kazoo's contenders behind its own, and so does not wait for them: the two may
+// be inside together, and ours must have Curator's names. With one of ours nobody is.
 func TestBesideBoth(t *testing.T) {
 	python := kazoo(t)
 	each(t, curator(t), func(s *stage) {
@@ -26,10 +26,10 @@ func TestBesideBoth(t *testing.T) {
 		snake.command = python
 		them := []*peer{s.peer("beside", turns, "curator"), snake.peer("beside", turns, "kazoo")}
 		var all sync.WaitGroup
-		for i := range 2 {
+		for range 2 {
 			o := s.dial()
 			all.Go(func() {
-				lock := recipe.Lock{Path: "/beside", Layout: recipe.Layout(i), KeepDir: true}
+				lock := recipe.Lock{Path: "/beside", KeepDir: true}
 				for range turns {
 					h := o.hold(func(s *zk.Session) (*recipe.Hold, error) { return lock.Acquire(bg, s) })
 					o.set("/in-us", "1")
