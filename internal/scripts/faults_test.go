@@ -601,6 +601,7 @@ func TestOversizeReplyEndsAtOnce(t *testing.T) {
 			var size *zk.SizeError
 			assert.Assert(t, errors.As(get.Err, &size) && *size == zk.SizeError{Size: 5016, Limit: 1000, Reply: true}, "%v", get.Err)
 			assert.Assert(t, zk.Hopeless(get.Err))
+			<-s.Done()
 			assert.ErrorIs(t, s.Err(), zk.ErrConnection)
 			assert.ErrorIs(t, s.Err(), zk.ErrTooLarge)
 			assert.Assert(t, errors.As(s.Err(), &size) && size.Size == 5016)
