@@ -283,6 +283,20 @@ func dialSamuel(o options) (*client, error) {
 	if err := await(up); err != nil {
 		return nil, err
 	}
+	return clientOf(s, o), nil
+}
+
+// samuelConn is a Conn of go-zookeeper, or of what has its API.
+type samuelConn[Stat, Event any] interface {
+	Get(path string) ([]byte, *Stat, error)
+	Set(path string, data []byte, version int32) (*Stat, error)
+	Children(path string) ([]string, *Stat, error)
+	GetW(path string) ([]byte, *Stat, <-chan Event, error)
+	ExistsW(path string) (bool, *Stat, <-chan Event, error)
+	Close()
+}
+
+func clientOf[Stat, Event any](s samuelConn[Stat, Event], o options) *client {
 	c := &client{
 		get: func(path string) error {
 			_, _, err := s.Get(path)
@@ -301,7 +315,7 @@ func dialSamuel(o options) (*client, error) {
 		close:    s.Close,
 	}
 	c.watches = func(n int) watches {
-		chs := make([]<-chan samuel.Event, n)
+		chs := make([]<-chan Event, n)
 		return watches{
 			arm: func(i int, path string) error {
 				var err error
@@ -319,5 +333,5 @@ func dialSamuel(o options) (*client, error) {
 			},
 		}
 	}
-	return c, nil
+	return c
 }
