@@ -195,6 +195,45 @@ func TestR61_States(t *testing.T) {
 	assert.Equal(t, s.Watches().Len(), 0)
 }
 
+// Deleted and made again between two reads is another state, whether its version
+// is the same or lower.
+func TestR61_Recreated(t *testing.T) {
+	for _, children := range []bool{false, true} {
+		for _, versions := range []int{0, 1} {
+			t.Run(fmt.Sprint(children, versions), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { recreated(t, children, versions) })
+			})
+		}
+	}
+}
+
+// recreated has a stream yield a znode of version 1, and its successor after as
+// many sets.
+func recreated(t *testing.T, children bool, sets int) {
+	e := zktest.NewEnsemble(t, 1, zktest.Options{InMemory: true})
+	ctx := background(t)
+	s := dial(t, zk.Config{Addrs: e.Addrs(), DialContext: e.DialContext})
+	fill(t, s, "/a")
+	_, err := s.Set(ctx, "/a", nil, 0)
+	assert.NilError(t, err)
+	w := tree.Stream{Path: "/a", Children: children}
+	var got []int32
+	for state, err := range w.States(ctx, s) {
+		assert.NilError(t, err, "%v", got)
+		got = append(got, state.Stat.Version)
+		if len(got) == 2 {
+			break
+		}
+		ops := []zk.WriteOp{zk.DeleteOp{Path: "/a", Version: 1}, zk.CreateOp{Path: "/a", ACL: zk.ACLOpen}}
+		for i := range sets {
+			ops = append(ops, zk.SetOp{Path: "/a", Version: int32(i)})
+		}
+		_, err := s.Multi(ctx, ops...)
+		assert.NilError(t, err)
+	}
+	assert.DeepEqual(t, got, []int32{1, int32(sets)})
+}
+
 // With the successor only what is new is yielded.
 func TestR61_Successor(t *testing.T) {
 	e, s := server(t)
