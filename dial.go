@@ -31,10 +31,7 @@ import (
 // ErrBadPath for the chroot, else ErrBadArguments.
 func ParseConfig(connect string) (Config, error) {
 	var c Config
-	addrs, chroot := connect, ""
-	if i := strings.IndexByte(connect, '/'); i >= 0 {
-		addrs, chroot = connect[:i], connect[i:]
-	}
+	addrs, chroot := hosts.Split(connect)
 	if strings.Contains(chroot, ",") {
 		return Config{}, badPath(fmt.Sprintf("chroot %q: it comes once, behind the last address", chroot))
 	}
@@ -42,11 +39,8 @@ func ParseConfig(connect string) (Config, error) {
 	if c.Chroot, err = parseChroot(chroot); err != nil {
 		return Config{}, err
 	}
-	if list, ok := strings.CutSuffix(strings.TrimSpace(addrs), ","); ok {
-		addrs = list
-	}
-	for _, a := range strings.Split(addrs, ",") {
-		addr, err := parseAddr(strings.TrimSpace(a))
+	for _, a := range addrs {
+		addr, err := parseAddr(a)
 		if err != nil {
 			return Config{}, err
 		}
@@ -197,7 +191,7 @@ func dial(ctx context.Context, conf Config, shared *takeover) (*Session, error) 
 		return nil, &noServer{reasons: []error{err}}
 	}
 	if shared != nil {
-		if next, err := shared.from.follow.successor(shared.renew, shared.from.transferable()); next != nil || err != nil {
+		if next, err := shared.from.follow.known(shared.renew, shared.from.transferable()); next != nil || err != nil {
 			return next, err
 		}
 	}
@@ -326,7 +320,7 @@ func (d *dialer) unclaim() {
 	d.w.mu.Lock()
 	defer d.w.mu.Unlock()
 	d.w.advance(d.zxid)
-	d.w.place.floor, d.w.place.settled = d.floor, false
+	d.w.place.Move(d.floor)
 }
 
 // inspect checks that the State may be dialed, and takes what the live Watches know
@@ -375,13 +369,13 @@ func (d *dialer) fence(ctx context.Context) error {
 	}
 	switch {
 	case conf.givenUp():
-		d.givenUp, d.zxid, d.floor = true, w.zxid.Load(), w.floorLocked()
+		d.givenUp, d.zxid, d.floor = true, w.zxid.Load(), w.place.Floor(w.zxid.Load())
 		w.zxid.Store(0)
-		w.place.floor, w.place.settled = 0, false
+		w.place.Move(0)
 	case old == nil:
-		w.advance(max(conf.Zxid, w.place.floor)) // of a Session that lived, the watches may know more
+		w.advance(max(conf.Zxid, w.place.Floor(0))) // of a Session that lived, the watches may know more
 		if w.table.Len() == 0 {
-			w.place.floor = conf.Zxid
+			w.place.Move(conf.Zxid)
 		}
 	}
 	w.who.chroot = conf.Chroot
@@ -422,7 +416,7 @@ func (d *dialer) publish(s *Session) {
 	}
 	w.mu.Unlock()
 	if prev != nil {
-		prev.follow.set(s, d.conf.ID == 0 && prev.transferable())
+		prev.follow.Set(s, d.conf.ID == 0 && prev.transferable())
 	}
 }
 
@@ -848,15 +842,15 @@ func (s *Session) Successor(ctx context.Context) (*Session, error) {
 		return nil, ErrClosed
 	}
 	select {
-	case <-s.follow.done:
+	case <-s.follow.Done():
 	case <-ctx.Done():
 		select {
-		case <-s.follow.done:
+		case <-s.follow.Done():
 		default:
 			return nil, ctx.Err()
 		}
 	}
-	if next := s.follow.next(); next != nil {
+	if next, _, there := s.follow.Next(); there {
 		return next, nil
 	}
 	return nil, ErrClosed
@@ -883,10 +877,10 @@ func (s *Session) succeed(ctx context.Context, renew bool) (*Session, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, &noServer{reasons: []error{err}}
 	}
-	if next, err := s.follow.successor(renew, s.transferable()); next != nil || err != nil {
+	if next, err := s.follow.known(renew, s.transferable()); next != nil || err != nil {
 		return next, err
 	}
-	if s.closing() {
+	if s.goodbye.Begun() {
 		return nil, ErrClosed
 	}
 	dials := &s.follow.redials
@@ -935,31 +929,9 @@ func (s *Session) Close() error {
 	if !s.usable() {
 		return notSent("close", "", ErrClosed)
 	}
-	return s.traced(context.Background(), Call{Op: "close", Ops: 1}, s.closeOnce)
-}
-
-// closeOnce closes the session, or waits for the Close that does.
-func (s *Session) closeOnce() error {
-	g := &s.goodbye
-	g.mu.Lock()
-	begun := g.begun
-	if begun != nil {
-		g.mu.Unlock()
-		<-begun
-		return g.err
-	}
-	g.begun = make(chan struct{})
-	g.mu.Unlock()
-	g.err = s.closeSession()
-	close(g.begun)
-	return g.err
-}
-
-// closing reports whether Close was called.
-func (s *Session) closing() bool {
-	s.goodbye.mu.Lock()
-	defer s.goodbye.mu.Unlock()
-	return s.goodbye.begun != nil
+	return s.traced(context.Background(), Call{Op: "close", Ops: 1}, func() error {
+		return s.goodbye.Do(s.closeSession)
+	})
 }
 
 func (s *Session) closeSession() error {
@@ -987,7 +959,7 @@ func (s *Session) closeSession() error {
 	if err != nil {
 		return s.closeFailed(err)
 	}
-	s.follow.set(nil, false)
+	s.follow.None()
 	return nil
 }
 
@@ -1026,7 +998,7 @@ func (s *Session) giveUp(err error) {
 
 // closeFailed adds to Close's error when the session ends without it.
 func (s *Session) closeFailed(err error) error {
-	if s.follow.next() != nil && errors.Is(err, ErrMoved) {
+	if _, _, there := s.follow.Next(); there && errors.Is(err, ErrMoved) {
 		return err
 	}
 	op := *err.(*OpError)

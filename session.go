@@ -347,7 +347,7 @@ type Session struct {
 	lock     interlock.Interlock // what the server is asked about watches; under the lock of line
 	auth     credentials
 	follow   succession
-	goodbye  farewell
+	goodbye  flight.Once // Close
 	life     life
 	events   atomic.Int64
 	ignored  atomic.Int64
@@ -362,7 +362,7 @@ type Session struct {
 }
 
 // The locks of the client, in the order in which one may be held while another is
-// taken: succession.mu, farewell.mu, credentials.mu; the pipeline's; Watches.mu. None
+// taken: flight.Successor.mu, flight.Once.mu, credentials.mu; the pipeline's; Watches.mu. None
 // is held over I/O or a wait for the application.
 
 // credentials are those that a redial brings. They grow with AddAuth.
@@ -386,55 +386,20 @@ func (c *credentials) all() []Auth {
 	return cloneAuth(c.list)
 }
 
-// farewell is the first Close of a Session, whose result all others share.
-type farewell struct {
-	mu    sync.Mutex
-	begun chan struct{} // closed when err is there; nil: nobody has called Close
-	err   error
-}
-
-// succession is who comes after a Session.
+// succession is who comes after a Session: the one dialed next for the same Watches.
 type succession struct {
-	done chan struct{} // closed when there is a next, or the session is closed on the server
-
-	mu      sync.Mutex // guards the next two
-	session *Session   // the Session dialed after this one for the same Watches
-	renewed bool       // that has another session
-
+	flight.Successor[*Session]
 	redials, renews flight.Group[*Session] // shared Dials
 }
 
-// set notes the Session that was dialed next; nil: the session is closed on the server.
-func (f *succession) set(next *Session, renewed bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.session == nil {
-		f.session, f.renewed = next, renewed
-	}
-	select {
-	case <-f.done:
-	default:
-		close(f.done)
-	}
-}
-
-func (f *succession) next() *Session {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.session
-}
-
-// successor returns the Session dialed next, if there is one, to who wants the same
-// session or (renew) a new one. transferable: other servers know the session.
-func (f *succession) successor(renew, transferable bool) (*Session, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+// known returns the Session dialed next, if there is one, to who wants the same session
+// or (renew) a new one. transferable: other servers know the session.
+func (f *succession) known(renew, transferable bool) (*Session, error) {
+	next, renewed, there := f.Next()
 	switch {
-	case f.session == nil:
-		return nil, nil
-	case renew == f.renewed || !transferable:
-		return f.session, nil
-	case f.renewed:
+	case !there || renew == renewed || !transferable:
+		return next, nil
+	case renewed:
 		return nil, ErrExpired
 	}
 	return nil, ErrMoved
@@ -590,9 +555,9 @@ func (c *call) begin(op wire.Op) int {
 }
 
 // room makes room for a frame with a path and so much data, in one piece.
-func (c *call) room(path string, data []byte) {
+func (c *call) room(path string, data int) {
 	const rest = 64 // of a frame, but for an ACL
-	c.Frames = slices.Grow(c.Frames, rest+len(path)+len(data))
+	c.Frames = slices.Grow(c.Frames, rest+len(path)+data)
 }
 
 // frame frames a single request.
@@ -608,7 +573,7 @@ func (c *call) frame(op wire.Op, body interface{ Append([]byte) []byte }) {
 func newSession(conf Config, w *Watches, conn, under net.Conn) *Session {
 	s := &Session{conf: conf, w: w}
 	s.auth.list = conf.Auth
-	s.follow.done = make(chan struct{})
+	s.follow.Init()
 	s.line = pipeline.New(conn, (*engine)(s), pipeline.Options{MaxReply: conf.MaxReply, MaxInFlight: conf.MaxInFlight, Under: under})
 	return s
 }

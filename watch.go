@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"github.com/seed-9f8420c6/zk/internal/handover"
 	"github.com/seed-9f8420c6/zk/internal/limits"
 	"github.com/seed-9f8420c6/zk/internal/order"
+	"github.com/seed-9f8420c6/zk/internal/place"
 	"github.com/seed-9f8420c6/zk/internal/watches"
 	"github.com/seed-9f8420c6/zk/internal/zpath"
 )
@@ -117,32 +117,12 @@ type Watches struct {
 	table watches.Table[chan<- Event]
 	load  load
 	gaps  map[gapKey]struct{} // undelivered Gaps
-	place place
+	place place.Place         // how much of the history they have seen
 	who   identity
 	// unbound is set after unmarshalling, until Rebind gives the watches channels.
 	unbound *handover.Watches
 	head    head    // of the queue, while load says that it waits
 	newly   []Event // Gaps of the reader's last chunk that no hook has seen
-}
-
-// place is how much of the history the watches have seen.
-type place struct {
-	floor   int64 // the zxid that watches are restored from, unless settled
-	settled bool  // the floor is the zxid
-	gap     bool  // persistent watches moved, and no Gap was queued for it yet
-	fresh   bool  // there will be one: to a new session, or watches were deaf
-	frames  int   // SetWatches answered on this connection
-	bar     int64 // zxid of the last of these answers
-	deaf    deaf
-}
-
-// deaf are the watches that an AddWatch has made deaf, until the server has answered
-// what the client sent to make them hear again. See internal/interlock.
-type deaf struct {
-	tells    int              // AddWatches of the client's own without an answer
-	long     bool             // one of them is for watches that are deaf since nobody knows when
-	since    int64            // the zxid since which the others are, at least
-	children map[string]int64 // by path, the zxid since which its child watch is
 }
 
 // identity is whose watches they are. Only Dial changes it.
@@ -419,10 +399,9 @@ func (w *Watches) crowdedLocked() bool {
 // queueGapsLocked queues the Gap of each (persistent path, channel) that has none
 // undelivered, where one is owed.
 func (w *Watches) queueGapsLocked() {
-	if !w.place.gap {
+	if !w.place.TakeGap() {
 		return
 	}
-	w.place.gap = false
 	w.queue.Sync() // a Gap that was just received is undelivered no more
 	var owed []watches.Target[chan<- Event]
 	w.table.EachPersistent(func(x watches.Target[chan<- Event]) { owed = append(owed, x) })
@@ -521,60 +500,33 @@ func (w *Watches) stop() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.queue.Stop()
-	p := &w.place
-	p.floor = w.floorLocked()
-	p.settled = false
-	p.gap = p.gap || w.table.Persistent() > 0
-	p.fresh = p.fresh || p.gap && w.missedLocked()
-	p.deaf.tells, p.deaf.long = 0, false
+	w.place.Stop(w.zxid.Load(), w.table.Persistent() > 0)
 }
 
-// missedLocked reports whether persistent watches may be deaf to what has happened.
-func (w *Watches) missedLocked() bool {
-	d := &w.place.deaf
-	return d.tells > 0 && (d.long || w.zxid.Load() > d.since)
-}
-
-// tell notes an AddWatch of the client's own: persistent watches are deaf since a zxid,
-// or longer. If the connection ends before heard, they get a Gap on the next one.
+// tell notes an AddWatch of the client's own, see place.Place.Tell; heard its answer.
 func (w *Watches) tell(since int64, longer bool) {
 	w.mu.Lock()
-	d := &w.place.deaf
-	if d.tells == 0 || since < d.since {
-		d.since = since
-	}
-	d.tells++
-	d.long = d.long || longer
+	w.place.Tell(since, longer)
 	w.mu.Unlock()
 }
 
-// heard notes its answer. Only the reader calls it.
 func (w *Watches) heard() {
 	w.mu.Lock()
-	d := &w.place.deaf
-	d.tells = max(d.tells-1, 0)
-	d.long = d.long && d.tells > 0
+	w.place.Heard()
 	w.mu.Unlock()
 }
 
-// childDeaf notes that the child watch of a path is deaf since a zxid. Until childHears
-// it is restored from there, whatever the floor.
+// childDeaf notes that the child watch of a path is deaf since a zxid, childHears that it
+// was restored.
 func (w *Watches) childDeaf(path string, since int64) {
 	w.mu.Lock()
-	d := &w.place.deaf
-	if d.children == nil {
-		d.children = make(map[string]int64)
-	}
-	if at, ok := d.children[path]; !ok || since < at {
-		d.children[path] = since
-	}
+	w.place.ChildDeaf(path, since)
 	w.mu.Unlock()
 }
 
-// childHears notes that it was restored.
 func (w *Watches) childHears(path string) {
 	w.mu.Lock()
-	delete(w.place.deaf.children, path)
+	w.place.ChildHears(path)
 	w.mu.Unlock()
 }
 
@@ -588,34 +540,18 @@ func (w *Watches) trim() {
 	w.mu.Unlock()
 }
 
-func (w *Watches) floorLocked() int64 {
-	if w.place.settled {
-		return w.zxid.Load()
-	}
-	return w.place.floor
-}
-
 // restored notes the reply to a SetWatches frame, which rearms persistent
 // watches or not; after the last one the floor follows the zxid. Only the
 // reader calls it.
 func (w *Watches) restored(zxid int64, rearms, last bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	p := &w.place
-	if zxid > p.floor || p.fresh {
-		// A Gap may have been read before the server had these watches again,
-		// and ahead of a change since the frame before. Within the first frame
-		// nothing can: a server takes a frame without a transaction in between.
-		if rearms && p.frames > 0 && zxid > p.bar {
-			p.gap = true
-		}
+	if w.place.Restored(zxid, rearms) {
 		w.queueGapsLocked()
 		w.queue.Release()
 	}
-	p.frames++
-	p.bar = zxid
 	if last {
-		p.settle()
+		w.place.Settle()
 	}
 }
 
@@ -624,22 +560,16 @@ func (w *Watches) restored(zxid int64, rearms, last bool) {
 func (w *Watches) settle() {
 	w.mu.Lock()
 	if w.queue.Moves() {
-		w.place.settle()
+		w.place.Settle()
 	}
 	w.mu.Unlock()
-}
-
-func (p *place) settle() {
-	p.settled = true
-	p.gap, p.fresh = false, false
 }
 
 // oweGap makes sure of the Gap that persistent watches get with a new session:
 // when the server begins to restore them, for until then they miss changes.
 func (w *Watches) oweGap() {
 	w.mu.Lock()
-	w.place.gap = w.table.Persistent() > 0
-	w.place.fresh = w.place.gap
+	w.place.OweGap(w.table.Persistent() > 0)
 	w.mu.Unlock()
 }
 
@@ -668,8 +598,8 @@ func (w *Watches) reads() bool {
 type restorer struct {
 	w     *Watches
 	floor int64
-	deaf  map[string]int64 // by path, the lower floor of its child watch
-	reads bool             // one by one, by reads
+	deaf  place.Children // the lower floors of child watches
+	reads bool           // one by one, by reads
 	*watches.Restorer[chan<- Event]
 }
 
@@ -678,16 +608,10 @@ func (w *Watches) restore() *restorer {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.sweepLocked(true)
-	w.place.frames = 0
-	deaf := &w.place.deaf
-	for path := range deaf.children {
-		if !w.table.Kinds(path).Has(watches.Child) {
-			delete(deaf.children, path)
-		}
-	}
-	floor := w.floorLocked()
+	deaf := w.place.Restore(func(path string) bool { return w.table.Kinds(path).Has(watches.Child) })
+	floor := w.place.Floor(w.zxid.Load())
 	if r := w.table.Restore(floor); r != nil {
-		return &restorer{w, floor, maps.Clone(deaf.children), w.who.reads, r}
+		return &restorer{w, floor, deaf, w.who.reads, r}
 	}
 	return nil
 }
@@ -835,15 +759,11 @@ func (w *Watches) Rebind(f func(Watch) chan<- Event) error {
 
 // takePlaceLocked takes the place in history that another process has left.
 func (w *Watches) takePlaceLocked(u *handover.Watches) {
-	p := &w.place
-	p.floor, p.gap, p.fresh = int64(u.Floor), u.Gap, u.Fresh
-	p.deaf.children = nil
+	deaf := make(place.Children, len(u.Deaf))
 	for _, x := range u.Deaf {
-		if p.deaf.children == nil {
-			p.deaf.children = make(map[string]int64)
-		}
-		p.deaf.children[x.Path] = int64(x.Since)
+		deaf[x.Path] = int64(x.Since)
 	}
+	w.place.Take(place.Mark{Floor: int64(u.Floor), Gap: u.Gap, Fresh: u.Fresh, Deaf: deaf})
 }
 
 // idleLocked reports whether the watches were never used.
@@ -874,10 +794,7 @@ func (w *Watches) requeueLocked(e handover.Event, ch chan<- Event) {
 type snapshot struct {
 	unbound *handover.Watches // set: this is all
 	chroot  string
-	floor   int64
-	gap     bool
-	fresh   bool
-	deaf    map[string]int64
+	place   place.Mark
 	armed   *watches.Snapshot[chan<- Event]
 	events  []item
 
@@ -893,10 +810,9 @@ func (w *Watches) snapshot() *snapshot {
 	w.queue.Sync()
 	w.sweepLocked(true)
 	return &snapshot{
-		chroot: w.who.chroot, floor: w.floorLocked(),
-		gap:   w.place.gap || w.queue.Moves() && w.table.Persistent() > 0,
-		fresh: w.place.fresh || w.missedLocked(), deaf: maps.Clone(w.place.deaf.children),
-		armed: w.table.Snapshot(), events: w.queue.Items(),
+		chroot: w.who.chroot,
+		place:  w.place.Mark(w.zxid.Load(), w.queue.Moves() && w.table.Persistent() > 0),
+		armed:  w.table.Snapshot(), events: w.queue.Items(),
 	}
 }
 
@@ -905,8 +821,8 @@ func (s *snapshot) handover() *handover.Watches {
 	if s.unbound != nil {
 		return s.unbound
 	}
-	j := &handover.Watches{Chroot: s.chroot, Floor: handover.Int(s.floor), Gap: s.gap, Fresh: s.fresh}
-	for path, since := range s.deaf {
+	j := &handover.Watches{Chroot: s.chroot, Floor: handover.Int(s.place.Floor), Gap: s.place.Gap, Fresh: s.place.Fresh}
+	for path, since := range s.place.Deaf {
 		j.Deaf = append(j.Deaf, handover.Deaf{Path: path, Since: handover.Int(since)})
 	}
 	slices.SortFunc(j.Deaf, func(a, b handover.Deaf) int { return strings.Compare(a.Path, b.Path) })

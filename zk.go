@@ -2,17 +2,16 @@ package zk
 
 import (
 	"context"
-	"crypto/sha1"
-	"encoding/base64"
-	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/pkg/errors"
 
+	"github.com/seed-9f8420c6/zk/internal/acl"
+	"github.com/seed-9f8420c6/zk/internal/answers"
+	"github.com/seed-9f8420c6/zk/internal/modes"
 	"github.com/seed-9f8420c6/zk/internal/pipeline"
 	"github.com/seed-9f8420c6/zk/internal/zpath"
 	"github.com/seed-9f8420c6/zk/wire"
@@ -30,76 +29,30 @@ const (
 	Container            Mode = Mode(wire.FlagContainer) // deleted by the server some time after its last child; since 3.5.1, see CreateStat
 )
 
-// The flag of a TTL mode is in the lowest bits, its time in milliseconds above.
-const modeBits = 3
-
 // TTL returns the mode of a persistent znode that the server deletes when it
 // has had no children and no change for d, rounded up to 1 ms; a d that is not
 // positive, or more than 0xffffffffff ms (34 years), is ErrBadArguments. Servers
 // since 3.5.3 support it, where zookeeper.extendedTypesEnabled is set; without that
 // they answer ErrUnimplemented. So does an older one, and closes the connection.
-func TTL(d time.Duration) Mode { return ttlMode(wire.FlagPersistentTTL, d) }
+func TTL(d time.Duration) Mode { return Mode(modes.TTL(wire.FlagPersistentTTL, d)) }
 
 // SequentialTTL returns the mode of a sequential znode with a TTL.
-func SequentialTTL(d time.Duration) Mode { return ttlMode(wire.FlagPersistentSequentialTTL, d) }
-
-func ttlMode(flag int32, d time.Duration) Mode {
-	ms := int64(d / time.Millisecond)
-	if d%time.Millisecond > 0 {
-		ms++
-	}
-	return Mode(ms<<modeBits | int64(flag))
-}
-
-func (m Mode) flag() int32 { return int32(m & (1<<modeBits - 1)) }
-func (m Mode) ttl() int64  { return int64(m >> modeBits) }
-
-func (m Mode) sequential() bool {
-	switch m.flag() {
-	case wire.FlagPersistentSequential, wire.FlagEphemeralSequential, wire.FlagPersistentSequentialTTL:
-		return true
-	}
-	return false
+func SequentialTTL(d time.Duration) Mode {
+	return Mode(modes.TTL(wire.FlagPersistentSequentialTTL, d))
 }
 
 // String names the mode as the documentation does, such as "ephemeral sequential".
-func (m Mode) String() string {
-	switch m.flag() {
-	case wire.FlagPersistent:
-		return "persistent"
-	case wire.FlagEphemeral:
-		return "ephemeral"
-	case wire.FlagPersistentSequential:
-		return "persistent sequential"
-	case wire.FlagEphemeralSequential:
-		return "ephemeral sequential"
-	case wire.FlagContainer:
-		return "container"
-	case wire.FlagPersistentTTL:
-		return fmt.Sprintf("TTL %d ms", m.ttl())
-	case wire.FlagPersistentSequentialTTL:
-		return fmt.Sprintf("sequential TTL %d ms", m.ttl())
-	}
-	return "Mode(" + strconv.FormatInt(int64(m), 10) + ")"
-}
+func (m Mode) String() string { return modes.Mode(m).String() }
+
+func (m Mode) sequential() bool { return modes.Mode(m).Sequential() }
 
 // op returns the opcode that creates the mode; stat: with a Stat in the reply.
 func (m Mode) op(stat bool) (wire.Op, error) {
-	switch f := m.flag(); {
-	case f == wire.FlagPersistentTTL || f == wire.FlagPersistentSequentialTTL:
-		if m.ttl() <= 0 || m.ttl() > wire.MaxTTL {
-			return 0, badArgument("TTL of %d ms is not in 1..%d", m.ttl(), wire.MaxTTL)
-		}
-		return wire.OpCreateTTL, nil
-	case f > wire.FlagContainer || m.ttl() != 0:
-		return 0, badArgument("unknown mode %d", int64(m))
-	case f == wire.FlagContainer:
-		return wire.OpCreateContainer, nil
+	op, problem := modes.Mode(m).Op(stat)
+	if problem != "" {
+		return 0, badArgument("%s", problem)
 	}
-	if stat {
-		return wire.OpCreate2, nil
-	}
-	return wire.OpCreate, nil
+	return op, nil
 }
 
 // Permission is what an Access allows.
@@ -114,37 +67,16 @@ const (
 	PermAll    = Permission(wire.PermAll)
 )
 
-// permLetters are those of zkCli, in its order.
-const permLetters = "cdrwa"
-
-var permOfLetter = map[rune]Permission{'c': PermCreate, 'd': PermDelete, 'r': PermRead, 'w': PermWrite, 'a': PermAdmin}
-
 // String prints permissions as zkCli does: the letters of "cdrwa" that are given.
-func (p Permission) String() string {
-	var b strings.Builder
-	for _, letter := range permLetters {
-		if p&permOfLetter[letter] != 0 {
-			b.WriteRune(letter)
-			p &^= permOfLetter[letter]
-		}
-	}
-	if p != 0 {
-		return "Permission(" + strconv.Itoa(int(p)) + ")"
-	}
-	return b.String()
-}
+func (p Permission) String() string { return acl.Print(int32(p)) }
 
 // ParsePermission reads letters of "cdrwa", in any order. Errors match ErrBadArguments.
 func ParsePermission(text string) (Permission, error) {
-	var p Permission
-	for _, letter := range text {
-		one, ok := permOfLetter[letter]
-		if !ok {
-			return 0, badArgument("permission %q: letters are %s", text, permLetters)
-		}
-		p |= one
+	perms, ok := acl.Perms(text)
+	if !ok {
+		return 0, badArgument("permission %q: letters are %s", text, acl.Letters)
 	}
-	return p, nil
+	return Permission(perms), nil
 }
 
 // Access gives permissions to one identity.
@@ -172,8 +104,7 @@ func ACLWorld(perms Permission) ACL { return ACL{{perms, "world", "anyone"}} }
 // ACLDigest gives permissions to whoever presents the credential Digest(user, password).
 // The list has a hash (SHA-1) of both, no password.
 func ACLDigest(perms Permission, user, password string) ACL {
-	sum := sha1.Sum([]byte(user + ":" + password))
-	return ACL{{perms, "digest", user + ":" + base64.StdEncoding.EncodeToString(sum[:])}}
+	return ACL{{perms, "digest", acl.DigestID(user, password)}}
 }
 
 // ACLIP gives permissions to clients of an address or a network, such as "10.0.0.0/8".
@@ -196,28 +127,14 @@ func (a ACL) String() string {
 // comma within an id does not separate: the part after it does not end in permissions.
 // Errors match ErrBadArguments.
 func ParseACL(text string) (ACL, error) {
-	var acl ACL
-	entry := ""
-	for part := range strings.SplitSeq(text, ",") {
-		entry += part
-		scheme, rest, _ := strings.Cut(entry, ":")
-		i := strings.LastIndexByte(rest, ':')
-		if i < 0 || scheme == "" {
-			entry += ","
-			continue
-		}
-		perms, err := ParsePermission(rest[i+1:])
-		if err != nil {
-			entry += ","
-			continue
-		}
-		acl = append(acl, Access{perms, scheme, rest[:i]})
-		entry = ""
+	var list ACL
+	rest, ok := acl.Split(text, func(perms int32, scheme, id string) {
+		list = append(list, Access{Permission(perms), scheme, id})
+	})
+	if !ok {
+		return nil, badArgument("ACL %q is not scheme:id:permissions", rest)
 	}
-	if entry != "" {
-		return nil, badArgument("ACL %q is not scheme:id:permissions", strings.TrimSuffix(entry, ","))
-	}
-	return acl, nil
+	return list, nil
 }
 
 // Stat is what the server keeps about a znode. Times are milliseconds since
@@ -311,13 +228,6 @@ func (s *Session) askStat(ctx context.Context, c *call) (Stat, error) {
 	return stat, nil
 }
 
-// opPath is an operation's path as the server knows it.
-func (s *Session) opPath(o Op) string {
-	_, path := o.describe()
-	create, ok := o.(interface{ sequential() bool })
-	return zpath.Server(s.conf.Chroot, path, ok && create.sequential())
-}
-
 // arm makes the call arm a channel at its reply; nil does nothing.
 func (c *call) arm(watch chan<- Event, kind WatchKind, at string) {
 	if watch != nil {
@@ -353,7 +263,7 @@ func (s *Session) create(ctx context.Context, name, path string, data []byte, mo
 	if err != nil {
 		return "", Stat{}, err
 	}
-	c.room(full, data)
+	c.room(full, len(data))
 	at := c.begin(op)
 	c.Frames = appendCreate(c.Frames, op, full, CreateOp{Data: data, Mode: mode, ACL: acl})
 	wire.EndFrame(c.Frames, at)
@@ -374,11 +284,11 @@ func kindOfCreate(op wire.Op) *kind {
 }
 
 func appendCreate(dst []byte, op wire.Op, full string, o CreateOp) []byte {
-	acl := o.ACL.wire()
+	m, list := modes.Mode(o.Mode), o.ACL.wire()
 	if op == wire.OpCreateTTL {
-		return wire.CreateTTLRequest{Path: full, Data: o.Data, ACL: acl, Flags: o.Mode.flag(), TTL: o.Mode.ttl()}.Append(dst)
+		return wire.CreateTTLRequest{Path: full, Data: o.Data, ACL: list, Flags: m.Flag(), TTL: m.TTL()}.Append(dst)
 	}
-	return wire.CreateRequest{Path: full, Data: o.Data, ACL: acl, Flags: o.Mode.flag()}.Append(dst)
+	return wire.CreateRequest{Path: full, Data: o.Data, ACL: list, Flags: m.Flag()}.Append(dst)
 }
 
 func (a ACL) wire() []wire.ACL {
@@ -477,7 +387,7 @@ func (s *Session) Set(ctx context.Context, path string, data []byte, version int
 	if err != nil {
 		return Stat{}, err
 	}
-	c.room(full, data)
+	c.room(full, len(data))
 	at := c.begin(wire.OpSetData)
 	c.Frames = wire.SetDataRequest{Path: full, Data: data, Version: version}.Append(c.Frames)
 	wire.EndFrame(c.Frames, at)
@@ -814,34 +724,72 @@ func joinList(list []string) *string {
 
 // Op is an operation of a Batch.
 type Op interface {
-	// describe names the operation as its method's errors do.
-	describe() (op, path string)
-	// check reports what is wrong with it, in a Multi or a MultiRead.
-	check() error
-	// add checks it and appends its request to a Batch.
-	add(c *call, chroot string) error
-	// decode reads the body of a reply without error.
-	decode(b *batch, i int, d *wire.Decoder)
-	// kind returns that of its request in a Batch.
-	kind() *kind
-	// result returns the type of its result in a multi or multiRead; a create2
-	// may be answered as a create.
-	result() wire.Op
-	// watched returns the channel to arm, and in which kind.
-	watched() (chan<- Event, WatchKind)
+	// about fills in what the operation is.
+	about(a *about)
+	// body appends the fields of its request: code is the type of that, full the path as
+	// the server knows it.
+	body(dst []byte, code wire.Op, full string) []byte
+	// decode reads the answer to its request in a Batch.
+	decode(b *batch, r *Result, d *wire.Decoder)
 }
 
 // WriteOp is an operation of Multi.
 type WriteOp interface {
 	Op
-	// appendMulti appends it to a Multi; plain: a create without a Stat.
-	appendMulti(dst []byte, full string, plain bool) []byte
+	write()
 }
 
 // ReadOp is an operation of MultiRead.
 type ReadOp interface {
 	Op
-	appendMultiRead(dst []byte, full string) []byte
+	read()
+}
+
+// about is what an operation has besides the fields of its request.
+type about struct {
+	name, path string // as its method's errors call it
+	kind       *kind  // of its request in a Batch
+	code       wire.Op
+	multi      wire.Op // its type in a Multi or MultiRead; 0: it has no place there
+	sequential bool    // the path is that of a znode in a sequential mode
+	arms       WatchKind
+	watch      chan<- Event
+	invalid    error // what is wrong with its arguments, but for the path
+}
+
+// of fills in what an operation is; that of nil is refused. It is told where to, since
+// thousands in a Batch each have one for a moment.
+func (a *about) of(o Op) {
+	if o == nil {
+		*a = about{invalid: badArgument("a nil operation")}
+		return
+	}
+	o.about(a)
+}
+
+// aboutOp returns what an operation is.
+func aboutOp(o Op) *about {
+	a := new(about)
+	a.of(o)
+	return a
+}
+
+// refused returns why an operation must not be sent, or nil.
+func (a *about) refused() error {
+	if a.kind != nil { // of nil there is no path to look at
+		if err := checkPath(a.path, a.sequential); err != nil {
+			return err
+		}
+	}
+	return a.invalid
+}
+
+// full is the path as the server knows it.
+func (a *about) full(chroot string) string {
+	if chroot == "" {
+		return a.path
+	}
+	return zpath.Server(chroot, a.path, a.sequential)
 }
 
 // CreateOp is Create. In a Batch its Result has a Path, and a Stat with WantStat
@@ -966,8 +914,7 @@ func (s *Session) multi(ctx context.Context, c *call, ops []WriteOp) ([]Result, 
 		switch err := res[i].Err; {
 		case err == nil:
 		case err != ErrRuntimeInconsistency:
-			_, path := ops[i].describe()
-			return res, &OpError{Op: "multi", Path: path, Err: err, outcome: Answered}
+			return res, &OpError{Op: "multi", Path: aboutOp(ops[i]).path, Err: err, outcome: Answered}
 		case failed < 0:
 			failed = i
 		}
@@ -978,26 +925,73 @@ func (s *Session) multi(ctx context.Context, c *call, ops []WriteOp) ([]Result, 
 	return res, nil
 }
 
-func describe(o Op) (op, path string) {
-	if o == nil {
-		return "", ""
+// newMulti checks and frames the operations; plain: creates without a Stat.
+func (s *Session) newMulti(ops []WriteOp, plain bool) (*call, error) {
+	c := s.startMulti(&kindMulti, "multi", len(ops))
+	at := c.begin(wire.OpMulti)
+	for _, o := range ops {
+		a := &c.value.(*multi).one
+		a.of(o)
+		if plain && a.multi == wire.OpCreate2 {
+			a.multi = wire.OpCreate
+		}
+		if err := s.addMulti(c, o, a); err != nil {
+			return nil, err
+		}
 	}
-	return o.describe()
+	c.endMulti(at)
+	return c, nil
 }
 
-func checkOp(o Op) error {
-	if o == nil {
-		return badArgument("a nil operation")
+// hasPlainCreate reports whether an operation can be sent as a create without a Stat.
+func hasPlainCreate(o WriteOp) bool { return aboutOp(o).multi == wire.OpCreate2 }
+
+// multi is what the call of a Multi or MultiRead has.
+type multi struct {
+	one    about     // the operation that is framed
+	want   []wire.Op // the types of the results
+	res    []Result
+	chroot string
+}
+
+func (s *Session) startMulti(k *kind, name string, n int) *call {
+	c := s.newCall(k, name, "")
+	c.value = &multi{want: make([]wire.Op, 0, n), chroot: s.conf.Chroot}
+	return c
+}
+
+// addMulti checks and frames one operation. After an error the call is gone.
+func (s *Session) addMulti(c *call, o Op, a *about) error {
+	if err := a.refused(); err != nil {
+		err = notSent(c.Op, a.path, err)
+		s.recycle(c)
+		return err
 	}
-	return o.check()
+	m := c.value.(*multi)
+	m.want = append(m.want, resultOf(a.multi))
+	c.Frames = wire.MultiHeader{Op: a.multi, Err: -1}.Append(c.Frames)
+	c.Frames = o.body(c.Frames, a.multi, a.full(m.chroot))
+	return nil
+}
+
+func (c *call) endMulti(at int) {
+	c.Frames = wire.AppendMultiEnd(c.Frames)
+	wire.EndFrame(c.Frames, at)
+}
+
+func (s *Session) askMulti(ctx context.Context, c *call) ([]Result, error) {
+	var res []Result
+	c.traced = true // by whoever looks at the results
+	err := s.ask(ctx, c, func(c *call) { res = c.value.(*multi).res })
+	return res, err
 }
 
 // decodeMulti reads the reply to a multi or multiRead.
 func decodeMulti(c *call, d *wire.Decoder) {
 	m := c.value.(*multi)
-	res := make([]Result, len(m.ops))
+	res := make([]Result, len(m.want))
 	failed := false
-	if !eachResult(d, m.ops, func(i int, x *wire.MultiResult) {
+	if !answers.Each(d, m.want, func(i int, x *wire.MultiResult) {
 		failed = failed || x.Op == wire.OpError
 		res[i] = m.result(x)
 	}) {
@@ -1013,75 +1007,13 @@ func decodeMulti(c *call, d *wire.Decoder) {
 	m.res = res
 }
 
-// newMulti checks and frames the operations; plain: creates without a Stat.
-func (s *Session) newMulti(ops []WriteOp, plain bool) (*call, error) {
-	c := s.newCall(&kindMulti, "multi", "")
-	m := &multi{ops: make([]Op, 0, len(ops)), chroot: s.conf.Chroot}
-	c.value = m
-	at := c.begin(wire.OpMulti)
-	for _, o := range ops {
-		if err := checkOp(o); err != nil {
-			s.recycle(c)
-			_, path := describe(o)
-			return nil, notSent("multi", path, err)
-		}
-		c.Frames = o.appendMulti(c.Frames, s.opPath(o), plain)
-		m.ops = append(m.ops, o)
+// resultOf is the type of the result of an operation in a Multi or MultiRead.
+func resultOf(op wire.Op) wire.Op {
+	switch op {
+	case wire.OpCreate, wire.OpCreateContainer, wire.OpCreateTTL:
+		return wire.OpCreate2
 	}
-	c.endMulti(at)
-	return c, nil
-}
-
-func (s *Session) askMulti(ctx context.Context, c *call) ([]Result, error) {
-	var res []Result
-	c.traced = true // by whoever looks at the results
-	err := s.ask(ctx, c, func(c *call) { res = c.value.(*multi).res })
-	return res, err
-}
-
-// multi is what the call of a Multi or MultiRead has.
-type multi struct {
-	ops    []Op
-	res    []Result
-	chroot string
-}
-
-func (c *call) endMulti(at int) {
-	c.Frames = wire.AppendMultiEnd(c.Frames)
-	wire.EndFrame(c.Frames, at)
-}
-
-// hasPlainCreate reports whether an operation can be sent as a create without a Stat.
-func hasPlainCreate(o WriteOp) bool {
-	create, ok := o.(interface{ code() wire.Op })
-	return ok && (create.code() == wire.OpCreate || create.code() == wire.OpCreate2)
-}
-
-// eachResult reads the results of operations, one by one, so that a reply takes no
-// more memory than was asked for. They have the reply's own types: a server may
-// answer a create2 as a create.
-func eachResult(d *wire.Decoder, ops []Op, f func(i int, x *wire.MultiResult)) bool {
-	var x wire.MultiResult
-	n := 0
-	for ; x.Next(d); n++ {
-		if n == len(ops) {
-			d.Fail("more results than the " + strconv.Itoa(n) + " operations")
-			return false
-		}
-		got, want := x.Op, ops[n].result()
-		if got == wire.OpCreate {
-			got = wire.OpCreate2
-		}
-		if got != want && got != wire.OpError {
-			d.Fail("a result of " + x.Op.String() + " for a " + want.String())
-			return false
-		}
-		f(n, &x)
-	}
-	if d.Err() == nil && n < len(ops) {
-		d.Fail(strconv.Itoa(n) + " results for " + strconv.Itoa(len(ops)) + " operations")
-	}
-	return d.Err() == nil
+	return op
 }
 
 func (m *multi) result(x *wire.MultiResult) Result {
@@ -1109,25 +1041,19 @@ func (s *Session) MultiRead(ctx context.Context, ops ...ReadOp) ([]Result, error
 	if len(ops) == 0 {
 		return nil, nil
 	}
-	c := s.newCall(&kindMultiRead, "multiread", "")
-	m := &multi{ops: make([]Op, 0, len(ops)), chroot: s.conf.Chroot}
-	c.value = m
+	c := s.startMulti(&kindMultiRead, "multiread", len(ops))
 	at := c.begin(wire.OpMultiRead)
-	for _, o := range ops {
-		err := checkOp(o)
-		_, path := describe(o)
-		if err == nil {
-			if watch, _ := o.watched(); watch != nil {
-				err = badArgument("a watch in a MultiRead")
-			}
-		}
-		if err != nil {
-			s.recycle(c)
-			return nil, notSent("multiread", path, err)
+	for i, o := range ops {
+		a := &c.value.(*multi).one
+		a.of(o)
+		if a.watch != nil {
+			a.invalid = badArgument("a watch in a MultiRead")
 		}
 		before := len(c.Frames)
-		c.Frames = o.appendMultiRead(c.Frames, s.opPath(o))
-		if m.ops = append(m.ops, o); len(m.ops) == 1 {
+		if err := s.addMulti(c, o, a); err != nil {
+			return nil, err
+		}
+		if i == 0 {
 			c.reserve(len(c.Frames)-before, len(ops)-1)
 		}
 	}
@@ -1149,8 +1075,7 @@ func (s *Session) multiRead(ctx context.Context, c *call, ops []ReadOp) ([]Resul
 	var first error
 	for i := range res {
 		if code, ok := res[i].Err.(Code); ok {
-			_, path := ops[i].describe()
-			res[i].Err = &OpError{Op: "multiread", Path: path, Err: code, outcome: Answered}
+			res[i].Err = &OpError{Op: "multiread", Path: aboutOp(ops[i]).path, Err: code, outcome: Answered}
 			if first == nil {
 				first = res[i].Err
 			}
@@ -1184,7 +1109,9 @@ func (s *Session) Batch(ctx context.Context, ops ...Op) ([]Result, error) {
 	}
 	var res []Result
 	err := s.traced(ctx, what, func() error {
-		sent, err := s.submitBatch(ctx, c, len(ops))
+		sent, err := s.line.SendMany(ctx, &c.Call, func(frames []byte, n int) error {
+			return s.submit(ctx, c, frames, n)
+		})
 		var over bool
 		if res, over = s.awaitBatch(ctx, c, b, sent, err); over { // else the reader may still know it
 			s.recycleBatch(c, b)
@@ -1223,8 +1150,9 @@ type batch struct {
 	ops    []Op
 	res    []Result
 	chroot string
-	arena  []byte
+	arena  answers.Arena
 	frames []byte // kept for the next Batch
+	one    about  // the operation that is framed
 	line   pipeline.Batch
 }
 
@@ -1253,28 +1181,37 @@ func (s *Session) recycleBatch(c *call, b *batch) {
 // encodeBatch checks and frames all operations.
 func (s *Session) encodeBatch(c *call, b *batch) error {
 	for _, o := range b.ops {
-		at := len(c.Frames)
-		var err error
-		if o == nil {
-			err = badArgument("a nil operation")
-		} else {
-			err = o.add(c, b.chroot)
-		}
-		if n := len(c.Frames) - at - 4; err == nil && n > s.conf.MaxRequest {
-			err = tooLarge(n, s.conf.MaxRequest)
-		}
-		if err == nil && len(c.Frames)-at > s.conf.MaxRequest-maxRestore { // rarely
-			if watch, _ := o.watched(); watch != nil {
-				err = s.restorable(s.opPath(o))
-			}
+		at, a := len(c.Frames), &b.one
+		a.of(o)
+		err := a.refused()
+		if err == nil {
+			err = s.encode(c, o, a, a.full(b.chroot))
 		}
 		if err != nil {
-			name, path := describe(o)
-			return notSent(name, path, err)
+			return notSent(a.name, a.path, err)
 		}
 		if at == 0 {
 			c.reserve(len(c.Frames), len(b.ops)-1)
 		}
+	}
+	return nil
+}
+
+// encode frames an operation of a Batch.
+func (s *Session) encode(c *call, o Op, a *about, full string) error {
+	at := c.begin(a.code)
+	c.Frames = o.body(c.Frames, a.code, full)
+	wire.EndFrame(c.Frames, at)
+	n := len(c.Frames) - at - 4
+	switch {
+	case n > s.conf.MaxRequest:
+		return tooLarge(n, s.conf.MaxRequest)
+	case a.watch == nil:
+		return nil
+	}
+	c.arming = true
+	if n > s.conf.MaxRequest-maxRestore { // rarely
+		return s.restorable(full)
 	}
 	return nil
 }
@@ -1285,81 +1222,25 @@ func (c *call) reserve(size, n int) {
 	c.Frames = slices.Grow(c.Frames, int(min(maxKeptBatch, int64(size)*int64(n)*9/8)))
 }
 
-// submitBatch queues the frames as slots allow and returns how many it queued.
-func (s *Session) submitBatch(ctx context.Context, c *call, n int) (int, error) {
-	if !s.line.Limited() {
-		if err := s.submit(ctx, c, c.Frames, n); err != nil {
-			return 0, err
-		}
-		return n, nil
-	}
-	sent, from, to := 0, 0, 0 // frames queued; c.Frames[from:to] holds those that have slots
-	held := 0
-	send := func() error {
-		if held == 0 {
-			return nil
-		}
-		c.From(sent)
-		if err := s.submit(ctx, c, c.Frames[from:to], held); err != nil {
-			s.line.Release(held)
-			return err
-		}
-		sent += held
-		held, from = 0, to
-		return nil
-	}
-	for to < len(c.Frames) {
-		if !s.line.TryAcquire() { // what is held may have to be answered first
-			if err := send(); err != nil {
-				return sent, err
-			}
-			if err := s.line.Acquire(ctx); err != nil {
-				return sent, err
-			}
-		}
-		held++
-		to += 4 + wire.FrameLen(c.Frames[to:])
-	}
-	return sent, send()
-}
-
 // awaitBatch waits for the last answer and returns the results, and whether the
 // reader is done with the call. err is why only the first frames, as many as sent,
 // were queued.
 func (s *Session) awaitBatch(ctx context.Context, c *call, b *batch, sent int, err error) (res []Result, over bool) {
-	var done <-chan struct{}
+	var end <-chan struct{}
 	if err != nil {
-		done = s.line.Done() // all that was queued may be answered, and nobody will say so
+		end = s.line.Done() // all that was queued may be answered, and nobody will say so
 	}
-	if sent > 0 {
-		select {
-		case <-c.Done():
-			s.w.picked()
-			return b.unsent(sent, err), b.answered(c)
-		case <-done:
-			select {
-			case <-c.Done():
-				s.w.picked()
-			default:
-			}
-			return b.unsent(sent, err), b.answered(c)
-		case <-ctx.Done():
-			if err == nil {
-				err = ctx.Err()
-			}
-		}
+	woken, left, answered := c.WaitMany(ctx, end, sent, func(k int) bool { return s.giveUpBatch(c, k) })
+	if woken {
+		s.w.picked()
 	}
-	for {
-		k, over := c.Settled()
-		if over {
-			<-c.Done()
-			s.w.picked()
-			return b.unsent(sent, err), b.answered(c)
-		}
-		if s.giveUpBatch(c, k) {
-			return b.givenUp(k, sent, err), false
-		}
+	if !left {
+		return b.unsent(sent, err), b.answered(c)
 	}
+	if err == nil {
+		err = ctx.Err()
+	}
+	return b.givenUp(answered, sent, err), false
 }
 
 // answered reports whether all of a Batch was.
@@ -1374,7 +1255,7 @@ func (b *batch) givenUp(k, sent int, err error) []Result {
 	res := make([]Result, len(b.ops))
 	copy(res, b.res[:k])
 	for i := k; i < len(res); i++ {
-		name, path := b.ops[i].describe()
+		name, path := b.describe(i)
 		e := &OpError{Op: name, Path: path, Err: err, outcome: NotSent}
 		if i < sent {
 			e.outcome = Lost
@@ -1397,29 +1278,32 @@ func (s *Session) giveUpBatch(c *call, k int) bool {
 // unsent completes a Batch's results where not all frames were queued.
 func (b *batch) unsent(sent int, err error) []Result {
 	for i := sent; i < len(b.ops); i++ {
-		name, path := b.ops[i].describe()
+		name, path := b.describe(i)
 		b.res[i] = Result{Err: notSent(name, path, err)}
 	}
 	return b.res
 }
 
-func (b *batch) describe(i int) (op, path string) { return b.ops[i].describe() }
-func (b *batch) kind(i int) *kind                 { return b.ops[i].kind() }
-func (b *batch) fail(i int, err *OpError)         { b.res[i] = Result{Err: err} }
+func (b *batch) kind(i int) *kind         { return aboutOp(b.ops[i]).kind }
+func (b *batch) fail(i int, err *OpError) { b.res[i] = Result{Err: err} }
+
+func (b *batch) describe(i int) (op, path string) {
+	a := aboutOp(b.ops[i])
+	return a.name, a.path
+}
 
 func (b *batch) watched(i int) (chan<- Event, WatchKind, string) {
-	watch, kind := b.ops[i].watched()
-	if watch == nil {
+	a := aboutOp(b.ops[i])
+	if a.watch == nil {
 		return nil, 0, ""
 	}
-	_, path := b.ops[i].describe()
-	return watch, kind, zpath.Join(b.chroot, path)
+	return a.watch, a.arms, a.full(b.chroot)
 }
 
 func (b *batch) arms(i int) (chan<- Event, WatchKind, string) {
 	watch, kind, at := b.watched(i)
 	if err := b.res[i].Err; watch != nil && err != nil {
-		if b.ops[i].result() != wire.OpExists || !errors.Is(err, ErrNoNode) {
+		if b.kind(i) != &kindExists || !errors.Is(err, ErrNoNode) {
 			return nil, 0, ""
 		}
 		kind = ExistsWatch
@@ -1429,7 +1313,7 @@ func (b *batch) arms(i int) (chan<- Event, WatchKind, string) {
 
 func (b *batch) take(i int, code Code, d *wire.Decoder) {
 	if code == 0 {
-		b.ops[i].decode(b, i, d)
+		b.ops[i].decode(b, &b.res[i], d)
 	}
 	r := &b.res[i]
 	if code == 0 && r.Path == "" && r.Err == nil {
@@ -1442,280 +1326,158 @@ func (b *batch) take(i int, code Code, d *wire.Decoder) {
 		code = inner
 	}
 	if code != 0 {
-		name, path := b.ops[i].describe()
+		name, path := b.describe(i)
 		r.Err = &OpError{Op: name, Path: path, Err: code, outcome: Answered}
 	}
 }
 
-const arenaBlock = 64 << 10
+func (CreateOp) write() {}
+func (SetOp) write()    {}
+func (DeleteOp) write() {}
+func (CheckOp) write()  {}
 
-// keep copies data into the batch's arena, unless it is large.
-func (b *batch) keep(d *wire.Decoder, data []byte) []byte {
-	n := len(data)
-	switch {
-	case data == nil:
-		return nil
-	case n == 0:
-		return []byte{}
-	case n > arenaBlock/4:
-		return d.Keep(data)
-	case n > cap(b.arena)-len(b.arena):
-		left := n * len(b.ops) // what the rest may take, if it is like this one
-		b.arena = make([]byte, 0, min(arenaBlock, max(left, n)))
-	}
-	at := len(b.arena)
-	b.arena = append(b.arena, data...)
-	return b.arena[at:len(b.arena):len(b.arena)]
-}
+func (GetOp) read()      {}
+func (ChildrenOp) read() {}
 
-func appendMultiHeader(dst []byte, op wire.Op) []byte {
-	return wire.MultiHeader{Op: op, Err: -1}.Append(dst)
-}
-
-func (o CreateOp) describe() (string, string)         { return "create", o.Path }
-func (o CreateOp) kind() *kind                        { return kindOfCreate(o.code()) }
-func (o CreateOp) result() wire.Op                    { return wire.OpCreate2 }
-func (o CreateOp) watched() (chan<- Event, WatchKind) { return nil, 0 }
-
-// code returns the type of its request in a Batch.
-func (o CreateOp) code() wire.Op {
-	op, _ := o.Mode.op(o.WantStat)
-	return op
-}
-
-func (o CreateOp) sequential() bool { return o.Mode.sequential() }
-
-func (o CreateOp) check() error {
-	if err := checkPath(o.Path, o.Mode.sequential()); err != nil {
-		return err
-	}
+func (o CreateOp) about(a *about) {
+	*a = about{name: "create", path: o.Path, sequential: o.Mode.sequential()}
+	a.code, a.invalid = o.Mode.op(o.WantStat)
 	if len(o.ACL) == 0 {
-		return ErrInvalidACL
+		a.invalid = ErrInvalidACL
 	}
-	_, err := o.Mode.op(false)
-	return err
+	a.multi, _ = o.Mode.op(true)
+	a.kind = kindOfCreate(a.code)
 }
 
-func (o CreateOp) add(c *call, chroot string) error {
-	if err := o.check(); err != nil {
-		return err
-	}
-	op := o.code()
-	at := c.begin(op)
-	full := zpath.Server(chroot, o.Path, o.sequential())
-	c.Frames = appendCreate(c.Frames, op, full, o)
-	wire.EndFrame(c.Frames, at)
-	return nil
+func (o CreateOp) body(dst []byte, code wire.Op, full string) []byte {
+	return appendCreate(dst, code, full, o)
 }
 
-func (o CreateOp) decode(b *batch, i int, d *wire.Decoder) {
-	r := &b.res[i]
+func (o CreateOp) decode(_ *batch, r *Result, d *wire.Decoder) {
 	r.Path = d.String()
-	if o.code() != wire.OpCreate {
+	if code, _ := o.Mode.op(o.WantStat); code != wire.OpCreate {
 		r.Stat.decode(d)
 	}
 }
 
-func (s *Stat) decode(d *wire.Decoder) { (*wire.Stat)(s).Decode(d) }
-
-func (o CreateOp) appendMulti(dst []byte, full string, plain bool) []byte {
-	op, _ := o.Mode.op(!plain)
-	return appendCreate(appendMultiHeader(dst, op), op, full, o)
+func (o SetOp) about(a *about) {
+	*a = about{name: "set", path: o.Path, kind: &kindSet, code: wire.OpSetData, multi: wire.OpSetData}
 }
 
-func (o SetOp) describe() (string, string)         { return "set", o.Path }
-func (o SetOp) kind() *kind                        { return &kindSet }
-func (o SetOp) result() wire.Op                    { return wire.OpSetData }
-func (o SetOp) watched() (chan<- Event, WatchKind) { return nil, 0 }
-func (o SetOp) check() error                       { return checkPath(o.Path, false) }
-
-func (o SetOp) request(full string) wire.SetDataRequest {
-	return wire.SetDataRequest{Path: full, Data: o.Data, Version: o.Version}
+func (o SetOp) body(dst []byte, _ wire.Op, full string) []byte {
+	return wire.SetDataRequest{Path: full, Data: o.Data, Version: o.Version}.Append(dst)
 }
 
-func (o SetOp) add(c *call, chroot string) error {
-	if err := o.check(); err != nil {
-		return err
+func (SetOp) decode(_ *batch, r *Result, d *wire.Decoder) { r.Stat.decode(d) }
+
+func (o DeleteOp) about(a *about) {
+	*a = about{name: "delete", path: o.Path, kind: &kindDelete, code: wire.OpDelete, multi: wire.OpDelete}
+}
+
+func (o DeleteOp) body(dst []byte, _ wire.Op, full string) []byte {
+	return wire.PathVersionRequest{Path: full, Version: o.Version}.Append(dst)
+}
+
+func (DeleteOp) decode(*batch, *Result, *wire.Decoder) {}
+
+func (o CheckOp) about(a *about) {
+	*a = about{name: "check", path: o.Path, kind: &kindMulti, code: wire.OpMulti, multi: wire.OpCheck}
+}
+
+// body appends a check; to a Batch as a multi of its own.
+func (o CheckOp) body(dst []byte, code wire.Op, full string) []byte {
+	check := wire.PathVersionRequest{Path: full, Version: o.Version}
+	if code == wire.OpCheck {
+		return check.Append(dst)
 	}
-	at := c.begin(wire.OpSetData)
-	c.Frames = o.request(zpath.Join(chroot, o.Path)).Append(c.Frames)
-	wire.EndFrame(c.Frames, at)
-	return nil
+	dst = wire.MultiHeader{Op: wire.OpCheck, Err: -1}.Append(dst)
+	return wire.AppendMultiEnd(check.Append(dst))
 }
 
-func (o SetOp) decode(b *batch, i int, d *wire.Decoder) { b.res[i].Stat.decode(d) }
-
-func (o SetOp) appendMulti(dst []byte, full string, _ bool) []byte {
-	return o.request(full).Append(appendMultiHeader(dst, wire.OpSetData))
-}
-
-func (o DeleteOp) describe() (string, string)         { return "delete", o.Path }
-func (o DeleteOp) kind() *kind                        { return &kindDelete }
-func (o DeleteOp) result() wire.Op                    { return wire.OpDelete }
-func (o DeleteOp) watched() (chan<- Event, WatchKind) { return nil, 0 }
-func (o DeleteOp) check() error                       { return checkPath(o.Path, false) }
-func (o DeleteOp) decode(*batch, int, *wire.Decoder)  {}
-
-func (o DeleteOp) request(full string) wire.PathVersionRequest {
-	return wire.PathVersionRequest{Path: full, Version: o.Version}
-}
-
-func (o DeleteOp) add(c *call, chroot string) error {
-	if err := o.check(); err != nil {
-		return err
-	}
-	at := c.begin(wire.OpDelete)
-	c.Frames = o.request(zpath.Join(chroot, o.Path)).Append(c.Frames)
-	wire.EndFrame(c.Frames, at)
-	return nil
-}
-
-func (o DeleteOp) appendMulti(dst []byte, full string, _ bool) []byte {
-	return o.request(full).Append(appendMultiHeader(dst, wire.OpDelete))
-}
-
-func (o CheckOp) describe() (string, string)         { return "check", o.Path }
-func (o CheckOp) kind() *kind                        { return &kindMulti }
-func (o CheckOp) result() wire.Op                    { return wire.OpCheck }
-func (o CheckOp) watched() (chan<- Event, WatchKind) { return nil, 0 }
-func (o CheckOp) check() error                       { return checkPath(o.Path, false) }
-
-// add frames the operation as a multi of its own.
-func (o CheckOp) add(c *call, chroot string) error {
-	if err := o.check(); err != nil {
-		return err
-	}
-	at := c.begin(wire.OpMulti)
-	c.Frames = o.appendMulti(c.Frames, zpath.Join(chroot, o.Path), false)
-	c.endMulti(at)
-	return nil
-}
-
-func (o CheckOp) decode(b *batch, i int, d *wire.Decoder) {
-	eachResult(d, b.ops[i:i+1], func(_ int, x *wire.MultiResult) {
+func (CheckOp) decode(_ *batch, r *Result, d *wire.Decoder) {
+	answers.Each(d, []wire.Op{wire.OpCheck}, func(_ int, x *wire.MultiResult) {
 		if x.Err != 0 {
-			b.res[i].Err = Code(x.Err)
+			r.Err = Code(x.Err)
 		}
 	})
 }
 
-func (o CheckOp) appendMulti(dst []byte, full string, _ bool) []byte {
-	return wire.PathVersionRequest{Path: full, Version: o.Version}.Append(appendMultiHeader(dst, wire.OpCheck))
+func (o GetOp) about(a *about) {
+	*a = about{name: "get", path: o.Path, kind: &kindGet, code: wire.OpGetData, multi: wire.OpGetData, watch: o.Watch, arms: DataWatch}
 }
 
-// addRead checks and frames a read for a Batch.
-func (c *call) addRead(op wire.Op, chroot, path string, watch chan<- Event) error {
-	if err := checkPath(path, false); err != nil {
-		return err
-	}
-	c.arming = c.arming || watch != nil
-	c.pathWatch(op, zpath.Join(chroot, path), watch != nil)
-	return nil
+func (o GetOp) body(dst []byte, _ wire.Op, full string) []byte {
+	return wire.PathWatchRequest{Path: full, Watch: o.Watch != nil}.Append(dst)
 }
 
-func (o GetOp) describe() (string, string)         { return "get", o.Path }
-func (o GetOp) kind() *kind                        { return &kindGet }
-func (o GetOp) result() wire.Op                    { return wire.OpGetData }
-func (o GetOp) watched() (chan<- Event, WatchKind) { return o.Watch, DataWatch }
-func (o GetOp) check() error                       { return checkPath(o.Path, false) }
-
-func (o GetOp) add(c *call, chroot string) error {
-	return c.addRead(wire.OpGetData, chroot, o.Path, o.Watch)
-}
-
-func (o GetOp) decode(b *batch, i int, d *wire.Decoder) {
+func (GetOp) decode(b *batch, r *Result, d *wire.Decoder) {
 	data := d.Buffer()
-	b.res[i].Stat.decode(d)
+	r.Stat.decode(d)
 	if d.Err() == nil {
-		b.res[i].Data = b.keep(d, data)
+		r.Data = b.arena.Keep(d, data, len(b.ops))
 	}
 }
 
-func (o GetOp) appendMultiRead(dst []byte, full string) []byte {
-	return wire.PathWatchRequest{Path: full}.Append(appendMultiHeader(dst, wire.OpGetData))
+func (o ChildrenOp) about(a *about) {
+	*a = about{name: "children", path: o.Path, kind: &kindChildren, code: wire.OpGetChildren2, multi: wire.OpGetChildren, watch: o.Watch, arms: ChildWatch}
 }
 
-func (o ChildrenOp) describe() (string, string)         { return "children", o.Path }
-func (o ChildrenOp) kind() *kind                        { return &kindChildren }
-func (o ChildrenOp) result() wire.Op                    { return wire.OpGetChildren }
-func (o ChildrenOp) watched() (chan<- Event, WatchKind) { return o.Watch, ChildWatch }
-func (o ChildrenOp) check() error                       { return checkPath(o.Path, false) }
-
-func (o ChildrenOp) add(c *call, chroot string) error {
-	return c.addRead(wire.OpGetChildren2, chroot, o.Path, o.Watch)
+func (o ChildrenOp) body(dst []byte, _ wire.Op, full string) []byte {
+	return wire.PathWatchRequest{Path: full, Watch: o.Watch != nil}.Append(dst)
 }
 
-func (o ChildrenOp) decode(b *batch, i int, d *wire.Decoder) {
-	b.res[i].Children = d.Strings()
-	b.res[i].Stat.decode(d)
+func (ChildrenOp) decode(_ *batch, r *Result, d *wire.Decoder) {
+	r.Children = d.Strings()
+	r.Stat.decode(d)
 }
 
-func (o ChildrenOp) appendMultiRead(dst []byte, full string) []byte {
-	return wire.PathWatchRequest{Path: full}.Append(appendMultiHeader(dst, wire.OpGetChildren))
+func (o ExistsOp) about(a *about) {
+	*a = about{name: "exists", path: o.Path, kind: &kindExists, code: wire.OpExists, watch: o.Watch, arms: DataWatch}
 }
 
-func (o ExistsOp) describe() (string, string)         { return "exists", o.Path }
-func (o ExistsOp) kind() *kind                        { return &kindExists }
-func (o ExistsOp) result() wire.Op                    { return wire.OpExists }
-func (o ExistsOp) watched() (chan<- Event, WatchKind) { return o.Watch, DataWatch }
-
-func (o ExistsOp) check() error { return badArgument("an ExistsOp outside a Batch") }
-
-func (o ExistsOp) add(c *call, chroot string) error {
-	return c.addRead(wire.OpExists, chroot, o.Path, o.Watch)
+func (o ExistsOp) body(dst []byte, _ wire.Op, full string) []byte {
+	return wire.PathWatchRequest{Path: full, Watch: o.Watch != nil}.Append(dst)
 }
 
-func (o ExistsOp) decode(b *batch, i int, d *wire.Decoder) { b.res[i].Stat.decode(d) }
+func (ExistsOp) decode(_ *batch, r *Result, d *wire.Decoder) { r.Stat.decode(d) }
 
-func (o GetACLOp) describe() (string, string)         { return "getacl", o.Path }
-func (o GetACLOp) kind() *kind                        { return &kindGetACL }
-func (o GetACLOp) result() wire.Op                    { return wire.OpGetACL }
-func (o GetACLOp) watched() (chan<- Event, WatchKind) { return nil, 0 }
-func (o GetACLOp) check() error                       { return badArgument("a GetACLOp outside a Batch") }
-
-func (o GetACLOp) add(c *call, chroot string) error { return c.addPath(wire.OpGetACL, chroot, o.Path) }
-
-func (o GetACLOp) decode(b *batch, i int, d *wire.Decoder) {
-	b.res[i].ACL = readACL(d)
-	b.res[i].Stat.decode(d)
+func (o GetACLOp) about(a *about) {
+	*a = about{name: "getacl", path: o.Path, kind: &kindGetACL, code: wire.OpGetACL}
 }
 
-func (o SetACLOp) describe() (string, string)         { return "setacl", o.Path }
-func (o SetACLOp) kind() *kind                        { return &kindSetACL }
-func (o SetACLOp) result() wire.Op                    { return wire.OpSetACL }
-func (o SetACLOp) watched() (chan<- Event, WatchKind) { return nil, 0 }
-func (o SetACLOp) check() error                       { return badArgument("a SetACLOp outside a Batch") }
+func (o GetACLOp) body(dst []byte, _ wire.Op, full string) []byte {
+	return wire.PathRequest{Path: full}.Append(dst)
+}
 
-func (o SetACLOp) add(c *call, chroot string) error {
-	if err := checkPath(o.Path, false); err != nil {
-		return err
-	}
+func (GetACLOp) decode(_ *batch, r *Result, d *wire.Decoder) {
+	r.ACL = readACL(d)
+	r.Stat.decode(d)
+}
+
+func (o SetACLOp) about(a *about) {
+	*a = about{name: "setacl", path: o.Path, kind: &kindSetACL, code: wire.OpSetACL}
 	if len(o.ACL) == 0 {
-		return ErrInvalidACL
+		a.invalid = ErrInvalidACL
 	}
-	c.frame(wire.OpSetACL, wire.SetACLRequest{Path: zpath.Join(chroot, o.Path), ACL: o.ACL.wire(), Version: o.Version})
-	return nil
 }
 
-func (o SetACLOp) decode(b *batch, i int, d *wire.Decoder) { b.res[i].Stat.decode(d) }
-
-func (o SyncOp) describe() (string, string)         { return "sync", o.Path }
-func (o SyncOp) kind() *kind                        { return &kindSync }
-func (o SyncOp) result() wire.Op                    { return wire.OpSync }
-func (o SyncOp) watched() (chan<- Event, WatchKind) { return nil, 0 }
-func (o SyncOp) check() error                       { return badArgument("a SyncOp outside a Batch") }
-func (o SyncOp) decode(*batch, int, *wire.Decoder)  {}
-
-func (o SyncOp) add(c *call, chroot string) error { return c.addPath(wire.OpSync, chroot, o.Path) }
-
-// addPath checks and frames a request that is a path alone for a Batch.
-func (c *call) addPath(op wire.Op, chroot, path string) error {
-	if err := checkPath(path, false); err != nil {
-		return err
-	}
-	c.frame(op, wire.PathRequest{Path: zpath.Join(chroot, path)})
-	return nil
+func (o SetACLOp) body(dst []byte, _ wire.Op, full string) []byte {
+	return wire.SetACLRequest{Path: full, ACL: o.ACL.wire(), Version: o.Version}.Append(dst)
 }
+
+func (SetACLOp) decode(_ *batch, r *Result, d *wire.Decoder) { r.Stat.decode(d) }
+
+func (o SyncOp) about(a *about) {
+	*a = about{name: "sync", path: o.Path, kind: &kindSync, code: wire.OpSync}
+}
+
+func (o SyncOp) body(dst []byte, _ wire.Op, full string) []byte {
+	return wire.PathRequest{Path: full}.Append(dst)
+}
+
+func (SyncOp) decode(*batch, *Result, *wire.Decoder) {}
+
+func (s *Stat) decode(d *wire.Decoder) { (*wire.Stat)(s).Decode(d) }
 
 // CheckPath returns what is wrong with a path, as an error that matches ErrBadPath, or
 // nil. Every call checks its paths in the same way, before a byte is written.

@@ -68,7 +68,7 @@ func house() string {
 var internalRooms = []string{
 	"pipeline", "order", "watches", "handshake", "flight", "hosts", "doors",
 	"frames", "fifo", "liveness", "limits", "zpath", "handover", "interlock", "hooks",
-	"rescue", "talk",
+	"rescue", "talk", "place", "answers", "modes", "acl",
 }
 
 // znodes: a tree with the kinds of znodes that one meets first.

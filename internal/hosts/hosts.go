@@ -101,3 +101,18 @@ func distinct(addrs []string) []string {
 	}
 	return list
 }
+
+// Split parts a connect string: the addresses, without white space around them and
+// without a comma after the last one; and the chroot, which begins with a slash.
+func Split(connect string) (addrs []string, chroot string) {
+	if i := strings.IndexByte(connect, '/'); i >= 0 {
+		connect, chroot = connect[:i], connect[i:]
+	}
+	if list, ok := strings.CutSuffix(strings.TrimSpace(connect), ","); ok {
+		connect = list
+	}
+	for a := range strings.SplitSeq(connect, ",") {
+		addrs = append(addrs, strings.TrimSpace(a))
+	}
+	return addrs, chroot
+}

@@ -98,3 +98,18 @@ func TestTour(t *testing.T) {
 		assert.Equal(t, len(first), max(1, len(distinct)), "%v begins with %v", c.addrs, first)
 	}
 }
+
+func TestSplit(t *testing.T) {
+	for text, want := range map[string][]string{
+		"":                {"", ""},
+		"a":               {"a", ""},
+		" a , b:1 ,/c/d":  {"a", "b:1", "/c/d"},
+		"a,,b":            {"a", "", "b", ""},
+		"a,,":             {"a", "", ""},
+		"/":               {"", "/"},
+		"[::1]:2,a/b,c/d": {"[::1]:2", "a", "/b,c/d"},
+	} {
+		addrs, chroot := Split(text)
+		assert.DeepEqual(t, append(addrs, chroot), want)
+	}
+}

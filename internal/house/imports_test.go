@@ -25,8 +25,9 @@ const module = "github.com/seed-9f8420c6/zk"
 // here are not allowed; "." is the root.
 var rooms = map[string][]string{
 	".": {
-		"wire", "sasl", "internal/doors", "internal/flight", "internal/handover", "internal/handshake", "internal/hooks", "internal/hosts", "internal/interlock",
-		"internal/limits", "internal/order", "internal/pipeline", "internal/rescue", "internal/watches", "internal/zpath",
+		"wire", "sasl", "internal/acl", "internal/answers", "internal/doors", "internal/flight", "internal/handover", "internal/handshake", "internal/hooks",
+		"internal/hosts", "internal/interlock", "internal/limits", "internal/modes", "internal/order", "internal/pipeline", "internal/place", "internal/rescue",
+		"internal/watches", "internal/zpath",
 		"github.com/pkg/errors",
 	},
 	"wire":       {},
@@ -34,6 +35,8 @@ var rooms = map[string][]string{
 	"fourletter": {},
 	"zktest":     {"wire", "internal/talk"}, // never zk: client and server share no bug above wire
 
+	"internal/acl":       {"wire"},
+	"internal/answers":   {"wire"},
 	"internal/doors":     {"sasl", "internal/hosts", "github.com/pkg/errors"},
 	"internal/fifo":      {},
 	"internal/flight":    {},
@@ -49,7 +52,9 @@ var rooms = map[string][]string{
 	"internal/hooks":     {},
 	"internal/hosts":     {},
 	"internal/limits":    {},
+	"internal/modes":     {"wire"},
 	"internal/order":     {"internal/fifo"},
+	"internal/place":     {},
 	"internal/watches":   {"wire"},
 	"tap":                {"wire", "internal/talk"},
 	"metrics":            {".", "internal/talk"},

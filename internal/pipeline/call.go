@@ -3,8 +3,6 @@ package pipeline
 import (
 	"context"
 	"sync/atomic"
-
-	"github.com/seed-9f8420c6/zk/wire"
 )
 
 // Call is a request under way: one frame, or the many of a batch. Its owner embeds it.
@@ -27,16 +25,6 @@ type Call struct {
 	done  chan struct{} // cap 1
 }
 
-// Batch is what a Call of many frames has, besides.
-type Batch struct {
-	n       int    // frames
-	first   int    // of the next submit
-	taken   int    // replies that the reader has taken
-	settled int    // of these, how many count as answered
-	failing bool   // the reader has set abandoned
-	failed  cursor // how far the reader has failed it
-}
-
 // abandoned is set in a Call's state by the caller that gives it up, or by the reader
 // when the connection ends; whoever sets it owns the rest of the Call.
 const abandoned = 1 << 31
@@ -57,18 +45,6 @@ func (c *Call) Reset() {
 	c.Own, c.batch, c.off, c.oversized = false, nil, 0, 0
 	c.state = atomic.Uint32{} // nobody else looks at it
 }
-
-// Many makes it a batch of n frames, with a Batch of its owner's.
-func (c *Call) Many(b *Batch, n int) {
-	*b = Batch{n: n}
-	c.batch = b
-}
-
-// From makes the frames that are sent next those from the first on.
-func (c *Call) From(first int) { c.batch.first = first }
-
-// First returns which frame is the first of those that are sent next.
-func (c *Call) First() int { return c.batch.first }
 
 // Wake is where its answer is announced, once.
 func (c *Call) Wake() chan<- struct{} { return c.done }
@@ -103,47 +79,9 @@ func (c *Call) Abandon() { c.state.Store(abandoned) }
 // Only the reader calls it.
 func (c *Call) Answer() bool { return c.state.CompareAndSwap(0, 1) }
 
-// Settled returns how many frames of a batch count as answered, and whether the batch
-// is over: all are, or the reader has failed the rest.
-func (c *Call) Settled() (n int, over bool) {
-	k := c.state.Load()
-	return int(k &^ abandoned), k&abandoned != 0 || int(k) == c.batch.n
-}
-
-// GiveUp leaves a batch of which n frames count as answered. It reports whether it
-// does: not if more were answered meanwhile.
-func (c *Call) GiveUp(n int) bool {
-	return c.state.CompareAndSwap(uint32(n), uint32(n)|abandoned)
-}
-
-// Advance makes the frames up to another count as answered. It reports whether
-// somebody waits for them. Only the reader calls it, from Handler.SettleMany.
-func (c *Call) Advance(from, to int) bool {
-	return c.state.CompareAndSwap(uint32(from), uint32(to))
-}
-
-// Taken returns how many frames of a batch were answered, whether that counts or not.
-// Only the reader calls it.
-func (c *Call) Taken() int { return c.batch.taken }
-
 // Oversized returns the size of the reply, where that was above the limit, once.
 func (c *Call) Oversized() int {
 	n := c.oversized
 	c.oversized = 0
 	return n
-}
-
-// cursor is a place among a batch's frames.
-type cursor struct {
-	frame int // which is next
-	at    int // where it begins
-}
-
-// skip moves on to a frame and returns how many bytes that was. It never moves back.
-func (f *cursor) skip(frames []byte, to int) (bytes int) {
-	from := f.at
-	for ; f.frame < to; f.frame++ {
-		f.at += 4 + wire.FrameLen(frames[f.at:])
-	}
-	return f.at - from
 }

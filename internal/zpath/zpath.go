@@ -19,11 +19,15 @@ func Check(path string, sequential bool) (problem string) {
 		return ""
 	}
 	start := 1 // of the name under way
-	for i := 1; i < len(path); i++ {
+	for i := 1; ; i++ {
+		for i < len(path) && plainBytes[path[i]] {
+			i++
+		}
+		if i >= len(path) {
+			break
+		}
 		c := path[i]
 		switch {
-		case plainBytes[c]:
-			continue
 		case c == '/':
 			if i == start {
 				return "an empty name at byte " + strconv.Itoa(i)
