@@ -62,6 +62,9 @@ func TestMutants(t *testing.T) {
 			start := time.Now()
 			out, err := cmd.CombinedOutput()
 			caught := regexp.MustCompile(`(?m)seed (\d+): (.*)$`).FindSubmatch(out)
+			if panicked := regexp.MustCompile(`(?m)^(panic): (.*)$`).FindSubmatch(out); caught == nil {
+				caught = panicked // of the client: it is no less wrong by that
+			}
 			var exit *exec.ExitError
 			switch {
 			case err == nil:
