@@ -962,7 +962,11 @@ func (s *Session) startMulti(k *kind, name string, n int) *call {
 
 // addMulti checks and frames one operation. After an error the call is gone.
 func (s *Session) addMulti(c *call, o Op, a *about) error {
-	if err := a.refused(); err != nil {
+	err := a.refused()
+	if err == nil && a.multi == 0 {
+		err = badArgument("%s outside a Batch", a.name)
+	}
+	if err != nil {
 		err = notSent(c.Op, a.path, err)
 		s.recycle(c)
 		return err
