@@ -228,6 +228,16 @@ func (s *Session) askStat(ctx context.Context, c *call) (Stat, error) {
 	return stat, nil
 }
 
+// askData is ask for a call that is answered by data and a Stat.
+func (s *Session) askData(ctx context.Context, c *call) ([]byte, Stat, error) {
+	if err := s.do(ctx, c); err != nil {
+		return nil, Stat{}, err
+	}
+	data, stat := c.data, Stat(c.stat)
+	s.recycle(c)
+	return data, stat, nil
+}
+
 // arm makes the call arm a channel at its reply; nil does nothing.
 func (c *call) arm(watch chan<- Event, kind WatchKind, at string) {
 	if watch != nil {
@@ -332,10 +342,7 @@ func (s *Session) Get(ctx context.Context, path string, watch chan<- Event) ([]b
 	}
 	c.pathWatch(wire.OpGetData, full, watch != nil)
 	c.arm(watch, DataWatch, full)
-	var data []byte
-	var st Stat
-	err = s.ask(ctx, c, func(c *call) { data, st = c.data, Stat(c.stat) })
-	return data, st, err
+	return s.askData(ctx, c)
 }
 
 // pathWatch frames the requests of a path and whether to watch it.
@@ -662,10 +669,7 @@ func (s *Session) GetConfig(ctx context.Context, watch chan<- Event) ([]byte, St
 	c.raw = true
 	c.pathWatch(wire.OpGetData, configPath, watch != nil)
 	c.arm(watch, DataWatch, configPath)
-	var data []byte
-	var st Stat
-	err := s.ask(ctx, c, func(c *call) { data, st = c.data, Stat(c.stat) })
-	return data, st, err
+	return s.askData(ctx, c)
 }
 
 // Reconfig is a change of the ensemble: either servers that join
@@ -693,10 +697,7 @@ func (s *Session) Reconfig(ctx context.Context, change Reconfig) ([]byte, Stat, 
 	c.frame(wire.OpReconfig, wire.ReconfigRequest{
 		Joining: joinList(change.Join), Leaving: joinList(change.Leave), NewMembers: joinList(change.Members), ConfigID: change.Version,
 	})
-	var data []byte
-	var st Stat
-	err := s.ask(ctx, c, func(c *call) { data, st = c.data, Stat(c.stat) })
-	return data, st, err
+	return s.askData(ctx, c)
 }
 
 func (r Reconfig) check() error {

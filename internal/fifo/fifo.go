@@ -77,25 +77,29 @@ type Ring[T any] struct {
 // Len returns the number of items that have not left.
 func (r *Ring[T]) Len() int { return int(r.tail - r.head.Load()) }
 
-// Push appends an item.
-func (r *Ring[T]) Push(v T) {
+// Push appends an item, and returns its place: the caller fills all of it before it
+// gives the lock up.
+func (r *Ring[T]) Push() *T {
 	head := r.head.Load()
 	if n := uint64(len(r.slots)); r.tail-head == n {
-		grown := make([]T, max(minRing, 2*n))
+		grown := make([]T, max(minRing, 2*n)) // always a power of two
 		for i := head; i < r.tail; i++ {
-			grown[i%uint64(len(grown))] = r.slots[i%n]
+			*at(grown, i) = *at(r.slots, i)
 		}
 		r.slots = grown
 	}
-	r.slots[r.tail%uint64(len(r.slots))] = v
 	r.tail++
+	return at(r.slots, r.tail-1)
 }
+
+// at returns the place of an item by its number.
+func at[T any](slots []T, i uint64) *T { return &slots[i&uint64(len(slots)-1)] }
 
 // Each calls f for the items that have not left, oldest first, while it returns true.
 // The writers call it. f must not change an item: the Reader may be taking it.
 func (r *Ring[T]) Each(f func(v *T) bool) {
 	for i := r.head.Load(); i < r.tail; i++ {
-		if !f(&r.slots[i%uint64(len(r.slots))]) {
+		if !f(at(r.slots, i)) {
 			return
 		}
 	}
@@ -119,14 +123,14 @@ type Reader[T any] struct {
 // NewReader returns the Reader of a Ring.
 func NewReader[T any](r *Ring[T]) Reader[T] { return Reader[T]{ring: r} }
 
-// Next takes the oldest item of the snapshot; false: it has no more, Refresh it.
-func (r *Reader[T]) Next(v *T) bool {
+// Next takes the oldest item of the snapshot; nil: it has no more, Refresh it. The item
+// stays as it is until Leave.
+func (r *Reader[T]) Next() *T {
 	if r.head == r.tail {
-		return false
+		return nil
 	}
-	*v = r.slots[r.head%uint64(len(r.slots))]
 	r.head++
-	return true
+	return at(r.slots, r.head-1)
 }
 
 // Refresh takes a new snapshot, under the writers' lock, and reports whether it

@@ -78,7 +78,7 @@ func TestRing(t *testing.T) {
 		wg.Go(func() {
 			for i := range each {
 				mu.Lock()
-				ring.Push([2]int{w, i})
+				*ring.Push() = [2]int{w, i}
 				mu.Unlock()
 			}
 		})
@@ -102,8 +102,8 @@ func TestRing(t *testing.T) {
 	r := NewReader(&ring)
 	var next [writers]int
 	for got := 0; got < writers*each; {
-		var v [2]int
-		if !r.Next(&v) {
+		v := r.Next()
+		if v == nil {
 			mu.Lock()
 			r.Refresh()
 			mu.Unlock()

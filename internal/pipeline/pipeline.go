@@ -134,13 +134,18 @@ type Conn struct {
 
 // pending is a run of n frames of one Call that wait for their replies.
 type pending struct {
+	run
+	label Label
+}
+
+// run is what the reader needs of it.
+type run struct {
 	c      *Call
 	xid    int32 // of the first
 	n      int32
 	off    int64 // place of the first on the wire
 	first  int32 // frame of a batch that the first is
 	marked bool  // the Handler hears when it leaves
-	label  Label
 }
 
 // New returns a Conn over a connection, on which nothing has been written.
@@ -358,7 +363,7 @@ func (p *Conn) finish() {
 	p.h.Ending()
 	p.mu.Unlock()
 
-	var left []pending
+	var left []run
 	for r := p.oldest(); r != nil; r = p.oldest() {
 		left = append(left, *r)
 		r.n = 0
@@ -399,7 +404,7 @@ func (p *Conn) failOne(c *Call, lost bool, end error) {
 }
 
 // failRun ends a run of a batch's frames; last: it is the last of the batch's runs.
-func (p *Conn) failRun(r pending, end error, sent int64, last bool) {
+func (p *Conn) failRun(r run, end error, sent int64, last bool) {
 	c, b := r.c, r.c.batch
 	k := c.state.Load()
 	if k&abandoned == 0 {

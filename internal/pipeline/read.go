@@ -15,7 +15,7 @@ import (
 
 // reader is what only the reader goroutine touches.
 type reader struct {
-	cur   pending // the head of the ring, taken out of it
+	cur   run // the head of the ring, taken out of it
 	ring  fifo.Reader[pending]
 	dec   wire.Decoder
 	batch *Call // with replies that do not count as answered yet
@@ -102,20 +102,21 @@ func (p *Conn) misframed(err error) error {
 }
 
 // oldest returns the run of frames whose reply is next, or nil.
-func (p *Conn) oldest() *pending {
+func (p *Conn) oldest() *run {
 	r := &p.reader
 	if r.cur.n > 0 {
 		return &r.cur
 	}
-	if r.ring.Next(&r.cur) {
-		return &r.cur
+	next := r.ring.Next()
+	if next == nil {
+		p.mu.Lock()
+		r.ring.Refresh()
+		p.mu.Unlock()
+		if next = r.ring.Next(); next == nil {
+			return nil
+		}
 	}
-	p.mu.Lock()
-	some := r.ring.Refresh()
-	p.mu.Unlock()
-	if !some || !r.ring.Next(&r.cur) {
-		return nil
-	}
+	r.cur = next.run
 	return &r.cur
 }
 
@@ -205,7 +206,7 @@ func (p *Conn) reply(h wire.ReplyHeader, d *wire.Decoder) error {
 
 // replyMany takes the reply to a frame of a batch. Replies that come in one piece count
 // as answered together, see settle.
-func (p *Conn) replyMany(r *pending, h wire.ReplyHeader, d *wire.Decoder) error {
+func (p *Conn) replyMany(r *run, h wire.ReplyHeader, d *wire.Decoder) error {
 	c, b := r.c, r.c.batch
 	ended, err := p.h.Reply(c, b.taken, h, d)
 	if err != nil {
@@ -249,7 +250,7 @@ func (p *Conn) settle() {
 // refusedEarly notes that a request was refused before its turn, which some servers
 // do at once. The call hears of it in its turn. It reports whether that is right: the
 // xid is of a request that waits, and was not answered yet.
-func (p *Conn) refusedEarly(oldest *pending, h wire.ReplyHeader) bool {
+func (p *Conn) refusedEarly(oldest *run, h wire.ReplyHeader) bool {
 	r := &p.reader
 	if r.earlyCode == 0 || h.Err != r.earlyCode {
 		return false

@@ -92,7 +92,8 @@ func (p *Conn) Farewell(c *Call) {
 }
 
 func (p *Conn) enqueue(c *Call, frames []byte, n int, marked bool) {
-	r := pending{c: c, xid: nextXid(p.xid), n: int32(n), off: p.queued, marked: marked, label: c.Label}
+	r := p.ring.Push()
+	r.c, r.xid, r.n, r.off, r.first, r.marked, r.label = c, nextXid(p.xid), int32(n), p.queued, 0, marked, c.Label
 	if c.batch != nil {
 		r.first = int32(c.batch.first)
 	}
@@ -101,7 +102,6 @@ func (p *Conn) enqueue(c *Call, frames []byte, n int, marked bool) {
 		putXid(frames[at:], p.xid)
 	}
 	p.frames += int64(n)
-	p.ring.Push(r)
 	if len(frames) >= largeFrame && len(p.out) == 0 && c.batch == nil && !c.Own {
 		p.out, c.Frames = frames, nil // no copy: the Call has no more use for it
 		p.queued += int64(len(frames))

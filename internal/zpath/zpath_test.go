@@ -1,6 +1,8 @@
 package zpath
 
 import (
+	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"gotest.tools/v3/assert"
@@ -37,4 +39,28 @@ func TestCheck(t *testing.T) {
 	assert.Equal(t, Check("/a/", true), "")
 	assert.Equal(t, Check("/", true), "")
 	assert.Equal(t, Check("/a//", true), "an empty name at byte 3")
+}
+
+// What is plain breaks no rule, and what is printable without dots is plain.
+func TestPlain(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	letters := []string{"/", "/", ".", "a", "b", "~", " ", "0", "-", "ü", "\x00", "\x1f", "\x7f", "\x80", "\xff", "\u0080", "\ufff0"}
+	plains := 0
+	for range 300_000 {
+		path := "/"
+		kinds := 5 + rng.IntN(len(letters)-4)
+		for range rng.IntN(24) {
+			path += letters[rng.IntN(kinds)]
+		}
+		got := plain(path)
+		if got {
+			plains++
+			assert.Equal(t, rules(path, false), "", "%q", path)
+			assert.Equal(t, rules(path, true), "", "%q", path)
+		}
+		simple := path != "/" && !strings.Contains(path, "//") && !strings.Contains(path, "/.") && !strings.HasSuffix(path, "/") &&
+			strings.IndexFunc(path, func(r rune) bool { return r < ' ' || r > '~' }) < 0
+		assert.Equal(t, got, simple, "%q", path)
+	}
+	assert.Assert(t, plains > 10_000, "%d", plains)
 }
