@@ -557,7 +557,7 @@ func (c *call) begin(op wire.Op) int {
 // room makes room for a frame with a path and so much data, in one piece.
 func (c *call) room(path string, data int) {
 	const rest = 64 // of a frame, but for an ACL
-	c.Frames = slices.Grow(c.Frames, rest+len(path)+data)
+	c.Frames = pipeline.Room(c.Frames, rest+len(path)+data)
 }
 
 // frame frames a single request.

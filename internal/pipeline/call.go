@@ -40,6 +40,7 @@ func (c *Call) Init(owner any) {
 // Reset makes a Call ready for the next request, when nobody else has it any more.
 func (c *Call) Reset() {
 	if c.Frames = c.Frames[:0]; cap(c.Frames) > maxKeptFrames {
+		release(c.Frames)
 		c.Frames = nil
 	}
 	c.Own, c.batch, c.off, c.oversized = false, nil, 0, 0

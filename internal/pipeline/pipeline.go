@@ -114,9 +114,8 @@ type Conn struct {
 	refusal error // why nothing more is sent, though the connection may live
 	end     error // why it is over; set once
 	xid     int32
-	out     []byte // appended and not yet taken by a writer
-	spare   []byte
-	queued  int64         // bytes ever appended to out
+	out     outbox
+	queued  int64         // bytes ever put into out
 	sent    int64         // bytes that left
 	writing bool          // somebody is the writer
 	idle    chan struct{} // closed when the writer is gone after the end; nil unless waited for
@@ -324,9 +323,9 @@ func (p *Conn) tick() {
 		return
 	}
 	longest := p.longestLocked()
-	quiet := len(p.out) == 0 && !p.writing && p.ring.Len() == 0
+	quiet := p.out.size == 0 && !p.writing && p.ring.Len() == 0
 	if quiet {
-		p.out, p.spare = nil, nil
+		p.out = outbox{}
 		p.ring.Release()
 	}
 	if ping {
@@ -385,7 +384,7 @@ func (p *Conn) finish() {
 	end = p.h.Finish(end)
 	p.mu.Lock()
 	p.end = end
-	p.out, p.spare = nil, nil
+	p.out = outbox{}
 	p.reader.ring.Leave()
 	p.ring.Release()
 	p.mu.Unlock()

@@ -20,10 +20,6 @@ const (
 	fullWrite = 8 << 10
 	// maxTLSRecord is how much a write that failed may have sent beyond what it says.
 	maxTLSRecord = 16 << 10
-	// largeFrame is as many bytes as are better not copied once more.
-	largeFrame = 16 << 10
-	// maxSpare is the largest buffer that is kept.
-	maxSpare = 256 << 10
 )
 
 // SendUnlock queues n frames of a Call, sees to it that they are written, and gives the
@@ -55,7 +51,7 @@ func (p *Conn) writesHere(ctx context.Context, c *Call, size int) bool {
 	switch {
 	case c.Own:
 		return true
-	case p.ring.Len() > 1 || len(p.out) > size:
+	case p.ring.Len() > 1 || p.out.size > size:
 		return false
 	}
 	return ctx.Done() == nil || p.socket && size <= smallWrite
@@ -102,9 +98,10 @@ func (p *Conn) enqueue(c *Call, frames []byte, n int, marked bool) {
 		putXid(frames[at:], p.xid)
 	}
 	p.frames += int64(n)
-	if len(frames) >= largeFrame && len(p.out) == 0 && c.batch == nil && !c.Own {
-		p.out, c.Frames = frames, nil // no copy: the Call has no more use for it
+	if len(frames) >= largeFrame && c.batch == nil && !c.Own {
+		p.out.adopt(frames) // no copy: the Call has no more use for it
 		p.queued += int64(len(frames))
+		c.Frames = nil
 		return
 	}
 	p.append(frames)
@@ -116,7 +113,7 @@ func putXid(frame []byte, xid int32) {
 }
 
 func (p *Conn) append(frames []byte) {
-	p.out = append(p.out, frames...)
+	p.out.append(frames)
 	p.queued += int64(len(frames))
 }
 
@@ -133,7 +130,7 @@ func (p *Conn) wake() {
 func (p *Conn) flushAll() {
 	for more := true; more; {
 		p.mu.Lock()
-		if p.ring.Len() > 1 && len(p.out) < fullWrite {
+		if p.ring.Len() > 1 && p.out.size < fullWrite {
 			p.mu.Unlock()
 			runtime.Gosched()
 			p.mu.Lock()
@@ -145,22 +142,21 @@ func (p *Conn) flushAll() {
 // writeUnlock writes what is queued, as the writer, and reports whether it is still
 // the writer because more has come. It gives the lock up.
 func (p *Conn) writeUnlock() bool {
-	buf := p.out
-	if p.end != nil || len(buf) == 0 {
+	if p.end != nil || p.out.size == 0 {
 		p.leave()
 		p.mu.Unlock()
 		return false
 	}
-	p.out, p.spare = p.spare[:0], nil
-	p.live.WriteBegins(p.sent, len(buf), time.Now())
+	parcel := p.out.take()
+	p.live.WriteBegins(p.sent, parcel.size, time.Now())
 	p.mu.Unlock()
-	n, err := p.conn.Write(buf)
+	n, err := parcel.write(p.conn)
 	p.mu.Lock()
 	p.live.WriteEnds()
 	if err != nil {
 		if p.tls != nil {
 			// What the failing record held may have left.
-			n = min(len(buf), n+maxTLSRecord)
+			n = min(parcel.size, n+maxTLSRecord)
 		}
 		p.sent += int64(n)
 		// The reader takes what still came, up to its own error; the tick bounds that.
@@ -173,10 +169,8 @@ func (p *Conn) writeUnlock() bool {
 		return false
 	}
 	p.sent += int64(n)
-	if cap(buf) <= maxSpare {
-		p.spare = buf[:0]
-	}
-	if len(p.out) > 0 && p.end == nil {
+	p.out.back(parcel)
+	if p.out.size > 0 && p.end == nil {
 		p.mu.Unlock()
 		return true
 	}

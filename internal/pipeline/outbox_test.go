@@ -1,0 +1,89 @@
+package pipeline
+
+import (
+	"bytes"
+	"errors"
+	"math/rand/v2"
+	"testing"
+
+	"gotest.tools/v3/assert"
+)
+
+// What is queued leaves in order, whether it was copied or adopted.
+func TestOutbox(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for range 200 {
+		var o outbox
+		var want, got bytes.Buffer
+		next := byte(0)
+		for range 50 {
+			switch rng.IntN(3) {
+			case 0:
+				next++
+				small := bytes.Repeat([]byte{next}, 1+rng.IntN(20))
+				want.Write(small)
+				o.append(small)
+			case 1:
+				next++
+				frame := append(Room(nil, 9000), bytes.Repeat([]byte{next}, 9000)...)
+				want.Write(frame)
+				o.adopt(frame)
+			case 2:
+				p := o.take()
+				assert.Equal(t, o.size, 0)
+				n, err := p.write(&got)
+				assert.NilError(t, err)
+				assert.Equal(t, n, p.size)
+				for _, b := range p.many { // nobody reads it any more
+					clear(b)
+				}
+				o.back(p)
+			}
+		}
+		assert.Equal(t, o.size, want.Len()-got.Len())
+		_, err := o.take().write(&got)
+		assert.NilError(t, err)
+		assert.Assert(t, bytes.Equal(got.Bytes(), want.Bytes()))
+	}
+}
+
+// short is a connection that takes n bytes.
+type short struct{ n int }
+
+func (s *short) Write(b []byte) (int, error) {
+	if s.n >= len(b) {
+		s.n -= len(b)
+		return len(b), nil
+	}
+	n := s.n
+	s.n = 0
+	return n, errors.New("full")
+}
+
+// A Write that fails says how many bytes of all have left.
+func TestParcelCut(t *testing.T) {
+	for cut := range 40 {
+		var o outbox
+		o.append(make([]byte, 10))
+		o.adopt(make([]byte, 20))
+		o.append(make([]byte, 10))
+		n, err := o.take().write(&short{cut})
+		assert.ErrorContains(t, err, "full")
+		assert.Equal(t, n, cut)
+	}
+}
+
+func TestRoom(t *testing.T) {
+	for _, n := range []int{1, maxKeptFrames, maxKeptFrames + 1, 8 << 10, 8<<10 + besides, 8<<10 + besides + 1, 1 << 20, 1<<20 + besides, 1<<20 + besides + 1, 3 << 20} {
+		b := Room(nil, n)
+		assert.Assert(t, len(b) == 0 && cap(b) >= n, "%d: %d", n, cap(b))
+		assert.Assert(t, cap(b) <= 2*max(n, 8<<10)+besides, "%d: %d", n, cap(b))
+		release(append(b, 'x'))
+		again := Room(nil, n)
+		assert.Assert(t, len(again) == 0 && cap(again) >= n)
+		assert.Assert(t, cap(Room(b, n)) == cap(b), "its own has room")
+	}
+	release(nil)
+	release(make([]byte, 0, 10<<10)) // which is of no size of theirs
+	assert.Assert(t, cap(Room(nil, 10<<10)) >= 10<<10)
+}
