@@ -94,7 +94,8 @@ func work(n int, f func() error, due <-chan time.Time, rec *record) (int64, erro
 					continue // until nothing is due any more
 				}
 				if err := f(); err != nil {
-					failed.Store(&err)
+					e := err // only then does it take memory
+					failed.Store(&e)
 					continue
 				}
 				rec.add(time.Since(at))

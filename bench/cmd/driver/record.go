@@ -78,7 +78,8 @@ func timed(callers int, f func() error, stop *atomic.Bool, rec *record) (shares,
 			for !stop.Load() {
 				start := time.Now()
 				if err := f(); err != nil {
-					failed.Store(&err)
+					e := err // only then does it take memory
+					failed.Store(&e)
 					break
 				}
 				rec.add(time.Since(start))

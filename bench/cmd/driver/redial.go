@@ -110,10 +110,12 @@ func rawRedial(r *run, paths []string) func() (time.Duration, error) {
 				return conn.call(cut)
 			},
 			func() error {
+				in := conn.in // the application has it already
 				conn, err = dialRaw(r.options)
 				if err != nil {
 					return err
 				}
+				conn.in = in
 				return conn.converse(b, open+1)
 			})
 	}
