@@ -136,6 +136,8 @@ func TestMarkdown(t *testing.T) {
 		"| this client | **3000** (1500..4500) | 3.00 | 50.0 |",
 		"| get1: x go-zookeeper | 3 | >= 1.12 | yes |",
 		"| get1: x raw limit | 0.5 | >= 0.94 | **no** |",
+		"| get64: x minimal mux | 0.968 | >= 0.95 | yes |",
+		"| get64: CPU, x minimal mux | 1.03 | <= 1.08 | yes |",
 		"| Python, kazoo 1.2 | **200** (100..300) | 0.20 | 3.3 | **5000** | - | - | - | - | 5 |",
 		"What they do not count",
 		"\n## batch512\n",
@@ -179,6 +181,20 @@ func TestTargets(t *testing.T) {
 		if _, ok := target.value(rep); !ok {
 			t.Errorf("%s: nothing to measure it by", target.name)
 		}
+	}
+}
+
+// How long a tail is, is that of each sample, not of samples taken together.
+func TestTail(t *testing.T) {
+	samples := []result.Sample{{P50: 1, P99: 2}, {P50: 100, P99: 400}, {P50: 10, P99: 30, P999: 70}}
+	rep := result.Report{Tables: []result.Table{{Name: "x", About: "it", Rows: []result.Row{{Client: "ours", Samples: samples}}}}}
+	if v, ok := p99OfP50("x")(rep); v != 3 || !ok {
+		t.Error(v, ok)
+	}
+	var b bytes.Buffer
+	writeMarkdown(&b, rep)
+	if !strings.Contains(b.String(), "| p50 us | p99 us | p99.9 us | CPU") || !strings.Contains(b.String(), "| 10 | 30 | 0 | **0** |") {
+		t.Error(b.String())
 	}
 }
 

@@ -193,6 +193,26 @@ func TestRawValue(t *testing.T) {
 	}
 }
 
+// A redial counts from the hang-up until a call succeeds; where there was no hang-up there
+// was no redial.
+func TestFirstAnswer(t *testing.T) {
+	fine := func() error { return nil }
+	if _, err := firstAnswer(fine, fine); err == nil {
+		t.Error("nobody has hung up")
+	}
+	calls := 0
+	took, err := firstAnswer(func() error { return errNone }, func() error {
+		time.Sleep(time.Millisecond)
+		if calls++; calls < 5 {
+			return errNone
+		}
+		return nil
+	})
+	if err != nil || calls != 5 || took < 5*time.Millisecond {
+		t.Error(took, calls, err)
+	}
+}
+
 // A fixed number of calls is just that.
 func TestOps(t *testing.T) {
 	r := run{client: "ours", ops: 1234, options: options{addr: listen(t, responder.Default), timeout: time.Second}}
