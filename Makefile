@@ -33,7 +33,7 @@ help:
 	@echo 'make allocs    allocation budgets, without the race detector'
 	@echo 'make nested    the same for the modules in $(or $(NESTED),(none))'
 	@echo 'make fmt       formats the code'
-	@echo 'make bench     benchmarks beside other clients, half an hour; make bench-quick: the main ones, within 50 seconds'
+	@echo 'make bench     benchmarks beside other clients, forty minutes; make bench-quick: the main ones, within 50 seconds'
 	@echo 'make fuzz      all fuzz targets, about a minute; FUZZTIME=10m gives each that long'
 	@echo 'make actionlint  checks .github/workflows; make apidiff: what is incompatible with the last release'
 	@echo 'make release VERSION=v1.2.3  checks what has to hold before that tag; make released VERSION=v1.2.3: after it'
@@ -152,7 +152,7 @@ nested: $(STATICCHECK)
 			ZK_TEST_APACHE=1 go test -race -count=1 -timeout=$(LONGEST) ./... ) || exit 1; \
 	done
 
-# All workloads, in less than half an hour: a table and a picture in bench/results. BENCHFLAGS='-real HOST:PORT'
+# All workloads, in about forty minutes: tables and a picture in bench/results. BENCHFLAGS='-real HOST:PORT'
 # takes a real server of your own, -only PATTERN picks workloads, -profiles FOLDER adds profiles.
 bench:
 	cd bench && go run ./cmd/bench $(BENCHFLAGS) && go run ./cmd/plot

@@ -1,12 +1,14 @@
 package pipeline
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"math"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"sync"
@@ -179,6 +181,49 @@ func TestXidsWrap(t *testing.T) {
 		assert.DeepEqual(t, h.taken(), []string{"call 0 answered 0", "call 1 answered 0", "call 2 answered 0", "call 3 answered -119", "call 4 answered 0"})
 		h.end(t, server)
 	})
+}
+
+// Requests leave in the order in which their callers came, whole, however large each is
+// and whoever writes it: none overtakes, and none is left behind.
+func TestTurns(t *testing.T) {
+	for seed := range uint64(20) {
+		synctest.Test(t, func(t *testing.T) {
+			rnd := rand.New(rand.NewPCG(seed, 7))
+			p, h, server := open(Options{})
+			p.Start(timeout, 0, true)
+			sent, came := 0, 0
+			take := func() {
+				var head [4]byte
+				_, err := io.ReadFull(server, head[:])
+				assert.NilError(t, err)
+				body := make([]byte, wire.FrameLen(head[:]))
+				_, err = io.ReadFull(server, body)
+				assert.NilError(t, err)
+				assert.Equal(t, bytes.Count(body[8:], []byte{byte(came)}), len(body)-8, "in the place of request %d", came)
+				came++
+			}
+			for sent < 200 {
+				size := 4
+				if rnd.IntN(3) == 0 {
+					size = largeFrame/2 + rnd.IntN(largeFrame)
+				}
+				c := request(fmt.Sprint(sent), size)
+				for i := range c.Frames[12:] {
+					c.Frames[12+i] = byte(sent)
+				}
+				sent++
+				go h.send(c, 1, false)
+				synctest.Wait()
+				for sent > came && rnd.IntN(3) == 0 {
+					take()
+				}
+			}
+			for sent > came {
+				take()
+			}
+			h.end(t, server)
+		})
+	}
 }
 
 // counting takes so many bytes and then fails.

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -50,7 +51,7 @@ func TestQuickLines(t *testing.T) {
 	lines := strings.Split(strings.TrimSpace(b.String()), "\n")
 	var names []string
 	for _, l := range lines {
-		if m := regexp.MustCompile(`^(\w+) ours=\d+ peer=\d+ limit=\d+ ours/peer=[0-9.]+ ours/limit=[0-9.]+$`).FindStringSubmatch(l); m != nil {
+		if m := regexp.MustCompile(`^(\w+) ours=\d+ peer=\d+ limit=\d+ ours/peer=[0-9.]+ ours/limit=[0-9.]+( ours/mux=[0-9.]+ cpu/mux=[0-9.]+)?$`).FindStringSubmatch(l); m != nil {
 			names = append(names, m[1])
 		}
 	}
@@ -60,6 +61,9 @@ func TestQuickLines(t *testing.T) {
 	}
 	if last := lines[len(lines)-1]; last != "events ours=3000 peer=1000 limit=6000 ours/peer=3.00 ours/limit=0.50" {
 		t.Error(last)
+	}
+	if at := slices.Index(names, "set512"); at >= 0 && lines[len(lines)-len(names)+at] != "set512 ours=3000 peer=1000 limit=6000 ours/peer=3.00 ours/limit=0.50 ours/mux=0.97 cpu/mux=1.03" {
+		t.Error("without the yardstick: ", lines[len(lines)-len(names)+at])
 	}
 	if at := slices.Index(names, "batch512"); at >= 0 && lines[len(lines)-len(names)+at] != "batch512 ours=3000 peer=1000 limit=6000 ours/peer=3.00 ours/limit=0.50" {
 		t.Error("batch512 has no peer: ", lines[len(lines)-len(names)+at])
@@ -94,7 +98,7 @@ func TestPeers(t *testing.T) {
 	if err := b.run(chosen, dir); err != nil {
 		t.Fatal(err)
 	}
-	table, err := os.ReadFile(filepath.Join(dir, "bench.md"))
+	table, err := os.ReadFile(filepath.Join(dir, result.FileName(host.Describe())+".md"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,6 +136,8 @@ func TestMarkdown(t *testing.T) {
 		"| this client | **3000** (1500..4500) | 3.00 | 50.0 |",
 		"| get1: x go-zookeeper | 3 | >= 1.12 | yes |",
 		"| get1: x raw limit | 0.5 | >= 0.94 | **no** |",
+		"| get64: x minimal mux | 0.968 | >= 0.95 | yes |",
+		"| get64: CPU, x minimal mux | 1.03 | <= 1.08 | yes |",
 		"| Python, kazoo 1.2 | **200** (100..300) | 0.20 | 3.3 | **5000** | - | - | - | - | 5 |",
 		"What they do not count",
 		"\n## batch512\n",
@@ -175,5 +181,89 @@ func TestTargets(t *testing.T) {
 		if _, ok := target.value(rep); !ok {
 			t.Errorf("%s: nothing to measure it by", target.name)
 		}
+	}
+}
+
+// How long a tail is, is that of each sample, not of samples taken together.
+func TestTail(t *testing.T) {
+	samples := []result.Sample{{P50: 1, P99: 2}, {P50: 100, P99: 400}, {P50: 10, P99: 30, P999: 70}}
+	rep := result.Report{Tables: []result.Table{{Name: "x", About: "it", Rows: []result.Row{{Client: "ours", Samples: samples}}}}}
+	if v, ok := p99OfP50("x")(rep); v != 3 || !ok {
+		t.Error(v, ok)
+	}
+	var b bytes.Buffer
+	writeMarkdown(&b, rep)
+	if !strings.Contains(b.String(), "| p50 us | p99 us | p99.9 us | CPU") || !strings.Contains(b.String(), "| 10 | 30 | 0 | **0** |") {
+		t.Error(b.String())
+	}
+}
+
+// What a machine measures is in files named by what it is, beside those of others; a
+// part of it replaces that part. The page has the range over all.
+func TestMachines(t *testing.T) {
+	dir := t.TempDir()
+	save := func(machine, date string, gozk float64, partly bool, only ...string) {
+		t.Helper()
+		faster := maps.Clone(rates)
+		faster["gozk"], faster["dropin"] = gozk, 2000
+		rep := report(faster)
+		rep.Machine, rep.Date = machine, date
+		if only != nil {
+			rep.Tables = slices.DeleteFunc(rep.Tables, func(t result.Table) bool { return !slices.Contains(only, t.Name) })
+		}
+		if err := write(dir, rep, partly); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read := func(name string) string {
+		t.Helper()
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	save("Quipu(R) 5 @ 1.50GHz, 4 CPUs, Linux 1", "a day", 500, true)
+	save("Abacus, 2 CPUs, Linux 1", "a day", 1000, false)
+	save("Abacus, 2 CPUs, Linux 2", "another day", 1000, true, "get64")
+	files, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{"abacus-2-cpus.json", "abacus-2-cpus.md", "bench.md", "quipu-5-1.50ghz-4-cpus.json", "quipu-5-1.50ghz-4-cpus.md"} {
+		if i >= len(files) || filepath.Base(files[i]) != want {
+			t.Fatalf("%q instead of %s", files, want)
+		}
+	}
+	for _, want := range []string{
+		"- [Abacus, 2 CPUs, Linux 2](abacus-2-cpus.md), on another day",
+		"- [Quipu(R) 5 @ 1.50GHz, 4 CPUs, Linux 1](quipu-5-1.50ghz-4-cpus.md), on a day",
+		"on 2 machines",
+		"| | target | Abacus, 2 CPUs | Quipu(R) 5 @ 1.50GHz, 4 CPUs |",
+		"| get64: x go-zookeeper | >= 7 | **3** | **6** |",
+		"| get64 | Abacus, 2 CPUs | 333 | 1000 | 323 | 167 |",
+		"| get64 | Quipu(R) 5 @ 1.50GHz, 4 CPUs | 333 | 2000 | 323 | 167 |",
+		"| get64 | 0.167..0.333 | 1.03 | 2 | 3..6 | 0.968 | 0.5 |",
+		"| batch512 | - | - | 2 | - | - | 0.5 |",
+	} {
+		if page := read("bench.md"); !strings.Contains(page, want) {
+			t.Errorf("%q is missing in\n%s", want, page)
+		}
+	}
+	mine := read("abacus-2-cpus.md")
+	const earlier = "Measured earlier: Abacus, 2 CPUs, Linux 1, on a day, 3 rounds."
+	if n := strings.Count(mine, earlier); n != strings.Count(mine, "\n## ")-2 {
+		t.Errorf("%d tables are earlier ones, all but the targets and get64 should be:\n%s", n, mine)
+	}
+	if at := strings.Index(mine, "\n## get64\n"); at < 0 || strings.Contains(mine[at:at+200], earlier) {
+		t.Errorf("get64 is new:\n%s", mine)
+	}
+	// All of it replaces all.
+	save("Abacus, 2 CPUs, Linux 3", "a third day", 1000, false, "get1")
+	if mine := read("abacus-2-cpus.md"); strings.Contains(mine, earlier) || strings.Contains(mine, "## get64") || !strings.Contains(mine, "## get1") {
+		t.Errorf("of a whole run:\n%s", mine)
+	}
+	if page := read("bench.md"); !strings.Contains(page, "| get64 | 0.167 | 1.03 | 2 | 6 | 0.968 | 0.5 |") {
+		t.Errorf("of one machine:\n%s", page)
 	}
 }

@@ -1,8 +1,9 @@
 // Bench measures this client against its peers and against the limit, side by side:
 // clients alternate within each round, the order is rotated from round to round, and
 // every sample is a fresh process of cmd/driver against one of cmd/responder. It
-// writes the medians to results/bench.md and all samples to results/bench.json, from
-// which cmd/plot draws.
+// writes the medians and all samples to files in results that are named by the
+// processor, and results/bench.md about all machines whose files are there, which
+// cmd/plot draws too.
 //
 // With -quick it does the most telling workloads only, in less than 50 seconds, and
 // ends with one line for each.
@@ -49,7 +50,7 @@ type spec struct {
 	workload string // of the driver
 	clients  []string
 	place    place
-	events   int      // one after so many replies
+	server   []string // args for the responder
 	args     []string // for the driver
 	quick    bool
 	once     bool          // once is enough, or takes too long to be repeated as often
@@ -64,6 +65,7 @@ type bench struct {
 	warmup    time.Duration
 	time      time.Duration
 	quick     bool
+	partly    bool      // not all workloads were chosen
 	out       io.Writer // of quick
 	log       io.Writer // what happens meanwhile
 	pin       bool
@@ -94,8 +96,8 @@ func main() {
 	flag.IntVar(&b.rounds, "rounds", 5, "rounds; each has one sample of every client")
 	flag.DurationVar(&b.time, "time", 1200*time.Millisecond, "time of a sample")
 	flag.DurationVar(&b.warmup, "warmup", 600*time.Millisecond, "time before a sample")
-	only := flag.String("only", "", "`pattern` of the workloads to do")
-	out := flag.String("out", "results", "`folder` for bench.md and bench.json; none with -quick")
+	only := flag.String("only", "", "`pattern` of the workloads to do; what was measured of others before stays")
+	out := flag.String("out", "results", "`folder` for the results; none with -quick")
 	flag.StringVar(&b.real, "real", "auto", "`address` of a real server, for the workloads that are also measured on one; auto: starts one if make servers has fetched it; none: leaves these workloads out")
 	flag.StringVar(&b.profiles, "profiles", "", "`folder` for CPU, mutex and block profiles of this client, one more sample each")
 	others := flag.String("peers", strings.Join(peers.Names, ","), "`clients` in other languages to measure too, where their packages are installed; none: none, as with -quick")
@@ -125,7 +127,7 @@ func main() {
 			continue
 		}
 		if b.quick {
-			s.clients = slices.DeleteFunc(slices.Clone(s.clients), func(c string) bool { return !slices.Contains(three, c) })
+			s.clients = slices.DeleteFunc(slices.Clone(s.clients), func(c string) bool { return !slices.Contains(four, c) })
 		}
 		chosen = append(chosen, s)
 	}
@@ -138,6 +140,7 @@ func main() {
 	if b.quick {
 		b.warmup, b.time = 120*time.Millisecond, 250*time.Millisecond
 	}
+	b.partly = *only != ""
 	b.pin = host.CanPin()
 	if *since > 0 {
 		start = time.Unix(*since, 0)
@@ -202,7 +205,7 @@ func (b *bench) run(chosen []spec, out string) error {
 		writeQuick(b.out, rep)
 		return errors.Join(b.failed...)
 	}
-	return errors.Join(append(b.failed, write(out, rep))...)
+	return errors.Join(append(b.failed, write(out, rep, b.partly))...)
 }
 
 // buildPeers makes the clients in other languages ready that are wanted and installed,
@@ -236,23 +239,6 @@ func (b *bench) buildPeers(chosen []spec) []spec {
 	return chosen
 }
 
-// write writes the tables that have samples.
-func write(out string, rep result.Report) error {
-	rep.Tables = slices.DeleteFunc(slices.Clone(rep.Tables), func(t result.Table) bool {
-		return !slices.ContainsFunc(t.Rows, func(r result.Row) bool { return len(r.Samples) > 0 })
-	})
-	if err := os.MkdirAll(out, 0o777); err != nil {
-		return err
-	}
-	var md, js bytes.Buffer
-	writeMarkdown(&md, rep)
-	enc := json.NewEncoder(&js)
-	enc.SetIndent("", "\t")
-	return errors.Join(enc.Encode(rep),
-		os.WriteFile(filepath.Join(out, "bench.md"), md.Bytes(), 0o666),
-		os.WriteFile(filepath.Join(out, "bench.json"), js.Bytes(), 0o666))
-}
-
 // onceRounds are the rounds of workloads of which a sample takes long.
 const onceRounds = 3
 
@@ -270,7 +256,7 @@ func (b *bench) oneByOne(chosen []spec, rep *result.Report, out string) {
 		for _, r := range rep.Tables[i].Rows {
 			fmt.Fprintf(b.log, "  %-8s %12.0f/s  %8.3f us CPU\n", r.Client, r.Rate().Median, r.CPU().Median)
 		}
-		if err := write(out, *rep); err != nil {
+		if err := write(out, *rep, true); err != nil {
 			b.failed = append(b.failed, err)
 		}
 	}
@@ -334,7 +320,7 @@ func (b *bench) sample(s spec, client string, more ...string) (result.Sample, er
 		}
 		args = append(args, "-addr", b.real, "-server-pid", strconv.Itoa(b.realPID))
 	} else {
-		srv, err := b.server(serverCPU, s.events)
+		srv, err := b.server(serverCPU, s.server)
 		if err != nil {
 			return sample, err
 		}
@@ -380,12 +366,12 @@ func start(cmd *exec.Cmd, cpu int) error {
 }
 
 // server returns a responder on a CPU, and starts it first if need be.
-func (b *bench) server(cpu, events int) (*server, error) {
-	key := fmt.Sprint(cpu, events)
+func (b *bench) server(cpu int, args []string) (*server, error) {
+	key := fmt.Sprint(cpu, args)
 	if s := b.servers[key]; s != nil {
 		return s, nil
 	}
-	cmd := exec.Command(filepath.Join(b.dir, "responder"), "-child", "-listen", "127.0.0.1:0", "-event-every", strconv.Itoa(events))
+	cmd := exec.Command(filepath.Join(b.dir, "responder"), append([]string{"-child", "-listen", "127.0.0.1:0"}, args...)...)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe() // its end ends the responder, also if this process is killed
 	if err != nil {
@@ -407,6 +393,11 @@ func (b *bench) server(cpu, events int) (*server, error) {
 		return nil, fmt.Errorf("the responder told no address: %w", err)
 	}
 	s := &server{addr: strings.TrimSpace(line), pid: cmd.Process.Pid}
+	if slices.Contains(args, "-zktest") {
+		if err := b.setup(s.addr); err != nil {
+			return nil, err
+		}
+	}
 	b.servers[key] = s
 	return s, nil
 }
@@ -436,9 +427,14 @@ func (b *bench) startReal() error {
 		srv := e.Member(0)
 		b.real, b.realPID, b.realName = srv.Addr(), srv.PID(), "ZooKeeper "+string(release)
 	}
-	cmd := exec.Command(filepath.Join(b.dir, "driver"), "-workload", "setup", "-addr", b.real)
+	return b.setup(b.real)
+}
+
+// setup makes the nodes on a server that has a tree.
+func (b *bench) setup(addr string) error {
+	cmd := exec.Command(filepath.Join(b.dir, "driver"), "-workload", "setup", "-addr", addr)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("setup on %s: %w: %s", b.real, err, out)
+		return fmt.Errorf("setup on %s: %w: %s", addr, err, out)
 	}
 	return nil
 }

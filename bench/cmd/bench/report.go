@@ -48,15 +48,19 @@ func writeQuick(w io.Writer, rep result.Report) {
 		where = "not pinned"
 	}
 	fmt.Fprintf(w, "%s; %d rounds, medians, operations per second; %s.\n", rep.Machine, rep.Rounds, where)
-	fmt.Fprintln(w, "peer: go-zookeeper/zk v1.0.4, which has no batch: for batch512 its get512 stands in. limit: frames encoded before, one goroutine.")
+	fmt.Fprintln(w, "peer: go-zookeeper/zk v1.0.4, which has no batch: for batch512 its get512 stands in. limit: frames encoded before, one goroutine. mux: a minimal client of blocking calls, where it can.")
 	for _, t := range rep.Tables {
 		ours, limit := t.Row("ours").Rate().Median, t.Row("raw").Rate().Median
 		peer := t.Row("gozk").Rate().Median
 		if t.Name == "batch512" {
 			peer = rep.Table("get512").Row("gozk").Rate().Median
 		}
-		fmt.Fprintf(w, "%s ours=%.0f peer=%.0f limit=%.0f ours/peer=%.2f ours/limit=%.2f\n",
+		fmt.Fprintf(w, "%s ours=%.0f peer=%.0f limit=%.0f ours/peer=%.2f ours/limit=%.2f",
 			t.Name, ours, peer, limit, ratio(ours, peer), ratio(ours, limit))
+		if mux := t.Row("mux"); len(mux.Samples) > 0 {
+			fmt.Fprintf(w, " ours/mux=%.2f cpu/mux=%.2f", ratio(ours, mux.Rate().Median), ratio(t.Row("ours").CPU().Median, mux.CPU().Median))
+		}
+		fmt.Fprintln(w)
 	}
 }
 
@@ -104,9 +108,17 @@ var extras = map[string]string{
 	"cores":           "cores at rest",
 	"dial_ms":         "dialled in, ms",
 	"events":          "events received",
+	"redial_ms":       "redialled in, ms",
+	"peak":            "peak rate, /s",
+	"load":            "of the peak",
+	"least":           "caller with the fewest, x mean",
+	"most":            "with the most, x mean",
+	"alone_p50_us":    "p50 us without the large",
+	"alone_p99_us":    "p99 us without the large",
+	"large_per_s":     "large, /s",
 }
 
-var extraOrder = []string{"burst_ms", "bytes_per_watch", "restore_ms", "bytes", "heap", "stack", "goroutines", "rss", "cores", "dial_ms", "events"}
+var extraOrder = []string{"burst_ms", "bytes_per_watch", "restore_ms", "bytes", "heap", "stack", "goroutines", "rss", "cores", "dial_ms", "events", "redial_ms", "peak", "load", "least", "most", "alone_p50_us", "alone_p99_us", "large_per_s"}
 
 func writeMarkdown(w io.Writer, rep result.Report) {
 	rounds := fmt.Sprintf("%d rounds", rep.Rounds)
@@ -127,7 +139,7 @@ func writeMarkdown(w io.Writer, rep result.Report) {
 	}) {
 		fmt.Fprintf(w, "The clients in other languages have a window of as many asynchronous requests as the others have callers, and one caller of theirs calls synchronously; Java warms up for 2.5 s. What they do not count is \"-\".\n")
 	}
-	fmt.Fprintf(w, "CPU is user and system time of the client per operation; reads and writes are system calls per operation. Ratios and CPU travel to other machines, operations per second do not.\n\n")
+	fmt.Fprintf(w, "CPU is user and system time of the client per operation; reads and writes are system calls per operation. How far ratios lie apart on other machines is in [bench.md](bench.md).\n\n")
 	writeTargets(w, rep)
 	for _, t := range rep.Tables {
 		writeTable(w, t)
@@ -136,8 +148,11 @@ func writeMarkdown(w io.Writer, rep result.Report) {
 
 func writeTable(w io.Writer, t result.Table) {
 	fmt.Fprintf(w, "\n## %s\n\n%s%s.\n\n", t.Name, strings.ToUpper(t.About[:1]), t.About[1:])
+	if t.Measured != "" {
+		fmt.Fprintf(w, "Measured earlier: %s.\n\n", t.Measured)
+	}
 	var more []string
-	latency := false
+	latency, tail := false, false
 	for _, name := range extraOrder {
 		for _, r := range t.Rows {
 			for _, s := range r.Samples {
@@ -145,12 +160,16 @@ func writeTable(w io.Writer, t result.Table) {
 					more = append(more, name)
 				}
 				latency = latency || s.P50 > 0
+				tail = tail || s.P999 > 0
 			}
 		}
 	}
 	head := []string{"client", "ops/s", "x gozk", "% of limit"}
 	if latency {
 		head = append(head, "p50 us", "p99 us")
+	}
+	if tail {
+		head = append(head, "p99.9 us")
 	}
 	head = append(head, "CPU us/op", "allocs/op", "B/op", "reads/op", "writes/op", "server CPU us/op")
 	for _, name := range more {
@@ -178,6 +197,9 @@ func writeTable(w io.Writer, t result.Table) {
 		row := []string{title(r), cell(r.Rate()), rel("%.2f", gozk, 1), rel("%.1f", raw, 100)}
 		if latency {
 			row = append(row, of(func(s result.Sample) float64 { return s.P50 }), of(func(s result.Sample) float64 { return s.P99 }))
+		}
+		if tail {
+			row = append(row, of(func(s result.Sample) float64 { return s.P999 }))
 		}
 		row = append(row, cell(r.CPU()),
 			of(func(s result.Sample) float64 { return s.Allocs }), of(func(s result.Sample) float64 { return s.Bytes }),

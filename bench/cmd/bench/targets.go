@@ -19,6 +19,20 @@ type target struct {
 	value func(result.Report) (float64, bool)
 }
 
+func (t target) sign() string {
+	if t.least {
+		return ">="
+	}
+	return "<="
+}
+
+func (t target) reached(v float64) bool {
+	if t.least {
+		return v >= t.bound
+	}
+	return v <= t.bound
+}
+
 // times is the rate of a client relative to another's.
 func times(table, client, otherTable, other string) func(result.Report) (float64, bool) {
 	return func(rep result.Report) (float64, bool) {
@@ -74,6 +88,15 @@ func extra(table, name string) func(result.Report) (float64, bool) {
 	return of(table, func(s result.Sample) float64 { return s.Extra[name] })
 }
 
+// p99OfP50 is how much longer than half of the calls the slowest hundredth takes.
+func p99OfP50(table string) func(result.Report) (float64, bool) {
+	return of(table, func(s result.Sample) float64 { return ratio(s.P99, s.P50) })
+}
+
+func xMux(table string) func(result.Report) (float64, bool) {
+	return times(table, "ours", table, "mux")
+}
+
 func cpuOf(s result.Sample) float64    { return s.CPU }
 func allocsOf(s result.Sample) float64 { return s.Allocs }
 func bytesOf(s result.Sample) float64  { return s.Bytes }
@@ -113,6 +136,26 @@ var targets = []target{
 	{"batch512 two: x raw limit", atLeast, 0.95, xLimit("batch512 two")},
 	{"batch512: allocations per Get", atMost, 0.05, of("batch512", allocsOf)},
 	{"children of 1,000: allocations", atMost, 3.1, of("children", allocsOf)},
+	{"get1: x minimal mux", atLeast, 0.95, xMux("get1")},
+	{"get1: CPU, x minimal mux", atMost, 1.08, cpuTimes("get1", "mux")},
+	{"get64: x minimal mux", atLeast, 0.95, xMux("get64")},
+	{"get64: CPU, x minimal mux", atMost, 1.08, cpuTimes("get64", "mux")},
+	{"get512: x minimal mux", atLeast, 0.95, xMux("get512")},
+	{"get512: CPU, x minimal mux", atMost, 1.08, cpuTimes("get512", "mux")},
+	{"set512: x minimal mux", atLeast, 0.95, xMux("set512")},
+	{"set512: CPU, x minimal mux", atMost, 1.08, cpuTimes("set512", "mux")},
+	{"get 1 KB: allocations", atMost, 1.1, of("get 1 KB", allocsOf)},
+	{"get 64 KB: allocations", atMost, 1.1, of("get 64 KB", allocsOf)},
+	{"get 64 KB: CPU, x raw limit", atMost, 1.2, cpuTimes("get 64 KB", "raw")},
+	{"get 1 MB: allocations", atMost, 1.1, of("get 1 MB", allocsOf)},
+	{"get 1 MB: CPU, x raw limit", atMost, 1.15, cpuTimes("get 1 MB", "raw")},
+	{"get 1 MB: CPU, x go-zookeeper", atMost, 0.9, cpuTimes("get 1 MB", "gozk")},
+	{"get 1 MB, real server: CPU, x go-zookeeper", atMost, 0.9, cpuTimes("get 1 MB real", "gozk")},
+	{"set 1 MB: CPU, x raw limit", atMost, 1.25, cpuTimes("set 1 MB", "raw")},
+	{"get64 TLS: x raw limit", atLeast, 0.9, xLimit("get64 TLS")},
+	{"redial with 20,000 watches: ms", atMost, 3, extra("redial 20000", "redial_ms")},
+	{"open512: p99, x p50", atMost, 3, p99OfP50("open512")},
+	{"open512 burst: p99, x p50", atMost, 3, p99OfP50("open512 burst")},
 	{"events: CPU us per event", atMost, 0.7, of("events", cpuOf)},
 	{"events: x go-zookeeper", atLeast, 4, xPeer("events")},
 	{"arm 1,000,000: bytes per watch", atMost, 120, extra("arm", "bytes_per_watch")},
@@ -139,15 +182,11 @@ func writeTargets(w io.Writer, rep result.Report) {
 		if !ok {
 			continue
 		}
-		sign, reached := "<=", v <= t.bound
-		if t.least {
-			sign, reached = ">=", v >= t.bound
-		}
 		word := "yes"
-		if !reached {
+		if !t.reached(v) {
 			word = "**no**"
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s %s | %s |\n", t.name, figure(v), sign, figure(t.bound), word)
+		fmt.Fprintf(&b, "| %s | %s | %s %s | %s |\n", t.name, figure(v), t.sign(), figure(t.bound), word)
 	}
 	if b.Len() > 0 {
 		fmt.Fprintf(w, "## Targets\n\n| | measured | target | reached |\n|---|---|---|---|\n%s", b.String())

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"sync"
@@ -12,13 +13,15 @@ import (
 	samuel "github.com/samuel/go-zookeeper/zk"
 
 	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/bench/internal/responder"
 )
 
 // client is what a workload asks of an implementation. A nil function says that
 // the implementation has no such thing.
 type client struct {
 	get       func(path string) error
-	getCancel func(path string) error // with a context that can be cancelled
+	value     func(path string) (size int, err error) // get, and how long the data is
+	getCancel func(path string) error                 // with a context that can be cancelled
 	set       func(path string, data []byte) error
 	children  func(path string) (int, error)
 	batch     func(paths []string) func() error // Gets, all at once
@@ -26,6 +29,7 @@ type client struct {
 	followed  func() int64                      // how many these were
 	watches   func(n int) watches
 	restore   func() (took time.Duration, sent int64, err error) // moves the session to another connection
+	redial    func() (took time.Duration, err error)             // lets the server hang up, until the next Get is answered
 	close     func()
 }
 
@@ -39,9 +43,26 @@ type watches struct {
 type options struct {
 	addr    string
 	timeout time.Duration
+	tls     bool // over the connection, nothing verified
 	channel int  // capacity of an event channel
 	single  bool // one channel per watch
 	absent  bool // watch for creation, by exists
+}
+
+// trusting is the TLS of the responder's -tls, which nobody can verify; nil: none.
+func (o options) trusting() *tls.Config {
+	if !o.tls {
+		return nil
+	}
+	return &tls.Config{InsecureSkipVerify: true}
+}
+
+// secured lays TLS over a connection, if it was asked for.
+func (o options) secured(nc net.Conn) net.Conn {
+	if !o.tls {
+		return nc
+	}
+	return tls.Client(nc, o.trusting())
 }
 
 var dialers = map[string]func(options) (*client, error){
@@ -54,7 +75,7 @@ var dialers = map[string]func(options) (*client, error){
 
 func dialOurs(o options) (*client, error) {
 	bg := context.Background()
-	s, err := zk.Dial(bg, zk.Config{Addrs: []string{o.addr}, Timeout: o.timeout})
+	s, err := zk.Dial(bg, zk.Config{Addrs: []string{o.addr}, Timeout: o.timeout, TLS: o.trusting()})
 	if err != nil {
 		return nil, err
 	}
@@ -63,6 +84,10 @@ func dialOurs(o options) (*client, error) {
 		get: func(path string) error {
 			_, _, err := s.Get(bg, path, nil)
 			return err
+		},
+		value: func(path string) (int, error) {
+			data, _, err := s.Get(bg, path, nil)
+			return len(data), err
 		},
 		getCancel: func(path string) error {
 			_, _, err := s.Get(ctx, path, nil)
@@ -145,6 +170,16 @@ func dialOurs(o options) (*client, error) {
 		s = next
 		return took, s.Stats().BytesSent, nil
 	}
+	c.redial = func() (time.Duration, error) {
+		return firstAnswer(func() error { return c.get(responder.Cut) }, func() error {
+			next, err := s.Redial(bg)
+			if err != nil {
+				return err
+			}
+			s = next
+			return c.get(node)
+		})
+	}
 	return c, nil
 }
 
@@ -179,7 +214,7 @@ func dialGozk(o options) (*client, error) {
 		if o.absent { // only a restore is counted, so that other workloads do not pay for it
 			return counted{nc, &sent}, nil
 		}
-		return nc, nil
+		return o.secured(nc), nil
 	}
 	s, events, err := gozk.Connect([]string{o.addr}, o.timeout, gozk.WithLogInfo(false), gozk.WithLogger(quiet{}), gozk.WithDialer(dial))
 	if err != nil {
@@ -201,6 +236,10 @@ func dialGozk(o options) (*client, error) {
 		get: func(path string) error {
 			_, _, err := s.Get(path)
 			return err
+		},
+		value: func(path string) (int, error) {
+			data, _, err := s.Get(path)
+			return len(data), err
 		},
 		set: func(path string, data []byte) error {
 			_, err := s.Set(path, data, -1)
@@ -254,6 +293,9 @@ func dialGozk(o options) (*client, error) {
 		}
 		return time.Since(start), sent.Load() - before, nil
 	}
+	c.redial = func() (time.Duration, error) {
+		return firstAnswer(func() error { return c.get(responder.Cut) }, func() error { return c.get(node) })
+	}
 	return c, nil
 }
 
@@ -301,6 +343,10 @@ func clientOf[Stat, Event any](s samuelConn[Stat, Event], o options) *client {
 		get: func(path string) error {
 			_, _, err := s.Get(path)
 			return err
+		},
+		value: func(path string) (int, error) {
+			data, _, err := s.Get(path)
+			return len(data), err
 		},
 		set: func(path string, data []byte) error {
 			_, err := s.Set(path, data, -1)

@@ -34,7 +34,10 @@ type run struct {
 	workload string
 	callers  int // of the workload, or as told
 	size     int // of a batch
-	n        int // watches or sessions
+	bytes    int // of a value
+	n        int // watches, sessions or names; below 0: as the workload says
+	burst    int // watches that fire at once
+	ops      int // of the measurement; 0: as many as there is time for
 	warmup   time.Duration
 	time     time.Duration
 	profile  profiles
@@ -54,7 +57,11 @@ func main() {
 	flag.DurationVar(&r.time, "time", 1200*time.Millisecond, "time of the measurement, at least")
 	flag.IntVar(&r.callers, "callers", 0, "goroutines that call, or batches in flight; 0: as the workload's name says")
 	flag.IntVar(&r.size, "batch", 512, "operations of a batch")
-	flag.IntVar(&r.n, "n", 0, "watches or sessions; 0: 20000 watches, 10000 sessions")
+	flag.IntVar(&r.bytes, "bytes", 1<<10, "size of a value of getvalue and setvalue, and of the large ones of mixed")
+	flag.IntVar(&r.burst, "burst", 0, "watches that fire at once, half-way through open512")
+	flag.IntVar(&r.n, "n", -1, "watches, sessions or names of children; below 0: 20000 watches, 10000 sessions (1 of manyget and manyset), 1000 names")
+	flag.IntVar(&r.ops, "ops", 0, "calls to measure instead of a time, for what counts instructions; 0: as many as there is time for")
+	flag.BoolVar(&r.tls, "tls", false, "lay TLS over the connection, and verify nothing: for the responder's -tls")
 	flag.IntVar(&r.channel, "channel", 1024, "capacity of the event channel")
 	flag.BoolVar(&r.single, "single", false, "a channel per watch, where the client leaves the choice")
 	flag.BoolVar(&r.absent, "absent", false, "watch for the creation of missing nodes, by exists")

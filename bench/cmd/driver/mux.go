@@ -8,19 +8,19 @@ import (
 	"net"
 	"runtime"
 	"sync"
-	"time"
 
 	"github.com/seed-9f8420c6/zk/wire"
 )
 
 // greet opens a session on a connection of its own and returns the connection.
-func greet(addr string, timeout time.Duration) (net.Conn, error) {
-	nc, err := net.Dial("tcp", addr)
+func greet(o options) (net.Conn, error) {
+	nc, err := net.Dial("tcp", o.addr)
 	if err != nil {
 		return nil, err
 	}
+	nc = o.secured(nc)
 	b := wire.BeginFrame(nil)
-	b = wire.ConnectRequest{Timeout: int32(timeout.Milliseconds()), Password: make([]byte, 16), HasReadOnly: true}.Append(b)
+	b = wire.ConnectRequest{Timeout: int32(o.timeout.Milliseconds()), Password: make([]byte, 16), HasReadOnly: true}.Append(b)
 	wire.EndFrame(b, 0)
 	if _, err := nc.Write(b); err != nil {
 		return nil, err
@@ -72,7 +72,7 @@ type muxCall struct {
 var muxCalls = sync.Pool{New: func() any { return &muxCall{done: make(chan struct{}, 1)} }}
 
 func dialMux(o options) (*client, error) {
-	nc, err := greet(o.addr, o.timeout)
+	nc, err := greet(o)
 	if err != nil {
 		return nil, err
 	}
@@ -82,6 +82,10 @@ func dialMux(o options) (*client, error) {
 		get: func(path string) error {
 			_, _, err := m.get(path)
 			return err
+		},
+		value: func(path string) (int, error) {
+			data, _, err := m.get(path)
+			return len(data), err
 		},
 		set:   m.set,
 		close: func() { nc.Close() },
@@ -183,7 +187,14 @@ func (m *mux) read() {
 			return
 		}
 		size := int(binary.BigEndian.Uint32(head))
-		body, err := r.Peek(4 + size)
+		kept := 4+size > r.Size() // a frame of a slice of its own, which its call may keep
+		var body []byte
+		if kept {
+			body = make([]byte, 4+size)
+			_, err = io.ReadFull(r, body)
+		} else {
+			body, err = r.Peek(4 + size)
+		}
 		if err != nil {
 			return
 		}
@@ -191,7 +202,9 @@ func (m *mux) read() {
 		var h wire.ReplyHeader
 		h.Decode(&d)
 		if h.Xid < 0 {
-			r.Discard(4 + size)
+			if !kept {
+				r.Discard(4 + size)
+			}
 			continue
 		}
 		m.mu.Lock()
@@ -204,17 +217,19 @@ func (m *mux) read() {
 		}
 		c.err = h.Err
 		if h.Err == 0 {
-			if size == 16+68 {
-				c.stat.Decode(&d)
-			} else {
-				c.data = append([]byte(nil), d.Buffer()...)
-				c.stat.Decode(&d)
+			if size != 16+68 {
+				if c.data = d.Buffer(); !kept {
+					c.data = append([]byte(nil), c.data...)
+				}
 			}
+			c.stat.Decode(&d)
 		}
 		if d.Err() != nil {
 			fatal(d.Err())
 		}
-		r.Discard(4 + size)
+		if !kept {
+			r.Discard(4 + size)
+		}
 		c.done <- struct{}{}
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"sync/atomic"
-	"time"
 
 	"github.com/seed-9f8420c6/zk/wire"
 )
@@ -20,8 +19,8 @@ type raw struct {
 	events int
 }
 
-func dialRaw(addr string, timeout time.Duration) (*raw, error) {
-	nc, err := greet(addr, timeout)
+func dialRaw(o options) (*raw, error) {
+	nc, err := greet(o)
 	if err != nil {
 		return nil, err
 	}
@@ -43,10 +42,14 @@ func (r *raw) replies() (int, error) {
 	for r.w-r.r >= 20 {
 		b := r.in[r.r:r.w]
 		size := int(binary.BigEndian.Uint32(b))
-		if size > len(r.in)-4 {
+		if size < 16 || size > 64<<20 {
 			return 0, fmt.Errorf("a reply of %d bytes", size)
 		}
 		if len(b) < 4+size {
+			if 4+size > len(r.in) {
+				r.in = append(make([]byte, 0, 4+size), b...)[:4+size]
+				r.r, r.w = 0, len(b)
+			}
 			break
 		}
 		if xid := int32(binary.BigEndian.Uint32(b[4:])); xid == wire.XidNotification {
@@ -77,15 +80,19 @@ func encode(n int, op wire.Op, body wire.Record) frames {
 	return frames{b, n}
 }
 
+// firstWindow is by how much a window grows at a time, so that neither side's write
+// waits for the other's.
+const firstWindow = 512
+
 // run keeps window requests on the wire until it is told to stop, and returns how
 // many were answered.
 func (r *raw) run(f frames, window int, stop *atomic.Bool) (int64, error) {
 	size := len(f.b) / (2 * f.n)
-	if _, err := r.nc.Write(f.b[:window*size]); err != nil {
+	open := min(window, firstWindow)
+	if _, err := r.nc.Write(f.b[:open*size]); err != nil {
 		return 0, err
 	}
-	at := window % f.n
-	open, done := window, int64(0)
+	at, done := open%f.n, int64(0)
 	for open > 0 {
 		got, err := r.replies()
 		if err != nil {
@@ -96,11 +103,12 @@ func (r *raw) run(f frames, window int, stop *atomic.Bool) (int64, error) {
 		if got == 0 || stop.Load() {
 			continue
 		}
-		if _, err := r.nc.Write(f.b[at*size : (at+got)*size]); err != nil {
+		n := min(window-open, got+firstWindow)
+		if _, err := r.nc.Write(f.b[at*size : (at+n)*size]); err != nil {
 			return 0, err
 		}
-		at = (at + got) % f.n
-		open += got
+		at = (at + n) % f.n
+		open += n
 	}
 	return done, nil
 }
@@ -127,4 +135,21 @@ func (r *raw) send(b []byte) error {
 		b = b[end:]
 	}
 	return nil
+}
+
+// converse writes requests while it reads, until so many replies have come.
+func (r *raw) converse(b []byte, replies int) error {
+	failed := make(chan error, 1)
+	go func() {
+		_, err := r.nc.Write(b)
+		failed <- err
+	}()
+	for replies > 0 {
+		got, err := r.replies()
+		if err != nil {
+			return err
+		}
+		replies -= got
+	}
+	return <-failed
 }

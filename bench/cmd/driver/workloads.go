@@ -32,7 +32,7 @@ type workload struct {
 	run     func(*run, workload) (*result.Sample, error)
 	callers int
 	op      wire.Op
-	call    func(*client) func() error // nil where the client cannot
+	call    func(*run, *client) func() error // nil where the client cannot
 }
 
 var errNone = errors.New("no such thing")
@@ -40,26 +40,26 @@ var errNone = errors.New("no such thing")
 var workloads map[string]workload
 
 func init() {
-	get := func(c *client) func() error {
+	get := func(r *run, c *client) func() error {
 		return func() error { return c.get(node) }
 	}
-	getCancel := func(c *client) func() error {
+	getCancel := func(r *run, c *client) func() error {
 		if c.getCancel == nil {
 			return nil
 		}
 		return func() error { return c.getCancel(node) }
 	}
 	value := make([]byte, dataSize)
-	set := func(c *client) func() error {
+	set := func(r *run, c *client) func() error {
 		return func() error { return c.set(node, value) }
 	}
-	children := func(c *client) func() error {
+	children := func(r *run, c *client) func() error {
 		if c.children == nil {
 			return nil
 		}
 		return func() error {
 			n, err := c.children(parent)
-			if err == nil && n != numNames {
+			if err == nil && n != r.count(numNames) {
 				err = fmt.Errorf("%d children", n)
 			}
 			return err
@@ -78,11 +78,19 @@ func init() {
 		"set64":      {calls, 64, wire.OpSetData, set},
 		"set512":     {calls, 512, wire.OpSetData, set},
 		"children":   {calls, 1, wire.OpGetChildren2, children},
+		"getvalue":   {values, 1, wire.OpGetData, nil},
+		"setvalue":   {values, 1, wire.OpSetData, nil},
+		"open512":    {open, 512, wire.OpGetData, get},
+		"fair512":    {fair, 512, wire.OpGetData, get},
+		"mixed":      {mixed, 64, wire.OpSetData, set},
+		"manyget":    {many, 16, wire.OpGetData, get},
+		"manyset":    {many, 16, wire.OpSetData, set},
 		"batch512":   {batches, 1, wire.OpGetData, nil},
 		"batch512x2": {batches, 2, wire.OpGetData, nil},
 		"events":     {events, 64, 0, nil},
 		"arm":        {arm, 64, 0, nil},
 		"restore":    {restore, 64, 0, nil},
+		"redial":     {redials, 64, 0, nil},
 		"sessions":   {sessions, 32, 0, nil},
 		"setup":      {setup, 64, 0, nil},
 	}
@@ -161,27 +169,19 @@ func calls(r *run, w workload) (*result.Sample, error) {
 		return nil, err
 	}
 	defer c.close()
-	f := w.call(c)
+	f := w.call(r, c)
 	if f == nil {
 		return nil, errNone
+	}
+	if r.ops > 0 {
+		return r.measure(func() (int64, time.Duration, error) {
+			return int64(r.ops), 0, each(r.ops, n, func(int) error { return f() })
+		})
 	}
 	if n > 1 {
 		return r.both(func(stop *atomic.Bool) (int64, error) { return repeat(n, f, stop) })
 	}
-	l := newLatencies()
-	s, err := r.both(func(stop *atomic.Bool) (int64, error) {
-		l.reset()
-		for !stop.Load() {
-			start := time.Now()
-			if err := f(); err != nil {
-				return 0, err
-			}
-			l.add(time.Since(start))
-		}
-		return int64(l.n), nil
-	})
-	l.put(s)
-	return s, err
+	return r.alone(f)
 }
 
 // latencies are those of one caller; the oldest are forgotten.
@@ -205,56 +205,45 @@ func (l *latencies) add(d time.Duration) {
 	l.n++
 }
 
-func (l *latencies) put(s *result.Sample) {
-	d := l.d[:min(l.n, len(l.d))]
-	if s == nil || len(d) == 0 {
-		return
+// time calls f.
+func (l *latencies) time(f func() error) error {
+	start := time.Now()
+	if err := f(); err != nil {
+		return err
 	}
-	slices.Sort(d)
-	s.P50 = float64(d[len(d)/2].Nanoseconds()) / 1e3
-	s.P99 = float64(d[len(d)*99/100].Nanoseconds()) / 1e3
+	l.add(time.Since(start))
+	return nil
+}
+
+func (l *latencies) put(s *result.Sample) {
+	if d := l.d[:min(l.n, len(l.d))]; s != nil && len(d) > 0 {
+		slices.Sort(d)
+		s.P50, s.P99 = quantile(d, 500), quantile(d, 990)
+	}
 }
 
 func rawCalls(r *run, op wire.Op, n int) (*result.Sample, error) {
-	raw, err := dialRaw(r.addr, r.timeout)
+	raw, err := dialRaw(r.options)
 	if err != nil {
 		return nil, err
 	}
 	defer raw.nc.Close()
-	var body wire.Record
-	switch op {
-	case wire.OpGetData:
-		body = wire.PathWatchRequest{Path: node}
-	case wire.OpGetChildren2:
-		body = wire.PathWatchRequest{Path: parent}
-	case wire.OpSetData:
-		body = wire.SetDataRequest{Path: node, Data: make([]byte, dataSize), Version: -1}
-	}
-	f := encode(n, op, body)
+	f := encode(n, op, rawRequest(op))
 	if n > 1 {
 		return r.both(func(stop *atomic.Bool) (int64, error) { return raw.run(f, n, stop) })
 	}
-	l := newLatencies()
 	one := f.b[:len(f.b)/2]
-	s, err := r.both(func(stop *atomic.Bool) (int64, error) {
-		l.reset()
-		for !stop.Load() {
-			start := time.Now()
-			if _, err := raw.nc.Write(one); err != nil {
-				return 0, err
-			}
-			for got := 0; got == 0; {
-				var err error
-				if got, err = raw.replies(); err != nil {
-					return 0, err
-				}
-			}
-			l.add(time.Since(start))
-		}
-		return int64(l.n), nil
-	})
-	l.put(s)
-	return s, err
+	return r.alone(func() error { return raw.call(one) })
+}
+
+func rawRequest(op wire.Op) wire.Record {
+	switch op {
+	case wire.OpGetChildren2:
+		return wire.PathWatchRequest{Path: parent}
+	case wire.OpSetData:
+		return wire.SetDataRequest{Path: node, Data: make([]byte, dataSize), Version: -1}
+	}
+	return wire.PathWatchRequest{Path: node}
 }
 
 // callsAndEvents is calls while the server sends events, which somebody receives.
@@ -273,7 +262,7 @@ func callsAndEvents(r *run, w workload) (*result.Sample, error) {
 	if err := c.follow(responder.EventPath); err != nil {
 		return nil, err
 	}
-	f := w.call(c)
+	f := w.call(r, c)
 	n := r.width(w)
 	var before int64
 	s, err := r.both(func(stop *atomic.Bool) (int64, error) {
@@ -303,7 +292,7 @@ func callsArmed(r *run, w workload) (*result.Sample, error) {
 			return nil, err
 		}
 	}
-	f := w.call(c)
+	f := w.call(r, c)
 	return r.both(func(stop *atomic.Bool) (int64, error) { return repeat(r.width(w), f, stop) })
 }
 
@@ -370,7 +359,7 @@ func each(n, callers int, f func(i int) error) error {
 }
 
 func (r *run) count(fallback int) int {
-	if r.n > 0 {
+	if r.n >= 0 {
 		return r.n
 	}
 	return fallback
@@ -389,7 +378,7 @@ func events(r *run, w workload) (*result.Sample, error) {
 	var arm func() error
 	var burst func() error
 	if r.client == "raw" {
-		raw, err := dialRaw(r.addr, r.timeout)
+		raw, err := dialRaw(r.options)
 		if err != nil {
 			return nil, err
 		}
@@ -578,39 +567,34 @@ func (r *run) restores(n int, least int64, once func() (time.Duration, int64, er
 	return s, nil
 }
 
-func rawRestore(r *run, paths []string) (*result.Sample, error) {
-	var b []byte
-	least, open := int64(0), 0
+// setWatches encodes what restores watches for creation, in frames that a server takes.
+// It returns how many frames, and the bytes of their paths.
+func setWatches(paths []string) (b []byte, frames int, least int64) {
 	for len(paths) > 0 {
 		size, k := 0, 0
 		for k < len(paths) && size+4+len(paths[k]) <= 127<<10 {
 			size += 4 + len(paths[k])
 			k++
 		}
-		b = request(b, int32(open+1), wire.OpSetWatches, wire.SetWatchesRequest{RelativeZxid: 1 << 62, Data: []string{}, Exist: paths[:k], Child: []string{}})
-		paths, least, open = paths[k:], least+int64(size), open+1
+		frames++
+		b = request(b, int32(frames), wire.OpSetWatches, wire.SetWatchesRequest{RelativeZxid: 1 << 62, Data: []string{}, Exist: paths[:k], Child: []string{}})
+		paths, least = paths[k:], least+int64(size)
 	}
+	return b, frames, least
+}
+
+func rawRestore(r *run, paths []string) (*result.Sample, error) {
+	b, open, least := setWatches(paths)
 	n := r.count(20000)
 	return r.restores(n, least, func() (time.Duration, int64, error) {
 		start := time.Now()
-		raw, err := dialRaw(r.addr, r.timeout)
+		raw, err := dialRaw(r.options)
 		if err != nil {
 			return 0, 0, err
 		}
 		defer raw.nc.Close()
-		failed := make(chan error, 1)
-		go func() {
-			_, err := raw.nc.Write(b)
-			failed <- err
-		}()
-		for left := open; left > 0; {
-			got, err := raw.replies()
-			if err != nil {
-				return 0, 0, err
-			}
-			left -= got
-		}
-		return time.Since(start), int64(len(b)), <-failed
+		err = raw.converse(b, open)
+		return time.Since(start), int64(len(b)), err
 	})
 }
 
@@ -696,7 +680,7 @@ func setup(r *run, w workload) (*result.Sample, error) {
 	for i := range value {
 		value[i] = 'x'
 	}
-	create := func(path string) error {
+	create := func(path string, value []byte) error {
 		_, err := s.Create(context.Background(), path, value, zk.Persistent, zk.ACLOpen)
 		if errors.Is(err, zk.ErrExists) {
 			return nil
@@ -704,9 +688,14 @@ func setup(r *run, w workload) (*result.Sample, error) {
 		return err
 	}
 	for _, path := range []string{"/bench", node, parent} {
-		if err := create(path); err != nil {
+		if err := create(path, value); err != nil {
 			return nil, err
 		}
 	}
-	return nil, each(numNames, w.callers, func(i int) error { return create(fmt.Sprintf(parent+"/"+childName, i)) })
+	for _, size := range valueSizes {
+		if err := create(valuePath(size), make([]byte, size)); err != nil {
+			return nil, err
+		}
+	}
+	return nil, each(numNames, w.callers, func(i int) error { return create(fmt.Sprintf(parent+"/"+childName, i), value) })
 }

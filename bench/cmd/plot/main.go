@@ -1,8 +1,7 @@
-// Plot draws results/bench.svg from results/bench.json, which cmd/bench wrote.
+// Plot draws results/bench.svg from the results of all machines, which cmd/bench wrote.
 package main
 
 import (
-	"encoding/json"
 	"flag"
 	"fmt"
 	"image/color"
@@ -44,7 +43,7 @@ var shown = []string{"get1", "get64", "get512", "set512", "batch512", "children"
 func main() {
 	log.SetFlags(0)
 	log.SetPrefix("plot: ")
-	in := flag.String("in", "results/bench.json", "`file` of samples")
+	in := flag.String("in", "results", "`folder` with the samples of all machines")
 	out := flag.String("out", "results/bench.svg", "`file` to draw")
 	flag.Parse()
 	if flag.NArg() > 0 {
@@ -57,15 +56,11 @@ func main() {
 }
 
 func run(in, out string) error {
-	b, err := os.ReadFile(in)
+	all, err := result.ReadAll(in)
 	if err != nil {
 		return err
 	}
-	var rep result.Report
-	if err := json.Unmarshal(b, &rep); err != nil {
-		return fmt.Errorf("%s: %w", in, err)
-	}
-	canvas, err := picture(rep)
+	canvas, err := picture(all)
 	if err != nil {
 		return err
 	}
@@ -79,8 +74,36 @@ func run(in, out string) error {
 	return f.Close()
 }
 
-// picture has the rates above and the CPU time below, both on logarithmic axes.
-func picture(rep result.Report) (*vgsvg.Canvas, error) {
+// picture has for each machine the rates above and the CPU time below, all on
+// logarithmic axes.
+func picture(all []result.Report) (*vgsvg.Canvas, error) {
+	var plots [][]*plot.Plot
+	wide := 0
+	for _, rep := range all {
+		rates, costs, bars, err := charts(rep)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", rep.Machine, err)
+		}
+		plots = append(plots, []*plot.Plot{rates}, []*plot.Plot{costs})
+		wide = max(wide, bars)
+	}
+	if len(plots) == 0 {
+		return nil, fmt.Errorf("there are no results")
+	}
+	width, height := max(24, 8+4*vg.Length(wide))*vg.Centimeter, 20*vg.Length(len(all))*vg.Centimeter
+	c := vgsvg.New(width, height)
+	dc := draw.New(c)
+	dc.SetColor(color.White)
+	dc.Fill(dc.Rectangle.Path())
+	tiles := draw.Tiles{Rows: len(plots), Cols: 1, PadX: vg.Millimeter, PadY: 5 * vg.Millimeter, PadTop: 3 * vg.Millimeter, PadBottom: 3 * vg.Millimeter, PadLeft: 3 * vg.Millimeter, PadRight: 5 * vg.Millimeter}
+	for i, canvases := range plot.Align(plots, tiles, dc) {
+		plots[i][0].Draw(canvases[0])
+	}
+	return c, nil
+}
+
+// charts are those of one machine, and how many bars stand side by side.
+func charts(rep result.Report) (rates, costs *plot.Plot, bars int, err error) {
 	var tables []result.Table
 	for _, name := range shown {
 		if t := rep.Table(name); len(t.Rows) > 0 {
@@ -88,7 +111,7 @@ func picture(rep result.Report) (*vgsvg.Canvas, error) {
 		}
 	}
 	if len(tables) == 0 {
-		return nil, fmt.Errorf("none of the workloads %v was measured", shown)
+		return nil, nil, 0, fmt.Errorf("none of the workloads %v was measured", shown)
 	}
 	present := slices.DeleteFunc(slices.Clone(clients), func(s series) bool {
 		return !slices.ContainsFunc(tables, func(t result.Table) bool { return len(t.Row(s.client).Samples) > 0 })
@@ -101,7 +124,7 @@ func picture(rep result.Report) (*vgsvg.Canvas, error) {
 		}
 		return r
 	}
-	rates, err := chart(tables, present, 0.5, func(t result.Table, client string) float64 {
+	rates, err = chart(tables, present, 0.5, func(t result.Table, client string) float64 {
 		base := row(t, "gozk").Rate().Median
 		if base == 0 {
 			return 0
@@ -109,30 +132,19 @@ func picture(rep result.Report) (*vgsvg.Canvas, error) {
 		return row(t, client).Rate().Median / base
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, 0, err
 	}
-	rates.Title.Text = "Operations per second, relative to go-zookeeper/zk"
-	costs, err := chart(tables, present, 0.01, func(t result.Table, client string) float64 { return row(t, client).CPU().Median })
+	rates.Title.Text = result.Processor(rep.Machine) + ": operations per second, relative to go-zookeeper/zk"
+	costs, err = chart(tables, present, 0.01, func(t result.Table, client string) float64 { return row(t, client).CPU().Median })
 	if err != nil {
-		return nil, err
+		return nil, nil, 0, err
 	}
 	costs.Title.Text = "CPU time of the client per operation, microseconds"
 	costs.Legend = plot.NewLegend()
 	costs.X.Label.Text = fmt.Sprintf("%s, %s. batch512: clients without a batch are shown with their get512.", rep.Machine, rep.Date)
 	costs.X.Label.TextStyle.Font.Size = vg.Points(8)
 	costs.X.Label.Padding = 2 * vg.Millimeter
-
-	width, height := max(24, 8+4*vg.Length(len(present)))*vg.Centimeter, 20*vg.Centimeter
-	c := vgsvg.New(width, height)
-	dc := draw.New(c)
-	dc.SetColor(color.White)
-	dc.Fill(dc.Rectangle.Path())
-	tiles := draw.Tiles{Rows: 2, Cols: 1, PadX: vg.Millimeter, PadY: 5 * vg.Millimeter, PadTop: 3 * vg.Millimeter, PadBottom: 3 * vg.Millimeter, PadLeft: 3 * vg.Millimeter, PadRight: 5 * vg.Millimeter}
-	plots := [][]*plot.Plot{{rates}, {costs}}
-	for i, canvases := range plot.Align(plots, tiles, dc) {
-		plots[i][0].Draw(canvases[0])
-	}
-	return c, nil
+	return rates, costs, len(present), nil
 }
 
 // chart has a group of bars per table, one bar for each client. The axis is logarithmic and

@@ -16,6 +16,7 @@ import (
 	"os"
 
 	"github.com/seed-9f8420c6/zk/bench/internal/responder"
+	"github.com/seed-9f8420c6/zk/zktest"
 )
 
 func main() {
@@ -26,6 +27,8 @@ func main() {
 	flag.IntVar(&conf.EventEvery, "event-every", 0, "one event (data changed) after every `N` replies on a connection, for the path of its latest addWatch, or "+responder.EventPath+"; 0: none")
 	flag.IntVar(&conf.Data, "data", conf.Data, "`bytes` of data of every path")
 	flag.IntVar(&conf.Children, "children", conf.Children, "`number` of children of every path")
+	own := flag.Bool("zktest", false, "run a server of zktest instead, which has a tree; only -listen and -child matter")
+	secure := flag.Bool("tls", false, "speak TLS 1.3, with a certificate that nobody can verify")
 	child := flag.Bool("child", false, "end when standard input does: for a parent that holds its other side")
 	flag.Usage = func() {
 		fmt.Fprintln(flag.CommandLine.Output(), "usage: responder [flags]\nA minimal, fast ZooKeeper server to measure clients with.")
@@ -36,17 +39,30 @@ func main() {
 		flag.Usage()
 		os.Exit(2)
 	}
-	l, err := net.Listen("tcp", *listen)
-	if err != nil {
-		log.Fatal(err)
-	}
-	fmt.Println(l.Addr())
 	if *child {
 		go func() {
 			io.Copy(io.Discard, os.Stdin)
 			os.Exit(0)
 		}()
 	}
+	if *own {
+		s, err := zktest.StartServer(zktest.Options{Listen: *listen}) // as tests have it, with its log
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(s.Addr())
+		select {}
+	}
+	l, err := net.Listen("tcp", *listen)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if *secure {
+		if l, err = responder.TLS(l); err != nil {
+			log.Fatal(err)
+		}
+	}
+	fmt.Println(l.Addr())
 	if err := responder.New(conf).Serve(l); err != nil {
 		log.Fatal(err)
 	}

@@ -26,6 +26,8 @@ const (
 	// Burst makes its connection a storm: a setData or delete of it first fires
 	// every one-shot watch that the connection has armed, in the order of arming.
 	Burst = "/burst"
+	// Cut hangs up: the answer to a getData of it is the end of the connection.
+	Cut = "/cut"
 	// EventPath is the path of the events that EventEvery makes, for connections
 	// without a persistent watch.
 	EventPath = "/event"
@@ -339,6 +341,9 @@ func (c *conn) answer(body []byte) bool {
 	case wire.OpGetData, wire.OpExists, wire.OpGetChildren, wire.OpGetChildren2:
 		path, rest, ok := pathOf(body[8:])
 		if !ok {
+			return false
+		}
+		if op == wire.OpGetData && string(path) == Cut {
 			return false
 		}
 		watch := len(rest) > 0 && rest[0] != 0

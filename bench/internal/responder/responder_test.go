@@ -273,6 +273,19 @@ func TestEventEvery(t *testing.T) {
 	p.event(wire.EventNodeDataChanged, "/mine")
 }
 
+// A getData of Cut is answered by the end, behind the replies to what came before.
+func TestCut(t *testing.T) {
+	p := dial(t, Default)
+	p.send(1, wire.OpGetData, get("/a", false))
+	p.send(2, wire.OpExists, get(Cut, false))
+	p.send(3, wire.OpGetData, get(Cut, false))
+	p.reply(1, 0)
+	p.reply(2, 0)
+	if n, err := p.nc.Read(make([]byte, 64)); err == nil {
+		t.Errorf("it was answered with %d bytes", n)
+	}
+}
+
 // What is no frame ends the connection, and nothing else.
 func TestMalformed(t *testing.T) {
 	for _, body := range [][]byte{

@@ -21,8 +21,9 @@ type Sample struct {
 	Reads     float64 `json:"reads"` // system calls
 	Writes    float64 `json:"writes"`
 
-	P50 float64 `json:"p50_us,omitempty"` // for one caller
-	P99 float64 `json:"p99_us,omitempty"`
+	P50  float64 `json:"p50_us,omitempty"` // where calls are timed
+	P99  float64 `json:"p99_us,omitempty"`
+	P999 float64 `json:"p99_9_us,omitempty"` // where there are enough of them
 
 	// Extra holds what only some workloads have.
 	Extra map[string]float64 `json:"extra,omitempty"`
@@ -38,7 +39,9 @@ type Row struct {
 type Table struct {
 	Name  string // also says where it runs, as in "get64 unpinned"
 	About string
-	Rows  []Row
+	// Measured says where and when, if that is not where and when the Report was.
+	Measured string `json:",omitempty"`
+	Rows     []Row
 }
 
 // Report is all that a run of the benchmark found.
