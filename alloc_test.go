@@ -98,7 +98,7 @@ func TestAllocsOfValues(t *testing.T) {
 			}
 		}
 		percent := debug.SetGCPercent(-1) // which takes memory that is kept
-		for range times { // until each processor has a buffer
+		for range times {                 // until each processor has a buffer
 			set()
 		}
 		runtime.ReadMemStats(&before)

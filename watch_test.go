@@ -17,46 +17,6 @@ import (
 	"github.com/seed-9f8420c6/zk/zktest"
 )
 
-type armer struct {
-	name string
-	arm  func(e *suite.Env, s *zk.Session, path string, ch chan<- zk.Event) error
-	kind zk.WatchKind
-}
-
-// armers arm a channel in each way there is. Each needs the node but missing.
-var armers = []armer{
-	{"get", func(e *suite.Env, s *zk.Session, path string, ch chan<- zk.Event) error {
-		_, _, err := s.Get(e.Ctx, path, ch)
-		return err
-	}, zk.DataWatch},
-	{"exists", func(e *suite.Env, s *zk.Session, path string, ch chan<- zk.Event) error {
-		_, _, err := s.Exists(e.Ctx, path, ch)
-		return err
-	}, zk.DataWatch},
-	{"missing", func(e *suite.Env, s *zk.Session, path string, ch chan<- zk.Event) error {
-		_, _, err := s.Exists(e.Ctx, path, ch)
-		return err
-	}, zk.ExistsWatch},
-	{"children", func(e *suite.Env, s *zk.Session, path string, ch chan<- zk.Event) error {
-		_, _, err := s.Children(e.Ctx, path, ch)
-		return err
-	}, zk.ChildWatch},
-	{"persistent", func(e *suite.Env, s *zk.Session, path string, ch chan<- zk.Event) error {
-		return s.AddWatch(e.Ctx, path, zk.WatchPersistent, ch)
-	}, zk.PersistentWatch},
-	{"recursive", func(e *suite.Env, s *zk.Session, path string, ch chan<- zk.Event) error {
-		return s.AddWatch(e.Ctx, path, zk.WatchRecursive, ch)
-	}, zk.RecursiveWatch},
-}
-
-// armersOf returns those that the server knows.
-func armersOf(e *suite.Env) []armer {
-	if e.Knows(zktest.V36) {
-		return armers
-	}
-	return armers[:4]
-}
-
 // Every kind of watch sees its changes and no others: a table of what each gets
 // from a series of changes, made by the session itself or by another one.
 func TestWatchKinds(t *testing.T) {
@@ -75,16 +35,16 @@ func TestWatchKinds(t *testing.T) {
 			if !own {
 				writer = e.Session()
 			}
-			for _, a := range armersOf(e) {
-				p := fmt.Sprintf("%s/%s-%v", e.Root, a.name, own)
-				if a.name != "missing" {
+			for _, a := range suite.ArmersOf(e) {
+				p := fmt.Sprintf("%s/%s-%v", e.Root, a.Name, own)
+				if a.Name != "missing" {
 					e.Create(s, p, "")
 				}
 				e.Fence(writer)
 				ch := make(chan zk.Event, 20)
-				assert.NilError(t, a.arm(e, s, p, ch))
-				assert.DeepEqual(t, s.Config().Watches.List(), []zk.Watch{{Path: p, Kind: a.kind, Channel: 1, Cap: cap(ch)}})
-				if a.name == "missing" {
+				assert.NilError(t, a.Arm(e, s, p, ch))
+				assert.DeepEqual(t, s.Config().Watches.List(), []zk.Watch{{Path: p, Kind: a.Kind, Channel: 1, Cap: cap(ch)}})
+				if a.Name == "missing" {
 					e.Create(writer, p, "")
 				}
 				e.Set(writer, p, "1")
@@ -101,9 +61,9 @@ func TestWatchKinds(t *testing.T) {
 				for ev := range ch {
 					got = append(got, fmt.Sprint(ev.Type, " p", strings.TrimPrefix(ev.Path, p)))
 				}
-				assert.DeepEqual(t, got, want[a.name])
-				stays := a.kind == zk.PersistentWatch || a.kind == zk.RecursiveWatch
-				assert.Equal(t, s.Config().Watches.Len() == 1, stays, a.name)
+				assert.DeepEqual(t, got, want[a.Name])
+				stays := a.Kind == zk.PersistentWatch || a.Kind == zk.RecursiveWatch
+				assert.Equal(t, s.Config().Watches.Len() == 1, stays, a.Name)
 				if stays {
 					assert.NilError(t, s.RemoveWatch(e.Ctx, p, ch))
 				}
@@ -112,44 +72,31 @@ func TestWatchKinds(t *testing.T) {
 	})
 }
 
-// armDataAndChild arms one channel for the data of a znode, one for its children, and
-// one for both.
-func armDataAndChild(e *suite.Env, s *zk.Session, path string) []chan zk.Event {
-	e.T.Helper()
-	data, child, both := make(chan zk.Event, 2), make(chan zk.Event, 2), make(chan zk.Event, 2)
-	e.Watch(s, path, data)
-	e.Watch(s, path, both)
-	for _, ch := range []chan zk.Event{child, both} {
-		assert.NilError(e.T, suite.ErrOf2(s.Children(e.Ctx, path, ch)))
-	}
-	return []chan zk.Event{data, child, both}
-}
-
 // A deletion is told to each kind of watch.
 func TestDeleted(t *testing.T) {
 	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
 		s := e.Session()
-		for _, a := range armersOf(e) {
-			if a.name == "missing" {
+		for _, a := range suite.ArmersOf(e) {
+			if a.Name == "missing" {
 				continue
 			}
-			p := e.Create(s, e.Root+"/"+a.name, "")
+			p := e.Create(s, e.Root+"/"+a.Name, "")
 			ch := make(chan zk.Event, 10)
-			assert.NilError(t, a.arm(e, s, p, ch))
+			assert.NilError(t, a.Arm(e, s, p, ch))
 			e.Delete(s, p)
 			e.Ready(ch, zk.Deleted, p)
 			e.None(s, ch)
 		}
 		// One Deleted stands for the data and the child watch of a connection.
 		p := e.Create(s, e.Root+"/n", "")
-		chans := armDataAndChild(e, s, p)
+		chans := suite.ArmDataAndChild(e, s, p)
 		e.Delete(s, p)
 		for _, ch := range chans {
 			e.Ready(ch, zk.Deleted, p)
 			e.None(s, ch)
 		}
 		list := s.Config().Watches.List()
-		assert.Equal(t, len(list), len(armersOf(e))-4, "%+v", list) // the persistent ones of above
+		assert.Equal(t, len(list), len(suite.ArmersOf(e))-4, "%+v", list) // the persistent ones of above
 	})
 }
 
@@ -208,8 +155,8 @@ func TestOneChannelArmedManyTimes(t *testing.T) {
 			p := e.Create(s, e.Root+"/n", "")
 			ch := make(chan zk.Event, 10)
 			for range 3 {
-				for _, a := range armers[:4] {
-					assert.NilError(t, a.arm(e, s, p, ch))
+				for _, a := range suite.Armers[:4] {
+					assert.NilError(t, a.Arm(e, s, p, ch))
 				}
 			}
 			assert.Equal(t, s.Config().Watches.Len(), 2) // data and child
@@ -256,18 +203,18 @@ func TestManyChannelsOfOnePath(t *testing.T) {
 // notification, and stays armed.
 func TestPersistentAndOneShot(t *testing.T) {
 	suite.Since(t, zktest.V36, func(t *testing.T, e *suite.Env) {
-		for _, a := range armers[4:] {
+		for _, a := range suite.Armers[4:] {
 			for _, first := range []bool{true, false} {
 				s := e.Session()
-				p := e.Create(s, fmt.Sprintf("%s/%s-%v", e.Root, a.name, first), "")
+				p := e.Create(s, fmt.Sprintf("%s/%s-%v", e.Root, a.Name, first), "")
 				ch, other := make(chan zk.Event, 10), make(chan zk.Event, 10)
 				if first {
-					assert.NilError(t, a.arm(e, s, p, ch))
+					assert.NilError(t, a.Arm(e, s, p, ch))
 				}
 				e.Watch(s, p, ch)
 				e.Watch(s, p, other)
 				if !first {
-					assert.NilError(t, a.arm(e, s, p, ch))
+					assert.NilError(t, a.Arm(e, s, p, ch))
 				}
 				for i := range 3 {
 					e.Set(s, p, "x")
@@ -278,13 +225,13 @@ func TestPersistentAndOneShot(t *testing.T) {
 					e.None(s, ch)
 					e.None(s, other)
 				}
-				assert.DeepEqual(t, s.Config().Watches.List(), []zk.Watch{{Path: p, Kind: a.kind, Channel: 1, Cap: cap(ch)}})
+				assert.DeepEqual(t, s.Config().Watches.List(), []zk.Watch{{Path: p, Kind: a.Kind, Channel: 1, Cap: cap(ch)}})
 
 				// A child watch beside it is one too.
 				assert.NilError(t, suite.ErrOf2(s.Children(e.Ctx, p, other)))
 				e.Create(s, p+"/c", "")
 				e.Ready(other, zk.Child, p)
-				if a.kind == zk.PersistentWatch {
+				if a.Kind == zk.PersistentWatch {
 					e.Ready(ch, zk.Child, p)
 				} else {
 					e.Ready(ch, zk.Created, p+"/c") // Child is not for recursive watches
@@ -309,9 +256,9 @@ func TestKindsOnOnePath(t *testing.T) {
 			chans := make(map[string]chan zk.Event)
 			arm := func(name, path string) {
 				chans[name] = make(chan zk.Event, 10)
-				for _, a := range armersOf(e) {
-					if strings.HasPrefix(name, a.name) {
-						assert.NilError(t, a.arm(e, s, path, chans[name]))
+				for _, a := range suite.ArmersOf(e) {
+					if strings.HasPrefix(name, a.Name) {
+						assert.NilError(t, a.Arm(e, s, path, chans[name]))
 						return
 					}
 				}
@@ -511,34 +458,34 @@ func TestClosedChannel(t *testing.T) {
 func TestRemoveWatch(t *testing.T) {
 	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
 		s := e.Session()
-		for _, a := range armersOf(e) {
-			p := e.Root + "/" + a.name
-			if a.name != "missing" {
+		for _, a := range suite.ArmersOf(e) {
+			p := e.Root + "/" + a.Name
+			if a.Name != "missing" {
 				e.Create(s, p, "")
 			}
 			gone, stays := make(chan zk.Event, 10), make(chan zk.Event, 10)
-			assert.NilError(t, a.arm(e, s, p, gone))
-			assert.NilError(t, a.arm(e, s, p, stays))
+			assert.NilError(t, a.Arm(e, s, p, gone))
+			assert.NilError(t, a.Arm(e, s, p, stays))
 			assert.Equal(t, s.Config().Watches.Len(), 2)
 			assert.NilError(t, s.RemoveWatch(e.Ctx, p, gone))
 			suite.WantUnsent(t, s.RemoveWatch(e.Ctx, p, gone), zk.ErrNoWatcher)
 			list := s.Config().Watches.List()
 			assert.Equal(t, len(list), 1)
 			change := func() {
-				if a.name == "missing" {
+				if a.Name == "missing" {
 					e.Create(s, p, "")
 				} else {
 					e.Delete(s, p)
 				}
 			}
 			typ := zk.Deleted
-			if a.name == "missing" {
+			if a.Name == "missing" {
 				typ = zk.Created
 			}
 			change()
 			e.Ready(stays, typ, p)
 			e.None(s, gone)
-			if a.kind == zk.PersistentWatch || a.kind == zk.RecursiveWatch {
+			if a.Kind == zk.PersistentWatch || a.Kind == zk.RecursiveWatch {
 				assert.NilError(t, s.RemoveWatch(e.Ctx, p, stays))
 				assert.Equal(t, s.Config().Watches.Len(), 0)
 				e.Create(s, p, "")
@@ -552,8 +499,8 @@ func TestRemoveWatch(t *testing.T) {
 		ch, full := make(chan zk.Event, 10), make(chan zk.Event)
 		block := e.Create(s, e.Root+"/block", "")
 		e.Watch(s, block, full)
-		for _, a := range armersOf(e) {
-			assert.NilError(t, a.arm(e, s, p, ch))
+		for _, a := range suite.ArmersOf(e) {
+			assert.NilError(t, a.Arm(e, s, p, ch))
 		}
 		e.Set(s, block, "x")
 		e.Set(s, p, "x")

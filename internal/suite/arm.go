@@ -8,6 +8,7 @@ import (
 	"gotest.tools/v3/assert"
 
 	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/zktest"
 )
 
 // Get is a Get under way.
@@ -56,4 +57,58 @@ func Arm(t testing.TB, s *zk.Session, l *Line, kind zk.WatchKind, path string, c
 	}
 	u.OK()
 	return q
+}
+
+// Armer arms a channel in one way.
+type Armer struct {
+	Name string
+	Arm  func(e *Env, s *zk.Session, path string, ch chan<- zk.Event) error
+	Kind zk.WatchKind
+}
+
+// Armers arm a channel in each way there is. Each needs the node but missing.
+var Armers = []Armer{
+	{"get", func(e *Env, s *zk.Session, path string, ch chan<- zk.Event) error {
+		_, _, err := s.Get(e.Ctx, path, ch)
+		return err
+	}, zk.DataWatch},
+	{"exists", func(e *Env, s *zk.Session, path string, ch chan<- zk.Event) error {
+		_, _, err := s.Exists(e.Ctx, path, ch)
+		return err
+	}, zk.DataWatch},
+	{"missing", func(e *Env, s *zk.Session, path string, ch chan<- zk.Event) error {
+		_, _, err := s.Exists(e.Ctx, path, ch)
+		return err
+	}, zk.ExistsWatch},
+	{"children", func(e *Env, s *zk.Session, path string, ch chan<- zk.Event) error {
+		_, _, err := s.Children(e.Ctx, path, ch)
+		return err
+	}, zk.ChildWatch},
+	{"persistent", func(e *Env, s *zk.Session, path string, ch chan<- zk.Event) error {
+		return s.AddWatch(e.Ctx, path, zk.WatchPersistent, ch)
+	}, zk.PersistentWatch},
+	{"recursive", func(e *Env, s *zk.Session, path string, ch chan<- zk.Event) error {
+		return s.AddWatch(e.Ctx, path, zk.WatchRecursive, ch)
+	}, zk.RecursiveWatch},
+}
+
+// ArmersOf returns those that the server knows.
+func ArmersOf(e *Env) []Armer {
+	if e.Knows(zktest.V36) {
+		return Armers
+	}
+	return Armers[:4]
+}
+
+// ArmDataAndChild arms one channel for the data of a znode, one for its children, and
+// one for both.
+func ArmDataAndChild(e *Env, s *zk.Session, path string) []chan zk.Event {
+	e.T.Helper()
+	data, child, both := make(chan zk.Event, 2), make(chan zk.Event, 2), make(chan zk.Event, 2)
+	e.Watch(s, path, data)
+	e.Watch(s, path, both)
+	for _, ch := range []chan zk.Event{child, both} {
+		assert.NilError(e.T, ErrOf2(s.Children(e.Ctx, path, ch)))
+	}
+	return []chan zk.Event{data, child, both}
 }

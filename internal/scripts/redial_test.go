@@ -1,4 +1,4 @@
-package zk_test
+package scripts
 
 import (
 	"context"

@@ -1,4 +1,4 @@
-package zk_test
+package scripts
 
 import (
 	"errors"
@@ -64,9 +64,9 @@ func TestRedialCoalesces(t *testing.T) {
 			}
 			ch := make(chan zk.Event, 10)
 			chans = append(chans, ch)
-			for _, a := range armersOf(e) {
-				if a.name == test.arm {
-					assert.NilError(t, a.arm(e, s, paths[i], ch))
+			for _, a := range suite.ArmersOf(e) {
+				if a.Name == test.arm {
+					assert.NilError(t, a.Arm(e, s, paths[i], ch))
 				}
 			}
 		}
@@ -111,7 +111,7 @@ func TestRedialDeletedTwice(t *testing.T) {
 		s, l := e.Linked()
 		writer := e.Session()
 		p := e.Create(s, e.Root+"/n", "")
-		chans := armDataAndChild(e, s, p)
+		chans := suite.ArmDataAndChild(e, s, p)
 		e.Cut(s, l)
 		e.Fence(writer)
 		e.Delete(writer, p)
@@ -336,33 +336,33 @@ func TestRestoreEveryKind(t *testing.T) {
 		s, l := e.Linked()
 		writer := e.Session()
 		chans := make(map[string][]chan zk.Event)
-		for _, a := range armersOf(e) {
-			p := e.Root + "/" + a.name
-			if a.name != "missing" {
+		for _, a := range suite.ArmersOf(e) {
+			p := e.Root + "/" + a.Name
+			if a.Name != "missing" {
 				e.Create(s, p, "")
 			}
 			for range 3 {
 				ch := make(chan zk.Event, 10)
-				chans[a.name] = append(chans[a.name], ch)
-				assert.NilError(t, a.arm(e, s, p, ch))
+				chans[a.Name] = append(chans[a.Name], ch)
+				assert.NilError(t, a.Arm(e, s, p, ch))
 			}
 		}
 		for range 3 {
 			e.Cut(s, l)
 			s = e.Move(s)
 		}
-		assert.Equal(t, s.Stats().Armed, 3*len(armersOf(e)))
-		for _, a := range armersOf(e) {
-			p := e.Root + "/" + a.name
+		assert.Equal(t, s.Stats().Armed, 3*len(suite.ArmersOf(e)))
+		for _, a := range suite.ArmersOf(e) {
+			p := e.Root + "/" + a.Name
 			typ := zk.Deleted
-			if a.name == "missing" {
+			if a.Name == "missing" {
 				typ = zk.Created
 				e.Create(writer, p, "")
 			} else {
 				e.Fence(writer)
 				e.Delete(writer, p)
 			}
-			for _, ch := range chans[a.name] {
+			for _, ch := range chans[a.Name] {
 				ev := suite.Await(t, ch)
 				for ev.Type == zk.Gap { // others use the server too
 					ev = suite.Await(t, ch)
