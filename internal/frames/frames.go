@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	smallBuffer = 1 << 10
+	// smallBuffer holds a reply with 1 KiB of data, in one read.
+	smallBuffer = 2 << 10
 	largeBuffer = 64 << 10
 	minFrame    = 16 // a reply's header
 
