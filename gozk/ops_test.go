@@ -93,6 +93,12 @@ func TestBadInput(t *testing.T) {
 			_, err = c.Multi(op)
 			assert.Error(t, err, fmt.Sprintf("unknown operation type %T", op))
 		}
+		for flags, want := range map[int32]string{-1: "invalid flag value: [-1]", FlagTTL: ErrBadArguments.Error(), 77: "invalid flag value: [77]"} {
+			_, err = c.Multi(&CreateRequest{Path: "/b", Acl: acl, Flags: flags})
+			assert.Error(t, err, want)
+		}
+		_, err = c.Multi(&CreateRequest{Path: "/b", Acl: acl}, &DeleteRequest{"b", -1})
+		assert.Equal(t, err, ErrInvalidPath)
 		assert.Equal(t, len(server.Frames()), 0)
 		res, err := c.Multi()
 		assert.Assert(t, len(res) == 0 && err == nil)
@@ -252,9 +258,55 @@ func TestMaxBufferSize(t *testing.T) {
 	})
 }
 
+// lines keeps what is logged.
 type lines []string
 
 func (l *lines) Printf(format string, args ...any) { *l = append(*l, fmt.Sprintf(format, args...)) }
+
+// The log has go-zookeeper's lines, those that are no errors only where they are asked
+// for, and no credentials.
+func TestLog(t *testing.T) {
+	for _, info := range []bool{true, false} {
+		inMemory(t, func(t *testing.T, server *zktest.Server, through connOption) {
+			log := new(lines)
+			c, _ := connect(t, server.Addrs(), through, WithLogger(log), WithLogInfo(info))
+			assert.NilError(t, c.AddAuth("digest", []byte("user:secret")))
+			id := c.SessionID()
+			server.CutAll()
+			synctest.Wait()
+			server.Member(0).Refuse(true)
+			server.CutAll()
+			synctest.Wait()
+			assert.Equal(t, c.AddAuth("nosuchscheme", []byte("secret")), ErrNoServer)
+			server.Member(0).Refuse(false)
+			assert.Equal(t, c.AddAuth("nosuchscheme", []byte("secret")), ErrAuthFailed)
+			c.Close()
+			all := strings.Join(*log, "\n")
+			assert.Assert(t, !strings.Contains(all, "secret"), all)
+			assert.Assert(t, strings.Contains(all, "failed to connect to "+server.Addr()+": "), all)
+			assert.Assert(t, strings.Contains(all, "recv loop terminated: "), all)
+			for _, line := range []string{
+				"connected to " + server.Addr(), fmt.Sprintf("authenticated: id=%d, timeout=10000", id), "re-submitting `1` credentials after reconnect",
+			} {
+				assert.Assert(t, strings.Contains(all, line) == info, all)
+			}
+		})
+	}
+}
+
+// A request above the limit is not sent.
+func TestMaxConnBufferSize(t *testing.T) {
+	inMemory(t, func(t *testing.T, server *zktest.Server, through connOption) {
+		c, _ := connect(t, server.Addrs(), through, WithMaxConnBufferSize(1024))
+		nodes(t, c, "/a")
+		_, err := c.Set("/a", make([]byte, 900), -1)
+		assert.NilError(t, err)
+		server.ForgetFrames()
+		_, err = c.Set("/a", make([]byte, 1024), -1)
+		assert.Equal(t, err, ErrShortBuffer)
+		assert.Equal(t, len(server.Frames()), 0)
+	})
+}
 
 // When all addresses have failed, names are resolved again.
 func TestHostsAreResolvedAgain(t *testing.T) {

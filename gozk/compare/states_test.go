@@ -230,6 +230,7 @@ var scripts = []script{
 	}},
 	{name: "close with watches", play: func(s *stage) {
 		s.note("getW", s.getW("/zookeeper"))
+		s.note("existsW", s.existsW("/zookeeper")) // of the same kind
 		s.close()
 	}},
 	{name: "watches fire", play: func(s *stage) {
