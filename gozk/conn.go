@@ -232,7 +232,7 @@ func newGate() *gate { return &gate{open: make(chan struct{})} }
 // wait returns the connection, when there is one.
 func (c *Conn) wait(ctx context.Context) (*link, error) {
 	for {
-		g := c.gate.Load() // before the link, for pass stores the link first
+		g := c.gate.Load() // before the link, because pass stores the link first
 		if l := c.link.Load(); l != nil {
 			return l, nil
 		}

@@ -37,7 +37,7 @@ type books struct {
 	told    root.Event
 }
 
-// watch is small, for there may be many: its path is the key of the books.
+// watch is small, because there may be many: its path is the key of the books.
 type watch struct {
 	ch   chan Event
 	next *watch // of the same path, on a later lane

@@ -318,7 +318,7 @@ func record(t *testing.T, script script, connect func(s *stage)) (told, errs []s
 	return told, errs
 }
 
-// Both clients tell the same in the same situations, but for what is listed.
+// Both clients report the same in the same situations, except for what is listed.
 func TestStates(t *testing.T) {
 	if unraced(t) {
 		return

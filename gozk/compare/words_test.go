@@ -203,6 +203,8 @@ func TestBadInputWordsOnRealServers(t *testing.T) {
 		return
 	}
 	for _, r := range apache.Tested() {
-		t.Run(string(r), func(t *testing.T) { sameWords(t, apache.New(t, apache.Config{Release: r}).Addrs()[0], r != apache.V3_4) })
+		t.Run(string(r), func(t *testing.T) {
+			sameWords(t, apache.New(t, apache.Config{Release: r}).Addrs()[0], r != apache.V3_4)
+		})
 	}
 }
