@@ -50,7 +50,7 @@ func TestErrors(t *testing.T) {
 		assert.Assert(t, !found && *st == Stat{} && err == nil)
 		_, st, ch, err := c.GetW("/missing")
 		assert.Assert(t, st == nil && ch == nil && err == ErrNoNode)
-		assert.Equal(t, len(c.link.Load().books.paths), 0)
+		assert.Equal(t, len(c.gate.Load().link.books.paths), 0)
 	})
 }
 

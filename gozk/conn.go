@@ -17,8 +17,7 @@ type Conn struct {
 	settings atomic.Pointer[settings]
 	state    atomic.Int32
 	id       atomic.Int64
-	server   atomic.Value         // string
-	link     atomic.Pointer[link] // nil: there is no connection
+	server   atomic.Value // string
 	gate     atomic.Pointer[gate]
 
 	ctx  context.Context // ends with Close, by stop
@@ -50,8 +49,9 @@ type settings struct {
 
 // gate is where calls wait for a connection.
 type gate struct {
-	open chan struct{}
-	err  error // why it was opened without one
+	link *link         // nil: there is no connection
+	over chan struct{} // closed when there is another gate
+	err  error         // set before that: those who wait fail by it
 }
 
 // link is one connection as calls see it.
@@ -90,7 +90,7 @@ func Connect(servers []string, sessionTimeout time.Duration, options ...connOpti
 	shuffle(servers)
 	ctx, stop := context.WithCancel(context.Background())
 	c := &Conn{ctx: ctx, stop: stop, done: make(chan struct{}), events: make(chan Event, 6)}
-	c.gate.Store(newGate())
+	c.gate.Store(&gate{over: make(chan struct{})})
 	c.settings.Store(&settings{
 		timeout:    min(max(sessionTimeout, time.Millisecond), math.MaxInt32*time.Millisecond),
 		hosts:      NewDNSHostProvider(),
@@ -227,21 +227,19 @@ func (c *Conn) hush() {
 	close(c.events)
 }
 
-func newGate() *gate { return &gate{open: make(chan struct{})} }
-
 // wait returns the connection, when there is one.
 func (c *Conn) wait(ctx context.Context) (*link, error) {
 	for {
-		g := c.gate.Load() // before the link, because pass stores the link first
-		if l := c.link.Load(); l != nil {
-			return l, nil
+		g := c.gate.Load()
+		if g.link != nil {
+			return g.link, nil
 		}
 		select {
 		case <-c.ctx.Done():
 			return nil, ErrConnectionClosed
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-g.open:
+		case <-g.over:
 			if g.err != nil {
 				return nil, g.err
 			}
@@ -249,13 +247,13 @@ func (c *Conn) wait(ctx context.Context) (*link, error) {
 	}
 }
 
-// pass lets those who wait go on: to a connection, or with an error. Only the loop calls it.
+// pass lets those who wait go on, to a connection or with an error; neither: to wait
+// until the next pass. Only the loop calls it.
 func (c *Conn) pass(l *link, err error) {
 	g := c.gate.Load()
 	g.err = err
-	c.link.Store(l)
-	c.gate.Store(newGate())
-	close(g.open)
+	c.gate.Store(&gate{link: l, over: make(chan struct{})})
+	close(g.over)
 }
 
 // do makes a call on this connection, or on the next one while it was not sent.

@@ -221,7 +221,7 @@ func (l *loop) serve(s *root.Session) {
 	case <-c.ctx.Done():
 		farewell(s)
 	}
-	c.link.Store(nil)
+	c.pass(nil, nil)
 	conf := s.Config()
 	l.state, l.auth = conf.State, conf.Auth
 	l.report(s.Err())

@@ -78,7 +78,7 @@ func ownEvents(t *testing.T, addrs []string, rounds int) {
 	wg.Wait()
 	assert.Equal(t, late.Load(), int64(0))
 	assert.Equal(t, wrong.Load(), int64(0))
-	b := c.link.Load().books
+	b := c.gate.Load().link.books
 	assert.Equal(t, b.armed+b.pending+len(b.paths), 0)
 }
 
@@ -270,7 +270,7 @@ func TestManyWatches(t *testing.T) {
 	path := func(i int) string { return fmt.Sprintf("/w-%05d", i) }
 	s, err := c.Session(t.Context())
 	assert.NilError(t, err)
-	c.link.Load().books.foreign.Add(-1)
+	c.gate.Load().link.books.foreign.Add(-1)
 	ops := make([]root.Op, n)
 	for i := range ops {
 		ops[i] = root.CreateOp{Path: path(i), ACL: root.ACLOpen}
@@ -303,7 +303,7 @@ func TestManyWatches(t *testing.T) {
 	t.Logf("%d bytes a watch, of which the root and the server take %d", mine/n, rootAndServer/n)
 	assert.Assert(t, (mine-rootAndServer)/n <= 300, "%d bytes a watch beside the root's", (mine-rootAndServer)/n)
 	assert.Assert(t, runtime.NumGoroutine() <= goroutines+2, "%d goroutines, %d before", runtime.NumGoroutine(), goroutines)
-	assert.Assert(t, c.link.Load().books.quiet())
+	assert.Assert(t, c.gate.Load().link.books.quiet())
 	runtime.KeepAlive(armed)
 }
 
@@ -339,7 +339,7 @@ func TestManyWatchesOfOnePath(t *testing.T) {
 		}
 		assert.Equal(t, told.Load(), round+1)
 	}
-	assert.Equal(t, len(c.link.Load().books.lanes), 1000)
+	assert.Equal(t, len(c.gate.Load().link.books.lanes), 1000)
 }
 
 // A server that cannot arm watches again, as some that only speak the protocol: the
