@@ -17,16 +17,14 @@ type Conn struct {
 	settings atomic.Pointer[settings]
 	state    atomic.Int32
 	id       atomic.Int64
-	link     atomic.Pointer[link] // nil: there is no connection
+	server   atomic.Value // string
+	gate     atomic.Pointer[gate]
 
 	ctx  context.Context // ends with Close, by stop
 	stop context.CancelFunc
 	done chan struct{} // closed when the loop has ended
 
-	// mu guards what follows, and changes of settings and link.
-	mu     sync.Mutex
-	server string
-	gate   *gate
+	mu sync.Mutex // guards changes of settings
 
 	// telling guards the channel of events.
 	telling sync.Mutex
@@ -51,8 +49,9 @@ type settings struct {
 
 // gate is where calls wait for a connection.
 type gate struct {
-	open chan struct{}
-	err  error // why it was opened without one
+	link *link         // nil: there is no connection
+	over chan struct{} // closed when there is another gate
+	err  error         // set before that: those who wait fail by it
 }
 
 // link is one connection as calls see it.
@@ -90,10 +89,8 @@ func Connect(servers []string, sessionTimeout time.Duration, options ...connOpti
 	servers = FormatServers(servers)
 	shuffle(servers)
 	ctx, stop := context.WithCancel(context.Background())
-	c := &Conn{
-		ctx: ctx, stop: stop, done: make(chan struct{}),
-		gate: newGate(), events: make(chan Event, 6),
-	}
+	c := &Conn{ctx: ctx, stop: stop, done: make(chan struct{}), events: make(chan Event, 6)}
+	c.gate.Store(&gate{over: make(chan struct{})})
 	c.settings.Store(&settings{
 		timeout:    min(max(sessionTimeout, time.Millisecond), math.MaxInt32*time.Millisecond),
 		hosts:      NewDNSHostProvider(),
@@ -185,9 +182,8 @@ func (c *Conn) SessionID() int64 { return c.id.Load() }
 
 // Server returns the server that was connected to last.
 func (c *Conn) Server() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.server
+	server, _ := c.server.Load().(string)
+	return server
 }
 
 // Close ends the session, with its ephemeral znodes, and all watches. It returns
@@ -231,27 +227,19 @@ func (c *Conn) hush() {
 	close(c.events)
 }
 
-func newGate() *gate { return &gate{open: make(chan struct{})} }
-
 // wait returns the connection, when there is one.
 func (c *Conn) wait(ctx context.Context) (*link, error) {
 	for {
-		if l := c.link.Load(); l != nil {
-			return l, nil
-		}
-		c.mu.Lock()
-		g := c.gate
-		l := c.link.Load()
-		c.mu.Unlock()
-		if l != nil {
-			return l, nil
+		g := c.gate.Load()
+		if g.link != nil {
+			return g.link, nil
 		}
 		select {
 		case <-c.ctx.Done():
 			return nil, ErrConnectionClosed
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-g.open:
+		case <-g.over:
 			if g.err != nil {
 				return nil, g.err
 			}
@@ -259,14 +247,13 @@ func (c *Conn) wait(ctx context.Context) (*link, error) {
 	}
 }
 
-// pass lets those who wait go on: to a connection, or with an error.
+// pass lets those who wait go on, to a connection or with an error; neither: to wait
+// until the next pass. Only the loop calls it.
 func (c *Conn) pass(l *link, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.gate.err = err
-	c.link.Store(l)
-	close(c.gate.open)
-	c.gate = newGate()
+	g := c.gate.Load()
+	g.err = err
+	c.gate.Store(&gate{link: l, over: make(chan struct{})})
+	close(g.over)
 }
 
 // do makes a call on this connection, or on the next one while it was not sent.
@@ -281,16 +268,12 @@ func (c *Conn) do(call func(l *link) error) error {
 		if err != nil {
 			what, err = verdict(err)
 		}
-		switch what {
-		case final:
+		if what == final || what == crowded {
 			l.books.settle()
-			return err
-		case crowded:
-			l.books.settle()
-			continue
+		} else {
+			<-l.gone
 		}
-		<-l.gone
-		if what == lost {
+		if what == final || what == lost {
 			return err
 		}
 	}

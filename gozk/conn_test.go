@@ -3,12 +3,9 @@ package zk
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
-	"runtime"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,7 +16,6 @@ import (
 	root "github.com/seed-9f8420c6/zk"
 	"github.com/seed-9f8420c6/zk/wire"
 	"github.com/seed-9f8420c6/zk/zktest"
-	"github.com/seed-9f8420c6/zk/zktest/apache"
 )
 
 // silent takes no log lines.
@@ -73,118 +69,6 @@ func states(events <-chan Event) (out []State) {
 	return out
 }
 
-// An event is in the channels of all watches of its path when the own Set that caused it
-// returns, whatever else happens; none of another change gets there.
-func TestOwnEventIsThere(t *testing.T) {
-	ownEvents(t, zktest.NewServer(t).Addrs(), 10000)
-}
-
-// Servers before 3.9 do not say which change an event is of.
-func TestOwnEventOnRealServers(t *testing.T) {
-	apache.Need(t)
-	for _, r := range apache.Tested() {
-		t.Run(string(r), func(t *testing.T) { ownEvents(t, apache.New(t, apache.Config{Release: r}).Addrs(), 2000) })
-	}
-}
-
-func ownEvents(t *testing.T, addrs []string, rounds int) {
-	c, _ := connect(t, addrs)
-	nodes(t, c, "/0", "/1", "/2")
-	const goroutines = 8
-	var late, wrong atomic.Int64
-	var wg sync.WaitGroup
-	for g := range goroutines {
-		wg.Go(func() {
-			path := fmt.Sprint("/", g%3)
-			for r := range rounds / goroutines {
-				var armed [4]<-chan Event
-				var version int32
-				for i := range 1 + r%4 {
-					_, st, ch, err := c.GetW(path)
-					if err != nil {
-						wrong.Add(1)
-						return
-					}
-					armed[i], version = ch, st.Version
-				}
-				if _, err := c.Set(path, nil, -1); err != nil {
-					wrong.Add(1)
-					return
-				}
-				_, now, err := c.Get(path)
-				for i := range 1 + r%4 {
-					select {
-					case ev, ok := <-armed[i]:
-						if _, more := <-armed[i]; !ok || more || err != nil || ev.Type != EventNodeDataChanged || ev.Path != path || now.Version <= version {
-							wrong.Add(1)
-						}
-					default:
-						late.Add(1)
-					}
-				}
-			}
-		})
-	}
-	wg.Wait()
-	assert.Equal(t, late.Load(), int64(0))
-	assert.Equal(t, wrong.Load(), int64(0))
-	b := c.link.Load().books
-	assert.Equal(t, b.armed+b.pending+len(b.paths), 0)
-}
-
-// The channel of the session has an event once, for however many watches.
-func TestSessionChannelHasEventOnce(t *testing.T) {
-	inMemory(t, func(t *testing.T, server *zktest.Server, through connOption) {
-		var mu sync.Mutex
-		var told []Event
-		c, _ := connect(t, server.Addrs(), through, WithEventCallback(func(ev Event) {
-			mu.Lock()
-			defer mu.Unlock()
-			if ev.Type != EventSession {
-				told = append(told, ev)
-			}
-		}))
-		nodes(t, c, "/a", "/b")
-		for range 3 {
-			for _, p := range []string{"/a", "/b"} {
-				c.GetW(p)
-				c.ChildrenW(p)
-				c.ExistsW(p)
-			}
-		}
-		c.Set("/a", nil, -1)
-		c.Delete("/b", -1)
-		c.Create("/a/c", nil, 0, WorldACL(PermAll))
-		synctest.Wait()
-		event := func(t EventType, path string) Event { return Event{Type: t, State: StateSyncConnected, Path: path} }
-		mu.Lock()
-		defer mu.Unlock()
-		assert.DeepEqual(t, told, []Event{
-			event(EventNodeDataChanged, "/a"), event(EventNodeDeleted, "/b"), event(EventNodeChildrenChanged, "/a"),
-		})
-	})
-}
-
-// The root's events of before 3.9 have no zxid.
-func TestOldServers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		server := zktest.NewServer(t, zktest.Options{InMemory: true, Version: zktest.V34})
-		c, events := connect(t, server.Addrs(), dialing(server.DialContext))
-		nodes(t, c, "/a")
-		states(events)
-		for range 4 {
-			_, _, one, err := c.GetW("/a")
-			assert.NilError(t, err)
-			_, _, two, err := c.GetW("/a")
-			assert.NilError(t, err)
-			c.Set("/a", nil, -1)
-			assert.Equal(t, len(one)+len(two), 2)
-			assert.Equal(t, len(events), 1)
-			<-events
-		}
-	})
-}
-
 // What was sent and not answered fails, when the loss has been told, and is not
 // repeated; what was not sent waits for the next connection.
 func TestLostAndNotSent(t *testing.T) {
@@ -213,6 +97,38 @@ func TestLostAndNotSent(t *testing.T) {
 		assert.Equal(t, string(data), "kept")
 		assert.Equal(t, st.Version, int32(2))
 		assert.Equal(t, c.SessionID(), id)
+	})
+}
+
+// A call that the end of the connection fails returns when that has been told, also where
+// its answer ended the connection.
+func TestErrorsFollowStates(t *testing.T) {
+	inMemory(t, func(t *testing.T, server *zktest.Server, through connOption) {
+		const takes = 100 * time.Millisecond
+		c, _ := connect(t, server.Addrs(), through, WithEventCallback(func(ev Event) {
+			if ev.State == StateDisconnected {
+				time.Sleep(takes)
+			}
+		}))
+		nodes(t, c, "/a")
+		for _, x := range []struct {
+			rule zktest.Rule
+			want error
+		}{
+			{zktest.Rule{Do: zktest.CutAfter}, ErrConnectionClosed},
+			{zktest.Rule{Err: -112}, ErrSessionExpired},
+			{zktest.Rule{Err: -115}, ErrAuthFailed},
+			{zktest.Rule{Err: -118}, ErrSessionMoved},
+		} {
+			_, _, err := c.Get("/a")
+			assert.NilError(t, err)
+			x.rule.Op = wire.OpSetData
+			server.Fault(x.rule)
+			began := time.Now()
+			_, err = c.Set("/a", nil, -1)
+			assert.Equal(t, err, x.want)
+			assert.Equal(t, time.Since(began), takes, "%v", err)
+		}
 	})
 }
 
@@ -305,13 +221,14 @@ func TestClose(t *testing.T) {
 	for name, test := range map[string]struct {
 		options []connOption
 		before  func(server *zktest.Server, c *Conn)
+		waits   bool // something else that blocks may take longer
 	}{
 		"idle":                  {},
-		"no server":             {options: []connOption{WithDialer(stuck)}},
+		"no server":             {options: []connOption{WithDialer(stuck)}, waits: true},
 		"handshake":             {options: []connOption{WithDialer(mute)}},
 		"silent server":         {before: func(s *zktest.Server, c *Conn) { c.Exists("/"); s.Stall(c.SessionID()) }},
 		"expired":               {before: func(s *zktest.Server, c *Conn) { c.Exists("/"); s.Expire(c.SessionID()) }},
-		"callback that blocks":  {options: []connOption{WithEventCallback(func(Event) { <-block })}},
+		"callback that blocks":  {options: []connOption{WithEventCallback(func(Event) { <-block })}, waits: true},
 		"between two addresses": {options: []connOption{WithDialer(func(string, string, time.Duration) (net.Conn, error) { return nil, errors.New("no") })}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -332,6 +249,7 @@ func TestClose(t *testing.T) {
 				began := time.Now()
 				c.Close()
 				assert.Assert(t, time.Since(began) <= time.Second, "%v", time.Since(began))
+				assert.Assert(t, test.waits || c.ended(), "something goes on")
 				_, _, after := c.Get("/")
 				assert.Equal(t, after, ErrConnectionClosed)
 				close(block)
@@ -344,6 +262,16 @@ func TestClose(t *testing.T) {
 				time.Sleep(time.Minute) // the bubble fails if anything is left
 			})
 		})
+	}
+}
+
+// ended reports whether all that a Conn did is over.
+func (c *Conn) ended() bool {
+	select {
+	case <-c.done:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -362,27 +290,6 @@ func TestCloseEndsSession(t *testing.T) {
 		assert.Assert(t, !found && st != nil)
 		ev := <-ch
 		assert.Assert(t, ev.Type == EventNotWatching && ev.Err == ErrClosing, "%v", ev)
-	})
-}
-
-// A callback that blocks holds up what comes after it, and not the answers.
-func TestCallbackBlocks(t *testing.T) {
-	inMemory(t, func(t *testing.T, server *zktest.Server, through connOption) {
-		release := make(chan struct{})
-		c, _ := connect(t, server.Addrs(), through, WithEventCallback(func(ev Event) {
-			if ev.Type == EventNodeDataChanged {
-				<-release
-			}
-		}))
-		nodes(t, c, "/a")
-		_, _, ch, _ := c.GetW("/a")
-		began := time.Now()
-		_, err := c.Set("/a", nil, -1)
-		assert.NilError(t, err)
-		assert.Assert(t, time.Since(began) <= patience)
-		assert.Equal(t, len(ch), 0)
-		close(release)
-		assert.Equal(t, (<-ch).Type, EventNodeDataChanged)
 	})
 }
 
@@ -407,81 +314,6 @@ func TestSession(t *testing.T) {
 		c.Close()
 		_, err = c.Session(t.Context())
 		assert.Equal(t, err, ErrConnectionClosed)
-	})
-}
-
-// Armed watches take no goroutine each, and little memory.
-func TestManyWatches(t *testing.T) {
-	server := zktest.NewServer(t, zktest.Options{FrameLog: -1})
-	c, _ := connect(t, server.Addrs())
-	const n = 20000
-	path := func(i int) string { return fmt.Sprintf("/w-%05d", i) }
-	s, err := c.Session(t.Context())
-	assert.NilError(t, err)
-	c.link.Load().books.foreign.Add(-1)
-	ops := make([]root.Op, n)
-	for i := range ops {
-		ops[i] = root.CreateOp{Path: path(i), ACL: root.ACLOpen}
-	}
-	_, err = s.Batch(t.Context(), ops...)
-	assert.NilError(t, err)
-	goroutines := runtime.NumGoroutine()
-	before := heap()
-	// What the root takes for them, on a session of its own.
-	plain, err := root.Dial(t.Context(), root.Config{Addrs: server.Addrs()})
-	assert.NilError(t, err)
-	ch := make(chan root.Event, 1)
-	ops = ops[:0]
-	for i := range n {
-		ops = append(ops, root.GetOp{Path: path(i), Watch: ch})
-	}
-	_, err = plain.Batch(t.Context(), ops...)
-	assert.NilError(t, err)
-	ops = nil
-	rootAndServer := heap() - before
-	plain.Close()
-	plain = nil
-	before = heap()
-	armed := make([]<-chan Event, n)
-	for i := range armed {
-		_, _, armed[i], err = c.GetW(path(i))
-		assert.NilError(t, err)
-	}
-	mine := heap() - before
-	t.Logf("%d bytes a watch, of which the root and the server take %d", mine/n, rootAndServer/n)
-	assert.Assert(t, (mine-rootAndServer)/n <= 300, "%d bytes a watch beside the root's", (mine-rootAndServer)/n)
-	assert.Assert(t, runtime.NumGoroutine() <= goroutines+2, "%d goroutines, %d before", runtime.NumGoroutine(), goroutines)
-	assert.Assert(t, c.link.Load().books.quiet())
-	runtime.KeepAlive(armed)
-}
-
-func heap() int64 {
-	var m runtime.MemStats
-	runtime.GC()
-	runtime.GC()
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
-}
-
-// A server that cannot arm watches again, as some that only speak the protocol: the
-// watches are restored all the same, with what they missed.
-func TestServerWithoutSetWatches(t *testing.T) {
-	inMemory(t, func(t *testing.T, server *zktest.Server, through connOption) {
-		c, _ := connect(t, server.Addrs(), through)
-		nodes(t, c, "/a", "/b")
-		_, _, missed, err := c.GetW("/a")
-		assert.NilError(t, err)
-		_, _, kept, err := c.GetW("/b")
-		assert.NilError(t, err)
-		server.Fault(zktest.Rule{Op: wire.OpSetWatches, Err: -6, Do: zktest.CutAfter, Count: -1})
-		other, _ := connect(t, server.Addrs(), through)
-		server.Cut(c.SessionID())
-		_, err = other.Set("/a", nil, -1)
-		assert.NilError(t, err)
-		assert.Equal(t, (<-missed).Type, EventNodeDataChanged)
-		_, err = c.Set("/b", nil, -1)
-		assert.NilError(t, err)
-		assert.Equal(t, len(kept), 1)
 	})
 }
 
@@ -540,29 +372,24 @@ func TestShortTimeout(t *testing.T) {
 	})
 }
 
-// A thousand watches of one path each have the event, and the session's channel has it once.
-func TestManyWatchesOfOnePath(t *testing.T) {
-	server := zktest.NewServer(t)
-	var told atomic.Int64
-	c, _ := connect(t, server.Addrs(), WithEventCallback(func(ev Event) {
-		if ev.Type == EventNodeDataChanged {
-			told.Add(1)
-		}
-	}))
-	nodes(t, c, "/a")
-	for round := range int64(3) {
-		var armed []<-chan Event
-		for range 1000 {
-			_, _, ch, err := c.GetW("/a")
-			assert.NilError(t, err)
-			armed = append(armed, ch)
-		}
-		_, err := c.Set("/a", nil, -1)
+// StateHasSession comes when the watches are back. Until then calls wait.
+func TestHasSessionAfterWatches(t *testing.T) {
+	inMemory(t, func(t *testing.T, server *zktest.Server, through connOption) {
+		const delay = 300 * time.Millisecond
+		c, events := connect(t, server.Addrs(), through)
+		nodes(t, c, "/a")
+		_, _, _, err := c.GetW("/a")
 		assert.NilError(t, err)
-		for _, ch := range armed {
-			assert.Equal(t, len(ch), 1)
+		server.Fault(zktest.Rule{Op: wire.OpSetWatches, Delay: delay})
+		states(events)
+		began := time.Now()
+		server.CutAll()
+		for ev := range events {
+			if ev.State == StateHasSession {
+				break
+			}
+			assert.Equal(t, time.Since(began), time.Duration(0), "%v", ev)
 		}
-		assert.Equal(t, told.Load(), round+1)
-	}
-	assert.Equal(t, len(c.link.Load().books.lanes), 1000)
+		assert.Equal(t, time.Since(began), delay)
+	})
 }

@@ -92,33 +92,29 @@ const (
 	crowded             // it was not sent, because too many events are undelivered
 )
 
+// disconnected reports whether an error is the connection's.
+func disconnected(err error) bool {
+	return errors.Is(err, root.ErrConnection) || errors.Is(err, root.ErrMoved) || errors.Is(err, root.ErrClosed)
+}
+
 // verdict translates the error of a call of the root.
 func verdict(err error) (fate, error) {
+	outcome, gone := root.Answered, disconnected(err)
 	var op *root.OpError
-	if !errors.As(err, &op) {
-		switch {
-		case errors.Is(err, root.ErrConnection), errors.Is(err, root.ErrMoved), errors.Is(err, root.ErrClosed):
-			return lost, ErrConnectionClosed
-		}
-		return final, plainError(err)
+	if errors.As(err, &op) {
+		outcome = op.Outcome()
 	}
-	ended := final
-	if errors.Is(err, root.ErrConnection) || errors.Is(err, root.ErrMoved) || errors.Is(err, root.ErrClosed) {
-		ended = lost
-	}
-	switch op.Outcome() {
-	case root.Answered:
-		return ended, plainError(op)
-	case root.Lost:
+	switch {
+	case outcome == root.Lost || op == nil && gone:
 		return lost, ErrConnectionClosed
-	}
-	if errors.Is(err, root.ErrSlowConsumer) {
+	case outcome == root.NotSent && errors.Is(err, root.ErrSlowConsumer):
 		return crowded, ErrConnectionClosed
-	}
-	if ended == lost {
+	case outcome == root.NotSent && gone:
 		return again, ErrConnectionClosed
+	case gone: // by its answer
+		return lost, plainError(err)
 	}
-	return final, plainError(op)
+	return final, plainError(err)
 }
 
 // plainError is the variable for an error that no connection is to blame for.

@@ -1,6 +1,7 @@
 package zk
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -30,7 +31,11 @@ type carousel struct {
 	curr, last int // last: where a round began; -1: nowhere yet
 }
 
-func (r *carousel) loadLocked(servers []string) { r.servers, r.curr, r.last = servers, -1, -1 }
+// loadLocked begins with a list, in random order.
+func (r *carousel) loadLocked(servers []string) {
+	shuffle(servers)
+	r.servers, r.curr, r.last = servers, -1, -1
+}
 
 func (r *carousel) nextLocked() (server string, retryStart bool) {
 	if len(r.servers) == 0 {
@@ -76,13 +81,13 @@ type DNSHostProviderOption interface {
 	apply(*DNSHostProvider)
 }
 
-type lookupTimeoutOption struct{ timeout time.Duration }
+type lookupTimeoutOption time.Duration
 
-func (o lookupTimeoutOption) apply(hp *DNSHostProvider) { hp.lookupTimeout = o.timeout }
+func (o lookupTimeoutOption) apply(hp *DNSHostProvider) { hp.lookupTimeout = time.Duration(o) }
 
 // WithLookupTimeout limits the time for resolving all names; the default is 3 s.
 func WithLookupTimeout(timeout time.Duration) DNSHostProviderOption {
-	return lookupTimeoutOption{timeout}
+	return lookupTimeoutOption(timeout)
 }
 
 // NewDNSHostProvider returns a DNSHostProvider. Its zero value works too.
@@ -109,17 +114,13 @@ func (hp *DNSHostProvider) Init(servers []string) error {
 	return nil
 }
 
-// resolve returns the addresses, shuffled, and the host of each.
+// resolve returns the addresses, and the host of each.
 func (hp *DNSHostProvider) resolve(servers []string) ([]string, map[string]string, error) {
 	lookup := hp.lookupHost
 	if lookup == nil {
 		lookup = net.DefaultResolver.LookupHost
 	}
-	timeout := hp.lookupTimeout
-	if timeout == 0 {
-		timeout = 3 * time.Second
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), cmp.Or(hp.lookupTimeout, 3*time.Second))
 	defer cancel()
 	var found []string
 	names := make(map[string]string)
@@ -142,7 +143,6 @@ func (hp *DNSHostProvider) resolve(servers []string) ([]string, map[string]strin
 		//lint:ignore ST1005 go-zookeeper's words
 		return nil, nil, fmt.Errorf("No hosts found for addresses %q", servers)
 	}
-	shuffle(found)
 	return found, names, nil
 }
 
@@ -185,9 +185,7 @@ func (hp *SimpleDNSHostProvider) Init(servers []string) error {
 		//lint:ignore ST1005 go-zookeeper's words
 		return fmt.Errorf("No hosts found for addresses %q", servers)
 	}
-	list := slices.Clone(servers)
-	shuffle(list)
-	hp.loadLocked(list)
+	hp.loadLocked(slices.Clone(servers))
 	return nil
 }
 

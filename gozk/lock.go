@@ -69,8 +69,7 @@ func (l *Lock) acquire(data []byte) (*recipe.Hold, *books, error) {
 		if err == nil {
 			return h, on.books, nil
 		}
-		over := errors.Is(err, root.ErrConnection) || errors.Is(err, root.ErrMoved) || errors.Is(err, root.ErrClosed)
-		if !over || root.Hopeless(err) {
+		if !disconnected(err) || root.Hopeless(err) {
 			return nil, nil, lockError(err)
 		}
 		<-on.gone
@@ -82,8 +81,7 @@ func lockError(err error) error {
 	switch {
 	case errors.Is(err, recipe.ErrNotHeld):
 		return ErrNoNode
-	case errors.Is(err, root.ErrConnection), errors.Is(err, root.ErrMoved), errors.Is(err, root.ErrClosed),
-		errors.Is(err, root.ErrLost), errors.Is(err, context.DeadlineExceeded):
+	case disconnected(err), errors.Is(err, root.ErrLost), errors.Is(err, context.DeadlineExceeded):
 		return ErrConnectionClosed
 	}
 	return plainError(err)

@@ -59,9 +59,7 @@ func (l *loop) next() {
 	c := l.c
 	hosts := c.settings.Load().hosts
 	server, around := hosts.Next()
-	c.mu.Lock()
-	c.server = server
-	c.mu.Unlock()
+	c.server.Store(server)
 	c.setState(StateConnecting)
 	if around && !l.spared && l.dialed < hosts.Len() { // the server just lost has not been tried again
 		l.spared, around = true, false
@@ -223,7 +221,7 @@ func (l *loop) serve(s *root.Session) {
 	case <-c.ctx.Done():
 		farewell(s)
 	}
-	c.link.Store(nil)
+	c.pass(nil, nil)
 	conf := s.Config()
 	l.state, l.auth = conf.State, conf.Auth
 	l.report(s.Err())
@@ -233,19 +231,9 @@ func (l *loop) serve(s *root.Session) {
 
 // farewell closes the session, and gives up what is not answered in time for Close.
 func farewell(s *root.Session) {
-	closed := make(chan struct{})
-	go func() {
-		s.Close()
-		close(closed)
-	}()
-	timer := time.NewTimer(800 * time.Millisecond)
+	timer := time.AfterFunc(800*time.Millisecond, func() { s.Detach() })
 	defer timer.Stop()
-	select {
-	case <-closed:
-	case <-timer.C:
-		s.Detach()
-		<-closed
-	}
+	s.Close()
 }
 
 // report logs why a connection has ended.

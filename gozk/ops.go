@@ -18,52 +18,69 @@ import (
 
 var background = context.Background()
 
-// stat is what a call returns beside an error: a Stat, unless the connection is to blame.
+// stat is what a call returns beside an error: a Stat, unless the connection or the path is to blame.
 func stat(s root.Stat, err error) *Stat {
-	if err == ErrConnectionClosed {
+	if err == ErrConnectionClosed || err == ErrInvalidPath {
 		return nil
 	}
 	out := Stat(s)
 	return &out
 }
 
-// ask makes a call at a path that returns a Stat.
-func ask[T any](c *Conn, path string, call func(s *root.Session) (T, root.Stat, error)) (out T, _ *Stat, err error) {
-	if err = validatePath(path, false); err != nil {
-		return out, nil, err
-	}
-	var st root.Stat
-	err = c.do(func(l *link) (err error) {
-		out, st, err = call(l.s)
+// at makes a call at a path.
+func (c *Conn) at(path string, call func(l *link) error) error {
+	if err := validatePath(path, false); err != nil {
 		return err
-	})
-	return out, stat(st, err), err
+	}
+	return c.do(call)
 }
 
-// askW makes a call that arms a watch, and returns the watch's channel.
-func askW[T any](c *Conn, path string, call func(s *root.Session, ch chan<- root.Event) (T, root.Stat, watchKind, error)) (out T, _ *Stat, ch <-chan Event, err error) {
-	var none T
-	if err = validatePath(path, false); err != nil {
-		return none, nil, nil, err
-	}
+// statAt makes a call at a path that returns a Stat.
+func (c *Conn) statAt(path string, call func(s *root.Session) (root.Stat, error)) (*Stat, error) {
 	var st root.Stat
-	err = c.do(func(l *link) error {
-		w, lane := l.books.join(path)
-		var kind watchKind
-		var err error
-		if out, st, kind, err = call(l.s, lane); err != nil {
+	err := c.at(path, func(l *link) (err error) {
+		st, err = call(l.s)
+		return err
+	})
+	return stat(st, err), err
+}
+
+// reading is a method of a Session that can arm a watch.
+type reading[T any] func(s *root.Session, ctx context.Context, path string, ch chan<- root.Event) (T, root.Stat, error)
+
+// read reads without a watch.
+func read[T any](c *Conn, path string, from reading[T]) (out T, _ *Stat, err error) {
+	st, err := c.statAt(path, func(s *root.Session) (st root.Stat, err error) {
+		out, st, err = from(s, background, path, nil)
+		return st, err
+	})
+	return out, st, err
+}
+
+// watched reads and arms a watch, and returns the watch's channel. An exist watch of what
+// exists is a data watch.
+func watched[T any](c *Conn, path string, kind watchKind, from reading[T]) (out T, _ *Stat, _ <-chan Event, err error) {
+	var st root.Stat
+	var w *watch
+	err = c.at(path, func(l *link) (err error) {
+		var lane chan<- root.Event
+		w, lane = l.books.join(path)
+		if out, st, err = from(l.s, background, path, lane); err != nil {
 			l.books.leave(path, w)
 			return err
 		}
+		if kind == existWatch && st != (root.Stat{}) {
+			kind = dataWatch
+		}
 		l.books.settle()
 		l.books.confirm(w, kind)
-		ch = w.ch
 		return nil
 	})
 	if err != nil {
+		var none T
 		return none, nil, nil, err
 	}
-	return out, stat(st, nil), ch, nil
+	return out, stat(st, nil), w.ch, nil
 }
 
 // AddAuth adds a credential, which every later connection brings too.
@@ -75,19 +92,17 @@ func (c *Conn) AddAuth(scheme string, auth []byte) error {
 
 // Get returns the data of a znode.
 func (c *Conn) Get(path string) ([]byte, *Stat, error) {
-	return ask(c, path, func(s *root.Session) ([]byte, root.Stat, error) { return s.Get(background, path, nil) })
+	return read(c, path, (*root.Session).Get)
 }
 
 // GetW is Get with a watch. Its channel gets one event, and is closed then.
 func (c *Conn) GetW(path string) ([]byte, *Stat, <-chan Event, error) {
-	return askW(c, path, func(s *root.Session, ch chan<- root.Event) ([]byte, root.Stat, watchKind, error) {
-		data, st, err := s.Get(background, path, ch)
-		return data, st, dataWatch, err
-	})
+	return watched(c, path, dataWatch, (*root.Session).Get)
 }
 
-// listed makes an empty list of no list, as go-zookeeper returns it.
-func listed(names []string, st root.Stat, err error) ([]string, root.Stat, error) {
+// children returns an empty list of no children, as go-zookeeper does.
+func children(s *root.Session, ctx context.Context, path string, ch chan<- root.Event) ([]string, root.Stat, error) {
+	names, st, err := s.Children(ctx, path, ch)
 	if names == nil && err == nil {
 		names = []string{}
 	}
@@ -95,21 +110,16 @@ func listed(names []string, st root.Stat, err error) ([]string, root.Stat, error
 }
 
 // Children returns the names of the children of a znode, in no order.
-func (c *Conn) Children(path string) ([]string, *Stat, error) {
-	return ask(c, path, func(s *root.Session) ([]string, root.Stat, error) { return listed(s.Children(background, path, nil)) })
-}
+func (c *Conn) Children(path string) ([]string, *Stat, error) { return read(c, path, children) }
 
 // ChildrenW is Children with a watch. Its channel gets one event, and is closed then.
 func (c *Conn) ChildrenW(path string) ([]string, *Stat, <-chan Event, error) {
-	return askW(c, path, func(s *root.Session, ch chan<- root.Event) ([]string, root.Stat, watchKind, error) {
-		names, st, err := listed(s.Children(background, path, ch))
-		return names, st, childWatch, err
-	})
+	return watched(c, path, childWatch, children)
 }
 
 // Exists reports whether a znode exists. If not, the Stat is zero.
 func (c *Conn) Exists(path string) (bool, *Stat, error) {
-	found, st, err := ask(c, path, func(s *root.Session) (bool, root.Stat, error) { return s.Exists(background, path, nil) })
+	found, st, err := read(c, path, (*root.Session).Exists)
 	// As go-zookeeper: true beside an error that a server gives.
 	return found || st != nil && err != nil, st, err
 }
@@ -117,55 +127,38 @@ func (c *Conn) Exists(path string) (bool, *Stat, error) {
 // ExistsW is Exists with a watch, also for a znode that does not exist. Its channel
 // gets one event, and is closed then.
 func (c *Conn) ExistsW(path string) (bool, *Stat, <-chan Event, error) {
-	return askW(c, path, func(s *root.Session, ch chan<- root.Event) (bool, root.Stat, watchKind, error) {
-		kind := dataWatch
-		found, st, err := s.Exists(background, path, ch)
-		if !found {
-			kind = existWatch
-		}
-		return found, st, kind, err
-	})
+	return watched(c, path, existWatch, (*root.Session).Exists)
 }
 
 // Set changes the data of a znode that has the version; -1: any.
 func (c *Conn) Set(path string, data []byte, version int32) (*Stat, error) {
-	_, st, err := ask(c, path, func(s *root.Session) (none struct{}, st root.Stat, err error) {
-		st, err = s.Set(background, path, data, version)
-		return none, st, err
-	})
-	return st, err
+	return c.statAt(path, func(s *root.Session) (root.Stat, error) { return s.Set(background, path, data, version) })
 }
 
 // Delete deletes a znode that has the version; -1: any.
 func (c *Conn) Delete(path string, version int32) error {
-	if err := validatePath(path, false); err != nil {
-		return err
-	}
-	return c.do(func(l *link) error { return l.s.Delete(background, path, version) })
+	return c.at(path, func(l *link) error { return l.s.Delete(background, path, version) })
 }
 
 // GetACL returns the ACL of a znode.
 func (c *Conn) GetACL(path string) ([]ACL, *Stat, error) {
-	acl, st, err := ask(c, path, func(s *root.Session) (root.ACL, root.Stat, error) { return s.GetACL(background, path) })
+	var acl root.ACL
+	st, err := c.statAt(path, func(s *root.Session) (st root.Stat, err error) {
+		acl, st, err = s.GetACL(background, path)
+		return st, err
+	})
 	return fromACL(acl), st, err
 }
 
 // SetACL changes the ACL of a znode whose Aversion is the version; -1: any.
 func (c *Conn) SetACL(path string, acl []ACL, version int32) (*Stat, error) {
 	list := toACL(acl)
-	_, st, err := ask(c, path, func(s *root.Session) (none struct{}, st root.Stat, err error) {
-		st, err = s.SetACL(background, path, list, version)
-		return none, st, err
-	})
-	return st, err
+	return c.statAt(path, func(s *root.Session) (root.Stat, error) { return s.SetACL(background, path, list, version) })
 }
 
 // Sync waits until the server has caught up with the leader, and returns the path.
 func (c *Conn) Sync(path string) (string, error) {
-	if err := validatePath(path, false); err != nil {
-		return "", err
-	}
-	if err := c.do(func(l *link) error { return l.s.Sync(background, path) }); err != nil {
+	if err := c.at(path, func(l *link) error { return l.s.Sync(background, path) }); err != nil {
 		return "", err
 	}
 	return path, nil
@@ -230,16 +223,17 @@ func (c *Conn) create(path string, data []byte, mode root.Mode, acl []ACL) (made
 
 // Multi does all operations or none: *CreateRequest, *DeleteRequest, *SetDataRequest
 // and *CheckVersionRequest. When one fails, the error is its own; those before it have
-// no Error, those behind it an "unknown error: -2".
-func (c *Conn) Multi(ops ...interface{}) ([]MultiResponse, error) {
+// no Error, those behind it an "unknown error: -2". There are no results where one is
+// refused before it is sent, for its path, flags or ACL.
+func (c *Conn) Multi(ops ...interface{}) (_ []MultiResponse, err error) {
 	list := make([]root.WriteOp, len(ops))
 	for i, op := range ops {
-		if list[i] = writeOp(op); list[i] == nil {
-			return nil, fmt.Errorf("unknown operation type %T", op)
+		if list[i], err = writeOp(op); err != nil {
+			return nil, err
 		}
 	}
 	var results []root.Result
-	err := c.do(func(l *link) (err error) {
+	err = c.do(func(l *link) (err error) {
 		results, err = l.s.Multi(background, list...)
 		return err
 	})
@@ -264,22 +258,22 @@ func (c *Conn) Multi(ops ...interface{}) ([]MultiResponse, error) {
 	return out, err
 }
 
-// writeOp returns nil for what is no operation of Multi.
-func writeOp(op any) root.WriteOp {
-	if v := reflect.ValueOf(op); v.Kind() != reflect.Pointer || v.IsNil() {
-		return nil
+// writeOp translates an operation of Multi.
+func writeOp(op any) (root.WriteOp, error) {
+	if v := reflect.ValueOf(op); v.Kind() == reflect.Pointer && !v.IsNil() {
+		switch op := op.(type) {
+		case *CreateRequest:
+			_, _, err := parseFlags(op.Flags, op.Path) // the root has TTLs in higher bits
+			return root.CreateOp{Path: op.Path, Data: op.Data, Mode: root.Mode(op.Flags), ACL: toACL(op.Acl)}, err
+		case *DeleteRequest:
+			return root.DeleteOp(*op), nil
+		case *SetDataRequest:
+			return root.SetOp(*op), nil
+		case *CheckVersionRequest:
+			return root.CheckOp(*op), nil
+		}
 	}
-	switch op := op.(type) {
-	case *CreateRequest:
-		return root.CreateOp{Path: op.Path, Data: op.Data, Mode: root.Mode(op.Flags), ACL: toACL(op.Acl)}
-	case *DeleteRequest:
-		return root.DeleteOp(*op)
-	case *SetDataRequest:
-		return root.SetOp(*op)
-	case *CheckVersionRequest:
-		return root.CheckOp(*op)
-	}
-	return nil
+	return nil, fmt.Errorf("unknown operation type %T", op)
 }
 
 // IncrementalReconfig lets servers join and leave the ensemble, and returns the Stat of
@@ -309,15 +303,13 @@ func members(list []string) []string {
 
 // CreateProtectedEphemeralSequential creates an ephemeral znode whose name begins with
 // a random number, so that it is found after a lost answer, and not made twice.
-func (c *Conn) CreateProtectedEphemeralSequential(path string, data []byte, acl []ACL) (string, error) {
-	if err := validatePath(path, true); err != nil {
+func (c *Conn) CreateProtectedEphemeralSequential(path string, data []byte, acl []ACL) (made string, err error) {
+	if err = validatePath(path, true); err != nil {
 		return "", err
 	}
 	at := strings.LastIndexByte(path, '/') + 1
 	prefix := "_c_" + newGUID() + "-"
 	dir := path[:max(at-1, 1)]
-	var made string
-	var err error
 	for range 3 {
 		made, err = c.Create(path[:at]+prefix+path[at:], data, FlagEphemeralSequential, acl)
 		switch {

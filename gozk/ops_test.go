@@ -5,9 +5,9 @@ import (
 	"crypto/ed25519"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -19,85 +19,6 @@ import (
 	"github.com/seed-9f8420c6/zk/wire"
 	"github.com/seed-9f8420c6/zk/zktest"
 )
-
-// Every code of a server is the variable that programs compare with, and never wrapped.
-func TestErrors(t *testing.T) {
-	inMemory(t, func(t *testing.T, server *zktest.Server, through connOption) {
-		c, _ := connect(t, server.Addrs(), through)
-		nodes(t, c, "/a")
-		for code, want := range map[int32]error{
-			-8: ErrBadArguments, -100: ErrAPIError, -101: ErrNoNode, -102: ErrNoAuth, -103: ErrBadVersion, -108: ErrNoChildrenForEphemerals,
-			-110: ErrNodeExists, -111: ErrNotEmpty, -112: ErrSessionExpired, -114: ErrInvalidACL, -115: ErrAuthFailed, -116: ErrClosing,
-			-117: ErrNothing, -118: ErrSessionMoved, -123: ErrReconfigDisabled,
-		} {
-			server.Fault(zktest.Rule{Op: wire.OpSetData, Err: code})
-			st, err := c.Set("/a", nil, -1)
-			assert.Equal(t, err, want, "%d", code)
-			assert.Assert(t, st != nil && *st == Stat{}, "%d", code)
-			_, _, err = c.Get("/a") // on the next connection, where the code ends one
-			assert.NilError(t, err)
-		}
-		server.Fault(zktest.Rule{Op: wire.OpSetData, Err: -127})
-		_, err := c.Set("/a", nil, -1)
-		assert.Error(t, err, "unknown error: -127")
-		var op *root.OpError
-		assert.Assert(t, errors.As(err, &op) && errors.Is(err, root.ErrThrottled))
-
-		data, st, err := c.Get("/missing")
-		assert.Assert(t, data == nil && st != nil && err == ErrNoNode)
-		names, st, err := c.Children("/a")
-		assert.Assert(t, names != nil && len(names) == 0 && st != nil && err == nil)
-		found, st, err := c.Exists("/missing")
-		assert.Assert(t, !found && *st == Stat{} && err == nil)
-		_, st, ch, err := c.GetW("/missing")
-		assert.Assert(t, st == nil && ch == nil && err == ErrNoNode)
-		assert.Equal(t, len(c.link.Load().books.paths), 0)
-	})
-}
-
-// Bad input is an error, nothing is written, and nothing panics.
-func TestBadInput(t *testing.T) {
-	inMemory(t, func(t *testing.T, server *zktest.Server, through connOption) {
-		_, _, err := Connect(nil, time.Second)
-		assert.Error(t, err, "zk: server list must not be empty")
-		_, _, err = Connect([]string{"[::1"}, time.Second)
-		assert.Assert(t, err != nil)
-		c, _ := connect(t, server.Addrs(), through, nil, WithHostProvider(nil), WithLogger(nil), WithEventCallback(nil), WithConfig(nil), WithSession(nil),
-			WithLogger(silent{}))
-		nodes(t, c, "/a")
-		server.ForgetFrames()
-		acl := WorldACL(PermAll)
-		for _, path := range []string{"", "a", "/a/", "//", "/a/./b", "/a/..", "/a\x00"} {
-			_, _, err := c.Get(path)
-			assert.Equal(t, err, ErrInvalidPath, "%q", path)
-			_, _, _, err = c.ExistsW(path)
-			assert.Equal(t, err, ErrInvalidPath, "%q", path)
-			_, err = c.Create(path, nil, 0, acl)
-			assert.Equal(t, err, ErrInvalidPath, "%q", path)
-			_, err = c.Sync(path)
-			assert.Equal(t, err, ErrInvalidPath, "%q", path)
-		}
-		_, err = c.Create("/b", nil, 999, acl)
-		assert.Error(t, err, "invalid flag value: [999]")
-		_, err = c.Create("/b", nil, FlagTTL, acl)
-		assert.Assert(t, errors.Is(err, ErrInvalidFlags))
-		_, err = c.CreateContainer("/b", nil, FlagEphemeral, acl)
-		assert.Assert(t, errors.Is(err, ErrInvalidFlags))
-		_, err = c.CreateTTL("/b", nil, FlagTTL, acl, 0)
-		assert.Equal(t, err, ErrBadArguments)
-		_, err = c.Create("/b", nil, 0, nil)
-		assert.Equal(t, err, ErrInvalidACL)
-		_, err = c.Set("/a", make([]byte, 1536*1024), -1)
-		assert.Equal(t, err, ErrShortBuffer)
-		for _, op := range []any{nil, 1, CreateRequest{}, (*CreateRequest)(nil), (*SetDataRequest)(nil), (*DeleteRequest)(nil), (*CheckVersionRequest)(nil)} {
-			_, err = c.Multi(op)
-			assert.Error(t, err, fmt.Sprintf("unknown operation type %T", op))
-		}
-		assert.Equal(t, len(server.Frames()), 0)
-		res, err := c.Multi()
-		assert.Assert(t, len(res) == 0 && err == nil)
-	})
-}
 
 // A Multi that fails has no error before its failure, and -2 behind it.
 func TestMulti(t *testing.T) {
@@ -131,8 +52,11 @@ func TestCreateProtected(t *testing.T) {
 				dir := path[:max(strings.LastIndex(path, "/"), 1)]
 				before, _, err := c.Children(dir)
 				assert.NilError(t, err)
+				server.ForgetFrames()
 				made, err := c.CreateProtectedEphemeralSequential(path, []byte("x"), WorldACL(PermAll))
 				assert.NilError(t, err)
+				synced := slices.ContainsFunc(server.Frames(), func(f zktest.Frame) bool { return f.Op == wire.OpSync })
+				assert.Equal(t, synced, do != zktest.Pass) // its next server may lag
 				found, st, err := c.Exists(made)
 				assert.Assert(t, found && err == nil && st.EphemeralOwner == c.SessionID(), "%s", made)
 				after, _, err := c.Children(dir)
@@ -252,40 +176,54 @@ func TestMaxBufferSize(t *testing.T) {
 	})
 }
 
+// lines keeps what is logged.
 type lines []string
 
 func (l *lines) Printf(format string, args ...any) { *l = append(*l, fmt.Sprintf(format, args...)) }
 
-// When all addresses have failed, names are resolved again.
-func TestHostsAreResolvedAgain(t *testing.T) {
-	hp := NewDNSHostProvider()
-	answers := [][]string{{"192.0.2.1", "192.0.2.2"}, {"192.0.2.1", "192.0.2.2"}, {"192.0.2.3"}}
-	asked := 0
-	hp.lookupHost = func(context.Context, string) ([]string, error) {
-		defer func() { asked++ }()
-		return answers[min(asked, 2)], nil
+// The log has go-zookeeper's lines, those that are no errors only where they are asked
+// for, and no credentials.
+func TestLog(t *testing.T) {
+	for _, info := range []bool{true, false} {
+		inMemory(t, func(t *testing.T, server *zktest.Server, through connOption) {
+			log := new(lines)
+			c, _ := connect(t, server.Addrs(), through, WithLogger(log), WithLogInfo(info))
+			assert.NilError(t, c.AddAuth("digest", []byte("user:secret")))
+			id := c.SessionID()
+			server.CutAll()
+			synctest.Wait()
+			server.Member(0).Refuse(true)
+			server.CutAll()
+			synctest.Wait()
+			assert.Equal(t, c.AddAuth("nosuchscheme", []byte("secret")), ErrNoServer)
+			server.Member(0).Refuse(false)
+			assert.Equal(t, c.AddAuth("nosuchscheme", []byte("secret")), ErrAuthFailed)
+			c.Close()
+			all := strings.Join(*log, "\n")
+			assert.Assert(t, !strings.Contains(all, "secret"), all)
+			assert.Assert(t, strings.Contains(all, "failed to connect to "+server.Addr()+": "), all)
+			assert.Assert(t, strings.Contains(all, "recv loop terminated: "), all)
+			for _, line := range []string{
+				"connected to " + server.Addr(), fmt.Sprintf("authenticated: id=%d, timeout=10000", id), "re-submitting `1` credentials after reconnect",
+			} {
+				assert.Assert(t, strings.Contains(all, line) == info, all)
+			}
+		})
 	}
-	assert.NilError(t, hp.Init([]string{"zk.example:2181"}))
-	var around []bool
-	for range 4 {
-		_, again := hp.Next()
-		around = append(around, again)
-	}
-	assert.DeepEqual(t, around, []bool{false, false, true, false})
-	addr, again := hp.Next()
-	assert.Assert(t, addr == "192.0.2.3:2181" && again, "%s", addr)
-	assert.Equal(t, hp.Len(), 1)
-	assert.Equal(t, hp.nameOf("192.0.2.3:2181"), "zk.example")
-	assert.Equal(t, asked, 3)
+}
 
-	var simple SimpleDNSHostProvider
-	assert.Assert(t, simple.Init(nil) != nil)
-	assert.NilError(t, simple.Init([]string{"b:1", "a:1"}))
-	one, _ := simple.Next()
-	two, again := simple.Next()
-	assert.Assert(t, one != two && !again && simple.Len() == 2)
-	_, again = simple.Next()
-	assert.Assert(t, again)
+// A request above the limit is not sent.
+func TestMaxConnBufferSize(t *testing.T) {
+	inMemory(t, func(t *testing.T, server *zktest.Server, through connOption) {
+		c, _ := connect(t, server.Addrs(), through, WithMaxConnBufferSize(1024))
+		nodes(t, c, "/a")
+		_, err := c.Set("/a", make([]byte, 900), -1)
+		assert.NilError(t, err)
+		server.ForgetFrames()
+		_, err = c.Set("/a", make([]byte, 1024), -1)
+		assert.Equal(t, err, ErrShortBuffer)
+		assert.Equal(t, len(server.Frames()), 0)
+	})
 }
 
 func TestFourLetterWords(t *testing.T) {

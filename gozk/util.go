@@ -47,7 +47,7 @@ func shuffle(list []string) {
 
 // validatePath checks a path; to a sequential one a number will be appended.
 func validatePath(path string, sequential bool) error {
-	if sequential && path != "" {
+	if sequential && strings.HasSuffix(path, "/") {
 		path += "1"
 	}
 	if root.CheckPath(path) != nil {

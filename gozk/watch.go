@@ -24,6 +24,9 @@ type books struct {
 	tell    func(Event)
 	quit    chan struct{} // closed by expire
 	handled atomic.Int64  // events that lanes have received and dealt with
+	asked   atomic.Int64  // how many have asked for a round of settle
+	turn    chan struct{} // cap 1: held by the round at work; guards served
+	served  int64         // how many had asked when the last round began
 
 	// mu guards what follows.
 	mu      sync.Mutex
@@ -32,14 +35,9 @@ type books struct {
 	armed   int // watches whose call has returned, and whose event is not in their channel
 	pending int // calls under way that arm one
 	told    root.Event
-
-	// turns guards the rounds of settle.
-	turns sync.Mutex
-	next  *round
-	turn  chan struct{} // cap 1: held by the round at work
 }
 
-// watch is small, for there may be many: its path is the key of the books.
+// watch is small, because there may be many: its path is the key of the books.
 type watch struct {
 	ch   chan Event
 	next *watch // of the same path, on a later lane
@@ -62,16 +60,13 @@ const (
 
 // takes reports whether the root fires such a watch by the event.
 func (k watchKind) takes(t root.EventType) bool {
-	if k == childWatch {
-		return t == root.Child || t == root.Deleted
-	}
-	return t != root.Child
+	return t == root.Deleted || (t == root.Child) == (k == childWatch)
 }
 
 type lane struct {
 	n    int32
 	ch   chan root.Event
-	sync chan chan<- struct{} // asks to deal with what is in ch
+	sync chan struct{} // asks to deal with what is in ch; taken again when that is done
 }
 
 // laneSize is the capacity of the first lane. The others have less and less to do.
@@ -95,7 +90,7 @@ func (b *books) join(path string) (*watch, chan<- root.Event) {
 		at = &(*at).next
 	}
 	if int(n) == len(b.lanes) {
-		l := &lane{n: n, ch: make(chan root.Event, max(laneSize>>min(n, 8), 1)), sync: make(chan chan<- struct{})}
+		l := &lane{n: n, ch: make(chan root.Event, max(laneSize>>min(n, 8), 1)), sync: make(chan struct{})}
 		b.lanes = append(b.lanes, l)
 		go b.run(l)
 	}
@@ -130,13 +125,11 @@ func (b *books) confirm(w *watch, kind watchKind) {
 func (b *books) removeLocked(path string, w *watch) {
 	w.gone = true
 	first := b.paths[path]
-	for at := &first; *at != nil; at = &(*at).next {
-		if *at == w {
-			*at = w.next
-			break
-		}
+	at := &first
+	for *at != w {
+		at = &(*at).next
 	}
-	if first == nil {
+	if *at = w.next; first == nil {
 		delete(b.paths, path)
 	} else {
 		b.paths[path] = first
@@ -149,11 +142,10 @@ func (b *books) run(l *lane) {
 		select {
 		case ev := <-l.ch:
 			b.handle(l, ev)
-		case done := <-l.sync:
+		case <-l.sync:
 			for len(l.ch) > 0 { // nobody else receives
 				b.handle(l, <-l.ch)
 			}
-			done <- struct{}{}
 		case <-b.quit:
 			return
 		}
@@ -233,10 +225,8 @@ func (b *books) expire(err error) {
 func (b *books) quiet() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.armed+b.pending == 0 {
-		return true
-	}
-	return b.foreign.Load() == 0 && b.session.Load().Watches().Len() == b.armed+b.pending
+	n := b.armed + b.pending
+	return n == 0 || b.foreign.Load() == 0 && b.session.Load().Watches().Len() == n
 }
 
 // settle returns when every event that the root delivered before the call is in its
@@ -245,29 +235,14 @@ func (b *books) settle() {
 	if b.quiet() {
 		return
 	}
-	b.turns.Lock()
-	r := b.next
-	lead := r == nil
-	if lead {
-		r = &round{done: make(chan struct{})}
-		b.next = r
-	}
-	b.turns.Unlock()
-	if !lead {
-		<-r.done
-		return
-	}
+	ticket := b.asked.Add(1)
 	b.turn <- struct{}{}
-	b.turns.Lock()
-	b.next = nil // who comes from now on needs another one
-	b.turns.Unlock()
-	b.round()
-	close(r.done)
-	<-b.turn
+	defer func() { <-b.turn }()
+	if b.served < ticket { // no round has begun since
+		b.served = b.asked.Load()
+		b.round()
+	}
 }
-
-// round is one settling for all who came before it.
-type round struct{ done chan struct{} }
 
 // patience is how long a call waits for a callback that blocks.
 const patience = time.Second
@@ -283,7 +258,6 @@ func (b *books) round() {
 	ahead := b.handled.Load() + int64(s.Watches().Undelivered()+len(lanes)*(laneSize+1))
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
-	done := make(chan struct{}, len(lanes))
 	for {
 		all := s.Watches().Undelivered() == 0
 		select {
@@ -291,20 +265,15 @@ func (b *books) round() {
 			all = true
 		default:
 		}
-		for _, l := range lanes {
-			select {
-			case l.sync <- done:
-			case <-b.quit:
-				return
-			case <-timer.C:
-				return
-			}
-		}
-		for range lanes {
-			select {
-			case <-done:
-			case <-timer.C:
-				return
+		for range 2 { // a lane that can be asked again has done what it was asked for
+			for _, l := range lanes {
+				select {
+				case l.sync <- struct{}{}:
+				case <-b.quit:
+					return
+				case <-timer.C:
+					return
+				}
 			}
 		}
 		if all || b.handled.Load() >= ahead {

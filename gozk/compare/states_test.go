@@ -230,6 +230,7 @@ var scripts = []script{
 	}},
 	{name: "close with watches", play: func(s *stage) {
 		s.note("getW", s.getW("/zookeeper"))
+		s.note("existsW", s.existsW("/zookeeper")) // of the same kind
 		s.close()
 	}},
 	{name: "watches fire", play: func(s *stage) {
@@ -317,7 +318,7 @@ func record(t *testing.T, script script, connect func(s *stage)) (told, errs []s
 	return told, errs
 }
 
-// Both clients tell the same in the same situations, but for what is listed.
+// Both clients report the same in the same situations, except for what is listed.
 func TestStates(t *testing.T) {
 	if unraced(t) {
 		return

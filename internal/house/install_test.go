@@ -16,15 +16,21 @@ import (
 	"gotest.tools/v3/assert"
 
 	"github.com/seed-9f8420c6/zk/internal/suite"
+	"github.com/seed-9f8420c6/zk/zktest"
 )
 
 // published are the modules that users require, with the version that others here
 // require of them, and a package of each.
-var published = []struct{ dir, version, pkg string }{
-	{".", "v0.9.0", "recipe"},
-	{"gozk", "v1.1.0", ""},
-	{"gozk/samuel", "v1.1.0", "zk"},
-	{"sasl/gssapi", "v0.9.0", ""},
+var published = []struct {
+	dir, version, pkg string
+	apart             bool // it has a go.work of its own
+}{
+	{dir: ".", version: "v0.9.0", pkg: "recipe"},
+	{dir: "gozk", version: "v1.1.0"},
+	{dir: "gozk/samuel", version: "v1.1.0", pkg: "zk"},
+	{dir: "sasl/gssapi", version: "v0.9.0"},
+	{dir: "metrics/prom", version: "v0.9.0", apart: true},
+	{dir: "metrics/otel", version: "v0.9.0", apart: true},
 }
 
 func modulePath(dir string) string {
@@ -41,7 +47,8 @@ type goMod struct {
 }
 
 // No replace line stands in the way of go get and go install; what a published module
-// requires of another is the version that will be tagged; go.work has all of them.
+// requires of another is the version that will be tagged; go.work has all of them, or
+// their own one has what they require.
 func TestPublishedModules(t *testing.T) {
 	suite.ToRoot(t)
 	versions := make(map[string]string)
@@ -65,14 +72,20 @@ func TestPublishedModules(t *testing.T) {
 		used = append(used, filepath.Clean(u.DiskPath))
 	}
 	for _, p := range published {
-		want = append(want, filepath.FromSlash(p.dir))
+		if !p.apart {
+			want = append(want, filepath.FromSlash(p.dir))
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join(p.dir, "go.work"))
+		assert.NilError(t, err)
+		assert.Check(t, strings.Contains(string(text), "\nreplace "+module+" "+versions[module]+" => ../..\n"), "%s/go.work", p.dir)
 	}
 	slices.Sort(used)
 	slices.Sort(want)
 	assert.DeepEqual(t, used, want)
 }
 
-// Whoever gets the modules from a proxy can build them, without a workspace; and a
+// Whoever gets a module from a proxy can build it, without a workspace; and a
 // dependency's import of go-zookeeper can be replaced.
 func TestInstall(t *testing.T) {
 	if testing.Short() {
@@ -89,17 +102,17 @@ func TestInstall(t *testing.T) {
 		"GOWORK=off", "GOSUMDB=off", "GOFLAGS=-mod=mod -modcacherw -buildvcs=false", "GOMODCACHE="+t.TempDir(),
 		"GOPROXY="+strings.Join([]string{"file://" + filepath.ToSlash(proxy), "file://" + filepath.ToSlash(cached) + "/cache/download", next}, ","))}
 
-	imports := ""
-	u.run("mod", "init", "example.com/user")
 	for _, p := range published {
+		u.dir = t.TempDir()
+		u.run("mod", "init", "example.com/user")
 		u.run("get", modulePath(p.dir)+"@"+p.version)
-		imports += "import _ \"" + strings.TrimSuffix(modulePath(p.dir)+"/"+p.pkg, "/") + "\"\n"
+		u.write("main.go", "package main\n\nimport _ \""+strings.TrimSuffix(modulePath(p.dir)+"/"+p.pkg, "/")+"\"\n\nfunc main() {}\n")
+		u.run("build", "./...")
 	}
-	u.write("main.go", "package main\n\n"+imports+"\nfunc main() {}\n")
-	u.run("build", "./...")
 	u.run("install", module+"/zktest/zktrace@v0.9.0")
 
-	// A program of go-zookeeper, and one of its ancestor.
+	// A program of go-zookeeper, and one of its ancestor: their own Set's event is there when it returns.
+	server := zktest.NewServer(t)
 	for old, with := range map[string]string{
 		"github.com/go-zookeeper/zk@v1.0.4":                                 module + "/gozk@v1.1.0",
 		"github.com/samuel/go-zookeeper@v0.0.0-20190923202752-2cc03de413da": module + "/gozk/samuel@v1.1.0",
@@ -108,13 +121,50 @@ func TestInstall(t *testing.T) {
 		path, _, _ := strings.Cut(old, "@")
 		u.run("mod", "init", "example.com/user")
 		u.run("mod", "edit", "-require="+old, "-replace="+path+"="+with)
-		pkg := strings.TrimSuffix(path, "/zk") + "/zk"
-		u.write("main.go", "package main\n\nimport \""+pkg+"\"\n\nfunc main() { println(zk.ErrNoNode.Error()) }\n")
-		u.run("build", "./...")
+		u.write("main.go", strings.ReplaceAll(replacing, "PACKAGE", strings.TrimSuffix(path, "/zk")+"/zk"))
+		u.run("build", "-o", "program", ".")
 		deps := u.run("list", "-deps", ".")
 		assert.Assert(t, slices.Contains(strings.Fields(deps), module+"/internal/pipeline"), "%s", deps)
+		cmd := exec.Command(filepath.Join(u.dir, "program"), server.Addr())
+		out, err := cmd.CombinedOutput()
+		assert.Assert(t, err == nil && strings.HasSuffix(string(out), "\nEventNodeDataChanged\n"), "%v: %s", err, out)
 	}
 }
+
+// replacing is a program that imports go-zookeeper, of whatever path.
+const replacing = `package main
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"PACKAGE"
+)
+
+func main() {
+	c, _, err := zk.Connect(os.Args[1:], 10*time.Second)
+	must(err)
+	if _, err = c.Create("/x", nil, 0, zk.WorldACL(zk.PermAll)); err != zk.ErrNodeExists {
+		must(err)
+	}
+	_, _, ch, err := c.GetW("/x")
+	must(err)
+	_, err = c.Set("/x", []byte("y"), -1)
+	must(err)
+	n := len(ch)
+	c.Close()
+	if n == 1 {
+		fmt.Println((<-ch).Type)
+	}
+}
+
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+`
 
 // user is somebody with a module of their own.
 type user struct {

@@ -38,6 +38,8 @@ type (
 	SetDataRequest      = gozk.SetDataRequest
 	Stat                = gozk.Stat
 	State               = gozk.State
+
+	SimpleDNSHostProvider = gozk.SimpleDNSHostProvider // which forks of the ancestor have
 )
 
 // Constants of gozk.

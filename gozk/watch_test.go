@@ -1,0 +1,365 @@
+package zk
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gotest.tools/v3/assert"
+
+	root "github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/wire"
+	"github.com/seed-9f8420c6/zk/zktest"
+	"github.com/seed-9f8420c6/zk/zktest/apache"
+)
+
+// An event is in the channels of all watches of its path when the own Set that caused it
+// returns, whatever else happens; none of another change gets there.
+func TestOwnEventIsThere(t *testing.T) {
+	ownEvents(t, zktest.NewServer(t).Addrs(), 10000)
+}
+
+// Servers before 3.9 do not say which change an event is of. The test-matrix has all
+// releases, and as many rounds as on in-process servers.
+func TestOwnEventOnRealServers(t *testing.T) {
+	apache.Need(t)
+	rounds := 2000
+	if os.Getenv("ZK_TEST_RELEASES") != "" {
+		rounds = 10000
+	}
+	for _, r := range apache.Tested() {
+		t.Run(string(r), func(t *testing.T) { ownEvents(t, apache.New(t, apache.Config{Release: r}).Addrs(), rounds) })
+	}
+}
+
+func ownEvents(t *testing.T, addrs []string, rounds int) {
+	c, _ := connect(t, addrs)
+	nodes(t, c, "/0", "/1", "/2")
+	const goroutines = 8
+	var late, wrong atomic.Int64
+	var wg sync.WaitGroup
+	for g := range goroutines {
+		wg.Go(func() {
+			path := fmt.Sprint("/", g%3)
+			for r := range rounds / goroutines {
+				var armed [4]<-chan Event
+				var version int32
+				for i := range 1 + r%4 {
+					_, st, ch, err := c.GetW(path)
+					if err != nil {
+						wrong.Add(1)
+						return
+					}
+					armed[i], version = ch, st.Version
+				}
+				if _, err := c.Set(path, nil, -1); err != nil {
+					wrong.Add(1)
+					return
+				}
+				_, now, err := c.Get(path)
+				for i := range 1 + r%4 {
+					select {
+					case ev, ok := <-armed[i]:
+						if _, more := <-armed[i]; !ok || more || err != nil || ev.Type != EventNodeDataChanged || ev.Path != path || now.Version <= version {
+							wrong.Add(1)
+						}
+					default:
+						late.Add(1)
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	assert.Equal(t, late.Load(), int64(0))
+	assert.Equal(t, wrong.Load(), int64(0))
+	b := c.gate.Load().link.books
+	assert.Equal(t, b.armed+b.pending+len(b.paths), 0)
+}
+
+// The channel of the session has an event once, for however many watches.
+func TestSessionChannelHasEventOnce(t *testing.T) {
+	inMemory(t, func(t *testing.T, server *zktest.Server, through connOption) {
+		var mu sync.Mutex
+		var told []Event
+		c, _ := connect(t, server.Addrs(), through, WithEventCallback(func(ev Event) {
+			mu.Lock()
+			defer mu.Unlock()
+			if ev.Type != EventSession {
+				told = append(told, ev)
+			}
+		}))
+		nodes(t, c, "/a", "/b")
+		for range 3 {
+			for _, p := range []string{"/a", "/b"} {
+				c.GetW(p)
+				c.ChildrenW(p)
+				c.ExistsW(p)
+			}
+		}
+		c.Set("/a", nil, -1)
+		c.Delete("/b", -1)
+		c.Create("/a/c", nil, 0, WorldACL(PermAll))
+		synctest.Wait()
+		event := func(t EventType, path string) Event { return Event{Type: t, State: StateSyncConnected, Path: path} }
+		mu.Lock()
+		defer mu.Unlock()
+		assert.DeepEqual(t, told, []Event{
+			event(EventNodeDataChanged, "/a"), event(EventNodeDeleted, "/b"), event(EventNodeChildrenChanged, "/a"),
+		})
+	})
+}
+
+// The root's events of before 3.9 have no zxid.
+func TestOldServers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := zktest.NewServer(t, zktest.Options{InMemory: true, Version: zktest.V34})
+		c, events := connect(t, server.Addrs(), dialing(server.DialContext))
+		nodes(t, c, "/a")
+		states(events)
+		for range 4 {
+			_, _, one, err := c.GetW("/a")
+			assert.NilError(t, err)
+			_, _, two, err := c.GetW("/a")
+			assert.NilError(t, err)
+			c.Set("/a", nil, -1)
+			assert.Equal(t, len(one)+len(two), 2)
+			assert.Equal(t, len(events), 1)
+			<-events
+		}
+		c.GetW("/a")
+		c.ChildrenW("/a")
+		c.Delete("/a", -1)
+		assert.Equal(t, len(events), 1)
+	})
+}
+
+// A call waits for an event that is on its way into its channel, and for those behind
+// it that nobody has received.
+func TestCallWaitsForEventsOnTheirWay(t *testing.T) {
+	inMemory(t, func(t *testing.T, server *zktest.Server, through connOption) {
+		inside := make(chan struct{}, 2)
+		c, _ := connect(t, server.Addrs(), through, WithEventCallback(func(ev Event) {
+			if ev.Type == EventNodeDataChanged {
+				inside <- struct{}{}
+				time.Sleep(patience / 4)
+			}
+		}))
+		other, _ := connect(t, server.Addrs(), through)
+		nodes(t, c, "/a", "/b")
+		for range 20 { // a lane takes what comes first by chance
+			var armed []<-chan Event
+			for _, path := range []string{"/a", "/b"} {
+				_, _, ch, err := c.GetW(path)
+				assert.NilError(t, err)
+				armed = append(armed, ch)
+			}
+			_, err := other.Multi(&SetDataRequest{"/a", nil, -1}, &SetDataRequest{"/b", nil, -1})
+			assert.NilError(t, err)
+			<-inside
+			_, _, err = c.Get("/a")
+			assert.NilError(t, err)
+			assert.Equal(t, len(armed[0])+len(armed[1]), 2)
+			<-inside
+		}
+	})
+}
+
+// A call that has to wait does not take the wait of an earlier one for its own.
+func TestCallsThatWaitShareNoEarlierWait(t *testing.T) {
+	inMemory(t, func(t *testing.T, server *zktest.Server, through connOption) {
+		c, _ := connect(t, server.Addrs(), through, WithEventCallback(func(ev Event) {
+			switch ev.Type {
+			case EventNodeChildrenChanged:
+				time.Sleep(2 * patience)
+			case EventNodeDataChanged:
+				time.Sleep(patience / 2)
+			}
+		}))
+		other, _ := connect(t, server.Addrs(), through)
+		nodes(t, c, "/a", "/b")
+		_, _, _, err := c.GetW("/a")
+		assert.NilError(t, err)
+		_, _, _, err = c.ChildrenW("/a") // on the second lane
+		assert.NilError(t, err)
+		_, _, ch, err := c.GetW("/b") // on the first
+		assert.NilError(t, err)
+		nodes(t, other, "/a/c")
+		synctest.Wait()
+		go c.Get("/") // waits for the second lane in vain
+		time.Sleep(patience * 8 / 10)
+		_, err = other.Set("/b", nil, -1)
+		assert.NilError(t, err)
+		synctest.Wait()
+		_, _, err = c.Get("/")
+		assert.NilError(t, err)
+		assert.Equal(t, len(ch), 1)
+	})
+}
+
+// An event on its way to an older watch of the path is not the newer one's, which has its
+// own on the session's channel too.
+func TestNewWatchBehindAnEvent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := zktest.NewServer(t, zktest.Options{InMemory: true, Version: zktest.V34}) // its events have no zxid
+		through := dialing(server.DialContext)
+		inside := make(chan struct{})
+		var told atomic.Int32
+		c, _ := connect(t, server.Addrs(), through, WithEventCallback(func(ev Event) {
+			switch {
+			case ev.Type != EventNodeDataChanged:
+			case ev.Path == "/slow":
+				close(inside)
+				time.Sleep(patience / 2)
+			default:
+				told.Add(1)
+			}
+		}))
+		other, _ := connect(t, server.Addrs(), through)
+		nodes(t, c, "/a", "/slow")
+		_, _, _, err := c.GetW("/slow")
+		assert.NilError(t, err)
+		_, _, older, err := c.GetW("/a")
+		assert.NilError(t, err)
+		_, err = other.Set("/slow", nil, -1)
+		assert.NilError(t, err)
+		<-inside
+		_, err = other.Set("/a", nil, -1)
+		assert.NilError(t, err)
+		_, st, newer, err := c.GetW("/a")
+		assert.NilError(t, err)
+		assert.Assert(t, st.Version == 1 && len(older) == 1 && len(newer) == 0)
+		_, err = c.Set("/a", nil, -1)
+		assert.NilError(t, err)
+		assert.Equal(t, len(newer), 1)
+		assert.Equal(t, told.Load(), int32(2))
+	})
+}
+
+// A callback that blocks holds up what comes after it, and not the answers.
+func TestCallbackBlocks(t *testing.T) {
+	inMemory(t, func(t *testing.T, server *zktest.Server, through connOption) {
+		release := make(chan struct{})
+		c, _ := connect(t, server.Addrs(), through, WithEventCallback(func(ev Event) {
+			if ev.Type == EventNodeDataChanged {
+				<-release
+			}
+		}))
+		nodes(t, c, "/a")
+		_, _, ch, _ := c.GetW("/a")
+		began := time.Now()
+		_, err := c.Set("/a", nil, -1)
+		assert.NilError(t, err)
+		assert.Assert(t, time.Since(began) <= patience)
+		assert.Equal(t, len(ch), 0)
+		close(release)
+		assert.Equal(t, (<-ch).Type, EventNodeDataChanged)
+	})
+}
+
+// Armed watches take no goroutine each, and little memory.
+func TestManyWatches(t *testing.T) {
+	server := zktest.NewServer(t, zktest.Options{FrameLog: -1})
+	c, _ := connect(t, server.Addrs())
+	const n = 20000
+	path := func(i int) string { return fmt.Sprintf("/w-%05d", i) }
+	s, err := c.Session(t.Context())
+	assert.NilError(t, err)
+	c.gate.Load().link.books.foreign.Add(-1)
+	ops := make([]root.Op, n)
+	for i := range ops {
+		ops[i] = root.CreateOp{Path: path(i), ACL: root.ACLOpen}
+	}
+	_, err = s.Batch(t.Context(), ops...)
+	assert.NilError(t, err)
+	goroutines := runtime.NumGoroutine()
+	before := heap()
+	// What the root takes for them, on a session of its own.
+	plain, err := root.Dial(t.Context(), root.Config{Addrs: server.Addrs()})
+	assert.NilError(t, err)
+	ch := make(chan root.Event, 1)
+	ops = ops[:0]
+	for i := range n {
+		ops = append(ops, root.GetOp{Path: path(i), Watch: ch})
+	}
+	_, err = plain.Batch(t.Context(), ops...)
+	assert.NilError(t, err)
+	ops = nil
+	rootAndServer := heap() - before
+	plain.Close()
+	plain = nil
+	before = heap()
+	armed := make([]<-chan Event, n)
+	for i := range armed {
+		_, _, armed[i], err = c.GetW(path(i))
+		assert.NilError(t, err)
+	}
+	mine := heap() - before
+	t.Logf("%d bytes a watch, of which the root and the server take %d", mine/n, rootAndServer/n)
+	assert.Assert(t, (mine-rootAndServer)/n <= 300, "%d bytes a watch beside the root's", (mine-rootAndServer)/n)
+	assert.Assert(t, runtime.NumGoroutine() <= goroutines+2, "%d goroutines, %d before", runtime.NumGoroutine(), goroutines)
+	assert.Assert(t, c.gate.Load().link.books.quiet())
+	runtime.KeepAlive(armed)
+}
+
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// A thousand watches of one path each have the event, and the session's channel has it once.
+func TestManyWatchesOfOnePath(t *testing.T) {
+	server := zktest.NewServer(t)
+	var told atomic.Int64
+	c, _ := connect(t, server.Addrs(), WithEventCallback(func(ev Event) {
+		if ev.Type == EventNodeDataChanged {
+			told.Add(1)
+		}
+	}))
+	nodes(t, c, "/a")
+	for round := range int64(3) {
+		var armed []<-chan Event
+		for range 1000 {
+			_, _, ch, err := c.GetW("/a")
+			assert.NilError(t, err)
+			armed = append(armed, ch)
+		}
+		_, err := c.Set("/a", nil, -1)
+		assert.NilError(t, err)
+		for _, ch := range armed {
+			assert.Equal(t, len(ch), 1)
+		}
+		assert.Equal(t, told.Load(), round+1)
+	}
+	assert.Equal(t, len(c.gate.Load().link.books.lanes), 1000)
+}
+
+// A server that cannot arm watches again, as some that only speak the protocol: the
+// watches are restored all the same, with what they missed.
+func TestServerWithoutSetWatches(t *testing.T) {
+	inMemory(t, func(t *testing.T, server *zktest.Server, through connOption) {
+		c, _ := connect(t, server.Addrs(), through)
+		nodes(t, c, "/a", "/b")
+		_, _, missed, err := c.GetW("/a")
+		assert.NilError(t, err)
+		_, _, kept, err := c.GetW("/b")
+		assert.NilError(t, err)
+		server.Fault(zktest.Rule{Op: wire.OpSetWatches, Err: -6, Do: zktest.CutAfter, Count: -1})
+		other, _ := connect(t, server.Addrs(), through)
+		server.Cut(c.SessionID())
+		_, err = other.Set("/a", nil, -1)
+		assert.NilError(t, err)
+		assert.Equal(t, (<-missed).Type, EventNodeDataChanged)
+		_, err = c.Set("/b", nil, -1)
+		assert.NilError(t, err)
+		assert.Equal(t, len(kept), 1)
+	})
+}
