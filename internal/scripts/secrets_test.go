@@ -73,7 +73,15 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 	conf, l := e.Config()
 	conf.Auth = []zk.Auth{zk.Digest("user", "Hush-Hush-1")}
 	conf.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	addrs := conf.Addrs
+	conf.Resolve = func(context.Context) ([]string, error) { return addrs, nil }
 	conf.Trace = &zk.Trace{
+		Resolved: func(ctx context.Context, addr string, _ time.Duration, err error) context.Context {
+			fmt.Fprintf(traced, "%s %+v %#v", addr, err, err)
+			return ctx
+		},
+		TLSStart:  func(_ context.Context, addr string) { fmt.Fprint(traced, addr) },
+		Pong:      func(s *zk.Session, took time.Duration) { fmt.Fprintf(traced, "%+v %v", s, took) },
 		DialStart: func(ctx context.Context, addr string) context.Context { fmt.Fprint(traced, addr); return ctx },
 		DialDone:  func(_ context.Context, addr string, err error) { fmt.Fprintf(traced, "%+v %#v", err, err) },
 		Handshake: func(_ context.Context, addr string, id int64, timeout time.Duration, err error) {
