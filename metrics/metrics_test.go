@@ -235,7 +235,7 @@ func TestDialReasons(t *testing.T) {
 		"tls, no answer": func(c *zk.Config) {
 			c.Timeout, c.Addrs, c.TLS = 10*time.Millisecond, []string{deaf.Addr().String()}, new(tls.Config)
 		},
-		"handshake, no answer": func(c *zk.Config) { c.Timeout, c.Addrs = 10*time.Millisecond, []string{deaf.Addr().String()} },
+		"handshake, no answer":      func(c *zk.Config) { c.Timeout, c.Addrs = 10*time.Millisecond, []string{deaf.Addr().String()} },
 		"auth, SASL does not begin": func(c *zk.Config) { c.SASL = noSASL{} },
 		"readonly":                  func(c *zk.Config) { c.Addrs, c.ReadOnly = readOnly.Addrs()[:1], true },
 		"tls": func(c *zk.Config) {

@@ -219,7 +219,15 @@ func TestMetrics(t *testing.T) {
 		}
 		return byName
 	}
+	x := set.Snapshot()
 	got := collect()
+	for {
+		before := x
+		if x = set.Snapshot(); x.BytesSent == before.BytesSent { // else the last write has returned only now
+			break
+		}
+		got = collect()
+	}
 	duration := dbconv.ClientOperationDuration{}
 	d, ok := got[duration.Name()].Data.(metricdata.Histogram[float64])
 	assert.Assert(t, ok, "%v", got)
@@ -246,7 +254,6 @@ func TestMetrics(t *testing.T) {
 		}
 		assert.Check(t, ok && n == want, "%s: %+v", name, got[name].Data)
 	}
-	x := set.Snapshot()
 	for _, point := range got["zk.client.bytes"].Data.(metricdata.Sum[int64]).DataPoints {
 		way, _ := point.Attributes.Value("direction")
 		assert.Check(t, point.Value == map[string]int64{"sent": x.BytesSent, "received": x.BytesReceived}[way.AsString()])

@@ -26,8 +26,8 @@ import (
 	"github.com/seed-9f8420c6/zk/zktest"
 )
 
-// observed is a Set in which each of the metrics has a value, and its exposition.
-func observed(t *testing.T) (*metrics.Set, string) {
+// observed is a Set in which each of the metrics has a value, and what makes its exposition.
+func observed(t *testing.T) (*metrics.Set, func() string) {
 	e := zktest.NewServer(t)
 	set := metrics.New()
 	conf := zk.Config{Addrs: e.Addrs(), Auth: []zk.Auth{zk.Digest("user", "Hush-Hush")}}
@@ -61,10 +61,13 @@ func observed(t *testing.T) (*metrics.Set, string) {
 
 	r := prometheus.NewPedanticRegistry()
 	must(r.Register(prom.NewCollector(set)))
-	w := httptest.NewRecorder()
-	promhttp.HandlerFor(r, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
-	assert.Equal(t, w.Code, 200, w.Body.String())
-	return set, w.Body.String()
+	return set, func() string {
+		t.Helper()
+		w := httptest.NewRecorder()
+		promhttp.HandlerFor(r, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+		assert.Equal(t, w.Code, 200, w.Body.String())
+		return w.Body.String()
+	}
 }
 
 func parse(t *testing.T, text string) map[string]*dto.MetricFamily {
@@ -77,7 +80,8 @@ func parse(t *testing.T, text string) map[string]*dto.MetricFamily {
 // What Prometheus gets can be parsed, its linter has nothing to say, and all names of
 // the table are there, with the numbers of the Set.
 func TestCollector(t *testing.T) {
-	set, text := observed(t)
+	set, scrape := observed(t)
+	text := scrape()
 	problems, err := promlint.New(strings.NewReader(text)).Lint()
 	assert.NilError(t, err)
 	assert.Equal(t, len(problems), 0, "%v", problems)
@@ -95,6 +99,13 @@ func TestCollector(t *testing.T) {
 	assert.Equal(t, len(families), 0, "%v", families)
 
 	x := set.Snapshot()
+	for {
+		text = scrape()
+		before := x
+		if x = set.Snapshot(); x.BytesSent == before.BytesSent { // else the last write has returned only now
+			break
+		}
+	}
 	for _, line := range []string{
 		`zk_client_sessions{state="connected"} 1`,
 		`zk_client_dials_total 3`,
@@ -204,7 +215,8 @@ func TestNativeHistograms(t *testing.T) {
 
 // No label has many values, and nothing that should not be seen.
 func TestLabels(t *testing.T) {
-	set, text := observed(t)
+	set, scrape := observed(t)
+	text := scrape()
 	for _, hidden := range []string{"private-path", "Hush", "127.0.0.1", "0x"} {
 		assert.Check(t, !strings.Contains(text, hidden), "%q is there", hidden)
 	}
