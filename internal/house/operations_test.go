@@ -7,6 +7,7 @@ import (
 	"go/token"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -173,4 +174,63 @@ func literal(e ast.Expr) (string, bool) {
 	}
 	s, err := strconv.Unquote(lit.Value)
 	return s, err == nil
+}
+
+// A newcomer adds metrics to the first program with two lines: the import, and a call
+// ahead of Dial. Then expvar has its numbers.
+func TestTwoLines(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it builds a program")
+	}
+	suite.ToRoot(t)
+	first := text(t, "examples/first/main.go")
+	observed := first
+	for at, line := range map[string]string{
+		"\t\"" + module + "/recipe\"\n":                         "\t\"" + module + "/metrics\"\n",
+		"\tother, err := zk.Dial(ctx, conf) // somebody else\n": "\tmetrics.Attach(&conf)\n",
+	} {
+		assert.Equal(t, strings.Count(observed, at), 1, at)
+		observed = strings.Replace(observed, at, line+at, 1)
+	}
+	assert.Equal(t, strings.Count(observed, "\n"), strings.Count(first, "\n")+2)
+	const check = `package main
+
+import (
+	"encoding/json"
+	"expvar"
+	"fmt"
+)
+
+func Example() {
+	main()
+	var numbers struct {
+		Dials, Moves int
+		Calls        map[string]int
+		Events       map[string]int
+	}
+	fmt.Println(json.Unmarshal([]byte(expvar.Get("zk").String()), &numbers))
+	fmt.Println(numbers.Dials, numbers.Moves, numbers.Calls["get"], numbers.Calls["set"], numbers.Events["changed"])
+	// Output:
+	// /color is "red"
+	// the connection is lost
+	// /color is "blue"
+	// <nil>
+	// 3 1 2 1 1
+}
+`
+	dir := t.TempDir()
+	overlay := make(map[string]string)
+	for name, content := range map[string]string{"main.go": observed, "main_test.go": check} {
+		file := filepath.Join(dir, name)
+		assert.NilError(t, os.WriteFile(file, []byte(content), 0o600))
+		real, err := filepath.Abs("examples/first/" + name)
+		assert.NilError(t, err)
+		overlay[real] = file
+	}
+	list, err := json.Marshal(map[string]any{"Replace": overlay})
+	assert.NilError(t, err)
+	file := filepath.Join(dir, "overlay.json")
+	assert.NilError(t, os.WriteFile(file, list, 0o600))
+	out, err := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-overlay", file, "./examples/first").CombinedOutput()
+	assert.NilError(t, err, "%s", out)
 }

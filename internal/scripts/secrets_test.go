@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -98,6 +99,10 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 			fmt.Fprintf(traced, "%+v %#v %+v %#v", s, c, err, err)
 		},
 		Event: func(s *zk.Session, ev zk.Event, queued bool) { fmt.Fprintf(traced, "%+v %#v", s, ev) },
+	}
+	for hooks, i := reflect.ValueOf(*conf.Trace), 0; i < hooks.NumField(); i++ {
+		field := hooks.Type().Field(i)
+		assert.Check(t, !field.IsExported() || !hooks.Field(i).IsNil(), "nothing looks at what %s gets", field.Name)
 	}
 	s := e.Dial(conf)
 	assert.NilError(t, s.AddAuth(e.Ctx, zk.Digest("user", "Hush-Hush-2")))
