@@ -291,8 +291,11 @@ type dialer struct {
 	began    time.Time                // when the first server's turn did
 	heard    time.Time                // send time of the last handshake that a server accepted
 	doors    doors.Doors
-	ctx      context.Context // of the last attempt, as its hooks have it
-	reasons  []error         // why no server tried so far gave a session
+	ctx      context.Context            // of the last attempt, as its hooks have it
+	resolved map[string]context.Context // of the hooks of each name's IPs; "": of all
+	turn     time.Time                  // when that of the server at hand began
+	asked    bool                       // it was asked for the session
+	reasons  []error                    // why no server tried so far gave a session
 
 	// givenUp: Zxid was set to zero. What it was, and the floor, come back if the
 	// Dial fails.
@@ -421,18 +424,51 @@ func (d *dialer) publish(s *Session) {
 }
 
 // resolve asks Config.Resolve for the addresses.
-func (d *dialer) resolve(ctx context.Context) error {
+func (d *dialer) resolve(ctx context.Context) (fails error) {
 	if d.conf.Resolve == nil {
 		return nil
 	}
 	turn, cancel := context.WithDeadline(ctx, d.turnEnds(2)) // the servers need the rest
 	defer cancel()
+	d.turn = time.Now()
 	addrs, err := d.conf.Resolve(turn)
 	if err != nil {
-		return &noServer{reasons: []error{errors.WithMessage(doors.Cause(ctx, turn, err), "Config.Resolve")}}
+		err = errors.WithMessage(doors.Cause(ctx, turn, err), "Config.Resolve")
+		fails = &noServer{reasons: []error{err}}
+	} else {
+		d.conf.Addrs = slices.Clone(addrs)
+		err = d.conf.checkAddrs()
+		fails = err
 	}
-	d.conf.Addrs = slices.Clone(addrs)
-	return d.conf.checkAddrs()
+	hooked := d.traceResolved(ctx, "", err)
+	if err != nil {
+		d.report(hooked, "", "", err)
+	}
+	return fails
+}
+
+// traceResolved shows the hooks that a name was resolved, or Config.Resolve was asked, and
+// returns the context of the hooks to come.
+func (d *dialer) traceResolved(ctx context.Context, addr string, err error) context.Context {
+	ctx = d.hooked(ctx, addr)
+	if t := d.conf.Trace; t != nil && t.Resolved != nil {
+		if d.resolved == nil {
+			d.resolved = make(map[string]context.Context)
+		}
+		ctx = hooks.Or(t.Resolved(ctx, addr, time.Since(d.turn), err), ctx)
+		d.resolved[addr] = ctx
+	}
+	return ctx
+}
+
+// hooked returns the context of the hooks of an address.
+func (d *dialer) hooked(ctx context.Context, addr string) context.Context {
+	for _, name := range []string{addr, ""} {
+		if of := d.resolved[name]; of != nil {
+			return of
+		}
+	}
+	return ctx
 }
 
 // connect tries one server after another until one gives a session; first has its
@@ -448,18 +484,18 @@ func (d *dialer) connect(ctx context.Context, first *doors.Door) (*Session, erro
 			}
 		}
 		read := d.w.reads()
-		d.ctx = ctx
+		d.ctx = d.hooked(ctx, o.Addr)
 		s, err := d.attempt(ctx, o)
 		if err == nil {
 			return s, nil
 		}
 		if !read && d.w.reads() { // it does not support SetWatches: once more, by reading
-			d.traceFailed(d.ctx, o, err)
+			d.traceFailed(d.ctx, o.Target, err)
 			d.doors.Again(o.Stop)
 			continue
 		}
 		if errors.Is(err, ErrExpired) || errors.Is(err, ErrAuth) && !isRefusal(err) {
-			d.traceFailed(d.ctx, o, err)
+			d.report(d.ctx, o.Name(), o.Target, err)
 			return nil, errors.WithStack(err)
 		}
 		d.failed(d.ctx, o, err)
@@ -471,19 +507,44 @@ func (d *dialer) connect(ctx context.Context, first *doors.Door) (*Session, erro
 
 // failed notes why a server gave no session.
 func (d *dialer) failed(ctx context.Context, o *doors.Door, err error) {
-	if d.conf.Logger != nil {
-		d.conf.Logger.Warn("zk: no session", "addr", o.Name(), "err", err)
-	}
 	d.reasons = append(d.reasons, &addrError{o.Name(), err})
-	d.traceFailed(ctx, o, err)
+	addr := o.Target
+	if addr == "" {
+		addr = o.Addr
+	}
+	d.report(ctx, o.Name(), addr, err)
 }
 
-func (d *dialer) traceFailed(ctx context.Context, o *doors.Door, err error) {
+// report shows the Logger and the hooks why an address gave no session.
+func (d *dialer) report(ctx context.Context, name, addr string, err error) {
+	if log := d.conf.Logger; log != nil {
+		outcome, code := d.outcome(err)
+		log.Warn("zk: no session", "addr", name, "id", sessionID(d.conf.ID), "err", logged{err},
+			"outcome", outcome.String(), "code", int(code), "took", time.Since(d.turn))
+	}
+	d.traceFailed(ctx, addr, err)
+}
+
+// outcome says how far the request failed that was to bring the session, or to restore it,
+// and with which of the server's codes; 0: none.
+func (d *dialer) outcome(err error) (Outcome, Code) {
+	var code Code
+	var op *OpError
+	switch {
+	case !d.asked:
+		return NotSent, 0
+	case errors.Is(err, ErrExpired):
+		return Answered, ErrSessionExpired
+	case errors.As(err, &op) && op.Outcome() != Answered:
+		return op.Outcome(), 0
+	case errors.As(err, &code):
+		return Answered, code
+	}
+	return Lost, 0
+}
+
+func (d *dialer) traceFailed(ctx context.Context, addr string, err error) {
 	if t := d.conf.Trace; t != nil && t.DialFailed != nil {
-		addr := o.Target
-		if addr == "" {
-			addr = o.Addr
-		}
 		t.DialFailed(ctx, addr, err)
 	}
 }
@@ -513,14 +574,20 @@ func (d *dialer) failure() error {
 // reasons say why.
 func (d *dialer) nextDoor(ctx context.Context) *doors.Door {
 	for !d.over(ctx) {
+		d.turn, d.asked = time.Now(), false
 		o, err := d.doors.Next(ctx, d.turnEnds)
-		switch {
-		case o == nil:
+		if o == nil {
 			return nil
+		}
+		hooked := d.hooked(ctx, o.Addr)
+		if o.Target == "" {
+			hooked = d.traceResolved(ctx, o.Addr, err)
+		}
+		switch {
 		case sasl.Refused(err):
-			d.failed(ctx, o, saslRefused(err))
+			d.failed(hooked, o, saslRefused(err))
 		case err != nil:
-			d.failed(ctx, o, err)
+			d.failed(hooked, o, err)
 		case o.Target != "":
 			return o
 		}
@@ -571,7 +638,7 @@ func (d *dialer) attempt(ctx context.Context, o *doors.Door) (made *Session, err
 		trace = new(Trace)
 	}
 	if trace.DialStart != nil {
-		d.ctx = hooks.Or(trace.DialStart(ctx, o.Target), ctx)
+		d.ctx = hooks.Or(trace.DialStart(d.ctx, o.Target), d.ctx)
 	}
 	actx, cancel := context.WithDeadline(d.ctx, o.Until)
 	defer cancel()
@@ -593,6 +660,7 @@ func (d *dialer) attempt(ctx context.Context, o *doors.Door) (made *Session, err
 		return nil, err
 	}
 	stop := context.AfterFunc(actx, s.line.HangUp)
+	d.asked = true
 	err = s.handshake(conn)
 	if !stop() && !errors.Is(err, ErrExpired) {
 		err = doors.Cause(ctx, actx, err)
@@ -617,7 +685,8 @@ func (d *dialer) attempt(ctx context.Context, o *doors.Door) (made *Session, err
 	}
 	if log := d.conf.Logger; log != nil {
 		log.Info("zk: session", "addr", o.Target, "id", sessionID(s.id), "moved", d.conf.ID != 0,
-			"timeout", s.timeout, "readOnly", s.readOnly, "watches", d.w.Len())
+			"timeout", s.timeout, "readOnly", s.readOnly, "zxid", fmt.Sprintf("0x%x", s.w.zxid.Load()),
+			"watches", d.w.Len(), "queued", d.w.Undelivered(), "took", time.Since(d.began))
 	}
 	return s, nil
 }
@@ -626,15 +695,28 @@ func (d *dialer) attempt(ctx context.Context, o *doors.Door) (made *Session, err
 // over it; nil: nothing.
 func (d *dialer) open(ctx context.Context, o *doors.Door) (conn, under net.Conn, err error) {
 	plain, err := d.doors.Open(ctx, o)
-	wrap := d.conf.Wrap
-	if err != nil || wrap == nil {
-		return plain, nil, err
+	if err != nil {
+		return nil, nil, err
 	}
-	defer func() { // also when Wrap panics
+	defer func() { // also when a hook or Wrap panics
 		if conn == nil {
 			pipeline.HangUp(plain)
 		}
 	}()
+	if d.conf.TLS != nil {
+		if t := d.conf.Trace; t != nil && t.TLSStart != nil {
+			t.TLSStart(d.ctx, o.Target)
+		}
+		secure, err := d.doors.Secure(ctx, o, plain)
+		if err != nil {
+			return nil, nil, err
+		}
+		plain = secure
+	}
+	wrap := d.conf.Wrap
+	if wrap == nil {
+		return plain, nil, nil
+	}
 	over := wrap(o.Target, plain)
 	if over == nil {
 		return nil, nil, errors.New("Config.Wrap returned no connection")
@@ -787,7 +869,7 @@ func (s *Session) restored(sent []*call, err error) error {
 	for _, c := range sent {
 		<-c.Done()
 		s.w.picked()
-		if c.err != nil && (err == nil || errors.Is(c.err, ErrAuth)) {
+		if c.err != nil && (err == nil || errors.Is(c.err, ErrAuth) && !errors.Is(err, ErrAuth)) {
 			err = c.err
 		}
 		s.recycle(c)
@@ -929,8 +1011,9 @@ func (s *Session) Close() error {
 	if !s.usable() {
 		return notSent("close", "", ErrClosed)
 	}
+	s.calls.unqueued.Add(1)
 	return s.traced(context.Background(), Call{Op: "close", Ops: 1}, func() error {
-		return s.goodbye.Do(s.closeSession)
+		return s.calls.fail(s.goodbye.Do(s.closeSession))
 	})
 }
 

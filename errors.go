@@ -3,6 +3,7 @@ package zk
 import (
 	"crypto/tls"
 	"fmt"
+	"io"
 	"net"
 	"strconv"
 	"strings"
@@ -288,6 +289,13 @@ type noted struct {
 func (e *noted) Error() string { return e.error.Error() + "; " + e.note }
 func (e *noted) Unwrap() error { return e.error }
 func (e *noted) Cause() error  { return e.error }
+
+// logged is an error of which a slog.Handler prints the text only: one of them would print
+// the stack as well.
+type logged struct{ error }
+
+func (e logged) Unwrap() error              { return e.error }
+func (e logged) Format(f fmt.State, _ rune) { io.WriteString(f, e.Error()) }
 
 func connError(cause error) error { return &detailed{kind: ErrConnection, cause: cause} }
 

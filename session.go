@@ -129,15 +129,22 @@ func Digest(user, password string) Auth {
 // A context that a hook returns goes to the later hooks of the same address or call; nil
 // stands for the one that it got.
 type Trace struct {
+	// Resolved: the name of a configured address was resolved, or why not, after so long.
+	// Its context goes to the hooks of each of the name's IPs. With an empty addr it was
+	// Config.Resolve, and its context goes to the hooks of all addresses.
+	Resolved func(ctx context.Context, addr string, took time.Duration, err error) context.Context
 	// DialStart: before connecting to an address. Its context goes to DialContext too.
 	// That of a Redial or Renew has the values of the first caller's.
 	DialStart func(ctx context.Context, addr string) context.Context
+	// TLSStart: TCP is up, and TLS begins; only with Config.TLS.
+	TLSStart func(ctx context.Context, addr string)
 	// DialDone: TCP and TLS are up, or why not.
 	DialDone func(ctx context.Context, addr string, err error)
 	// Handshake: the server's answer is in: session and granted timeout, or why not.
 	Handshake func(ctx context.Context, addr string, id int64, timeout time.Duration, err error)
-	// DialFailed: the address gave no session, for this reason, in whichever step. Of a
-	// name that was not resolved, or where SASL did not begin, it is the only hook.
+	// DialFailed: the address gave no session, for this reason, in whichever step. There was
+	// no DialStart where a name was not resolved or SASL did not begin, nor with an empty
+	// addr: then Config.Resolve gave no addresses.
 	DialFailed func(ctx context.Context, addr string, err error)
 	// Begin: a Dial has succeeded, the watches are restored, and nobody has the Session
 	// yet. moved: its session is an older one.
@@ -200,8 +207,8 @@ func (t *Trace) Without(u *Trace) *Trace {
 }
 
 func (t *Trace) empty() bool {
-	return t.DialStart == nil && t.DialDone == nil && t.Handshake == nil && t.DialFailed == nil && t.Begin == nil && t.End == nil &&
-		t.CallStart == nil && t.CallDone == nil && t.Event == nil && t.Pong == nil
+	return t.Resolved == nil && t.DialStart == nil && t.TLSStart == nil && t.DialDone == nil && t.Handshake == nil && t.DialFailed == nil &&
+		t.Begin == nil && t.End == nil && t.CallStart == nil && t.CallDone == nil && t.Event == nil && t.Pong == nil
 }
 
 // traces are several that are called in turn.
@@ -218,7 +225,9 @@ func pick[F any](all traces, hook func(t *Trace) F) []F {
 
 func (all traces) join() *Trace {
 	return &Trace{
+		Resolved:   hooks.Start3(pick(all, func(t *Trace) func(context.Context, string, time.Duration, error) context.Context { return t.Resolved })),
 		DialStart:  hooks.Start(pick(all, func(t *Trace) func(context.Context, string) context.Context { return t.DialStart })),
+		TLSStart:   hooks.Two(pick(all, func(t *Trace) func(context.Context, string) { return t.TLSStart })),
 		DialDone:   hooks.Three(pick(all, func(t *Trace) func(context.Context, string, error) { return t.DialDone })),
 		Handshake:  hooks.Five(pick(all, func(t *Trace) func(context.Context, string, int64, time.Duration, error) { return t.Handshake })),
 		DialFailed: hooks.Three(pick(all, func(t *Trace) func(context.Context, string, error) { return t.DialFailed })),
@@ -343,7 +352,8 @@ type Session struct {
 	target   string // where it is connected to: the address, or one of its IPs
 	readOnly bool
 
-	calls    sync.Pool           // of *call
+	spare    sync.Pool // of *call
+	calls    callCounts
 	lock     interlock.Interlock // what the server is asked about watches; under the lock of line
 	auth     credentials
 	follow   succession
@@ -384,6 +394,28 @@ func (c *credentials) all() []Auth {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return cloneAuth(c.list)
+}
+
+// callCounts are of the application's calls. Those whose requests are queued the pipeline
+// counts, under the lock that it has then anyway.
+type callCounts struct {
+	unqueued  atomic.Int64 // refused before, or of a kind that is the client's own too
+	failed    atomic.Int64
+	abandoned atomic.Int64 // sent, and given up by their context
+}
+
+// fail counts the error of a call, if it is one, and returns it.
+func (n *callCounts) fail(err error) error {
+	if err != nil {
+		n.failed.Add(1)
+	}
+	return err
+}
+
+// again takes the first of two requests back that are one call.
+func (n *callCounts) again() {
+	n.unqueued.Add(-1)
+	n.failed.Add(-1)
 }
 
 // succession is who comes after a Session: the one dialed next for the same Watches.
@@ -528,7 +560,7 @@ type removal struct {
 // newCall takes a call from the Session's pool. A pool for all Sessions would
 // carry its channels from one testing/synctest bubble to another, which is fatal.
 func (s *Session) newCall(k *kind, op, path string) *call {
-	c, ok := s.calls.Get().(*call)
+	c, ok := s.spare.Get().(*call)
 	if !ok {
 		c = new(call)
 		c.Init(c)
@@ -542,7 +574,7 @@ func (s *Session) newCall(k *kind, op, path string) *call {
 func (s *Session) recycle(c *call) {
 	c.Reset()
 	c.request, c.result = request{}, result{}
-	s.calls.Put(c)
+	s.spare.Put(c)
 }
 
 // begin appends the head of a frame and returns its place for wire.EndFrame.
@@ -599,26 +631,34 @@ func (s *Session) do(ctx context.Context, c *call) error {
 		return s.doTraced(ctx, c)
 	}
 	if err := s.admit(ctx, c); err != nil {
-		err = notSent(c.Op, c.Path, err)
-		s.recycle(c)
-		return err
+		return s.refuse(c, err)
 	}
 	if err := s.submit(ctx, c, c.Frames, 1); err != nil {
 		s.line.Release(1)
-		err = notSent(c.Op, c.Path, err)
-		s.recycle(c)
-		return err
+		return s.refuse(c, err)
 	}
 	op, path := c.Op, c.Path
 	if c.Wait(ctx) { // the reader recycles it
-		return &OpError{Op: op, Path: path, Err: ctx.Err(), outcome: Lost}
+		s.calls.abandoned.Add(1)
+		return s.calls.fail(&OpError{Op: op, Path: path, Err: ctx.Err(), outcome: Lost})
 	}
 	s.w.picked()
 	if err := c.err; err != nil {
 		s.recycle(c)
-		return err
+		return s.calls.fail(err)
 	}
 	return nil
+}
+
+// refuse ends a call that was not sent.
+func (s *Session) refuse(c *call, err error) error {
+	s.calls.unqueued.Add(1)
+	failure := notSent(c.Op, c.Path, err)
+	s.recycle(c)
+	if err == errRemoved { // which is no failure
+		return failure
+	}
+	return s.calls.fail(failure)
 }
 
 // doTraced is do between the hooks of the call.
@@ -935,10 +975,8 @@ func (e *engine) Rest() {
 		return
 	}
 	s := e.session()
-	if t := s.conf.Trace; t != nil && t.Event != nil {
-		if err := s.traceGaps(); err != nil {
-			s.line.Fail(e.Why(err), true)
-		}
+	if err := s.traceNews(); err != nil {
+		s.line.Fail(e.Why(err), true)
 	}
 	for _, x := range s.w.takeLost() {
 		s.closed.Add(1)
@@ -946,7 +984,7 @@ func (e *engine) Rest() {
 			s.rewatch(x.at)
 		}
 		if log := s.conf.Logger; log != nil {
-			log.Warn("zk: a closed channel lost its watches", "path", x.Path, "kind", x.Kind.String())
+			log.Warn("zk: a closed channel lost its watches", "addr", s.target, "id", sessionID(s.id), "path", x.Path, "kind", x.Kind.String())
 		}
 	}
 }
@@ -982,8 +1020,13 @@ func (e *engine) Answer(p *pipeline.Call, h wire.ReplyHeader, d *wire.Decoder) (
 		s.settle(c, code, end != nil)
 	}
 	if c.restore != nil {
-		if err := s.restoredBy(c, code, won, h.Zxid); err != nil {
-			return false, nil, err
+		err := s.restoredBy(c, code, won, h.Zxid)
+		if err == nil {
+			err = s.traceNews() // ahead of Begin
+		}
+		if err != nil { // the Dial must not wait for its answer
+			end = e.Why(err)
+			s.line.Fail(end, true)
 		}
 	}
 	if won && c.kind.last { // nothing more comes of this connection
@@ -1156,10 +1199,8 @@ func (s *Session) notifyTraced(t EventType, path []byte, zxid int64) error {
 
 // traceEvent shows the hooks an event, and the Gaps ahead of it.
 func (s *Session) traceEvent(got notified) (err error) {
-	if s.w.news.Load() {
-		if err := s.traceGaps(); err != nil {
-			return err
-		}
+	if err := s.traceNews(); err != nil {
+		return err
 	}
 	defer rescue.As("Trace.Event", &err)
 	s.conf.Trace.Event(s, got.event, got.queued)
@@ -1173,6 +1214,14 @@ func (e *engine) Pong(took time.Duration) (err error) {
 		t.Pong(e.session(), took)
 	}
 	return nil
+}
+
+// traceNews shows the hooks the Gaps that are new, if there are any.
+func (s *Session) traceNews() error {
+	if t := s.conf.Trace; t == nil || t.Event == nil || !s.w.news.Load() {
+		return nil
+	}
+	return s.traceGaps()
 }
 
 // traceGaps shows the hooks the Gaps that were queued since the last call.
@@ -1266,10 +1315,11 @@ func (e *engine) Tick(now time.Time, longest pipeline.Waiting) {
 		return
 	}
 	if h := e.w.stuck(now, slowChannel); h != nil {
-		log.Warn("zk: an event waits for its channel", "path", h.path, "cap", h.capacity, "took", now.Sub(h.since), "queued", e.w.Undelivered())
+		log.Warn("zk: an event waits for its channel", "addr", e.target, "id", sessionID(e.id), "path", h.path, "cap", h.capacity,
+			"took", now.Sub(h.since), "queued", e.w.Undelivered())
 	}
 	if took := now.Sub(longest.Since); longest.N > 0 && took > e.timeout && e.slow.Swap(longest.Place) != longest.Place {
-		log.Warn("zk: a call waits for its reply", "addr", e.target, "op", longest.Op, "path", longest.Path, "took", took)
+		log.Warn("zk: a call waits for its reply", "addr", e.target, "id", sessionID(e.id), "op", longest.Op, "path", longest.Path, "took", took)
 	}
 }
 
@@ -1400,6 +1450,11 @@ func (s *Session) ExpiresAt() time.Time {
 
 // Stats are counts since the Session was dialed, and the present state of its queues.
 type Stats struct {
+	// Calls are those of the application that have begun, as Trace has them: a Batch and a
+	// Multi are one. Failed are those that have returned an error, and Abandoned those of
+	// them that were sent and given up by their context.
+	Calls, Failed, Abandoned int64
+
 	Requests      int64 // frames queued for the server, except pings
 	Replies       int64 // to them
 	Events        int64 // notifications that a channel was armed for
@@ -1421,8 +1476,10 @@ func (s *Session) Stats() Stats {
 	if !s.usable() {
 		return Stats{}
 	}
+	failed, abandoned := s.calls.failed.Load(), s.calls.abandoned.Load() // first, for each has begun
 	n := s.line.Counts()
 	return Stats{
+		Calls: n.Calls + s.calls.unqueued.Load(), Failed: failed, Abandoned: abandoned,
 		Requests: n.Frames, Replies: n.Replies, Events: s.events.Load(), Ignored: s.ignored.Load(), Closed: s.closed.Load(), Pings: n.Pings,
 		BytesSent: n.Sent, BytesReceived: n.Received, Pending: n.Pending, Armed: s.w.Len(), Queued: s.w.Undelivered(),
 		QueuedFor: s.w.queuedFor(time.Now()),
@@ -1463,7 +1520,8 @@ type life struct {
 // what the hook has panicked with.
 func (s *Session) ended(end error) error {
 	if log := s.conf.Logger; log != nil {
-		log.Info("zk: session left", "addr", s.addr, "id", sessionID(s.id), "why", end)
+		log.Info("zk: session left", "addr", s.target, "id", sessionID(s.id), "why", logged{end},
+			"zxid", fmt.Sprintf("0x%x", s.lastZxid.Load()), "watches", s.w.Len(), "queued", s.w.Undelivered())
 	}
 	s.life.mu.Lock()
 	s.life.over, s.life.end = true, end

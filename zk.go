@@ -491,7 +491,8 @@ func (s *Session) AddAuth(ctx context.Context, auth Auth) error {
 	if !s.usable() {
 		return notSent("addauth", "", ErrClosed)
 	}
-	return s.traced(ctx, Call{Op: "addauth", Ops: 1}, func() error { return s.addAuth(ctx, auth.clone()) })
+	s.calls.unqueued.Add(1)
+	return s.traced(ctx, Call{Op: "addauth", Ops: 1}, func() error { return s.calls.fail(s.addAuth(ctx, auth.clone())) })
 }
 
 func (s *Session) addAuth(ctx context.Context, auth Auth) error {
@@ -503,6 +504,7 @@ func (s *Session) addAuth(ctx context.Context, auth Auth) error {
 		return notSent("addauth", "", err)
 	}
 	if c.Wait(ctx) {
+		s.calls.abandoned.Add(1)
 		return &OpError{Op: "addauth", Err: ctx.Err(), outcome: Lost}
 	}
 	s.w.picked()
@@ -903,6 +905,7 @@ func (s *Session) multi(ctx context.Context, c *call, ops []WriteOp) ([]Result, 
 		if c, err = s.newMulti(ops, true); err != nil {
 			return nil, err
 		}
+		s.calls.again()
 		if res, err = s.askMulti(ctx, c); err == nil {
 			s.plainCreates.Store(true)
 		}
@@ -915,13 +918,13 @@ func (s *Session) multi(ctx context.Context, c *call, ops []WriteOp) ([]Result, 
 		switch err := res[i].Err; {
 		case err == nil:
 		case err != ErrRuntimeInconsistency:
-			return res, &OpError{Op: "multi", Path: aboutOp(ops[i]).path, Err: err, outcome: Answered}
+			return res, s.calls.fail(&OpError{Op: "multi", Path: aboutOp(ops[i]).path, Err: err, outcome: Answered})
 		case failed < 0:
 			failed = i
 		}
 	}
 	if failed >= 0 { // no server tells so little, but an error it is
-		return res, &OpError{Op: "multi", Err: ErrRuntimeInconsistency, outcome: Answered}
+		return res, s.calls.fail(&OpError{Op: "multi", Err: ErrRuntimeInconsistency, outcome: Answered})
 	}
 	return res, nil
 }
@@ -1086,7 +1089,7 @@ func (s *Session) multiRead(ctx context.Context, c *call, ops []ReadOp) ([]Resul
 			}
 		}
 	}
-	return res, first
+	return res, s.calls.fail(first)
 }
 
 // Batch sends all operations at once and waits for the last answer. They are
@@ -1102,7 +1105,8 @@ func (s *Session) Batch(ctx context.Context, ops ...Op) ([]Result, error) {
 	}
 	what := Call{Op: "batch", Ops: len(ops)}
 	if err := ctx.Err(); err != nil {
-		return nil, s.traced(ctx, what, func() error { return notSent("batch", "", err) })
+		s.calls.unqueued.Add(1)
+		return nil, s.traced(ctx, what, func() error { return s.calls.fail(notSent("batch", "", err)) })
 	}
 	if len(ops) == 0 {
 		return nil, nil
@@ -1117,11 +1121,14 @@ func (s *Session) Batch(ctx context.Context, ops ...Op) ([]Result, error) {
 		sent, err := s.line.SendMany(ctx, &c.Call, func(frames []byte, n int) error {
 			return s.submit(ctx, c, frames, n)
 		})
+		if sent == 0 {
+			s.calls.unqueued.Add(1)
+		}
 		var over bool
 		if res, over = s.awaitBatch(ctx, c, b, sent, err); over { // else the reader may still know it
 			s.recycleBatch(c, b)
 		}
-		return batchError(res)
+		return s.calls.fail(batchError(res))
 	})
 	return res, err
 }
@@ -1244,6 +1251,9 @@ func (s *Session) awaitBatch(ctx context.Context, c *call, b *batch, sent int, e
 	}
 	if err == nil {
 		err = ctx.Err()
+	}
+	if answered < sent {
+		s.calls.abandoned.Add(1)
 	}
 	return b.givenUp(answered, sent, err), false
 }

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"math"
 	"sync/atomic"
 	"time"
 )
@@ -9,10 +10,69 @@ import (
 // none.
 var Bounds = [...]float64{.001, .005, .01, .05, .1, .5, 1, 5, 10}
 
+// FineSchema is that of a Histogram's Fine buckets, as native histograms of Prometheus have
+// it: eight of them double the time, so that each is 9 % wide.
+const FineSchema = 3
+
+// The first of the fine buckets ends with about 1 µs, and the last with 18 minutes: what is
+// beyond counts there.
+const (
+	firstFine = -20 << FineSchema
+	lastFine  = 10 << FineSchema
+)
+
+// fractions are the lower bounds of the eight buckets from 1/2 to 1.
+var fractions = func() (list [1 << FineSchema]float64) {
+	for i := range list {
+		list[i] = math.Exp2(float64(i)/float64(len(list)) - 1)
+	}
+	return list
+}()
+
+// fine returns the number of the fine bucket of a time: the largest in it is
+// 2^(number/8) seconds.
+func fine(t time.Duration) int {
+	if t <= 0 {
+		return firstFine
+	}
+	frac, exp := math.Frexp(t.Seconds())
+	i := 0
+	for i < len(fractions) && fractions[i] < frac {
+		i++
+	}
+	return min(max(firstFine, i+(exp-1)<<FineSchema), lastFine)
+}
+
+// place is a bucket of Bounds and a fine one, both from 0.
+type place struct{ coarse, fine int }
+
+const places = len(Bounds) + lastFine - firstFine + 1
+
+// placeOf finds the places by their number, which is the sum of the two: along the times
+// neither ever falls.
+var placeOf = func() (list [places]place) {
+	for p := (place{}); ; {
+		list[p.coarse+p.fine] = p
+		coarse, fine := math.Inf(1), math.Exp2(float64(firstFine+p.fine)/(1<<FineSchema))
+		if p.coarse < len(Bounds) {
+			coarse = Bounds[p.coarse]
+		}
+		if p.fine == lastFine-firstFine {
+			return list
+		}
+		if coarse <= fine {
+			p.coarse++
+		}
+		if fine <= coarse {
+			p.fine++
+		}
+	}
+}()
+
 // Durations is a histogram of times. The zero value is empty.
 type Durations struct {
-	buckets [len(Bounds) + 1]atomic.Int64
-	sum     atomic.Int64 // ns
+	places [places]atomic.Int64 // both kinds of buckets in one, so that they always agree
+	sum    atomic.Int64         // ns
 }
 
 // Add counts a time.
@@ -22,7 +82,7 @@ func (d *Durations) Add(t time.Duration) {
 		i++
 	}
 	d.sum.Add(int64(t))
-	d.buckets[i].Add(1)
+	d.places[i+fine(t)-firstFine].Add(1)
 }
 
 // Histogram is a reading of Durations.
@@ -32,13 +92,21 @@ type Histogram struct {
 	Sum float64 `json:"sum"`
 	// Buckets are how many times were in each bucket of Bounds, and above the last.
 	Buckets [len(Bounds) + 1]int64 `json:"buckets"`
+	// Fine are the same times by finer buckets, without those that have none. The largest
+	// time of a bucket is 2^(its key/8) seconds.
+	Fine map[int]int64 `json:"-"`
 }
 
 // Read returns what was counted so far.
-func (d *Durations) Read() (h Histogram) {
-	for i := range d.buckets {
-		h.Buckets[i] = d.buckets[i].Load()
-		h.Count += h.Buckets[i]
+func (d *Durations) Read() Histogram {
+	h := Histogram{Fine: make(map[int]int64)}
+	for i := range d.places {
+		if n := d.places[i].Load(); n > 0 {
+			p := placeOf[i]
+			h.Count += n
+			h.Buckets[p.coarse] += n
+			h.Fine[firstFine+p.fine] += n
+		}
 	}
 	h.Sum = time.Duration(d.sum.Load()).Seconds()
 	return h

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"math/rand/v2"
 	"net"
 	"os"
 	"runtime"
@@ -23,6 +24,7 @@ import (
 	"github.com/seed-9f8420c6/zk"
 	"github.com/seed-9f8420c6/zk/internal/suite"
 	"github.com/seed-9f8420c6/zk/metrics"
+	"github.com/seed-9f8420c6/zk/sasl"
 	"github.com/seed-9f8420c6/zk/wire"
 	"github.com/seed-9f8420c6/zk/zktest"
 )
@@ -208,9 +210,34 @@ func TestDialReasons(t *testing.T) {
 			c.Close()
 		}
 	}()
-	for want, change := range map[string]func(c *zk.Config){
+	deaf, err := net.Listen("tcp", "127.0.0.1:0") // which takes connections and says nothing
+	assert.NilError(t, err)
+	defer deaf.Close()
+	readOnly := suite.Private(t, 1, zktest.Options{NoLocalSessions: true})
+	readOnly.Sim.Member(0).SetReadOnly(true)
+	noAnswer := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+	for name, change := range map[string]func(c *zk.Config){
 		"dns": func(c *zk.Config) { c.Addrs = []string{"no.such.host.invalid:1"} },
+		"dns, by Config.Resolve": func(c *zk.Config) {
+			c.Resolve = func(context.Context) ([]string, error) { return nil, errors.New("no luck") }
+		},
+		"dns, no addresses": func(c *zk.Config) {
+			c.Resolve = func(context.Context) ([]string, error) { return []string{"a:b:c"}, nil }
+		},
 		"tcp": func(c *zk.Config) { c.Addrs = []string{"127.0.0.1:1"} },
+		"tcp, no answer": func(c *zk.Config) {
+			c.Timeout = 10 * time.Millisecond
+			c.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return nil, noAnswer(ctx) }
+		},
+		"tcp, by DialContext": func(c *zk.Config) {
+			c.DialContext = func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("no proxy") }
+		},
+		"tls, no answer": func(c *zk.Config) {
+			c.Timeout, c.Addrs, c.TLS = 10*time.Millisecond, []string{deaf.Addr().String()}, new(tls.Config)
+		},
+		"handshake, no answer":      func(c *zk.Config) { c.Timeout, c.Addrs = 10*time.Millisecond, []string{deaf.Addr().String()} },
+		"auth, SASL does not begin": func(c *zk.Config) { c.SASL = noSASL{} },
+		"readonly":                  func(c *zk.Config) { c.Addrs, c.ReadOnly = readOnly.Addrs()[:1], true },
 		"tls": func(c *zk.Config) {
 			c.Addrs = []string{secure}
 			c.TLS = &tls.Config{RootCAs: suite.NewAuthority(t).Pool()}
@@ -220,12 +247,13 @@ func TestDialReasons(t *testing.T) {
 		"auth":      func(c *zk.Config) { c.Auth = []zk.Auth{{Scheme: "nonsense"}} },
 		"other":     func(c *zk.Config) { c.Wrap = func(string, net.Conn) net.Conn { return nil } },
 	} {
-		t.Run(want, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
+			want, _, _ := strings.Cut(name, ",")
 			set := metrics.New()
 			conf := zk.Config{Addrs: e.Addrs()}
 			change(&conf)
 			set.Attach(&conf)
-			_, err := zk.Dial(e.Ctx, conf)
+			_, err := zk.Dial(context.Background(), conf) // a deadline would be what ends the silent ones
 			assert.Assert(t, err != nil)
 			x := set.Snapshot()
 			assert.DeepEqual(t, counted(x.DialsFailed), map[string]int64{want: 1})
@@ -234,6 +262,13 @@ func TestDialReasons(t *testing.T) {
 			assert.Equal(t, x.Sessions, 0)
 		})
 	}
+}
+
+// noSASL cannot begin.
+type noSASL struct{}
+
+func (noSASL) Start(context.Context, string) (sasl.Exchange, []byte, error) {
+	return nil, nil, errors.New("no ticket")
 }
 
 // Why a connection is lost has one of a few names; that it was left is no loss.
@@ -467,6 +502,75 @@ func TestDurations(t *testing.T) {
 	assert.Equal(t, h.Count, int64(7))
 	assert.Equal(t, h.Sum, 30.0071)
 	assert.Assert(t, slices.IsSorted(metrics.Bounds[:]))
+}
+
+// Fine buckets are those of a native histogram: a time is in the first whose bound,
+// 2^(key/8) seconds, is not below it. They have the same times as the others, always.
+func TestFineDurations(t *testing.T) {
+	for _, c := range []struct {
+		t   time.Duration
+		key int
+	}{
+		{0, -160}, {-1, -160}, {1, -160}, {time.Second, 0}, {time.Second + 1, 1}, {time.Second / 2, -8}, {time.Second/2 + 1, -7},
+		{2 * time.Second, 8}, {1090507732, 1}, {1090507733, 2}, {time.Hour, 80}, {1 << 62, 80},
+	} {
+		var d metrics.Durations
+		d.Add(c.t)
+		assert.DeepEqual(t, d.Read().Fine, map[int]int64{c.key: 1})
+	}
+	var d metrics.Durations
+	r := rand.New(rand.NewPCG(1, 2))
+	want := make(map[int]int64)
+	const n = 100_000
+	for range n {
+		took := time.Duration(math.Exp(math.Log(1e3) + r.Float64()*math.Log(1e9)))
+		d.Add(took)
+		want[max(-160, int(math.Ceil(8*math.Log2(took.Seconds()))))]++
+	}
+	h := d.Read()
+	assert.DeepEqual(t, h.Fine, want)
+	sum := int64(0)
+	for _, count := range h.Buckets {
+		sum += count
+	}
+	assert.Equal(t, sum, h.Count)
+	assert.Equal(t, h.Count, int64(n))
+}
+
+// What a Set counts by hooks is what its Sessions count themselves.
+func TestCallsOfStats(t *testing.T) {
+	e := suite.Private(t, 1)
+	set := metrics.New()
+	conf, _ := e.Config()
+	set.Attach(&conf)
+	var all zk.Stats
+	for range 2 {
+		s := e.Dial(conf)
+		suite.EveryCall("/", func(name string, call func(context.Context, *zk.Session) error) {
+			if name != "AddAuth" && name != "Reconfig" {
+				call(e.Ctx, s)
+			}
+		})
+		e.Sim.Fault(suite.StallOn(s, "/stalled"))
+		ctx, cancel := context.WithTimeout(e.Ctx, 20*time.Millisecond)
+		defer cancel()
+		s.Get(ctx, "/stalled", nil)
+		e.Sim.Cut(s.ID())
+		suite.Await(t, s.Done())
+		s.Sync(e.Ctx, "/")
+		n := s.Stats()
+		all.Calls, all.Failed, all.Abandoned = all.Calls+n.Calls, all.Failed+n.Failed, all.Abandoned+n.Abandoned
+	}
+	x := set.Snapshot()
+	var calls, failed int64
+	for _, h := range x.Calls {
+		calls += h.Count
+	}
+	for _, n := range x.CallsFailed {
+		failed += n
+	}
+	assert.Equal(t, fmt.Sprint(calls, failed, x.CallsAbandoned), fmt.Sprint(all.Calls, all.Failed, all.Abandoned))
+	assert.Assert(t, failed > 2 && x.CallsAbandoned == 2)
 }
 
 func ExampleAttach() {

@@ -2,10 +2,8 @@ package metrics
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"io"
-	"net"
 	"slices"
 	"strings"
 
@@ -20,32 +18,25 @@ var (
 
 // dialReason says why an address gave no session, in one of few words.
 func dialReason(at stage, err error) string {
-	var dns *net.DNSError
-	var record tls.RecordHeaderError
-	var verify *tls.CertificateVerificationError
-	var alert tls.AlertError
 	switch {
+	case at == resolving:
+		return "dns"
 	case errors.Is(err, zk.ErrExpired):
 		return "expired"
-	case errors.Is(err, zk.ErrAuth):
+	case errors.Is(err, zk.ErrAuth), at == starting:
 		return "auth"
 	case errors.Is(err, zk.ErrNotReadOnly):
 		return "readonly"
-	case errors.As(err, &dns):
-		return "dns"
-	case errors.As(err, &record), errors.As(err, &verify), errors.As(err, &alert), strings.HasPrefix(err.Error(), "TLS: "):
-		return "tls"
-	case at == connecting && isNetwork(err):
+	case strings.HasPrefix(err.Error(), "Config.Wrap "): // which is neither of TCP nor of TLS
+		return "other"
+	case at == connecting:
 		return "tcp"
+	case at == securing:
+		return "tls"
 	case at == handshaking:
 		return "handshake"
 	}
 	return "other"
-}
-
-func isNetwork(err error) bool {
-	var op *net.OpError
-	return errors.As(err, &op) || errors.Is(err, io.EOF)
 }
 
 // lossReason says why a connection was lost, in one of few words; "" if it was not.

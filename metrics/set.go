@@ -93,9 +93,9 @@ func New() *Set {
 		events: zeros(eventTypes()...), watches: make(map[weak.Pointer[zk.Watches]]standing),
 	}
 	s.trace = &zk.Trace{
-		DialStart: s.dialStart, DialDone: s.dialDone, Handshake: s.handshake, DialFailed: s.dialFailed,
-		Begin: s.begin, End: s.end, CallStart: s.callStart, CallDone: s.callDone, Event: s.event,
-		Pong: s.pong,
+		Resolved: s.resolved, DialStart: s.dialStart, TLSStart: s.tlsStart, DialDone: s.dialDone, Handshake: s.handshake,
+		DialFailed: s.dialFailed, Begin: s.begin, End: s.end, CallStart: s.callStart, CallDone: s.callDone,
+		Event: s.event, Pong: s.pong,
 	}
 	return s
 }
@@ -142,7 +142,10 @@ type dialing struct {
 type stage int
 
 const (
-	connecting stage = iota
+	starting stage = iota // no connection: SASL did not begin
+	resolving
+	connecting
+	securing
 	handshaking
 	restoring
 )
@@ -156,9 +159,18 @@ func (d *dialing) Value(key any) any {
 
 type dialKey struct{ set *Set }
 
-func (s *Set) dialStart(ctx context.Context, _ string) context.Context {
-	return &dialing{Context: ctx, set: s}
+func (s *Set) resolved(ctx context.Context, _ string, _ time.Duration, err error) context.Context {
+	if err == nil {
+		return ctx
+	}
+	return &dialing{Context: ctx, set: s, stage: resolving}
 }
+
+func (s *Set) dialStart(ctx context.Context, _ string) context.Context {
+	return &dialing{Context: ctx, set: s, stage: connecting}
+}
+
+func (s *Set) tlsStart(ctx context.Context, _ string) { s.reach(ctx, securing, nil) }
 
 func (s *Set) dialDone(ctx context.Context, _ string, err error) { s.reach(ctx, handshaking, err) }
 
@@ -173,7 +185,7 @@ func (s *Set) reach(ctx context.Context, next stage, err error) {
 }
 
 func (s *Set) dialFailed(ctx context.Context, addr string, err error) {
-	at := connecting
+	at := starting
 	if d, ok := ctx.Value(dialKey{s}).(*dialing); ok {
 		at = d.stage
 	}

@@ -12,7 +12,8 @@ import (
 type Snapshot struct {
 	// Sessions are those that live.
 	Sessions int
-	// Dials are attempts at one address, those of DialsFailed included.
+	// Dials are attempts at one address, those of DialsFailed included; one that failed stands
+	// for the addresses that Config.Resolve did not give.
 	Dials int64
 	// DialsFailed are by reason: dns, tcp, tls, handshake, expired, auth, readonly, other.
 	DialsFailed map[string]int64

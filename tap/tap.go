@@ -59,8 +59,8 @@ type Frame struct {
 	// Note is what else is worth knowing.
 	Note string
 	// Body is the beginning of the body, at most MaxBody bytes, and valid until the
-	// function returns. Passwords, credentials and tokens of SASL in it are zeros; the
-	// data of znodes is not.
+	// function returns. Passwords, credentials and tokens of SASL in it are zeros, unless
+	// WithSecrets was given; the data of znodes is not.
 	Body []byte
 }
 
@@ -73,15 +73,26 @@ type Frame struct {
 // as its Note says, and then passes unseen.
 //
 // NetConn of what Conn returns is c.
-func Conn(c net.Conn, f func(Frame)) net.Conn {
+func Conn(c net.Conn, f func(Frame), opts ...Option) net.Conn {
 	t := &conn{Conn: c, report: f}
+	for _, o := range opts {
+		o(t)
+	}
 	t.sent.Keep, t.received.Keep = MaxBody, MaxBody
 	return t
 }
 
+// Option changes what Conn shows.
+type Option func(*conn)
+
+// WithSecrets leaves passwords, credentials and tokens of SASL in the Body. Whoever sees it
+// can take the session over.
+func WithSecrets() Option { return func(c *conn) { c.secrets = true } }
+
 type conn struct {
 	net.Conn
-	report func(Frame)
+	report  func(Frame)
+	secrets bool
 
 	mu             sync.Mutex // held while report runs
 	sent, received talk.Cutter
@@ -110,13 +121,16 @@ func (c *conn) pass(way *talk.Cutter, b []byte) {
 		if b = b[n:]; done {
 			now := time.Now()
 			received := way == &c.received
-			c.report(frame(c.talk.Decode(way, received, now), !received, now))
+			e := c.talk.Decode(way, received, now)
+			if !c.secrets {
+				blank(&e, !received)
+			}
+			c.report(frame(e, !received, now))
 		}
 	}
 }
 
 func frame(e talk.Entry, sent bool, at time.Time) Frame {
-	blank(&e, sent)
 	return Frame{
 		Time: at, Sent: sent, Session: e.Session, Op: e.Op, Xid: e.Xid, Event: e.Event, Path: e.Path, Zxid: e.Zxid, Err: e.Err,
 		Latency: e.Latency, Size: e.Len, Note: e.Note, Body: e.Raw,

@@ -30,6 +30,7 @@ func TestMain(m *testing.M) { os.Exit(suite.RunTests(m, func() error { return ni
 
 // tape keeps what a tap reports, over all connections.
 type tape struct {
+	opts   []tap.Option
 	mu     sync.Mutex
 	frames []tap.Frame
 }
@@ -40,7 +41,7 @@ func (t *tape) wrap(_ string, c net.Conn) net.Conn {
 		defer t.mu.Unlock()
 		f.Body = bytes.Clone(f.Body)
 		t.frames = append(t.frames, f)
-	})
+	}, t.opts...)
 }
 
 func (t *tape) all() []tap.Frame {
@@ -142,6 +143,33 @@ func TestSecrets(t *testing.T) {
 		}
 	}
 	assert.Assert(t, seen[tap.OpConnect] == 4 && seen[wire.OpAuth] >= 6 && seen[wire.OpSASL] >= 4, "%v", seen)
+}
+
+// With WithSecrets they are there, each in its frame.
+func TestWithSecrets(t *testing.T) {
+	e := suite.Private(t, 1, zktest.Options{SASL: map[string]string{"user": "Hush-Hush-0"}})
+	tp := &tape{opts: []tap.Option{tap.WithSecrets()}}
+	conf, _ := e.Config()
+	conf.Wrap = tp.wrap
+	conf.SASL = sasl.DigestMD5("user", "Hush-Hush-0")
+	conf.Auth = []zk.Auth{zk.Digest("user", "Hush-Hush-1")}
+	next := e.Move(e.Dial(conf))
+	password := next.Config().Password
+	seen := make(map[string]bool)
+	for _, f := range tp.all() {
+		for name, secret := range map[string]string{"password": string(password), "credential": "user:Hush-Hush-1", "challenge": "nonce=", "answer": "response="} {
+			if bytes.Contains(f.Body, []byte(secret)) {
+				seen[fmt.Sprint(name, " ", f.Op, " ", f.Sent)] = true
+			}
+		}
+		assert.Assert(t, !strings.Contains(f.String(), "Hush"), "%v", f)
+	}
+	for _, want := range []string{
+		fmt.Sprint("password ", tap.OpConnect, " false"), fmt.Sprint("password ", tap.OpConnect, " true"), fmt.Sprint("credential ", wire.OpAuth, " true"),
+		fmt.Sprint("challenge ", wire.OpSASL, " false"), fmt.Sprint("answer ", wire.OpSASL, " true"),
+	} {
+		assert.Check(t, seen[want], "no %s: %v", want, seen)
+	}
 }
 
 // pipe is a connection whose other end does nothing but what the test says.

@@ -20,19 +20,10 @@ import (
 	"github.com/seed-9f8420c6/zk/zkdebug"
 )
 
-// browse runs a browser without a window, or skips the test where there is none.
+// browse runs a browser without a window.
 func browse(t *testing.T, args ...string) string {
 	t.Helper()
-	var exe string
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if path, err := exec.LookPath(name); err == nil {
-			exe = path
-			break
-		}
-	}
-	if exe == "" {
-		t.Skip("there is no chromium")
-	}
+	exe := suite.Tool(t, "chromium", "chromium-browser", "google-chrome")
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	args = append([]string{

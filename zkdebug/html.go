@@ -33,9 +33,9 @@ td { border-bottom: 1px solid #ddd; font-family: ui-monospace, monospace; font-s
 {{range $s := .Sessions}}
 <h3>Session {{.ID}} at {{.Addr}}{{if .ReadOnly}} <span class="bad">read-only</span>{{end}}</h3>
 <table>
-<tr><th>since</th><th>moves</th><th>timeout</th><th>lease</th><th>zxid</th><th>requests</th><th>replies</th><th>events</th><th>ignored</th><th>pings</th><th>sent</th><th>received</th></tr>
+<tr><th>since</th><th>moves</th><th>timeout</th><th>lease</th><th>zxid</th><th>calls</th><th>failed</th><th>given up</th><th>requests</th><th>replies</th><th>events</th><th>ignored</th><th>pings</th><th>sent</th><th>received</th></tr>
 <tr><td>{{clock .Since}} ({{ago $.Time .Since}})</td><td>{{.Moves}}</td><td>{{seconds .Timeout}}</td><td{{if lt .Lease 0.0}} class="bad"{{end}}>{{seconds .Lease}}</td><td>{{.Zxid}}</td>
-<td>{{.Stats.Requests}}</td><td>{{.Stats.Replies}}</td><td>{{.Stats.Events}}</td><td>{{.Stats.Ignored}}</td><td>{{.Stats.Pings}}</td><td>{{.Stats.BytesSent}} B</td><td>{{.Stats.BytesReceived}} B</td></tr>
+<td>{{.Stats.Calls}}</td><td>{{.Stats.Failed}}</td><td>{{.Stats.Abandoned}}</td><td>{{.Stats.Requests}}</td><td>{{.Stats.Replies}}</td><td>{{.Stats.Events}}</td><td>{{.Stats.Ignored}}</td><td>{{.Stats.Pings}}</td><td>{{.Stats.BytesSent}} B</td><td>{{.Stats.BytesReceived}} B</td></tr>
 </table>
 <table>
 <tr>{{range $kind, $n := .Armed}}<th>{{$kind}} watches</th>{{end}}<th>queued events</th><th>waiting for</th></tr>

@@ -82,6 +82,7 @@ func TestPage(t *testing.T) {
 	assert.Equal(t, fmt.Sprint(x.Calls[0].Op, x.Calls[0].Path, x.Calls[0].Ops, len(x.Calls)), "get/stalled1 1")
 	assert.Equal(t, x.Armed["persistent"], 1)
 	assert.Equal(t, x.Stats.Queued, 1)
+	assert.Equal(t, fmt.Sprint(x.Stats.Calls, x.Stats.Failed, x.Stats.Abandoned), "3 0 0") // a Get, a Set, and the Get that waits
 	assert.Equal(t, len(x.Watches), 2)
 	assert.Assert(t, state.Ends[0].Why == "eof" || state.Ends[0].Why == "closed_by_peer", state.Ends[0].Why)
 	assert.Equal(t, state.Dials[len(state.Dials)-1].Why, "tcp")

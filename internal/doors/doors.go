@@ -104,7 +104,7 @@ func (d *Doors) startSASL(ctx context.Context, host string, o *Door) error {
 	return nil
 }
 
-// Open connects to a door and lays TLS over the connection.
+// Open connects to a door.
 func (d *Doors) Open(ctx context.Context, o *Door) (net.Conn, error) {
 	connect := d.Connect
 	if connect == nil {
@@ -117,16 +117,17 @@ func (d *Doors) Open(ctx context.Context, o *Door) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if d.TLS == nil {
-		return conn, nil
-	}
+	return conn, nil
+}
+
+// Secure lays TLS over the connection to a door, which stays the caller's after an error.
+func (d *Doors) Secure(ctx context.Context, o *Door, conn net.Conn) (net.Conn, error) {
 	conf := d.TLS.Clone()
 	if conf.ServerName == "" {
 		conf.ServerName = hosts.TLSName(o.Addr)
 	}
 	secure := tls.Client(conn, conf)
 	if err := secure.HandshakeContext(ctx); err != nil {
-		conn.Close()
 		return nil, errors.WithMessage(err, "TLS")
 	}
 	return secure, nil

@@ -88,6 +88,20 @@ func Start2[A, B any](list []func(context.Context, A, B) context.Context) func(c
 	}
 }
 
+// Start3 is Start for functions of three more arguments.
+func Start3[A, B, C any](list []func(context.Context, A, B, C) context.Context) func(context.Context, A, B, C) context.Context {
+	list = slices.DeleteFunc(list, func(f func(context.Context, A, B, C) context.Context) bool { return f == nil })
+	if len(list) == 0 {
+		return nil
+	}
+	return func(ctx context.Context, a A, b B, c C) context.Context {
+		for _, f := range list {
+			ctx = Or(f(ctx, a, b, c), ctx)
+		}
+		return ctx
+	}
+}
+
 // Or returns the context that a hook returned, or else the one that it got.
 func Or(returned, got context.Context) context.Context {
 	if returned == nil {

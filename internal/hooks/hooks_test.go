@@ -37,4 +37,11 @@ func TestContextsGoOn(t *testing.T) {
 		func(ctx context.Context, s string, _ int) context.Context { return add(ctx, s) },
 	})(ctx, "b", 1)
 	assert.Equal(t, ctx.Value(key{}), "aab")
+	assert.Assert(t, Start3([]func(context.Context, string, int, error) context.Context{nil}) == nil)
+	ctx = Start3([]func(context.Context, string, int, error) context.Context{
+		func(ctx context.Context, s string, _ int, _ error) context.Context { return add(ctx, s) },
+		nil,
+		func(context.Context, string, int, error) context.Context { return nil },
+	})(ctx, "c", 1, nil)
+	assert.Equal(t, ctx.Value(key{}), "aabc")
 }

@@ -7,6 +7,7 @@ import (
 	"go/token"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -73,7 +74,7 @@ func TestOperationsMetrics(t *testing.T) {
 }
 
 // The dashboard is JSON with the parts that Grafana wants, and the alerts are those that
-// the text explains. promtool checks them, where there is one.
+// the text explains.
 func TestOperationsFiles(t *testing.T) {
 	suite.ToRoot(t)
 	var d struct {
@@ -101,10 +102,12 @@ func TestOperationsFiles(t *testing.T) {
 	for _, a := range alerts {
 		assert.Check(t, strings.Contains(text(t, "docs/operations/README.md"), "| `"+a[1]+"` |"), a[1])
 	}
-	promtool, err := exec.LookPath("promtool")
-	if err != nil {
-		t.Skip("there is no promtool")
-	}
+}
+
+// Prometheus's own tool takes the alerts, and they fire and stay silent as their test says.
+func TestOperationsAlerts(t *testing.T) {
+	suite.ToRoot(t)
+	promtool := suite.Tool(t, "promtool")
 	out, err := exec.Command(promtool, "check", "rules", "docs/operations/alerts.yml").CombinedOutput()
 	assert.NilError(t, err, "%s", out)
 	assert.Assert(t, strings.Contains(string(out), "6 rules found"), "%s", out)
@@ -149,6 +152,19 @@ func TestOperationsMessages(t *testing.T) {
 	}
 	assert.Assert(t, len(code) >= 6)
 	assert.DeepEqual(t, table, code)
+
+	used := make(map[string]bool)
+	for message, keys := range code {
+		fields := strings.Fields(keys)
+		assert.Check(t, fields[0] == "Info" || fields[0] == "Warn", "%s has the level %s", message, fields[0])
+		for _, key := range fields[1:] {
+			used[key] = true
+		}
+		assert.Check(t, slices.Contains(fields, "addr") && slices.Contains(fields, "id"), "%s does not say where", message)
+	}
+	for _, key := range []string{"addr", "id", "op", "path", "err", "outcome", "code", "zxid", "watches", "queued", "took", "moved", "why"} {
+		assert.Check(t, used[key], "no message has %s", key)
+	}
 }
 
 func literal(e ast.Expr) (string, bool) {
@@ -158,4 +174,63 @@ func literal(e ast.Expr) (string, bool) {
 	}
 	s, err := strconv.Unquote(lit.Value)
 	return s, err == nil
+}
+
+// A newcomer adds metrics to the first program with two lines: the import, and a call
+// ahead of Dial. Then expvar has its numbers.
+func TestTwoLines(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it builds a program")
+	}
+	suite.ToRoot(t)
+	first := text(t, "examples/first/main.go")
+	observed := first
+	for at, line := range map[string]string{
+		"\t\"" + module + "/recipe\"\n":                         "\t\"" + module + "/metrics\"\n",
+		"\tother, err := zk.Dial(ctx, conf) // somebody else\n": "\tmetrics.Attach(&conf)\n",
+	} {
+		assert.Equal(t, strings.Count(observed, at), 1, at)
+		observed = strings.Replace(observed, at, line+at, 1)
+	}
+	assert.Equal(t, strings.Count(observed, "\n"), strings.Count(first, "\n")+2)
+	const check = `package main
+
+import (
+	"encoding/json"
+	"expvar"
+	"fmt"
+)
+
+func Example() {
+	main()
+	var numbers struct {
+		Dials, Moves int
+		Calls        map[string]int
+		Events       map[string]int
+	}
+	fmt.Println(json.Unmarshal([]byte(expvar.Get("zk").String()), &numbers))
+	fmt.Println(numbers.Dials, numbers.Moves, numbers.Calls["get"], numbers.Calls["set"], numbers.Events["changed"])
+	// Output:
+	// /color is "red"
+	// the connection is lost
+	// /color is "blue"
+	// <nil>
+	// 3 1 2 1 1
+}
+`
+	dir := t.TempDir()
+	overlay := make(map[string]string)
+	for name, content := range map[string]string{"main.go": observed, "main_test.go": check} {
+		file := filepath.Join(dir, name)
+		assert.NilError(t, os.WriteFile(file, []byte(content), 0o600))
+		real, err := filepath.Abs("examples/first/" + name)
+		assert.NilError(t, err)
+		overlay[real] = file
+	}
+	list, err := json.Marshal(map[string]any{"Replace": overlay})
+	assert.NilError(t, err)
+	file := filepath.Join(dir, "overlay.json")
+	assert.NilError(t, os.WriteFile(file, list, 0o600))
+	out, err := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-overlay", file, "./examples/first").CombinedOutput()
+	assert.NilError(t, err, "%s", out)
 }

@@ -122,6 +122,7 @@ type Conn struct {
 	ring    fifo.Ring[pending]
 	auths   fifo.Queue[*Call] // auth packets are answered outside the ring
 	frames  int64             // requests queued
+	calls   int64             // of these, those that began a Call that is not the client's own
 	pings   int64
 	noPings bool
 	timer   *time.Timer
@@ -253,7 +254,8 @@ func (p *Conn) Heard() time.Time {
 // Counts are those of a connection.
 type Counts struct {
 	Frames, Replies, Pings, Sent, Received int64
-	Pending                                int // frames that wait for their reply
+	Calls                                  int64 // Calls that are not the client's own
+	Pending                                int   // frames that wait for their reply
 }
 
 // Counts returns a snapshot.
@@ -261,7 +263,7 @@ func (p *Conn) Counts() Counts {
 	c := Counts{Replies: p.replies.Load(), Received: p.live.Bytes()}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	c.Frames, c.Pings, c.Sent = p.frames, p.pings, p.sent
+	c.Frames, c.Calls, c.Pings, c.Sent = p.frames, p.calls, p.pings, p.sent
 	select {
 	case <-p.done:
 	default:

@@ -98,6 +98,9 @@ func (p *Conn) enqueue(c *Call, frames []byte, n int, marked bool) {
 		putXid(frames[at:], p.xid)
 	}
 	p.frames += int64(n)
+	if !c.Own && r.first == 0 {
+		p.calls++
+	}
 	if len(frames) >= largeFrame && c.batch == nil && !c.Own {
 		p.out.adopt(frames) // no copy: the Call has no more use for it
 		p.queued += int64(len(frames))

@@ -284,6 +284,7 @@ func TestStats(t *testing.T) {
 			t.Helper()
 			synctest.Wait()
 			want.BytesSent, want.BytesReceived = l.Traffic()
+			want.Calls, want.Failed = s.Stats().Calls, s.Stats().Failed // see TestStatsOfCalls
 			assert.Equal(t, s.Stats(), want)
 		}
 		check(zk.Stats{})
@@ -331,6 +332,104 @@ func TestStats(t *testing.T) {
 		assert.NilError(t, s.Close())
 		check(zk.Stats{Requests: 14, Replies: 14, Events: 1, Ignored: 1, Pings: st.Pings})
 	})
+}
+
+// Stats count each call that Trace shows, and no other, with hooks and without.
+func TestStatsOfCalls(t *testing.T) {
+	for _, hooked := range []bool{false, true} {
+		for _, limit := range []int{0, 1} {
+			t.Run(fmt.Sprintf("hooked=%t/MaxInFlight=%d", hooked, limit), func(t *testing.T) {
+				e := suite.Private(t, 1)
+				conf, _ := e.Config()
+				conf.MaxInFlight = limit
+				var seen zk.Stats
+				if hooked {
+					conf.Trace = &zk.Trace{
+						CallStart: func(ctx context.Context, _ *zk.Session, _ zk.Call) context.Context { seen.Calls++; return ctx },
+						CallDone: func(_ context.Context, _ *zk.Session, _ zk.Call, err error) {
+							if err != nil {
+								seen.Failed++
+							}
+						},
+					}
+				}
+				s := e.Dial(conf)
+				check := func(what string, calls, failed, abandoned int64) {
+					t.Helper()
+					got := s.Stats()
+					assert.Equal(t, fmt.Sprint(got.Calls, got.Failed, got.Abandoned), fmt.Sprint(calls, failed, abandoned), what)
+					if hooked {
+						assert.Equal(t, fmt.Sprint(got.Calls, got.Failed), fmt.Sprint(seen.Calls, seen.Failed), what)
+					}
+				}
+				check("the Dial's own", 0, 0, 0)
+				path := e.Create(s, "/a", "")
+				ch := make(chan zk.Event, 9)
+				e.Watch(s, path, ch)
+				check("two", 2, 0, 0)
+				_, _, err := s.Get(e.Ctx, "/none", nil)
+				assert.ErrorIs(t, err, zk.ErrNoNode)
+				check("answered with an error", 3, 1, 0)
+				assert.NilError(t, s.RemoveWatch(e.Ctx, path, ch))
+				check("RemoveWatch", 4, 1, 0)
+				_, err = s.Multi(e.Ctx, zk.CheckOp{Path: path, Version: zk.AnyVersion}, zk.SetOp{Path: path, Version: zk.AnyVersion})
+				assert.NilError(t, err)
+				_, err = s.MultiRead(e.Ctx, zk.GetOp{Path: "/none"}, zk.GetOp{Path: path})
+				assert.ErrorIs(t, err, zk.ErrNoNode)
+				check("several operations", 6, 2, 0)
+				_, err = s.Batch(e.Ctx, zk.GetOp{Path: path}, zk.GetOp{Path: path}, zk.GetOp{Path: path})
+				assert.NilError(t, err)
+				_, err = s.Batch(e.Ctx, zk.GetOp{Path: path}, zk.GetOp{Path: "/none"})
+				assert.ErrorIs(t, err, zk.ErrNoNode)
+				check("Batches", 8, 3, 0)
+				assert.NilError(t, s.AddAuth(e.Ctx, zk.Digest("user", "secret")))
+				check("AddAuth", 9, 3, 0)
+				_, _, err = s.Get(e.Ctx, "no path", nil)
+				assert.ErrorIs(t, err, zk.ErrBadPath)
+				check("refused for its arguments", 9, 3, 0)
+
+				ended, cancel := context.WithCancel(e.Ctx)
+				cancel()
+				n := int64(0)
+				suite.EveryCall("/", func(name string, call func(context.Context, *zk.Session) error) {
+					assert.Assert(t, call(ended, s) != nil, name)
+					n++
+				})
+				check("contexts that have ended", 9+n, 3+n, 0)
+
+				e.Sim.Fault(suite.StallOn(s, "/stalled"))
+				brief, cancel := context.WithTimeout(e.Ctx, 20*time.Millisecond)
+				defer cancel()
+				_, _, err = s.Get(brief, "/stalled", nil)
+				assert.ErrorIs(t, err, zk.ErrLost)
+				check("given up", 10+n, 4+n, 1)
+				if limit == 0 {
+					later, cancel := context.WithTimeout(e.Ctx, 20*time.Millisecond)
+					defer cancel()
+					_, err = s.Batch(later, zk.GetOp{Path: path}, zk.GetOp{Path: path})
+					assert.ErrorIs(t, err, zk.ErrLost)
+					_, err = s.Multi(later, zk.SetOp{Path: path})
+					assert.ErrorIs(t, err, zk.ErrNotSent)
+					check("given up", 12+n, 6+n, 2)
+				} else { // the slot is not free
+					later, cancel := context.WithTimeout(e.Ctx, 20*time.Millisecond)
+					defer cancel()
+					_, err = s.Batch(later, zk.GetOp{Path: path}, zk.GetOp{Path: path})
+					assert.ErrorIs(t, err, zk.ErrNotSent)
+					_, err = s.Multi(later, zk.SetOp{Path: path})
+					assert.ErrorIs(t, err, zk.ErrNotSent)
+					check("waited for a slot", 12+n, 6+n, 1)
+				}
+				e.Sim.Cut(s.ID())
+				suite.Await(t, s.Done())
+				before := s.Stats()
+				assert.ErrorIs(t, s.Sync(e.Ctx, "/"), zk.ErrNotSent)
+				_ = s.Close()
+				_ = s.Close()
+				check("on a dead Session", before.Calls+3, before.Failed+3, before.Abandoned)
+			})
+		}
+	}
 }
 
 // No server expires the session before ExpiresAt.

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -73,7 +74,15 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 	conf, l := e.Config()
 	conf.Auth = []zk.Auth{zk.Digest("user", "Hush-Hush-1")}
 	conf.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	addrs := conf.Addrs
+	conf.Resolve = func(context.Context) ([]string, error) { return addrs, nil }
 	conf.Trace = &zk.Trace{
+		Resolved: func(ctx context.Context, addr string, _ time.Duration, err error) context.Context {
+			fmt.Fprintf(traced, "%s %+v %#v", addr, err, err)
+			return ctx
+		},
+		TLSStart:  func(_ context.Context, addr string) { fmt.Fprint(traced, addr) },
+		Pong:      func(s *zk.Session, took time.Duration) { fmt.Fprintf(traced, "%+v %v", s, took) },
 		DialStart: func(ctx context.Context, addr string) context.Context { fmt.Fprint(traced, addr); return ctx },
 		DialDone:  func(_ context.Context, addr string, err error) { fmt.Fprintf(traced, "%+v %#v", err, err) },
 		Handshake: func(_ context.Context, addr string, id int64, timeout time.Duration, err error) {
@@ -90,6 +99,10 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 			fmt.Fprintf(traced, "%+v %#v %+v %#v", s, c, err, err)
 		},
 		Event: func(s *zk.Session, ev zk.Event, queued bool) { fmt.Fprintf(traced, "%+v %#v", s, ev) },
+	}
+	for hooks, i := reflect.ValueOf(*conf.Trace), 0; i < hooks.NumField(); i++ {
+		field := hooks.Type().Field(i)
+		assert.Check(t, !field.IsExported() || !hooks.Field(i).IsNil(), "nothing looks at what %s gets", field.Name)
 	}
 	s := e.Dial(conf)
 	assert.NilError(t, s.AddAuth(e.Ctx, zk.Digest("user", "Hush-Hush-2")))

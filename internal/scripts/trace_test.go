@@ -99,7 +99,10 @@ func TestTraceDialFailed(t *testing.T) {
 		"TCP":         {func(c *zk.Config) { c.DialContext, c.Addrs = nil, []string{"127.0.0.1:1"} }, "127.0.0.1:1: dial tcp 127.0.0.1:1: connect"},
 		"credentials": {func(c *zk.Config) { c.Auth = []zk.Auth{{Scheme: "nonsense"}} }, e.Addrs()[0] + ": zk: addauth"},
 		"SASL":        {func(c *zk.Config) { c.SASL = noSASL{} }, e.Addrs()[0] + ": Config.SASL started neither"},
-		"expired":     {func(c *zk.Config) { c.ID, c.Password = 77, make([]byte, 16) }, e.Addrs()[0] + ": " + zk.ErrExpired.Error()},
+		"Resolve": {func(c *zk.Config) {
+			c.Resolve = func(context.Context) ([]string, error) { return nil, errors.New("no luck") }
+		}, ": Config.Resolve: no luck"},
+		"expired": {func(c *zk.Config) { c.ID, c.Password = 77, make([]byte, 16) }, e.Addrs()[0] + ": " + zk.ErrExpired.Error()},
 	} {
 		t.Run(name, func(t *testing.T) {
 			seen = nil
@@ -425,6 +428,14 @@ func TestJoinTraces(t *testing.T) {
 	all := func(name string) *zk.Trace {
 		note := func(what string) { seen = append(seen, name+" "+what) }
 		return &zk.Trace{
+			Resolved: func(ctx context.Context, _ string, _ time.Duration, _ error) context.Context {
+				note("Resolved " + trail(ctx))
+				if name == "b" {
+					return nil
+				}
+				return walk(ctx, name)
+			},
+			TLSStart: func(ctx context.Context, _ string) { note("TLSStart " + trail(ctx)) },
 			DialStart: func(ctx context.Context, _ string) context.Context {
 				note("DialStart " + trail(ctx))
 				if name == "b" {
@@ -455,7 +466,9 @@ func TestJoinTraces(t *testing.T) {
 	a, b, c := all("a"), all("b"), all("c")
 	j := zk.JoinTraces(zk.JoinTraces(a, some), zk.JoinTraces(b, nil, c))
 	bg := context.Background()
+	j.Resolved(bg, "", 0, nil)
 	ctx := j.DialStart(bg, "")
+	j.TLSStart(ctx, "")
 	j.DialDone(ctx, "", nil)
 	j.Handshake(ctx, "", 0, 0, nil)
 	j.DialFailed(ctx, "", nil)
@@ -466,7 +479,7 @@ func TestJoinTraces(t *testing.T) {
 	j.Event(nil, zk.Event{}, false)
 	j.Pong(nil, 0)
 	var want []string
-	for _, what := range []string{"DialStart", "DialDone", "Handshake", "DialFailed", "Begin", "End", "CallStart", "CallDone", "Event", "Pong"} {
+	for _, what := range []string{"Resolved", "DialStart", "TLSStart", "DialDone", "Handshake", "DialFailed", "Begin", "End", "CallStart", "CallDone", "Event", "Pong"} {
 		for _, name := range []string{"a", "some", "b", "c"} {
 			switch {
 			case what == "Event":
@@ -474,7 +487,7 @@ func TestJoinTraces(t *testing.T) {
 			case name == "some":
 			case what == "End" || what == "Pong":
 				want = append(want, name+" "+what)
-			case what == "DialStart" || what == "CallStart":
+			case what == "Resolved" || what == "DialStart" || what == "CallStart":
 				want = append(want, name+" "+what+" "+map[string]string{"b": "a", "c": "a"}[name])
 			default:
 				want = append(want, name+" "+what+" ac")

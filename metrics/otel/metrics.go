@@ -2,6 +2,9 @@ package otel
 
 import (
 	"context"
+	"errors"
+	"reflect"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -12,11 +15,37 @@ import (
 	"github.com/seed-9f8420c6/zk/metrics"
 )
 
+// ErrRegistered says that Metrics has been called before with the same Set and the same
+// MeterProvider: everything would count twice.
+var ErrRegistered = errors.New("otel: the Set has instruments of this MeterProvider already")
+
+// registered has each pair of a Set and a MeterProvider that has instruments.
+var registered sync.Map
+
+type pair struct {
+	set    *metrics.Set
+	meters metric.MeterProvider
+}
+
 // Metrics makes instruments of a Set: db.client.operation.duration of the conventions, and
 // zk.client.… for the rest. What it returns takes them away again. No attribute has a path,
-// a session or an address.
-func Metrics(set *metrics.Set, opts ...Option) (metric.Registration, error) {
+// a session or an address. Of a second call for the same Set and MeterProvider the error is
+// ErrRegistered.
+func Metrics(set *metrics.Set, opts ...Option) (_ metric.Registration, fails error) {
 	c := configOf(opts)
+	release := func() {}
+	if reflect.TypeOf(c.meters).Comparable() { // as those of the SDK are
+		both := pair{set, c.meters}
+		if _, twice := registered.LoadOrStore(both, nil); twice {
+			return nil, ErrRegistered
+		}
+		release = func() { registered.Delete(both) }
+	}
+	defer func() {
+		if fails != nil {
+			release()
+		}
+	}()
 	m := &instruments{meter: c.meters.Meter(scope)}
 	calls := m.histogram(semconvDuration, "Duration of calls.")
 	moves := m.histogram("zk.client.session.move.duration", "Time from the end of a Session until its successor had its watches back.")
@@ -37,7 +66,10 @@ func Metrics(set *metrics.Set, opts ...Option) (metric.Registration, error) {
 		Move: func(took time.Duration) { moves.Record(ctx, took.Seconds()) },
 		Ping: func(took time.Duration) { pings.Record(ctx, took.Seconds()) },
 	})
-	return &registration{Registration: r, stop: stop}, nil
+	return &registration{Registration: r, stop: func() {
+		stop()
+		release()
+	}}, nil
 }
 
 // semconvDuration is the name of the stable conventions.

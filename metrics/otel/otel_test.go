@@ -20,6 +20,7 @@ import (
 	"gotest.tools/v3/assert"
 
 	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/internal/suite"
 	"github.com/seed-9f8420c6/zk/metrics"
 	"github.com/seed-9f8420c6/zk/metrics/otel"
 	"github.com/seed-9f8420c6/zk/zktest"
@@ -96,7 +97,9 @@ func TestSpans(t *testing.T) {
 		assert.Equal(t, value(x, semconv.DBSystemNameKey), "zookeeper")
 		assert.Equal(t, value(x, semconv.DBOperationNameKey), x.Name)
 		assert.Equal(t, value(x, semconv.ServerAddressKey)+":"+value(x, semconv.ServerPortKey), e.Addrs()[0])
+		assert.Equal(t, value(x, semconv.NetworkPeerAddressKey)+":"+value(x, semconv.NetworkPeerPortKey), e.Addrs()[0])
 		assert.Equal(t, x.Status.Code, codes.Unset)
+		assert.Equal(t, len(x.Links)+len(x.Events), 0)
 		assert.Assert(t, !strings.Contains(fmt.Sprint(x.Attributes), "private"))
 	}
 	assert.Equal(t, value(spans[0], semconv.DBOperationBatchSizeKey), "")
@@ -153,7 +156,7 @@ func TestErrors(t *testing.T) {
 		x = last()
 		assert.Equal(t, x.Name, "dial")
 		assert.Equal(t, x.Status.Code, codes.Error)
-		assert.Equal(t, value(x, semconv.ErrorTypeKey), "connect")
+		assert.Equal(t, value(x, semconv.ErrorTypeKey), "tcp")
 		assert.Equal(t, len(exporter.GetSpans()), 2) // none is left open
 
 		exporter.Reset()
@@ -216,7 +219,15 @@ func TestMetrics(t *testing.T) {
 		}
 		return byName
 	}
+	x := set.Snapshot()
 	got := collect()
+	for {
+		before := x
+		if x = set.Snapshot(); x.BytesSent == before.BytesSent { // else the last write has returned only now
+			break
+		}
+		got = collect()
+	}
 	duration := dbconv.ClientOperationDuration{}
 	d, ok := got[duration.Name()].Data.(metricdata.Histogram[float64])
 	assert.Assert(t, ok, "%v", got)
@@ -243,7 +254,6 @@ func TestMetrics(t *testing.T) {
 		}
 		assert.Check(t, ok && n == want, "%s: %+v", name, got[name].Data)
 	}
-	x := set.Snapshot()
 	for _, point := range got["zk.client.bytes"].Data.(metricdata.Sum[int64]).DataPoints {
 		way, _ := point.Attributes.Value("direction")
 		assert.Check(t, point.Value == map[string]int64{"sent": x.BytesSent, "received": x.BytesReceived}[way.AsString()])
@@ -258,6 +268,11 @@ func TestMetrics(t *testing.T) {
 	assert.Equal(t, got["zk.client.session.move.duration"].Data.(metricdata.Histogram[float64]).DataPoints[0].Count, uint64(1))
 	assert.Assert(t, !strings.Contains(fmt.Sprintf("%+v", got), "private"))
 
+	_, err = otel.Metrics(set, otel.WithMeterProvider(p))
+	assert.ErrorIs(t, err, otel.ErrRegistered)
+	more, err := otel.Metrics(metrics.New(), otel.WithMeterProvider(p))
+	assert.NilError(t, err)
+	assert.NilError(t, more.Unregister())
 	assert.NilError(t, r.Unregister())
 	assert.NilError(t, s.Sync(bg, "/"))
 	after := collect()[duration.Name()].Data.(metricdata.Histogram[float64])
@@ -265,6 +280,42 @@ func TestMetrics(t *testing.T) {
 		v, _ := p.Attributes.Value(semconv.DBOperationNameKey)
 		return v.AsString() == "sync"
 	}))
+	r, err = otel.Metrics(set, otel.WithMeterProvider(p)) // once more is right now
+	assert.NilError(t, err)
+	assert.NilError(t, r.Unregister())
+}
+
+// Each instrument moves.
+func TestEveryInstrument(t *testing.T) {
+	reader := sdkmetric.NewManualReader()
+	p := sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))
+	set := metrics.New()
+	r, err := otel.Metrics(set, otel.WithMeterProvider(p))
+	assert.NilError(t, err)
+	defer r.Unregister()
+	moved := make(map[string]bool)
+	suite.EverythingMoves(t, func(conf *zk.Config) { set.Attach(conf) }, func() {
+		var data metricdata.ResourceMetrics
+		assert.NilError(t, reader.Collect(context.Background(), &data))
+		for _, scope := range data.ScopeMetrics {
+			for _, m := range scope.Metrics {
+				ok := moved[m.Name]
+				switch d := m.Data.(type) {
+				case metricdata.Sum[int64]:
+					ok = ok || slices.ContainsFunc(d.DataPoints, func(p metricdata.DataPoint[int64]) bool { return p.Value > 0 })
+				case metricdata.Gauge[float64]:
+					ok = ok || slices.ContainsFunc(d.DataPoints, func(p metricdata.DataPoint[float64]) bool { return p.Value > 0 })
+				case metricdata.Histogram[float64]:
+					ok = ok || slices.ContainsFunc(d.DataPoints, func(p metricdata.HistogramDataPoint[float64]) bool { return p.Count > 0 })
+				}
+				moved[m.Name] = ok
+			}
+		}
+	})
+	assert.Equal(t, len(moved), 24)
+	for name, ok := range moved {
+		assert.Check(t, ok, "%s did not move", name)
+	}
 }
 
 // No text of a span has a password or credential in it.

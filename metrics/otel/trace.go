@@ -7,18 +7,12 @@
 package otel
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"net"
-	"strconv"
-	"time"
+	"sync"
+	"weak"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/metric"
-	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/seed-9f8420c6/zk"
@@ -35,6 +29,13 @@ const (
 	SessionIDKey = attribute.Key("zookeeper.session_id") // of dials
 	ZxidKey      = attribute.Key("zookeeper.zxid")       // of dials
 	MovedKey     = attribute.Key("zookeeper.moved")      // of dials: the session is an older one
+	EventKey     = attribute.Key("zookeeper.event")      // of links: the type of the event
+)
+
+// Events of spans.
+const (
+	GapEvent  = "zookeeper.gap"  // a persistent watch may have missed changes
+	LossEvent = "zookeeper.loss" // the connection was lost
 )
 
 // Option changes what Trace and Metrics do.
@@ -70,139 +71,28 @@ func WithPaths() Option { return func(c *config) { c.paths = true } }
 func WithAllErrors() Option { return func(c *config) { c.allErrors = true } }
 
 // Trace returns hooks that make a span of each address that is dialed, with a span below
-// it of each step, and one of each call, below the span of its context.
-func Trace(opts ...Option) *zk.Trace {
+// it of each step (dns, connect, tls, handshake, restore; resolve for Config.Resolve), and
+// one of each call, below the span of its context. A Gap and the loss of a connection are
+// events of the spans that are open then. An event of a watch has no span: see [Link].
+func Trace(opts ...Option) *zk.Trace { return newTracer(opts).hooks() }
+
+func newTracer(opts []Option) *tracer {
 	c := configOf(opts)
-	t := &tracer{config: c, tracer: c.tracers.Tracer(scope)}
+	return &tracer{config: c, tracer: c.tracers.Tracer(scope), sessions: make(map[weak.Pointer[zk.Session]]*activity)}
+}
+
+func (t *tracer) hooks() *zk.Trace {
 	return &zk.Trace{
-		DialStart: t.dialStart, DialDone: t.dialDone, Handshake: t.handshake, DialFailed: t.dialFailed, Begin: t.begin,
-		CallStart: t.callStart, CallDone: t.callDone,
+		Resolved: t.resolved, DialStart: t.dialStart, TLSStart: t.tlsStart, DialDone: t.dialDone, Handshake: t.handshake,
+		DialFailed: t.dialFailed, Begin: t.begin, CallStart: t.callStart, CallDone: t.callDone, Event: t.event,
 	}
 }
 
 type tracer struct {
 	config
 	tracer trace.Tracer
-}
+	reads  reads
 
-// dial is the spans of an address.
-type dial struct {
-	span, step trace.Span
-	name       string // of the step
-}
-
-type dialKey struct{ t *tracer }
-
-func (t *tracer) dialOf(ctx context.Context) *dial {
-	d, _ := ctx.Value(dialKey{t}).(*dial)
-	return d
-}
-
-func (t *tracer) dialStart(ctx context.Context, addr string) context.Context {
-	d := new(dial)
-	attrs := append(endpoint(addr, semconv.NetworkPeerAddressKey, semconv.NetworkPeerPortKey), semconv.DBSystemNameKey.String(system))
-	ctx, d.span = t.tracer.Start(ctx, "dial", trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attrs...))
-	ctx = context.WithValue(ctx, dialKey{t}, d)
-	t.step(ctx, d, "connect")
-	return ctx
-}
-
-func (t *tracer) step(ctx context.Context, d *dial, name string) {
-	d.name = name
-	_, d.step = t.tracer.Start(trace.ContextWithSpan(ctx, d.span), name)
-}
-
-func (t *tracer) dialDone(ctx context.Context, _ string, err error) { t.next(ctx, "handshake", err) }
-
-func (t *tracer) handshake(ctx context.Context, _ string, _ int64, _ time.Duration, err error) {
-	t.next(ctx, "restore", err)
-}
-
-// next ends a step; unless it has failed, the next one begins.
-func (t *tracer) next(ctx context.Context, name string, err error) {
-	if d := t.dialOf(ctx); d != nil && err == nil {
-		d.step.End()
-		t.step(ctx, d, name)
-	}
-}
-
-func (t *tracer) dialFailed(ctx context.Context, _ string, err error) {
-	d := t.dialOf(ctx)
-	if d == nil {
-		return
-	}
-	why := d.name
-	switch {
-	case errors.Is(err, zk.ErrExpired):
-		why = "expired"
-	case errors.Is(err, zk.ErrAuth):
-		why = "auth"
-	}
-	for _, span := range []trace.Span{d.step, d.span} {
-		span.SetAttributes(semconv.ErrorTypeKey.String(why))
-		span.SetStatus(codes.Error, err.Error())
-		span.End()
-	}
-}
-
-func (t *tracer) begin(ctx context.Context, s *zk.Session, moved bool) {
-	d := t.dialOf(ctx)
-	if d == nil {
-		return
-	}
-	d.span.SetAttributes(endpoint(s.Addr(), semconv.ServerAddressKey, semconv.ServerPortKey)...)
-	d.span.SetAttributes(
-		SessionIDKey.String(fmt.Sprintf("0x%x", uint64(s.ID()))), ZxidKey.String(fmt.Sprintf("0x%x", s.Zxid())), MovedKey.Bool(moved),
-	)
-	d.step.End()
-	d.span.End()
-}
-
-// endpoint splits host:port into two attributes.
-func endpoint(addr string, host, port attribute.Key) []attribute.KeyValue {
-	h, p, err := net.SplitHostPort(addr)
-	if err != nil {
-		return []attribute.KeyValue{host.String(addr)}
-	}
-	attrs := []attribute.KeyValue{host.String(h)}
-	if n, err := strconv.Atoi(p); err == nil {
-		attrs = append(attrs, port.Int(n))
-	}
-	return attrs
-}
-
-type callKey struct{ t *tracer }
-
-func (t *tracer) callStart(ctx context.Context, s *zk.Session, c zk.Call) context.Context {
-	ctx, span := t.tracer.Start(ctx, c.Op, trace.WithSpanKind(trace.SpanKindClient))
-	if span.IsRecording() {
-		attrs := append(endpoint(s.Addr(), semconv.ServerAddressKey, semconv.ServerPortKey),
-			semconv.DBSystemNameKey.String(system), semconv.DBOperationNameKey.String(c.Op))
-		if c.Ops > 1 {
-			attrs = append(attrs, semconv.DBOperationBatchSizeKey.Int(c.Ops))
-		}
-		if chroot := s.Chroot(); chroot != "" {
-			attrs = append(attrs, semconv.DBNamespaceKey.String(chroot))
-		}
-		if t.paths && c.Path != "" {
-			attrs = append(attrs, PathKey.String(c.Path))
-		}
-		span.SetAttributes(attrs...)
-	}
-	return context.WithValue(ctx, callKey{t}, span)
-}
-
-func (t *tracer) callDone(ctx context.Context, _ *zk.Session, _ zk.Call, err error) {
-	span, ok := ctx.Value(callKey{t}).(trace.Span)
-	if !ok {
-		return
-	}
-	if err != nil {
-		attrs := errorAttributes(err)
-		span.SetAttributes(attrs...)
-		if t.allErrors || !expected(err) { // the error's text has the path
-			span.SetStatus(codes.Error, attrs[0].Value.AsString())
-		}
-	}
-	span.End()
+	mu       sync.Mutex // guards what follows
+	sessions map[weak.Pointer[zk.Session]]*activity
 }

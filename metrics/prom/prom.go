@@ -4,11 +4,16 @@
 //	prometheus.MustRegister(prom.NewCollector(set))
 //
 // The Set is read when Prometheus asks, so that it costs nothing between. No label has a
-// path, a session or an address; each has few values.
+// path, a session or an address; each has few values. Histograms are native where the
+// server asks for that, and have classic buckets as well.
 package prom
 
 import (
+	"errors"
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/seed-9f8420c6/zk/metrics"
 )
@@ -143,6 +148,8 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
+// histogram has both kinds of buckets: what is scraped as text has the classic ones, and a
+// server that asks for native histograms gets those.
 func histogram(d *prometheus.Desc, h metrics.Histogram, labels ...string) prometheus.Metric {
 	buckets := make(map[float64]uint64, len(metrics.Bounds))
 	n := uint64(0)
@@ -150,5 +157,23 @@ func histogram(d *prometheus.Desc, h metrics.Histogram, labels ...string) promet
 		n += uint64(h.Buckets[i])
 		buckets[bound] = n
 	}
-	return prometheus.MustNewConstHistogram(d, uint64(h.Count), h.Sum, buckets, labels...)
+	classic := prometheus.MustNewConstHistogram(d, uint64(h.Count), h.Sum, buckets, labels...)
+	native := prometheus.MustNewConstNativeHistogram(d, uint64(h.Count), h.Sum, h.Fine, nil, 0, metrics.FineSchema, 0, time.Time{}, labels...)
+	return both{classic, native}
+}
+
+// both is a native histogram with classic buckets as well.
+type both struct{ classic, native prometheus.Metric }
+
+func (b both) Desc() *prometheus.Desc { return b.classic.Desc() }
+
+func (b both) Write(m *dto.Metric) error {
+	var native dto.Metric
+	if err := errors.Join(b.classic.Write(m), b.native.Write(&native)); err != nil {
+		return err
+	}
+	h, n := m.Histogram, native.Histogram
+	h.Schema, h.ZeroThreshold, h.ZeroCount = n.Schema, n.ZeroThreshold, n.ZeroCount
+	h.PositiveSpan, h.PositiveDelta = n.PositiveSpan, n.PositiveDelta
+	return nil
 }

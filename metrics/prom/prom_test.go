@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -18,13 +20,14 @@ import (
 	"gotest.tools/v3/assert"
 
 	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/internal/suite"
 	"github.com/seed-9f8420c6/zk/metrics"
 	"github.com/seed-9f8420c6/zk/metrics/prom"
 	"github.com/seed-9f8420c6/zk/zktest"
 )
 
-// observed is a Set in which each of the metrics has a value, and its exposition.
-func observed(t *testing.T) (*metrics.Set, string) {
+// observed is a Set in which each of the metrics has a value, and what makes its exposition.
+func observed(t *testing.T) (*metrics.Set, func() string) {
 	e := zktest.NewServer(t)
 	set := metrics.New()
 	conf := zk.Config{Addrs: e.Addrs(), Auth: []zk.Auth{zk.Digest("user", "Hush-Hush")}}
@@ -58,10 +61,13 @@ func observed(t *testing.T) (*metrics.Set, string) {
 
 	r := prometheus.NewPedanticRegistry()
 	must(r.Register(prom.NewCollector(set)))
-	w := httptest.NewRecorder()
-	promhttp.HandlerFor(r, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
-	assert.Equal(t, w.Code, 200, w.Body.String())
-	return set, w.Body.String()
+	return set, func() string {
+		t.Helper()
+		w := httptest.NewRecorder()
+		promhttp.HandlerFor(r, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+		assert.Equal(t, w.Code, 200, w.Body.String())
+		return w.Body.String()
+	}
 }
 
 func parse(t *testing.T, text string) map[string]*dto.MetricFamily {
@@ -74,7 +80,8 @@ func parse(t *testing.T, text string) map[string]*dto.MetricFamily {
 // What Prometheus gets can be parsed, its linter has nothing to say, and all names of
 // the table are there, with the numbers of the Set.
 func TestCollector(t *testing.T) {
-	set, text := observed(t)
+	set, scrape := observed(t)
+	text := scrape()
 	problems, err := promlint.New(strings.NewReader(text)).Lint()
 	assert.NilError(t, err)
 	assert.Equal(t, len(problems), 0, "%v", problems)
@@ -92,6 +99,13 @@ func TestCollector(t *testing.T) {
 	assert.Equal(t, len(families), 0, "%v", families)
 
 	x := set.Snapshot()
+	for {
+		text = scrape()
+		before := x
+		if x = set.Snapshot(); x.BytesSent == before.BytesSent { // else the last write has returned only now
+			break
+		}
+	}
 	for _, line := range []string{
 		`zk_client_sessions{state="connected"} 1`,
 		`zk_client_dials_total 3`,
@@ -109,9 +123,100 @@ func TestCollector(t *testing.T) {
 	}
 }
 
+// Each of the names moves.
+func TestEveryName(t *testing.T) {
+	set := metrics.New()
+	r := prometheus.NewPedanticRegistry()
+	r.MustRegister(prom.NewCollector(set))
+	moved := make(map[string]bool)
+	suite.EverythingMoves(t, func(conf *zk.Config) { set.Attach(conf) }, func() {
+		families, err := r.Gather()
+		assert.NilError(t, err)
+		for _, f := range families {
+			for _, m := range f.Metric {
+				moved[f.GetName()] = moved[f.GetName()] || m.GetCounter().GetValue() > 0 || m.GetGauge().GetValue() > 0 || m.GetHistogram().GetSampleCount() > 0
+			}
+		}
+	})
+	assert.Equal(t, len(moved), 26)
+	for name, ok := range moved {
+		assert.Check(t, ok, "%s did not move", name)
+	}
+}
+
+// A server that asks for native histograms gets them, with the same times as the classic
+// buckets have, which go along. As text there are the classic ones.
+func TestNativeHistograms(t *testing.T) {
+	var d metrics.Durations
+	set := metrics.New()
+	e := zktest.NewServer(t)
+	conf := zk.Config{Addrs: e.Addrs()}
+	set.Attach(&conf)
+	s, err := zk.Dial(context.Background(), conf)
+	assert.NilError(t, err)
+	defer s.Close()
+	stop := set.Observe(metrics.Observer{Call: func(_ context.Context, c zk.Call, took time.Duration, _ error) { d.Add(took) }})
+	defer stop()
+	const n = 100
+	for range n {
+		assert.NilError(t, s.Sync(context.Background(), "/"))
+	}
+	r := prometheus.NewPedanticRegistry()
+	r.MustRegister(prom.NewCollector(set))
+	scrape := func(accept string) (families map[string]*dto.MetricFamily) {
+		req := httptest.NewRequest("GET", "/metrics", nil)
+		req.Header.Set("Accept", accept)
+		w := httptest.NewRecorder()
+		promhttp.HandlerFor(r, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError}).ServeHTTP(w, req)
+		assert.Equal(t, w.Code, 200, w.Body.String())
+		dec := expfmt.NewDecoder(w.Body, expfmt.ResponseFormat(w.Header()))
+		families = make(map[string]*dto.MetricFamily)
+		for {
+			f := new(dto.MetricFamily)
+			if err := dec.Decode(f); err != nil {
+				assert.ErrorIs(t, err, io.EOF)
+				return families
+			}
+			families[f.GetName()] = f
+		}
+	}
+	const name = "zk_client_call_duration_seconds"
+	h := scrape("application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited")[name].Metric[0].Histogram
+	assert.Equal(t, h.GetSchema(), int32(metrics.FineSchema))
+	assert.Equal(t, h.GetSampleCount(), uint64(n))
+	got := make(map[int]int64) // the sums of the deltas
+	at, count, next := 0, int64(0), 0
+	for _, span := range h.PositiveSpan {
+		at += int(span.GetOffset())
+		for range span.GetLength() {
+			count += h.PositiveDelta[next]
+			if next++; count > 0 {
+				got[at] = count
+			}
+			at++
+		}
+	}
+	assert.DeepEqual(t, got, d.Read().Fine)
+	classic := scrape("text/plain")[name].Metric[0].Histogram
+	assert.Equal(t, len(classic.Bucket), len(metrics.Bounds)+1) // with that of +Inf
+	assert.Equal(t, len(classic.PositiveSpan), 0)
+	for i, bound := range metrics.Bounds {
+		assert.Equal(t, h.Bucket[i].GetCumulativeCount(), classic.Bucket[i].GetCumulativeCount())
+		assert.Equal(t, h.Bucket[i].GetUpperBound(), bound)
+	}
+
+	// Without a call there is no time, and nothing to complain about.
+	r = prometheus.NewPedanticRegistry()
+	r.MustRegister(prom.NewCollector(metrics.New()))
+	move := scrape("application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited")["zk_client_session_move_duration_seconds"]
+	assert.Equal(t, move.Metric[0].Histogram.GetSampleCount(), uint64(0))
+	assert.Assert(t, len(move.Metric[0].Histogram.PositiveSpan) == 1, "this is how an empty native histogram looks")
+}
+
 // No label has many values, and nothing that should not be seen.
 func TestLabels(t *testing.T) {
-	set, text := observed(t)
+	set, scrape := observed(t)
+	text := scrape()
 	for _, hidden := range []string{"private-path", "Hush", "127.0.0.1", "0x"} {
 		assert.Check(t, !strings.Contains(text, hidden), "%q is there", hidden)
 	}
