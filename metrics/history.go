@@ -40,14 +40,14 @@ func note(list *[]Note, n Note) {
 	*list = append(*list, n)
 }
 
-// History returns what has happened last.
+// History returns what has happened most recently.
 func (s *Set) History() History {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return History{slices.Clone(s.history.Dials), slices.Clone(s.history.Ends), slices.Clone(s.history.Gaps)}
 }
 
-// Live is a Session that lives.
+// Live is a living Session.
 type Live struct {
 	*zk.Session
 	Since time.Time
@@ -55,7 +55,7 @@ type Live struct {
 	Moves int
 }
 
-// Sessions returns those that live, oldest first.
+// Sessions returns the living Sessions, oldest first.
 func (s *Set) Sessions() []Live {
 	s.mu.Lock()
 	defer s.mu.Unlock()

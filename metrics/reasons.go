@@ -76,7 +76,7 @@ type Failure struct {
 	Code string
 }
 
-// FailureOf says of which kind a failed call is.
+// FailureOf returns the kind of a failed call.
 func FailureOf(op string, err error) Failure {
 	f := Failure{Op: op, Outcome: zk.NotSent.String(), Code: "other"}
 	var e *zk.OpError

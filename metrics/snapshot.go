@@ -8,7 +8,7 @@ import (
 	"github.com/seed-9f8420c6/zk"
 )
 
-// Snapshot is what a Set has counted, and how its Sessions are.
+// Snapshot is what a Set has counted, and the present state of its Sessions.
 type Snapshot struct {
 	// Sessions are those that live.
 	Sessions int
@@ -61,8 +61,8 @@ type Snapshot struct {
 // kinds are those of watches.
 var kinds = []zk.WatchKind{zk.DataWatch, zk.ExistsWatch, zk.ChildWatch, zk.PersistentWatch, zk.RecursiveWatch}
 
-// Snapshot returns one consistent reading: each Session counts once, whether it lives or
-// has just ended.
+// Snapshot returns one consistent reading. Each Session counts once, whether it
+// lives or has just ended.
 func (s *Set) Snapshot() Snapshot {
 	now := time.Now()
 	x := Snapshot{Calls: make(map[string]Histogram), Watches: make(map[string]int)}
@@ -160,8 +160,8 @@ func (x *Snapshot) failures() map[string]int64 {
 	return m
 }
 
-// Map returns the counters as variables of expvar. They are live. The caller may add
-// entries, change them and remove them.
+// Map returns the counters as variables of expvar. They are live. The caller may
+// add, change and remove entries.
 func (s *Set) Map() *expvar.Map {
 	s.once.Do(func() {
 		for name, get := range vars {

@@ -64,15 +64,17 @@ type Frame struct {
 	Body []byte
 }
 
-// Conn returns a connection over c that calls f for each frame. A frame that is sent
-// is reported before it is written, so ahead of its reply; when the connection ends
-// its last bytes may never have left. One that is received is reported before it is
-// returned from Read. The calls for one connection come one after the other, on the
-// goroutines that read and write: f must not wait, and must not call a method of the
-// Session that waits for an answer. What is no frame of the protocol is reported once,
-// as its Note says, and then passes unseen.
+// Conn returns a connection over c that calls f for each frame. A frame that is
+// sent is reported before it is written, so before its reply. When the connection
+// ends, the last bytes that were reported may never have left. A frame that is
+// received is reported before Read returns it.
 //
-// NetConn of what Conn returns is c.
+// The calls for one connection come one after the other, on the goroutines that
+// read and write. f must not wait, and must not call a method of the Session that
+// waits for an answer. Bytes that are no frame of the protocol are reported once,
+// with the reason as Note. What follows them passes unseen.
+//
+// NetConn of the returned connection is c.
 func Conn(c net.Conn, f func(Frame)) net.Conn {
 	t := &conn{Conn: c, report: f}
 	t.sent.Keep, t.received.Keep = MaxBody, MaxBody

@@ -12,9 +12,9 @@ import (
 	"github.com/seed-9f8420c6/zk/metrics"
 )
 
-// Metrics makes instruments of a Set: db.client.operation.duration of the conventions, and
-// zk.client.… for the rest. What it returns takes them away again. No attribute has a path,
-// a session or an address.
+// Metrics makes instruments of a Set: db.client.operation.duration of the
+// conventions, and zk.client.… for the rest. The Registration that it returns
+// removes them again. No attribute has a path, a session or an address.
 func Metrics(set *metrics.Set, opts ...Option) (metric.Registration, error) {
 	c := configOf(opts)
 	m := &instruments{meter: c.meters.Meter(scope)}
