@@ -16,12 +16,12 @@ type Note struct {
 	// Addr is the server's address, and Session the session's id; zero if there is none.
 	Addr    string
 	Session int64
-	// Why is one of the reasons of a Snapshot; of an End also moved, closed or other. It is
-	// empty of what went well.
+	// Why is one of the reasons of a Snapshot. An End may also have moved, closed or other. It
+	// is empty where nothing went wrong.
 	Why string
 	// Text is the error. It may have a path in it.
 	Text string
-	// Path is that of a Gap.
+	// Path is the path of a Gap.
 	Path string
 }
 
