@@ -16,10 +16,11 @@
 //	s, err = zk.Dial(ctx, s.Config()) // the same session, the same watches, no event missing
 //
 // Events come through channels that the application makes and never has to
-// close. A capacity of 1 is enough for a one-shot watch. Events are delivered
-// in one order across all channels of a session. A full channel therefore
-// delays all later events of the session. It never delays answers, and no
-// event is dropped.
+// close. A capacity of 1 is enough for a one-shot watch whose event is received
+// before its channel is armed again. Events are delivered in one order across
+// all channels of a session. A full channel therefore delays all later events
+// of the session, those of recipes and streams too. It never delays answers,
+// and no event is dropped.
 //
 // # Two loops
 //
@@ -131,11 +132,13 @@
 //
 // A context ends the wait of a call, never the session. A request that was sent
 // by then is [ErrLost] and may still be done. One that was not is [ErrNotSent].
-// Both match the context's error as well. Dial obeys its context in every step. It tries
-// every server once, in random order. The server whose connection was just
-// lost comes last. Each has an equal share of the time: of the context's,
-// without a deadline of Config.Timeout, and while a session moves no more than
-// is left of the session.
+// Both match the context's error as well.
+//
+// Dial obeys its context in every step. It tries every server once, in random
+// order. The server whose connection was just lost comes last. All share the
+// time equally. That is the time until the context's deadline or, if it has
+// none, Config.Timeout. While a session moves it is no more than is left of
+// the session.
 //
 // # Credentials
 //
@@ -218,10 +221,12 @@
 // dialed it. Its calls in flight are lost and later ones not sent, with
 // [ErrMoved], and its Close does nothing. It returns when the server has the
 // credentials and watches.
-// Changes in between come as one event per watch: a znode that was deleted and
-// created again as Changed, one that was created and deleted as nothing. A Dial
-// that fails loses nothing; dial the same config again. Where a server does not
-// support SetWatches, reads restore the watches one by one, with the same events.
+//
+// Changes in between come as one event per watch. A znode that was deleted and
+// created again gives Changed, and one that was created and deleted gives
+// nothing. A Dial that fails loses nothing: dial the same config again. Where a
+// server does not support SetWatches, reads restore the watches one by one, with
+// the same events.
 //
 // Begin the work on a new connection with a read. The watches are still armed,
 // and a channel that is armed again gets no event twice. The ephemeral znodes
@@ -239,9 +244,9 @@
 //
 // More than 65,536 undelivered events of persistent watches end the Session
 // with [ErrSlowConsumer]. The redial brings a Gap for what comes after them.
-// One-shot watches are refused with the same error, and nothing is sent, while
-// as many of their events are undelivered beyond those that were armed at
-// once.
+// One-shot watches have that limit too, on top of the number that was armed at
+// once. While more of their events are undelivered, a call that would arm one
+// fails with the same error, and nothing is sent.
 //
 // # Expiry
 //

@@ -30,8 +30,8 @@ type Stat struct {
 	Conns []Conn // with less than Cons reports
 }
 
-// Conn is a client's connection. Of the one that asks, and from stat, there is
-// no more than Received and Sent.
+// Conn is a client's connection. The one that asks has no more than Received and
+// Sent, and so have all from stat.
 type Conn struct {
 	Addr           string // of the client, host:port
 	Queued         int64  // requests that wait

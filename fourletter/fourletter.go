@@ -1,5 +1,5 @@
 // Package fourletter queries ZooKeeper servers with the four-letter-word
-// commands, which they answer in plain text on their client ports:
+// commands. Servers answer them in plain text on their client ports:
 //
 //	server := fourletter.Client{Addr: "zk1:2181"}
 //	info, err := server.Srvr(ctx)
@@ -7,16 +7,16 @@
 //		fmt.Printf("%q %q %d\n", info.Version, info.Mode, info.Nodes)
 //	}
 //
-// A Client holds no connection: each command makes one, which the server ends
-// with its answer. A server answers the commands in its setting
-// 4lw.commands.whitelist, by default only srvr since 3.5.3. For any other the
-// error is [ErrNotWhitelisted]. Anybody who reaches the port may ask.
+// A [Client] holds no connection. Each command makes one, which the server ends
+// with its answer. A server answers the commands that its setting
+// 4lw.commands.whitelist names. Since 3.5.3 the default is srvr only. For any
+// other the error is [ErrNotWhitelisted]. Anybody who reaches the port may ask.
 //
 // The answers of servers from 3.4 to 3.9 are parsed into structs. Fields that a
-// release does not report are zero, and unknown lines are skipped. Strings are
-// as the server sent them: quote them (%q) for a terminal or a log. Errors do
-// so. Servers print the id of a session as hexadecimal digits without a sign;
-// in Go that is fmt.Sprintf("0x%x", uint64(id)).
+// release does not report are zero, and unknown lines are skipped. Strings are as
+// the server sent them, so quote them (%q) for a terminal or a log. Errors are
+// quoted already. Servers print the id of a session as hexadecimal digits without
+// a sign. In Go that is fmt.Sprintf("0x%x", uint64(id)).
 package fourletter
 
 import (
@@ -66,8 +66,8 @@ const (
 	ErrMalformed      = reason("not an answer of a ZooKeeper server")
 )
 
-// Error is why a command failed: one of the errors above, or one of the network
-// or the context.
+// Error says why a command failed. Err is one of the errors above, or one of the
+// network or the context.
 type Error struct {
 	Word string // the command
 	Addr string
@@ -83,9 +83,9 @@ type malformed string
 func (m malformed) Error() string        { return string(ErrMalformed) + ": " + string(m) }
 func (m malformed) Is(target error) bool { return target == ErrMalformed }
 
-// Send sends a command and returns the answer as it is. It obeys ctx; without a
-// deadline it takes at most DefaultTimeout. Commands that are not of four
-// letters are not sent.
+// Send sends a command and returns the answer as it is. If ctx has no deadline it
+// takes at most DefaultTimeout. A command that does not have four letters is not
+// sent.
 func (c Client) Send(ctx context.Context, word string) (string, error) {
 	text, err := c.send(ctx, word)
 	if err != nil {
@@ -202,7 +202,7 @@ func (c Client) Srst(ctx context.Context) error { return c.say(ctx, "srst", "Ser
 // Srvr asks what the server is and does.
 func (c Client) Srvr(ctx context.Context) (Server, error) { return ask(ctx, c, "srvr", parseSrvr) }
 
-// Stat asks the same, and who is connected.
+// Stat asks the same as Srvr, and who is connected.
 func (c Client) Stat(ctx context.Context) (Stat, error) { return ask(ctx, c, "stat", parseStat) }
 
 // Cons asks who is connected, with all details.
@@ -211,8 +211,8 @@ func (c Client) Cons(ctx context.Context) ([]Conn, error) { return ask(ctx, c, "
 // Mntr asks for the server's metrics.
 func (c Client) Mntr(ctx context.Context) (Metrics, error) { return ask(ctx, c, "mntr", parseMntr) }
 
-// Isro asks whether the server is read-only: cut off from its quorum. While the
-// server does not know yet, the error is ErrNotServing.
+// Isro asks whether the server is read-only, because it is cut off from its
+// quorum. While the server does not know that yet, the error is ErrNotServing.
 func (c Client) Isro(ctx context.Context) (readOnly bool, err error) {
 	return ask(ctx, c, "isro", parseIsro)
 }
@@ -253,14 +253,15 @@ const (
 	askTimeout = 2 * time.Second // for one of several servers
 )
 
-// AwaitReadWrite asks the servers in turn, by isro, until one of them serves reads
-// and writes, and returns its address. It is for an application whose Session is
-// read-only, so that it redials when that is worth while. c says how to ask; its
-// Addr is not used. After a round without success it pauses, for 100 ms at first
-// and twice as long each time, up to 10 s. It works in the caller's goroutine and
-// ends with ctx at the latest. Then the error matches ctx's, and says what each
-// server answered last. A server must have isro in its whitelist; it has by default
-// if read-only mode is enabled.
+// AwaitReadWrite asks the servers in turn, by isro, until one of them serves
+// reads and writes. It returns the address of that one. It is for an application
+// whose Session is read-only, to redial when that is worth while. c says how to
+// ask; its Addr is not used. After a round without success it pauses, for 100 ms
+// at first and twice as long each time, up to 10 s.
+//
+// It works in the caller's goroutine, and ends when ctx ends at the latest. Then
+// the error matches ctx's, and says what each server answered last. A server must
+// have isro in its whitelist. It has by default if read-only mode is enabled.
 func (c Client) AwaitReadWrite(ctx context.Context, addrs []string) (string, error) {
 	if len(addrs) == 0 {
 		return "", errors.New("fourletter: no servers to wait for")

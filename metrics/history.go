@@ -16,12 +16,12 @@ type Note struct {
 	// Addr is the server's address, and Session the session's id; zero if there is none.
 	Addr    string
 	Session int64
-	// Why is one of the reasons of a Snapshot; of an End also moved, closed or other. It is
-	// empty of what went well.
+	// Why is one of the reasons of a Snapshot. An End may also have moved, closed or other. It
+	// is empty where nothing went wrong.
 	Why string
 	// Text is the error. It may have a path in it.
 	Text string
-	// Path is that of a Gap.
+	// Path is the path of a Gap.
 	Path string
 }
 
@@ -40,14 +40,14 @@ func note(list *[]Note, n Note) {
 	*list = append(*list, n)
 }
 
-// History returns what has happened last.
+// History returns what has happened most recently.
 func (s *Set) History() History {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return History{slices.Clone(s.history.Dials), slices.Clone(s.history.Ends), slices.Clone(s.history.Gaps)}
 }
 
-// Live is a Session that lives.
+// Live is a living Session.
 type Live struct {
 	*zk.Session
 	Since time.Time
@@ -55,7 +55,7 @@ type Live struct {
 	Moves int
 }
 
-// Sessions returns those that live, oldest first.
+// Sessions returns the living Sessions, oldest first.
 func (s *Set) Sessions() []Live {
 	s.mu.Lock()
 	defer s.mu.Unlock()

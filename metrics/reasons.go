@@ -62,12 +62,12 @@ type Failure struct {
 	Op string
 	// Outcome is answered, not_sent or lost.
 	Outcome string
-	// Code is the name of the server's error, such as NoNode; of a call that was not
-	// answered it is connection, context, moved, closed, refused (for what it asks) or other.
+	// Code is the name of the server's error, such as NoNode. A call that was not answered has
+	// connection, context, moved, closed, refused (its request is bad) or other.
 	Code string
 }
 
-// FailureOf says of which kind a failed call is.
+// FailureOf returns the kind of a failed call.
 func FailureOf(op string, err error) Failure {
 	f := Failure{Op: op, Outcome: zk.NotSent.String(), Code: "other"}
 	var e *zk.OpError

@@ -1,16 +1,18 @@
-// Package metrics counts what the Sessions of a [zk.Config] do, and how long their calls
-// take. Two lines add it to a program:
+// Package metrics counts what the Sessions of a zk.Config do, and how long their
+// calls take. Two lines add it to a program:
 //
 //	set := metrics.Attach(&conf) // before Dial
 //	http.ListenAndServe("127.0.0.1:6060", nil) // /debug/vars has them as "zk"
 //
-// All Sessions that are dialed from the Config count, and their successors by Redial,
-// Renew and Detach, because their Config has the hooks. What a living Session counts by
-// itself is read when somebody looks; only the time of calls is taken for each call.
+// All Sessions that are dialed from the Config count, and so do their successors
+// by Redial, Renew and Detach: their Config has the hooks. What a living Session
+// counts by itself is read when somebody looks. Only the time of a call is taken
+// at each call.
 //
-// It needs the standard library only. Of that, expvar puts /debug/vars on the default mux of
-// net/http, as it does wherever it is imported. Packages metrics/prom and metrics/otel, modules of
-// their own, show the same to Prometheus and OpenTelemetry.
+// It needs only the standard library. Part of that is expvar, which puts
+// /debug/vars on the default mux of net/http, as it does wherever it is imported.
+// Packages metrics/prom and metrics/otel show the same to Prometheus and
+// OpenTelemetry. They are modules of their own.
 package metrics
 
 import (
@@ -117,16 +119,17 @@ func eventTypes() (names []string) {
 	return names
 }
 
-// Attach makes conf, and all that is dialed from it, count in s. It joins conf.Trace, and
-// does so once however often it is called.
+// Attach makes conf, and all that is dialed from it, count in s. It joins
+// conf.Trace. It may be called again, and still counts once.
 func (s *Set) Attach(conf *zk.Config) *Set {
 	conf.Trace = zk.JoinTraces(conf.Trace.Without(s.trace), s.trace)
 	return s
 }
 
-// Detach makes conf, all that is dialed from it, and their successors, count in the Set
-// that it returns, and in s no more. Sessions that live count where they did; Detach of
-// what their method Config returns is for their successors.
+// Detach makes conf, all that is dialed from it, and their successors count in
+// the Set that it returns, and no longer in s. Living Sessions go on counting
+// where they did. To move their successors, Detach what their method Config
+// returns.
 func (s *Set) Detach(conf *zk.Config) *Set {
 	conf.Trace = conf.Trace.Without(s.trace)
 	return New().Attach(conf)
@@ -308,8 +311,8 @@ func (s *Set) callDone(ctx context.Context, _ *zk.Session, c zk.Call, err error)
 	}
 }
 
-// Observer sees each time that a Set takes, as the hooks do from which it has them. Each
-// may be nil.
+// Observer sees each time that a Set takes. Its functions run where the hooks of
+// zk.Trace run. Each may be nil.
 type Observer struct {
 	// Call: a call returns this error.
 	Call func(ctx context.Context, c zk.Call, took time.Duration, err error)
@@ -319,8 +322,8 @@ type Observer struct {
 	Ping func(took time.Duration)
 }
 
-// Observe adds an Observer; stop takes it away. It is for packages that show a Set to
-// others who make histograms of their own.
+// Observe adds an Observer; stop removes it. It is for packages that show a Set
+// elsewhere, and make histograms of their own.
 func (s *Set) Observe(o Observer) (stop func()) {
 	mine := &o
 	change := func(f func(list []*Observer) []*Observer) {

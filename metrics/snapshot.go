@@ -8,52 +8,54 @@ import (
 	"github.com/seed-9f8420c6/zk"
 )
 
-// Snapshot is what a Set has counted, and how its Sessions are.
+// Snapshot is what a Set has counted, and the present state of its Sessions.
 type Snapshot struct {
-	// Sessions are those that live.
+	// Sessions is how many live.
 	Sessions int
-	// Dials are attempts at one address, those of DialsFailed included; one that failed stands
-	// for the addresses that Config.Resolve did not give.
+	// Dials counts attempts at one address, those of DialsFailed included. A
+	// Config.Resolve that failed counts as one.
 	Dials int64
-	// DialsFailed are by reason: dns, tcp, tls, handshake, expired, auth, readonly, other.
+	// DialsFailed counts them by reason: dns, tcp, tls, handshake, expired, auth, readonly, other.
 	DialsFailed map[string]int64
-	// Moves took a session to another connection, Renews watches to another session.
-	// Expired is how often a server said that a session had expired.
+	// Moves counts sessions that went to another connection, Renews watches that went to
+	// another session. Expired is how often a server reported that a session had expired.
 	Moves, Renews, Expired int64
-	// MoveTimes are from the end of a Session until its successor had the watches back.
+	// MoveTimes are the times from the end of a Session until its successor had the
+	// watches back.
 	MoveTimes Histogram
-	// ConnectionsLost are by reason: eof, silent, protocol, closed_by_peer, other.
+	// ConnectionsLost counts them by reason: eof, silent, protocol, closed_by_peer, other.
 	ConnectionsLost map[string]int64
-	// Frames and bytes: those sent without the handshake, which counts in the bytes.
+	// FramesSent does not count the handshake, and BytesSent does.
 	FramesSent, FramesReceived int64
 	BytesSent, BytesReceived   int64
-	// Calls are by operation; each has its count.
+	// Calls has the times of calls, and their count, by operation.
 	Calls       map[string]Histogram
 	CallsFailed map[Failure]int64
-	// CallsPending are requests that wait for replies, CallsAbandoned calls that were
-	// sent and given up by their context.
+	// CallsPending is how many requests wait for replies. CallsAbandoned counts calls that
+	// were sent, and given up because their context ended.
 	CallsPending   int
 	CallsAbandoned int64
 	// OldestCall is how long the oldest of CallsPending waits.
 	OldestCall time.Duration
-	// Watches are by kind: data, exists, child, persistent, recursive.
+	// Watches counts them by kind: data, exists, child, persistent, recursive.
 	Watches map[string]int
-	// Events are by type: created, deleted, changed, child, gap. A notification counts
-	// once, however many channels get it; a Gap for each watch.
+	// Events counts them by type: created, deleted, changed, child, gap. A notification
+	// counts once, however many channels get it. A Gap counts for each watch.
 	Events map[string]int64
-	// EventsIgnored are notifications that no channel was armed for.
+	// EventsIgnored counts notifications for which no channel was armed.
 	EventsIgnored int64
-	// EventsQueued wait for their channels, the first of them for OldestQueuedEvent.
+	// EventsQueued is how many events wait for their channels. The first of them has waited
+	// for OldestQueuedEvent.
 	EventsQueued      int
 	OldestQueuedEvent time.Duration
-	// Gaps are those among Events.
+	// Gaps counts the gaps among Events.
 	Gaps int64
-	// ClosedChannels are watches that were lost because their channels were closed.
+	// ClosedChannels counts watches that were lost because their channels were closed.
 	ClosedChannels int64
 	Pings          int64
 	PingTimes      Histogram
-	// Lease is the time until the first of the Sessions may expire, if nothing more is
-	// heard from its server; without Sessions it is zero.
+	// Lease is the time until the first of the Sessions may expire, if its server is not
+	// heard any more. Without Sessions it is zero.
 	Lease time.Duration
 	// Zxid is the newest transaction that a reply has reported.
 	Zxid int64
@@ -62,8 +64,8 @@ type Snapshot struct {
 // kinds are those of watches.
 var kinds = []zk.WatchKind{zk.DataWatch, zk.ExistsWatch, zk.ChildWatch, zk.PersistentWatch, zk.RecursiveWatch}
 
-// Snapshot returns one consistent reading: each Session counts once, whether it lives or
-// has just ended.
+// Snapshot returns one consistent reading. Each Session counts once, whether it
+// lives or has just ended.
 func (s *Set) Snapshot() Snapshot {
 	now := time.Now()
 	x := Snapshot{Calls: make(map[string]Histogram), Watches: make(map[string]int)}
@@ -161,8 +163,8 @@ func (x *Snapshot) failures() map[string]int64 {
 	return m
 }
 
-// Map returns the counters as variables of expvar. They are live. The caller may add
-// entries, change them and remove them.
+// Map returns the counters as variables of expvar. They are live. The caller may
+// add, change and remove entries.
 func (s *Set) Map() *expvar.Map {
 	s.once.Do(func() {
 		for name, get := range vars {

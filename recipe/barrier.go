@@ -6,15 +6,14 @@ import (
 	"github.com/seed-9f8420c6/zk"
 )
 
-// Barrier keeps those who Wait waiting as long as it is Set: as long as the znode
-// Path exists.
+// Barrier makes those who Wait wait while it is set. It is set while the znode
+// Path exists. After an error of the connection any of its calls may be repeated.
 type Barrier struct {
 	Path string
 	ACL  zk.ACL // nil: zk.ACLOpen
 }
 
-// Set sets the barrier. One that is set already stays so. To repeat it after a
-// lost answer does no harm, as with all of Barrier.
+// Set sets the barrier. If it is set already, Set does nothing.
 func (b *Barrier) Set(ctx context.Context, s *zk.Session) error {
 	if err := b.begin(ctx, s); err != nil {
 		return err
@@ -22,7 +21,7 @@ func (b *Barrier) Set(ctx context.Context, s *zk.Session) error {
 	return mkdirAll(ctx, s, b.Path, openACL(b.ACL))
 }
 
-// Lift lifts the barrier, if it is set.
+// Lift lifts the barrier. If it is not set, Lift does nothing.
 func (b *Barrier) Lift(ctx context.Context, s *zk.Session) error {
 	if err := b.begin(ctx, s); err != nil {
 		return err
@@ -34,8 +33,8 @@ func (b *Barrier) Lift(ctx context.Context, s *zk.Session) error {
 	return err
 }
 
-// Wait waits until the barrier is not set. One that is lifted and set again
-// quickly is waited for again.
+// Wait waits until the barrier is not set. If it is lifted and soon set again,
+// Wait may go on waiting.
 func (b *Barrier) Wait(ctx context.Context, s *zk.Session) error {
 	if err := b.begin(ctx, s); err != nil {
 		return err

@@ -12,8 +12,8 @@ import (
 	"github.com/seed-9f8420c6/zk"
 )
 
-// Counter is a number that many change. Each Add counts once, by Once. One
-// goroutine at a time may use it. It must not be copied after its first use.
+// Counter is a number that many programs change. Each Add counts once, by Once.
+// One goroutine at a time may use a Counter. Do not copy it after its first use.
 type Counter struct {
 	Path   string // a persistent znode, which is made when it is missing
 	Format Format
@@ -30,7 +30,7 @@ type addition struct {
 	op         zk.SetOp
 }
 
-// Format is how a Counter's number is written.
+// Format says how a Counter writes its number.
 type Format uint8
 
 const (
@@ -79,13 +79,15 @@ func (c *Counter) check() error {
 	return nil
 }
 
-// Add adds delta and returns the number after that. After an error that matches
-// zk.ErrLost, zk.ErrConnection or zk.ErrMoved, the same Add with the successor
-// goes on, and delta is counted once in all; an Add of another delta gives up
-// what became of the first. ErrUnknown: the session expired while an answer was
-// missing. Where the ACL permits no marker below the counter, what a lost answer
-// did is not known: then to call Add again may count twice. A sum that does not
-// fit the Format is zk.ErrBadArguments, and nothing was written.
+// Add adds delta and returns the sum. A sum that does not fit the Format is
+// zk.ErrBadArguments, and nothing is written.
+//
+// After an error that matches zk.ErrLost, zk.ErrConnection or zk.ErrMoved, make
+// the same Add with the successor: delta is counted once in all. An Add of
+// another delta gives up the first one, whether that was counted or not.
+// ErrUnknown: the session expired while an answer was missing. Where the ACL
+// permits no marker below the counter, nobody knows what became of a lost Add.
+// Then another one may count twice.
 func (c *Counter) Add(ctx context.Context, s *zk.Session, delta int64) (int64, error) {
 	if err := c.check(); err != nil {
 		return 0, err
@@ -180,7 +182,7 @@ func (c *Counter) write(ctx context.Context, s *zk.Session) error {
 	return err
 }
 
-// Get returns the number; 0 where there is none yet.
+// Get returns the number. It is 0 where there is none yet.
 func (c *Counter) Get(ctx context.Context, s *zk.Session) (int64, error) {
 	if err := c.check(); err != nil {
 		return 0, err

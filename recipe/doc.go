@@ -1,9 +1,9 @@
-// Package recipe has locks, elections and their like, on sessions that move from
-// connection to connection.
+// Package recipe has locks, elections, groups, counters and queues, for sessions
+// that move from connection to connection.
 //
-// A recipe is a plain struct that describes what is meant: it has no constructor
-// and, but for [Once], [Counter] and [Queue], no state. Every call takes the
-// Session of the moment, and what is held is a value of its own, a [Hold]:
+// A recipe is a plain struct that says what is wanted. It has no constructor, and
+// only [Once], [Counter] and [Queue] have a state. Every call takes the Session
+// of the moment. What is held is a value of its own, a [Hold]:
 //
 //	lock := recipe.Lock{Path: "/locks/db"}
 //	h, err := lock.Acquire(ctx, s)
@@ -15,15 +15,15 @@
 //
 // # Connections
 //
-// No recipe dials, but [Run]. When the connection ends, a call returns an error
-// that matches zk.ErrConnection or zk.ErrMoved. Calling it again with the
-// successor of the Session goes on where it was: a contender has kept its place,
-// and a request whose answer was lost is looked for, not sent a second time. That
-// place is kept for one session timeout, and for a call of this process with the
-// same Path, kind, Layout and Data; no value has to be the same.
+// Only [Run] dials. When the connection ends, the call of a recipe returns an
+// error that matches zk.ErrConnection or zk.ErrMoved. Make the same call with the
+// successor of the Session: it goes on where it was. A contender has kept its
+// place. A request whose answer was lost is looked for, not sent a second time.
+// The place is kept for one session timeout. Any call of this process with the
+// same Path, kind, Layout and Data gets it; it need not be the same struct.
 //
-// A Hold needs nothing at all. It belongs to the session, and follows it to each
-// Session that somebody dials:
+// A Hold needs nothing. It belongs to the session, and follows it to each Session
+// that somebody dials:
 //
 //	var held *recipe.Hold
 //	err := recipe.Run(ctx, conf, func(ctx context.Context, s *zk.Session, fresh bool) (err error) {
@@ -41,39 +41,42 @@
 //
 // # What is certain, and when
 //
-// Until [Hold.Lost] is closed, nobody else has what is held: no server can have
+// Until [Hold.Lost] is closed, nobody else has what is held. No server can have
 // ended the session before Session.ExpiresAt, and the znode is watched. Lost is
-// closed at once when the znode was deleted, or the session closed or renewed; and
-// at Session.ExpiresAt when no server has answered. [Hold.Err] looks at the clock
-// by itself.
+// closed at once when the znode is deleted, or when the session is closed or
+// renewed. It is closed at Session.ExpiresAt when no server has answered.
+// [Hold.Err] looks at the clock by itself.
 //
-// All that holds while this process runs. One that was stopped, by its scheduler
-// or SIGSTOP, may go on working for a moment as if nothing had happened. Two things
-// stop it then:
+// All this holds while the process runs. A process that was stopped, by its
+// scheduler or by SIGSTOP, may go on working for a moment as if nothing had
+// happened. Two things stop it then:
 //
-//   - [Hold.Multi], for writes to ZooKeeper: the server executes them only if it has
-//     the znode of the hold.
-//   - [Hold.Token], for all else: it grows from holder to holder, and what the lock
-//     protects must refuse a Token smaller than one that it has seen. No clock and
-//     no timeout can take its place.
+//   - [Hold.Multi], for writes to ZooKeeper. The server executes them only if it
+//     has the znode of the hold.
+//   - [Hold.Token], for everything else. It grows from holder to holder. What the
+//     lock protects must refuse a Token smaller than one that it has seen. No clock
+//     and no timeout can replace that.
 //
 // # Expiry, and contexts that end
 //
-// A session that has expired takes its znodes along. Its holds are Lost, by
-// ExpiresAt at the latest, and do not come back, not even when the session turns
-// out to live: then the znode keeps others out until [Hold.Release], so that the
-// work can end first. So release what was lost, too, before acquiring again.
+// An expired session takes its znodes along. Its holds are Lost by ExpiresAt at
+// the latest, and do not come back. They do not even if the session turns out to
+// live. Then the znode keeps others out until [Hold.Release], so that the work
+// can end first. So release what was lost, too, before you acquire again.
 //
-// A context ends the wait, and the contender leaves before the call returns. Its
-// znode is deleted without that context: where no answer comes within a third of
-// the session timeout, a goroutine sees to it, over as many connections as that
-// takes. It ends with the session, or four session timeouts after the last sign of
-// life if nobody redials; should the session live after all, the next call of a
-// recipe goes on with it. A server that stood still can execute a create late, long
-// after its answer was lost, when the session comes back to it. So such a create
-// is looked for on every further connection of the session, by one goroutine for
-// all of them; not where the GUID was given or the name is fixed. These, and one
-// goroutine for each Hold, are all that works unasked. Nothing is left behind: no
+// When a context ends, the wait ends, and the contender leaves before the call
+// returns. Its znode is deleted without that context. If no answer comes within a
+// third of the session timeout, a goroutine goes on, over as many connections as
+// it takes. It ends with the session, or four session timeouts after the last
+// sign of life if nobody redials. If the session lives after all, the next call
+// of a recipe goes on with it.
+//
+// A server that stood still can execute a create long after its answer was lost,
+// when the session comes back to it. So such a create is looked for on every
+// further connection of the session, by one goroutine for all of them. It is not
+// looked for where the GUID was given or the name is fixed.
+//
+// These goroutines, and one for each Hold, are all that works unasked. No
 // goroutine, timer, watch or znode outlives what holds it.
 //
 // # What may go wrong
@@ -82,7 +85,7 @@
 //	Lock, RWLock      place kept, call again      begin anew: at the end     contender deleted
 //	Semaphore         both places kept            begin anew                 lease and contender deleted
 //	Election          as Lock; Observe: pass last as Lock                    as Lock
-//	Hold              followed by itself          Lost by ExpiresAt          of Multi: zk.ErrLost if sent
+//	Hold              follows by itself           Lost by ExpiresAt          of Multi: zk.ErrLost if sent
 //	Own, Group        call again: znode is taken  call again: waits for the  znode deleted; ErrNotOwner
 //	                                              former session to end      while it waits
 //	Barrier           call again                  call again                 nothing to undo
@@ -94,13 +97,13 @@
 //	Partition         Run again: part is kept     Run again: items move      items given up, member leaves
 //	CreateProtected   call again                  call again: a new znode    znode deleted
 //
-// An error that redialing does not help (zk.Hopeless) stays one, and ends a
+// An error that redialing does not help (zk.Hopeless) stays one. It ends a
 // contender like any other error.
 //
-// A name with a random GUID is never given twice. Two names can come again: one
-// with a GUID that the application gives, in a directory that was deleted meanwhile
-// or has come to the end of its numbers; and a fixed one, that of Own, of a member
-// or of ready. Where that happens,
+// A name with a random GUID is never given twice. Two kinds of names can come
+// again. One has a GUID from the application, in a directory that was deleted
+// meanwhile or has come to the end of its numbers. The other is fixed: the name
+// of Own, of a member, or ready. Where a name comes again:
 //
 //	Hold.Guard, Multi         take the later znode for the hold's, until Lost is closed
 //	Hold.SetData              changes it, likewise
@@ -108,14 +111,14 @@
 //	deleted behind a call     for a version, but not for a czxid. If the znode goes and the name
 //	                          comes again within this one round trip, the later one is deleted
 //
-// So where a GUID is given, give each a life of its own, as Hold.Detach does.
+// So give no GUID to two contenders. Hold.Detach takes care of that.
 //
 // # Other clients
 //
-// Names and data are those of Apache Curator, or of kazoo with [Kazoo], and those
-// of both are read in one directory. Curator sorts names like kazoo's behind its own
-// and does not wait for them: beside Curator take Curator's names. kazoo counts only
-// its own names unless told more (extra_lock_patterns). Children that are no
-// contenders are ignored here. The order is that of the sequence numbers; where these come to
-// their end, after two billion znodes, it is that of creation.
+// Names and data are those of Apache Curator, or of kazoo with [Kazoo]. Both are
+// read in one directory. Curator sorts names like kazoo's behind its own and does
+// not wait for them, so take Curator's names beside Curator. kazoo counts only
+// its own names unless it is given others (extra_lock_patterns). Children that
+// are no contenders are ignored here. The order is that of the sequence numbers.
+// They end after two billion znodes; then the order is that of creation.
 package recipe

@@ -9,7 +9,7 @@ import (
 	"github.com/seed-9f8420c6/zk"
 )
 
-// DoubleBarrier lets Members begin together and end together.
+// DoubleBarrier lets a number of members begin together and end together.
 type DoubleBarrier struct {
 	Path    string
 	Members int
@@ -20,10 +20,12 @@ type DoubleBarrier struct {
 // ready is the znode that says that all members are there.
 const ready = "ready"
 
-// Enter joins, and waits until Members have. The Hold is the membership: its Lost
-// says that the others may go on without this member. Release without Leave gives
-// it up. After an error of the connection the member stays for one session
-// timeout, for Enter with the successor; after any other error it has left.
+// Enter joins, and waits until there are Members of them. The Hold is the
+// membership. When it is Lost, the others may go on without this member. Release
+// gives it up without waiting for the others, which Leave does.
+//
+// After an error of the connection the member stays for one session timeout, for
+// Enter with the successor. After any other error it has left.
 func (b *DoubleBarrier) Enter(ctx context.Context, s *zk.Session) (*Hold, error) {
 	id, err := b.begin(ctx, s)
 	if err != nil {
@@ -223,9 +225,9 @@ func (b *DoubleBarrier) announce(ctx context.Context, s *zk.Session, path string
 	return err
 }
 
-// Leave waits until all members of the round have left, or are gone with their
-// sessions, and gives the Hold of Enter up. After an error of the connection, or
-// of ctx, call it again; the membership is over then, if the error says so or not.
+// Leave gives up the Hold of Enter, and waits until all members of the round have
+// left or their sessions are gone. After an error of the connection, or of ctx,
+// the membership may be over or not: call Leave again.
 func (b *DoubleBarrier) Leave(ctx context.Context, s *zk.Session, h *Hold) error {
 	id, err := b.begin(ctx, s)
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/seed-9f8420c6/zk"
 )
 
-// Election is a Lock whose holder leads. ID is what others learn of it. The other
+// Election is a Lock whose holder leads. ID is what others see of it. The other
 // fields are those of Lock.
 type Election struct {
 	Path, ID string
@@ -20,14 +20,14 @@ type Election struct {
 }
 
 // Campaign waits until this candidate leads, as Lock.Acquire does. The Hold is
-// its term, and Release resigns.
+// its term. Release resigns.
 func (e *Election) Campaign(ctx context.Context, s *zk.Session) (*Hold, error) {
 	l := &line{what: "election", dir: e.Path, kind: latchKind, layout: e.Layout, data: []byte(e.ID), acl: e.ACL, keep: e.KeepDir, guid: e.GUID}
 	return l.acquire(ctx, s, true)
 }
 
-// Leader returns who leads now, or ErrNoLeader. It may have changed when Leader
-// returns.
+// Leader returns the leader, or ErrNoLeader. There may be another one by the time
+// it returns.
 func (e *Election) Leader(ctx context.Context, s *zk.Session) (Contender, error) {
 	id, err := e.begin(ctx, s)
 	if err != nil {
@@ -115,11 +115,12 @@ func (e *Election) watchDir(ctx context.Context, s *zk.Session, w *watch, missin
 	return err == nil, err
 }
 
-// Observe yields the leader, and each that follows it; a Contender without a Path
-// while there is none, after there was one. A leader that changes its data is
-// yielded again. It ends with the error of the Session or of ctx. last is what was
-// yielded last, with the Session before: it is not yielded again. It is the zero
-// Contender in the beginning.
+// Observe yields the leader, and each one that follows. When there is none after
+// there was one, it yields a Contender without a Path. A leader that changes its
+// data is yielded again. Observe ends with the error of the Session or of ctx.
+//
+// last is what was yielded last, with the Session before. It is not yielded
+// again. The first time it is the zero Contender.
 func (e *Election) Observe(ctx context.Context, s *zk.Session, last Contender) iter.Seq2[Contender, error] {
 	return func(yield func(Contender, error) bool) {
 		id, err := e.begin(ctx, s)

@@ -8,15 +8,22 @@ import (
 	"github.com/seed-9f8420c6/zk"
 )
 
-// What a recipe reports besides the errors of zk; test with errors.Is.
+// What a recipe reports besides the errors of zk. Test with errors.Is.
 var (
-	ErrNotHeld  = errors.New("recipe: not held")                         // the hold is over, or may be; the text says why
-	ErrReleased = errors.New("recipe: released")                         // the hold was given up by Release
-	ErrLocked   = errors.New("recipe: somebody is ahead")                // of TryAcquire
-	ErrDeadlock = errors.New("recipe: this would wait for itself")       // the context was made by Hold.Context of the same lock, or the GUID is in use
-	ErrNoLeader = errors.New("recipe: nobody stands for election")       // of Election.Leader
-	ErrNotOwner = errors.New("recipe: the znode is of another session")  // of Own; the text has the id of that session
-	ErrUnknown  = errors.New("recipe: nobody can say what was executed") // of Once: the session expired while an answer was missing. Also matches zk.ErrLost
+	// ErrNotHeld: the hold is over, or may be. The text says why.
+	ErrNotHeld = errors.New("recipe: not held")
+	// ErrReleased: the hold was given up by Release.
+	ErrReleased = errors.New("recipe: released")
+	// ErrLocked: TryAcquire would have to wait.
+	ErrLocked = errors.New("recipe: somebody is ahead")
+	// ErrDeadlock: the context was made by Hold.Context of the same lock, or the GUID is in use.
+	ErrDeadlock = errors.New("recipe: this would wait for itself")
+	// ErrNoLeader: there is no leader for Election.Leader to return.
+	ErrNoLeader = errors.New("recipe: nobody stands for election")
+	// ErrNotOwner: ctx ended while Own waited for the znode of another session. The text has the id of that session.
+	ErrNotOwner = errors.New("recipe: the znode is of another session")
+	// ErrUnknown: the session expired while an answer of Once, Counter or Queue was missing. It matches zk.ErrLost too.
+	ErrUnknown = errors.New("recipe: nobody can say what was executed")
 )
 
 func badArgument(format string, args ...any) error {

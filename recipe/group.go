@@ -7,17 +7,17 @@ import (
 	"github.com/seed-9f8420c6/zk"
 )
 
-// Group is a set of members, each an ephemeral znode in the directory Path.
+// Group is a set of members. Each is an ephemeral znode in the directory Path.
 type Group struct {
 	Path   string
 	ACL    zk.ACL // nil: zk.ACLOpen
 	Layout Layout
 }
 
-// Join adds a member, and Release of the Hold removes it. In the layout of Curator
-// its znode is Path/id, with the data; one of another session is waited for, see
-// Own. In that of kazoo, whose members have no data, the name is random and the
-// data is the id.
+// Join adds a member. Release of the Hold removes it. In Curator's layout its
+// znode is Path/id, with the data. If another session has that znode, Join waits
+// as Own does. In kazoo's layout the name is random, and the data is the id:
+// members have no data of their own there.
 func (g *Group) Join(ctx context.Context, s *zk.Session, id string, data []byte) (*Hold, error) {
 	if err := checkDir(g.Path); err != nil {
 		return nil, err
@@ -36,8 +36,8 @@ func (g *Group) Join(ctx context.Context, s *zk.Session, id string, data []byte)
 	return o.acquire(ctx, s, placeKey{kind: partyKind, dir: g.Path, data: id}, guid)
 }
 
-// Members returns the data of all members by their ids, whatever their layout; a
-// missing directory has none. Znodes that are not ephemeral are no members.
+// Members returns the data of all members by their ids, in both layouts. A
+// missing directory has no members. Znodes that are not ephemeral are no members.
 func (g *Group) Members(ctx context.Context, s *zk.Session) (map[string][]byte, error) {
 	if err := checkDir(g.Path); err != nil {
 		return nil, err

@@ -11,10 +11,10 @@ import (
 	"github.com/seed-9f8420c6/zk"
 )
 
-// Hold is a lock, a lease, a term or a znode that this session has. It belongs
-// to the session, not to the connection: it lives on when that is redialed, and
-// nobody has to tell it. It takes one goroutine and one watch until it is
-// released. All methods are safe for concurrent use.
+// Hold is a lock, a lease, a term or a znode that this session has. It belongs to
+// the session, not to the connection. It lives on when that is redialed, and
+// nobody has to tell it. Until it is released it takes one goroutine and one
+// watch. All methods are safe for concurrent use.
 type Hold struct{ in *holding }
 
 // holding is what the goroutine of a Hold works with. It does not refer to the
@@ -73,13 +73,14 @@ var errZeroHold = fmt.Errorf("%w: this Hold was not made by a recipe", ErrNotHel
 
 var closedChan = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
-// Lost is closed when it is not certain any more that nobody else has what is
-// held: its znode was deleted, the session was closed, renewed or given to
-// another process, or no server has answered until Session.ExpiresAt. Until then
-// it is certain, while this process runs. A process that was stopped for a while
-// learns late: what two must never do at once is done by Multi, or guarded by
-// the Token. When Lost is closed, stop, and then Release: until that, the znode
-// keeps others out if it still exists.
+// Lost is closed when somebody else may get what is held: its znode was deleted,
+// the session was closed, renewed or given to another process, or no server has
+// answered until Session.ExpiresAt. Until then nobody else has it, while this
+// process runs. A process that was stopped for a while learns late. What must
+// never be done twice is done by Multi, or guarded by the Token.
+//
+// When Lost is closed, stop, and then call Release. Until that, the znode keeps
+// others out if it still exists.
 func (h *Hold) Lost() <-chan struct{} {
 	in := h.inner()
 	if in == nil {
@@ -88,9 +89,9 @@ func (h *Hold) Lost() <-chan struct{} {
 	return in.lost
 }
 
-// Err says why Lost is closed: it matches ErrNotHeld, and names the reason, or
-// ErrReleased. It is nil before. It looks at the clock itself, so that it is
-// right even before a process that was stopped has closed Lost.
+// Err is nil until Lost is closed. Then it says why, and matches ErrNotHeld, or
+// ErrReleased after Release. It looks at the clock itself, so it is right even in
+// a process that was stopped and has not closed Lost yet.
 func (h *Hold) Err() error {
 	in := h.inner()
 	if in == nil {
@@ -99,9 +100,9 @@ func (h *Hold) Err() error {
 	return in.check()
 }
 
-// Until returns the time until which nobody else can have what is held, if
-// nothing more is heard from a server: Session.ExpiresAt of the Session it is
-// on. It is the zero time when the hold is over.
+// Until returns the time before which nobody else can have what is held, even if
+// no server answers any more. It is Session.ExpiresAt of the Session that the
+// hold is on, and the zero time when the hold is over.
 func (h *Hold) Until() time.Time {
 	in := h.inner()
 	if in == nil || in.check() != nil {
@@ -112,9 +113,9 @@ func (h *Hold) Until() time.Time {
 	return in.session.ExpiresAt()
 }
 
-// Token grows from holder to holder of the same directory: it is the czxid of
-// the znode. Give it to what the lock protects, which must refuse a token
-// smaller than one that it has seen.
+// Token is the czxid of the znode. It grows from holder to holder of the same
+// directory. Give it to what the lock protects, which must refuse a token smaller
+// than one that it has seen.
 func (h *Hold) Token() int64 {
 	in := h.inner()
 	if in == nil {
@@ -145,15 +146,17 @@ func (h *Hold) Session() *zk.Session {
 	return in.session
 }
 
-// Guard is the operation by which Multi asks whether the hold's znode still
-// exists, for a Multi of one's own. Its ErrNoNode says that it does not. It asks by
-// name, which no other znode will ever have, but where Lock.GUID was given.
+// Guard returns the operation by which Multi asks whether the hold's znode still
+// exists. Use it in a Multi of your own: if its result is ErrNoNode, the znode is
+// gone. It asks by name. No other znode will ever have that name, unless
+// Lock.GUID was given.
 func (h *Hold) Guard() zk.CheckOp { return zk.CheckOp{Path: h.Path(), Version: zk.AnyVersion} }
 
-// Multi does what Session.Multi does if the server has the znode of the hold,
-// and nothing otherwise: then the error matches ErrNotHeld, and so it does when
-// the hold is over here. The results are those of ops. A lost answer is zk.ErrLost,
-// as of Session.Multi; Once.Do with Guard resolves it.
+// Multi executes ops as Session.Multi does, if the server has the znode of the
+// hold. Otherwise nothing is executed, and the error matches ErrNotHeld. That is
+// also so when the hold is over here. The results are those of ops. If no answer
+// comes, the error is zk.ErrLost, as of Session.Multi; Once.Do with Guard
+// resolves that.
 func (h *Hold) Multi(ctx context.Context, s *zk.Session, ops ...zk.WriteOp) ([]zk.Result, error) {
 	if err := h.Err(); err != nil {
 		return nil, notHeld(err)
@@ -213,9 +216,9 @@ func (h *holding) expect(yes bool) {
 	h.expected = yes
 }
 
-// SetData changes the data of the znode: a leader's new address, a member's new
-// load. ErrNotHeld says that the znode is gone, or the hold over. A lost answer
-// is zk.ErrLost; to repeat it does no harm.
+// SetData changes the data of the znode, such as a leader's address or a member's
+// load. ErrNotHeld: the znode is gone, or the hold is over. A lost answer is
+// zk.ErrLost, and may be repeated without harm.
 func (h *Hold) SetData(ctx context.Context, s *zk.Session, data []byte) error {
 	if err := h.Err(); err != nil {
 		return notHeld(err)
@@ -230,13 +233,14 @@ func (h *Hold) SetData(ctx context.Context, s *zk.Session, data []byte) error {
 	return err
 }
 
-// Release gives up what is held and deletes the znode. nil: the znode is gone.
-// Lost is closed before that. It waits a third of the session timeout at most,
-// whatever becomes of the connection; an error then says that the znode will be
-// deleted as soon as there is a connection, or ends with the session. Releasing
-// again returns the same. Of a hold that was lost it returns why, after it has
-// seen to it that nothing is left. Where the ACL of the directory forbids it
-// (ErrNoAuth), the znode ends with the session.
+// Release closes Lost and then deletes the znode. If it returns nil, the znode is
+// gone. It waits at most a third of the session timeout, whatever becomes of the
+// connection. After that it returns an error, and the znode is deleted as soon as
+// there is a connection, or ends with the session. Where the ACL of the directory
+// forbids the deletion (ErrNoAuth), the znode ends with the session.
+//
+// A hold that was lost must be released too: Release removes what is left, and
+// returns why it was lost. Another Release returns the same.
 func (h *Hold) Release() error {
 	in := h.inner()
 	if in == nil {
@@ -245,9 +249,9 @@ func (h *Hold) Release() error {
 	return in.release(false)
 }
 
-// Detach ends the hold in this process and leaves the znode. A Lock with this
-// GUID, in a process that has taken the session over, goes on with the hold, with
-// the same Token. It returns "" when the hold is over already.
+// Detach ends the hold in this process and leaves the znode. A process that has
+// taken the session over continues with the hold, and with its Token, by a Lock
+// with this GUID. Detach returns "" when the hold is over already.
 func (h *Hold) Detach() (guid string) {
 	in := h.inner()
 	if in == nil || !in.detach() {
@@ -363,9 +367,9 @@ type heldContext struct {
 
 type heldKey struct{}
 
-// Context returns a context that ends with the hold, whose Err is then its
-// cause. Canceling it does not release the hold. An Acquire of the same lock
-// under it is ErrDeadlock.
+// Context returns a context that ends with the hold. Its context.Cause is then
+// what Err returns. Canceling it does not release the hold. Acquire of the same
+// lock under it is ErrDeadlock.
 func (h *Hold) Context(ctx context.Context) (context.Context, context.CancelFunc) {
 	outer, _ := ctx.Value(heldKey{}).(*heldContext)
 	held := &heldContext{h, outer}

@@ -7,25 +7,26 @@ import (
 	"github.com/seed-9f8420c6/zk"
 )
 
-// Lock is an exclusive lock. It has no state: any number of goroutines may use
-// one, and each Acquire is a contender of its own, as with a sync.Mutex.
+// Lock is an exclusive lock. It has no state. Any number of goroutines may use
+// one. Each Acquire is a contender of its own, as with a sync.Mutex.
 type Lock struct {
-	// Path is the directory, which is made when it is missing. What is in it
+	// Path is the directory. It is made when it is missing, and what is in it
 	// belongs to the lock.
 	Path string
-	// Data is that of the contender's znode, for people: see Contenders.
+	// Data is written into the contender's znode, for people: see Contenders.
 	Data []byte
-	// ACL is that of the znodes it makes; nil: zk.ACLOpen.
+	// ACL is that of all znodes that the lock makes; nil: zk.ACLOpen.
 	ACL    zk.ACL
 	Layout Layout
-	// KeepDir makes a missing directory as a Persistent znode. Otherwise it is a
-	// Container, which servers since 3.5.1 delete when it has long been empty.
-	// With it nothing is asked that ZooKeeper 3.4 does not support.
+	// KeepDir makes a missing directory as a Persistent znode. Otherwise it is made
+	// as a Container, which servers since 3.5.1 delete when it has long been empty.
+	// ZooKeeper 3.4 has no Containers: it ends the connection once per session, and
+	// the call with the successor succeeds. With KeepDir it does not.
 	KeepDir bool
 	// GUID names the contender, by 32 hexadecimal digits; empty: a random one each
-	// time. With the GUID of Hold.Detach, another process goes on with a hold. A name
-	// with a given GUID can come again, see "What may go wrong" of the package; so do
-	// not give one to two contenders.
+	// time. With the GUID of Hold.Detach, another process continues a hold. Do not
+	// give one GUID to two contenders: its names can come again, see "What may go
+	// wrong" in the comment of the package.
 	GUID string
 }
 
@@ -33,41 +34,43 @@ func (l *Lock) line(k kind) *line {
 	return &line{what: "lock", dir: l.Path, kind: k, layout: l.Layout, data: l.Data, acl: l.ACL, keep: l.KeepDir, guid: l.GUID}
 }
 
-// Acquire waits for the lock and returns the hold on it. Contenders are served
-// in the order of their arrival; one that leaves wakes one.
+// Acquire waits for the lock and returns the hold on it. Contenders get it in the
+// order in which they came. One that leaves wakes one other.
 //
-// After an error that matches zk.ErrConnection or zk.ErrMoved the contender
-// keeps its place for one session timeout: Acquire with the successor, of this
-// Lock or one like it in this process, goes on there. After any other error,
-// such as that of ctx, it has left; should its znode still exist, because its
-// deletion is not answered within a third of the session timeout, it is deleted
-// as soon as that is possible. ErrDeadlock: see Hold.Context. A GUID that is in
-// use in this process is ErrDeadlock too. ErrBadPath and ErrBadArguments say
-// what is wrong with the Lock, and nothing was sent.
+// After an error that matches zk.ErrConnection or zk.ErrMoved the contender keeps
+// its place for one session timeout. Acquire with the successor continues there,
+// on this Lock or one like it in this process. After any other error, such as
+// that of ctx, the contender has left. If its deletion is not answered within a
+// third of the session timeout, its znode is deleted as soon as possible.
+//
+// ErrDeadlock: ctx was made by Hold.Context of the same lock, or the GUID is in
+// use in this process. ErrBadPath and ErrBadArguments: the Lock is wrong as the
+// error says, and nothing was sent.
 func (l *Lock) Acquire(ctx context.Context, s *zk.Session) (*Hold, error) {
 	return l.line(lockKind).acquire(ctx, s, true)
 }
 
-// TryAcquire does not wait for others: it returns ErrLocked instead.
+// TryAcquire is Acquire, but returns ErrLocked where it would have to wait for
+// others.
 func (l *Lock) TryAcquire(ctx context.Context, s *zk.Session) (*Hold, error) {
 	return l.line(lockKind).acquire(ctx, s, false)
 }
 
-// Contenders returns all contenders, in the order in which they are served. It is a
-// look, and may be old when it returns.
+// Contenders returns all contenders in the order in which they get the lock. They
+// may be others by the time it returns.
 func (l *Lock) Contenders(ctx context.Context, s *zk.Session) ([]Contender, error) {
 	return contenders(ctx, s, l.Path)
 }
 
-// Contender is one that has a lock or waits for it.
+// Contender is somebody who has a lock or waits for it.
 type Contender struct {
 	Path   string
 	Data   []byte
 	ID     int64     // its session
 	Token  int64     // the czxid of its znode
-	Since  time.Time // by the server's clock
-	Shared bool      // a reader
-	Holds  bool      // nothing ahead excludes it
+	Since  time.Time // when its znode was made, by the server's clock
+	Shared bool      // it is a reader
+	Holds  bool      // it has the lock: nothing ahead excludes it
 }
 
 func newContender(path string, r zk.Result) Contender {
@@ -121,8 +124,8 @@ func contenders(ctx context.Context, s *zk.Session, dir string) ([]Contender, er
 	return found, nil
 }
 
-// RWLock admits many readers or one writer, in the order of arrival: a writer
-// that waits keeps later readers waiting. Its fields are those of Lock.
+// RWLock admits many readers or one writer, in the order in which they came. A
+// writer that waits makes later readers wait. The fields are those of Lock.
 type RWLock struct {
 	Path    string
 	Data    []byte
@@ -134,9 +137,9 @@ type RWLock struct {
 
 func (l *RWLock) line(k kind) *line { return (*Lock)(l).line(k) }
 
-// AcquireRead waits until no writer is ahead; see Lock.Acquire. Under a context
-// of a Hold on the same RWLock it is ErrDeadlock even for two readers: a writer
-// between them would wait for one, and keep the other waiting.
+// AcquireRead waits until no writer is ahead; see Lock.Acquire. Under the context
+// of a Hold on the same RWLock it is ErrDeadlock, even for two readers: a writer
+// between them would wait for the first, and the second for the writer.
 func (l *RWLock) AcquireRead(ctx context.Context, s *zk.Session) (*Hold, error) {
 	return l.line(readKind).acquire(ctx, s, true)
 }
@@ -146,17 +149,19 @@ func (l *RWLock) AcquireWrite(ctx context.Context, s *zk.Session) (*Hold, error)
 	return l.line(writeKind).acquire(ctx, s, true)
 }
 
-// TryAcquireRead does not wait for writers: it returns ErrLocked instead.
+// TryAcquireRead is AcquireRead, but returns ErrLocked where it would have to
+// wait for a writer.
 func (l *RWLock) TryAcquireRead(ctx context.Context, s *zk.Session) (*Hold, error) {
 	return l.line(readKind).acquire(ctx, s, false)
 }
 
-// TryAcquireWrite does not wait for others: it returns ErrLocked instead.
+// TryAcquireWrite is AcquireWrite, but returns ErrLocked where it would have to
+// wait.
 func (l *RWLock) TryAcquireWrite(ctx context.Context, s *zk.Session) (*Hold, error) {
 	return l.line(writeKind).acquire(ctx, s, false)
 }
 
-// Contenders returns readers and writers in the order in which they are served.
+// Contenders returns readers and writers in the order in which they get the lock.
 func (l *RWLock) Contenders(ctx context.Context, s *zk.Session) ([]Contender, error) {
 	return contenders(ctx, s, l.Path)
 }

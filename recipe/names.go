@@ -13,8 +13,8 @@ import (
 	"github.com/seed-9f8420c6/zk"
 )
 
-// Layout says whose names the znodes have that a recipe makes. Those of both
-// are read.
+// Layout says how a recipe names the znodes that it makes. It reads the names of
+// both.
 type Layout uint8
 
 const (

@@ -10,10 +10,10 @@ import (
 	"github.com/seed-9f8420c6/zk"
 )
 
-// Once executes transactions of one session exactly once, over any number of lost
-// connections: one more operation in each counts them, so that a transaction that
-// is sent again is refused if it was executed. One goroutine at a time may use
-// it. It must not be copied after its first use.
+// Once executes each transaction of a session exactly once, over any number of
+// lost connections. It adds one operation to each, which counts them. So a
+// transaction that is sent again is refused if it was executed. One goroutine at
+// a time may use a Once. Do not copy it after its first use.
 type Once struct {
 	// Path is an ephemeral znode of its own, the marker, whose version counts. It
 	// is made, with its parents, by the first Do, and goes with the session.
@@ -25,13 +25,15 @@ type Once struct {
 	pending []zk.WriteOp // sent, and not answered
 }
 
-// Do executes ops, as Session.Multi does. After an error that matches zk.ErrLost,
-// zk.ErrConnection or zk.ErrMoved it is called again with the same ops, and the
-// successor if the connection is lost. again: an earlier call had executed them,
-// so that there are no results. ErrUnknown: the session expired in between, and
-// nobody can say what became of them; it is reported once. The error of an
-// operation says that nothing was executed. While an answer is missing, other
-// ops are refused with zk.ErrBadArguments.
+// Do executes ops as Session.Multi does. After an error that matches zk.ErrLost,
+// zk.ErrConnection or zk.ErrMoved, call it again with the same ops, and with the
+// successor if the connection is lost. again reports that an earlier call had
+// executed them; then there are no results. While an answer is missing, other ops
+// are refused with zk.ErrBadArguments.
+//
+// The error of an operation means that nothing was executed. ErrUnknown: the
+// session expired in between, and nobody can say what became of ops. It is
+// reported once.
 func (o *Once) Do(ctx context.Context, s *zk.Session, ops ...zk.WriteOp) (res []zk.Result, again bool, err error) {
 	if err := checkDir(o.Path); err != nil {
 		return nil, false, err

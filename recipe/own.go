@@ -8,14 +8,17 @@ import (
 	"github.com/seed-9f8420c6/zk"
 )
 
-// Own makes an ephemeral znode at a fixed path, and its parents as persistent
-// znodes where they are missing. If the znode exists already and is this
-// session's, it is taken as it is, with its data set to data. If it is another
-// session's, such as that of this program before it was restarted, Own waits until
-// it is gone, and never deletes it: when ctx ends meanwhile, the error matches
-// ErrNotOwner, and has the id of that session. After an error of the connection,
-// call it again with the successor; within one session timeout nothing is lost,
-// and after that the znode is deleted, as it is after any other error.
+// Own makes an ephemeral znode at a fixed path. Missing parents become persistent
+// znodes. nil data is stored as null, and a nil acl is zk.ACLOpen.
+//
+// If the znode exists and is this session's, Own sets its data and takes it. If
+// it is another session's, such as that of this program before its restart, Own
+// waits until it is gone. It never deletes it. If ctx ends meanwhile, the error
+// matches ErrNotOwner and has the id of that session.
+//
+// After an error of the connection, call Own again with the successor. The znode
+// is kept for that call for one session timeout, and deleted then. After any
+// other error it is deleted at once.
 func Own(ctx context.Context, s *zk.Session, path string, data []byte, acl zk.ACL) (*Hold, error) {
 	o := &owned{path: path, data: data, acl: acl, set: true}
 	return o.acquire(ctx, s, placeKey{kind: ownKind, dir: path}, "")

@@ -11,9 +11,9 @@ import (
 	"github.com/seed-9f8420c6/zk"
 )
 
-// Partition spreads items over members, so that each item is worked at by one of
-// them. All members say the same Items. It shares a directory with kazoo's
-// SetPartitioner.
+// Partition spreads items over members, so that one member at a time works at
+// each item. All members must have the same Items. It shares a directory with
+// kazoo's SetPartitioner.
 type Partition struct {
 	Path  string
 	ID    string   // of this member
@@ -23,13 +23,15 @@ type Partition struct {
 	Settle time.Duration
 }
 
-// Run takes part until the Session or ctx ends, whose error it returns, and calls
-// work in a goroutine of its own, under the item's lock, for each item that this
-// member gets. The context of work ends when it has to give the item up, or when
-// the lock was lost; Run waits for it then. Where work returns nil before that,
-// the item stays with this member, and is not worked at, until it moves; any
-// other error of work ends Run. After an error of the connection call Run again
-// with the successor: this member keeps its part for one session timeout.
+// Run takes part until the Session or ctx ends, and returns the error of that.
+// For each item that this member gets, it calls work in a goroutine, under the
+// item's lock. The context of work ends when the member has to give the item up,
+// or when the lock is lost; Run waits for work then. If work returns nil before
+// that, the item stays with this member, idle, until it moves. If work returns an
+// error, Run ends.
+//
+// After an error of the connection call Run again with the successor. This member
+// keeps its part for one session timeout.
 func (p *Partition) Run(ctx context.Context, s *zk.Session, work func(ctx context.Context, item string, h *Hold) error) error {
 	if err := p.check(); err != nil {
 		return err

@@ -7,13 +7,15 @@ import (
 )
 
 // CreateProtected creates an ephemeral sequential znode whose name begins with a
-// random GUID, as Curator's protected mode does, and returns its path: of
-// "/jobs/job-" it makes "/jobs/_c_<UUID>-job-0000000007". A lost answer does not
-// matter: after an error that matches zk.ErrConnection or zk.ErrMoved, call it
-// again with the same arguments and the successor, and it returns the znode that
-// was made, if it is this session's, or makes it now. If nobody does so within
-// one session timeout, what was made is deleted; so it is after any other error.
-// nil data is stored as null, a nil ACL is zk.ACLOpen, and the parent must exist.
+// random GUID, as in Curator's protected mode. It returns the path: for
+// "/jobs/job-" that is "/jobs/_c_<UUID>-job-0000000007". The parent must exist.
+// nil data is stored as null, and a nil acl is zk.ACLOpen.
+//
+// A lost answer does no harm. After an error that matches zk.ErrConnection or
+// zk.ErrMoved, make the same call with the successor. It returns the znode if
+// that was made in this session, and makes it otherwise. If nobody calls within
+// one session timeout, the znode is deleted. After any other error it is deleted
+// at once.
 func CreateProtected(ctx context.Context, s *zk.Session, path string, data []byte, acl zk.ACL) (string, error) {
 	if path == "" || path[0] != '/' {
 		return "", checkDir(path)

@@ -11,10 +11,10 @@ import (
 	"github.com/seed-9f8420c6/zk"
 )
 
-// Queue has entries with priorities that are taken, and are gone only when they
-// are done with: what a consumer has taken comes back when it ends. It is made as
-// kazoo's LockingQueue is. Any number of goroutines may use one. It must not be
-// copied after its first use.
+// Queue has entries with priorities. An entry that is taken is gone only when it
+// is done with: if its consumer ends, it comes back. The queue is made as kazoo's
+// LockingQueue is. Any number of goroutines may use one. Do not copy it after its
+// first use.
 type Queue struct {
 	Path string
 	ACL  zk.ACL // nil: zk.ACLOpen
@@ -33,10 +33,10 @@ type put struct {
 func (q *Queue) entries() string { return q.Path + "/entries" }
 func (q *Queue) taken() string   { return q.Path + "/taken" }
 
-// Put adds an entry; those with a lower priority, 0 to 999, are taken first, and
-// those of one priority in the order in which they came. After an error that
-// matches zk.ErrLost, zk.ErrConnection or zk.ErrMoved, the same Put with the
-// successor goes on, and the entry is added once in all. ErrUnknown: the session
+// Put adds an entry. priority is 0 to 999, and lower ones are taken first.
+// Entries of one priority are taken in the order in which they came. After an
+// error that matches zk.ErrLost, zk.ErrConnection or zk.ErrMoved, make the same
+// Put with the successor: the entry is added once in all. ErrUnknown: the session
 // expired while an answer was missing. Put needs a server since 3.5; an older one
 // answers zk.ErrMarshalling.
 func (q *Queue) Put(ctx context.Context, s *zk.Session, data []byte, priority int) error {
@@ -96,8 +96,8 @@ func (q *Queue) unuse(p *put) {
 	p.busy = false
 }
 
-// Item is an entry that was taken. Release gives it back; so does the end of the
-// session.
+// Item is an entry that was taken. Release gives it back, and so does the end of
+// the session.
 type Item struct {
 	Data []byte
 	*Hold
@@ -109,9 +109,9 @@ type Item struct {
 	done  bool
 }
 
-// Take waits for an entry that nobody has taken and takes it. After an error of
-// the connection, Take with the successor goes on; within one session timeout
-// nothing is lost.
+// Take takes the first entry that nobody has taken, and waits until there is one.
+// After an error of the connection, call Take with the successor. Within one
+// session timeout it gets what was taken for it.
 func (q *Queue) Take(ctx context.Context, s *zk.Session) (*Item, error) {
 	if err := checkDir(q.Path); err != nil {
 		return nil, err
@@ -239,11 +239,11 @@ func (q *Queue) wait(ctx context.Context, s *zk.Session, watches []*watch) error
 	return nil
 }
 
-// Done deletes the entry, if it is still this process's, and ends the hold; else
-// the error matches ErrNotHeld, and the entry was, or will be, taken by another.
-// After an error that matches zk.ErrLost, zk.ErrConnection or zk.ErrMoved, call
-// it again with the successor. ErrUnknown: the session expired while an answer
-// was missing.
+// Done deletes the entry and ends the hold. If the entry is no longer this
+// process's, the error matches ErrNotHeld, and another consumer has taken it or
+// will take it. After an error that matches zk.ErrLost, zk.ErrConnection or
+// zk.ErrMoved, call Done again with the successor. ErrUnknown: the session
+// expired while an answer was missing.
 func (i *Item) Done(ctx context.Context, s *zk.Session) error {
 	if i == nil || i.Hold.inner() == nil || i.queue == nil {
 		return errZeroHold

@@ -9,13 +9,20 @@ import (
 	"github.com/seed-9f8420c6/zk"
 )
 
-// Run is the loop of one owner as a function. It dials, calls work, and redials
-// when work returns an error that matches zk.ErrConnection or zk.ErrMoved; it
-// waits between Dials that find nobody, at first about 50 ms and then longer each
-// time, up to 2 s, and never repeats a call. fresh: the session is one that work
-// did not have before, so that ephemerals must be made again. Run returns what
-// work returns otherwise, what Dial cannot get over, or the error of ctx, and
-// closes the session then, if there is a connection.
+// Run is the loop of one owner. It dials and calls work. When work returns an
+// error that matches zk.ErrConnection or zk.ErrMoved, it dials again and calls
+// work with the next Session. It repeats no request.
+//
+// If no server can be reached, Run tries again until ctx ends. It waits about 50
+// ms first, then longer each time, up to 2 s. It logs nothing: set Config.Logger
+// to see why.
+//
+// fresh reports that work gets this session for the first time, so ephemeral
+// znodes must be made again.
+//
+// When work returns nil or another error, Run closes the session and returns
+// that. It returns the error of a Dial that would fail again in the same way, and
+// the error of ctx when ctx ends.
 func Run(ctx context.Context, conf zk.Config, work func(ctx context.Context, s *zk.Session, fresh bool) error) error {
 	var last int64
 	pause := firstPause

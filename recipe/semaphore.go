@@ -12,7 +12,7 @@ import (
 	"github.com/seed-9f8420c6/zk"
 )
 
-// Semaphore admits Max holders at a time. All its users should say the same Max.
+// Semaphore admits Max holders at a time. All its users should have the same Max.
 // The other fields are those of Lock.
 type Semaphore struct {
 	Path    string
@@ -24,13 +24,13 @@ type Semaphore struct {
 }
 
 // Acquire waits for a lease and returns the hold on it; see Lock.Acquire. Those
-// who wait stand in a line, and only the first of it watches the leases.
+// who wait stand in a line, and only the first of them watches the leases.
 func (m *Semaphore) Acquire(ctx context.Context, s *zk.Session) (*Hold, error) {
 	return m.acquire(ctx, s, true)
 }
 
-// TryAcquire does not wait: it returns ErrLocked where no lease is free, or
-// somebody else is about to take one.
+// TryAcquire is Acquire, but returns ErrLocked where no lease is free or somebody
+// else is about to take one.
 func (m *Semaphore) TryAcquire(ctx context.Context, s *zk.Session) (*Hold, error) {
 	return m.acquire(ctx, s, false)
 }
@@ -233,7 +233,8 @@ func countLeases(names []string) (n int) {
 	return n
 }
 
-// Contenders returns those who have leases, oldest first, and then those who wait.
+// Contenders returns those who have leases, the oldest first, and then those who
+// wait.
 func (m *Semaphore) Contenders(ctx context.Context, s *zk.Session) ([]Contender, error) {
 	if err := m.check(); err != nil {
 		return nil, err

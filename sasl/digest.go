@@ -16,17 +16,17 @@ import (
 // digestURI is what every ZooKeeper server calls itself, wherever it runs.
 const digestURI = "zookeeper/zk-sasl-md5"
 
-// DigestMD5 returns the mechanism DIGEST-MD5 (RFC 2831) as ZooKeeper servers
-// offer it with DigestLoginModule. Authentication is mutual: the exchange with a
-// server that does not know the password ends with [ErrUnproved]. The password
-// is never sent and never printed. User and password are UTF-8. For a user that
-// is empty or has control characters Start fails with [ErrCredential].
+// DigestMD5 returns the mechanism DIGEST-MD5 (RFC 2831), as ZooKeeper servers
+// offer it with DigestLoginModule. Authentication is mutual: if the server does
+// not know the password, the exchange ends with ErrUnproved. The password is
+// never sent and never printed. User and password are UTF-8. If the user is empty
+// or has control characters, Start fails with ErrCredential.
 //
 // MD5 is weak against eavesdroppers: use TLS too. Servers in FIPS mode, the
 // default since 3.9, do not support it.
 //
 // Servers up to 3.8.6 accept an unknown user with the password of the user that
-// they looked up last, under the name that it claims; 3.9.5 refuses it. So with
+// they looked up last, under the name that it claims. 3.9.5 refuses it. So with
 // older servers an ACL for a user who is not in the server's JAAS file keeps out
 // none of the users who are.
 func DigestMD5(user, password string) Mechanism {

@@ -1,6 +1,6 @@
-// Package sasl defines the SASL mechanisms with which a client authenticates:
-// their interface, and DIGEST-MD5. A mechanism has no connection; it turns the
-// server's challenges into responses.
+// Package sasl defines the SASL mechanisms with which a client authenticates. It
+// has their interface, and DIGEST-MD5. A mechanism has no connection. It turns
+// the server's challenges into responses.
 package sasl
 
 import (
@@ -11,8 +11,8 @@ import (
 	"strconv"
 )
 
-// Mechanism begins one exchange per connection. It is used by one Dial after
-// another and must not change.
+// Mechanism begins one exchange per connection. Several Dials use it, one after
+// another, so it must not change.
 type Mechanism interface {
 	// Start begins an exchange with the server at host. That is the host as
 	// configured, without its port. If the name has several IP addresses, each of
@@ -38,22 +38,22 @@ func WithServer(ctx context.Context, name string, addr netip.Addr) context.Conte
 	return context.WithValue(ctx, serverKey{}, server{name, addr})
 }
 
-// Name returns the configured host of the server with which [Mechanism.Start] begins
-// an exchange, or "".
+// Name returns the configured host of the server with which Mechanism.Start
+// begins an exchange, or "".
 func Name(ctx context.Context) string {
 	s, _ := ctx.Value(serverKey{}).(server)
 	return s.name
 }
 
-// Addr returns the address of the server with which [Mechanism.Start] begins an
-// exchange. It is not valid if the caller does not know it, as where the application
-// makes the connections.
+// Addr returns the address of the server with which Mechanism.Start begins an
+// exchange. It is not valid if the caller does not know the address, for example
+// because the application makes the connections.
 func Addr(ctx context.Context) netip.Addr {
 	s, _ := ctx.Value(serverKey{}).(server)
 	return s.addr
 }
 
-// Exchange is one authentication under way.
+// Exchange is one authentication in progress.
 type Exchange interface {
 	// Next takes the server's token, which may be nil, and returns the token to
 	// send. It returns done when the exchange is complete and nothing is to be sent.
@@ -63,7 +63,7 @@ type Exchange interface {
 	Next(challenge []byte) (response []byte, done bool, err error)
 }
 
-// Error is why an exchange ended on this side. The errors of the mechanisms
+// Error says why an exchange ended on this side. The errors of the mechanisms
 // match one of these with errors.Is.
 type Error int
 
@@ -81,10 +81,11 @@ const (
 	ErrUnavailable
 )
 
-// Refused reports whether an error of a Mechanism or an Exchange would occur again
-// with the same credentials and the same server: it matches an Error other than
-// ErrUnavailable. Any other error, such as one of the network, of DNS or of a context,
-// may pass: a client tries the next server, or this one later.
+// Refused reports whether an error of a Mechanism or an Exchange would occur
+// again with the same credentials and the same server. It does if it matches an
+// Error other than ErrUnavailable. Any other error, such as one of the network,
+// of DNS or of a context, may pass. Then a client tries the next server, or this
+// one later.
 func Refused(err error) bool {
 	var kind Error
 	return errors.As(err, &kind) && !errors.Is(err, ErrUnavailable)

@@ -1,12 +1,11 @@
-// Package tap decodes the frames of a connection, in both directions. It is for
-// [zk.Config]'s field Wrap:
+// Package tap decodes the frames of a connection, in both directions. It is for the
+// field Wrap of [zk.Config]:
 //
 //	conf.Wrap = func(addr string, c net.Conn) net.Conn {
 //		return tap.Conn(c, func(f tap.Frame) { fmt.Println(addr, f) })
 //	}
 //
-// It works as well on any other connection of a ZooKeeper client that carries the
-// frames in plain.
+// It works on any connection of a ZooKeeper client that carries the frames in plain.
 //
 // [zk.Config]: https://pkg.go.dev/github.com/seed-9f8420c6/zk#Config
 package tap
@@ -30,49 +29,51 @@ const MaxBody = talk.PrefixKept
 
 // Frame is what a frame says.
 type Frame struct {
-	// Time is when it was written, or read as a whole.
+	// Time is when the frame was written, or was read as a whole.
 	Time time.Time
-	// Sent: it goes to the server.
+	// Sent reports that the frame goes to the server.
 	Sent bool
-	// Session is the session's id; zero before the handshake. Of a handshake's request
-	// it is the one that is asked for.
+	// Session is the session's id; zero before the handshake. The request of a handshake
+	// has the id that it asks for.
 	Session int64
-	// Op is the operation; of a reply that of its request. It is wire.OpNotification of
-	// an event, OpConnect of the handshake, wire.OpError of what is no frame, or of a
-	// reply to no request: then Note says more.
+	// Op is the operation; a reply has that of its request. An event has
+	// wire.OpNotification, and the handshake OpConnect. Bytes that are no frame, and
+	// replies to no request, have wire.OpError; then Note says more.
 	Op  wire.Op
 	Xid int32
 	// Event is the type of an event.
 	Event int32
-	// Path is the first path that it names, as the server knows it; of a reply the
-	// request's.
+	// Path is the first path in the frame, with the chroot; a reply has that of its
+	// request.
 	Path string
-	// Zxid is that of a reply or event; of a request the one that it reports: the last
-	// that was seen, or the floor of watches.
+	// Zxid is that of a reply or event. A request that reports a zxid has that: the
+	// last one that was seen, or the floor of watches.
 	Zxid int64
 	// Err is the error of a reply; zero: none.
 	Err int32
 	// Latency is how long a reply took, since its request was written.
 	Latency time.Duration
-	// Size is the bytes of the body; the frame has 4 more, its length.
+	// Size is how many bytes the body has. The frame has 4 more, for its length.
 	Size int
-	// Note is what else is worth knowing.
+	// Note has what else is worth knowing.
 	Note string
-	// Body is the beginning of the body, at most MaxBody bytes, and valid until the
-	// function returns. Passwords, credentials and tokens of SASL in it are zeros, unless
-	// WithSecrets was given; the data of znodes is not.
+	// Body is the beginning of the body, at most MaxBody bytes. It is valid until the
+	// function returns. Passwords, credentials and tokens of SASL in it are replaced by
+	// zeros, unless WithSecrets was given. The data of znodes is not.
 	Body []byte
 }
 
-// Conn returns a connection over c that calls f for each frame. A frame that is sent
-// is reported before it is written, so ahead of its reply; when the connection ends
-// its last bytes may never have left. One that is received is reported before it is
-// returned from Read. The calls for one connection come one after the other, on the
-// goroutines that read and write: f must not wait, and must not call a method of the
-// Session that waits for an answer. What is no frame of the protocol is reported once,
-// as its Note says, and then passes unseen.
+// Conn returns a connection over c that calls f for each frame. A frame that is
+// sent is reported before it is written, so before its reply. When the connection
+// ends, the last bytes that were reported may never have left. A frame that is
+// received is reported before Read returns it.
 //
-// NetConn of what Conn returns is c.
+// The calls for one connection come one after the other, on the goroutines that
+// read and write. f must not wait, and must not call a method of the Session that
+// waits for an answer. Bytes that are no frame of the protocol are reported once,
+// with the reason as Note. What follows them passes unseen.
+//
+// NetConn of the returned connection is c.
 func Conn(c net.Conn, f func(Frame), opts ...Option) net.Conn {
 	t := &conn{Conn: c, report: f}
 	for _, o := range opts {

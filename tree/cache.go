@@ -10,11 +10,11 @@ import (
 	"github.com/seed-9f8420c6/zk"
 )
 
-// Cache is a copy of a subtree in memory. It may be read at any time, by any
-// number of goroutines, without waiting for a server; Run keeps it. What is read
+// Cache is a copy of a subtree in memory. Any number of goroutines may read it at
+// any time, without waiting for a server. Run keeps it up to date. What is read
 // in one call is the server's subtree at one zxid, never half of a transaction,
-// over any number of redials and renewals. The zero value with a Root is ready;
-// the fields must not change after the first Run.
+// over any number of redials and renewals. The zero value with a Root is ready.
+// The fields must not change after the first Run.
 //
 // See the package documentation for what a Cache cannot see.
 type Cache struct {
@@ -48,8 +48,8 @@ type Cache struct {
 	leaving sync.WaitGroup // goroutines that disarm watches
 }
 
-// Get returns a znode. ok is false if it does not exist, or if nothing is
-// loaded yet. The data is the cache's: do not change it.
+// Get returns a znode. ok is false if it does not exist, or if nothing is loaded
+// yet. The data belongs to the cache: do not change it.
 func (c *Cache) Get(path string) (n Node, ok bool) {
 	c.mu.RLock()
 	if e := c.tree.nodes[path]; e != nil {
@@ -60,7 +60,7 @@ func (c *Cache) Get(path string) (n Node, ok bool) {
 	return n, ok
 }
 
-// Children returns the names of a znode's children in order. ok is false as of
+// Children returns the names of a znode's children in order. ok is false as for
 // Get.
 func (c *Cache) Children(path string) (names []string, ok bool) {
 	c.mu.RLock()
@@ -79,8 +79,8 @@ type View interface {
 	Zxid() int64
 }
 
-// View calls f for several reads of one zxid. Updates wait while f runs, so it
-// should be short. f must not call methods of the Cache itself.
+// View calls f, which may read several times, all at one zxid. Updates wait while
+// f runs, so it should be short. f must not call methods of the Cache itself.
 func (c *Cache) View(f func(v View)) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
@@ -111,7 +111,7 @@ func (v view) All() iter.Seq[Node] {
 	}
 }
 
-// Zxid returns the transaction up to which what is shown is exact; 0 before the
+// Zxid returns the transaction up to which the copy is exact, and 0 before the
 // first load. It never goes back, unless the Cache is closed.
 func (c *Cache) Zxid() int64 {
 	c.mu.RLock()
@@ -126,16 +126,17 @@ func (c *Cache) Len() int {
 	return len(c.tree.nodes)
 }
 
-// Live reports whether a Run is at work, on a Session that is not over.
+// Live reports whether a Run is running, on a Session that is not over.
 func (c *Cache) Live() bool {
 	c.ctl.Lock()
 	defer c.ctl.Unlock()
 	return c.run != nil && c.run.s.Err() == nil
 }
 
-// Wait waits until the cache shows what a transaction did: Stat.Mzxid of a Set,
-// or Session.Zxid after any call. Wait(ctx, 0) waits for the first load. It
-// returns the error of ctx, and goes on waiting while no Run is at work.
+// Wait waits until the cache shows what a transaction did. zxid is Stat.Mzxid
+// after a Set, or Session.Zxid after any call. With zxid 0 it waits for the first
+// load. It goes on waiting while there is no Run, and returns the error of ctx
+// when that ends.
 func (c *Cache) Wait(ctx context.Context, zxid int64) error {
 	c.waiting(zxid, 1)
 	defer c.waiting(zxid, -1)
@@ -214,10 +215,10 @@ func (c *Cache) show(staged map[string]*entry, linked bool, zxid int64) {
 // errCacheClosed is why a Run ends that Close has ended.
 var errCacheClosed = errors.WithMessage(zk.ErrClosed, "zk: the cache")
 
-// Close ends a Run at work, drops the watches that a Run has left for the next
-// one, and the copy. When it returns no watch and no goroutine of the cache is
-// left. It waits for a server at most for about two timeouts of the session.
-// The Cache may be used again.
+// Close ends a running Run, and drops the copy and the watches that a Run has
+// left for the next one. When it returns, no watch and no goroutine of the cache
+// is left. It waits for a server for about two session timeouts at most. The
+// Cache may be used again.
 func (c *Cache) Close() {
 	c.ctl.Lock()
 	run := c.run

@@ -6,13 +6,15 @@ import (
 	"github.com/seed-9f8420c6/zk"
 )
 
-// Copy copies the znode of srcPath with all below it to dstPath, which may be on
-// other servers, as [Walk] reads and [Import] writes: it is no snapshot. The
-// znodes above dstPath that are missing are made. Of large znodes no more than
-// about 32 MiB are in memory at a time. After a lost connection call it again,
-// with Options.Overwrite. Neither path may be within the other; that is refused
-// with [zk.ErrBadArguments] where both are of one session, and does not end
-// where they are not.
+// Copy copies the znode srcPath, with all below it, to dstPath, which may be on
+// other servers. Missing znodes above dstPath are made. It reads as Walk does and
+// writes as Import does, so it is no snapshot. At most about 32 MiB of the data
+// are in memory at a time. After a lost connection call it again, with
+// Options.Overwrite.
+//
+// Neither path may be within the other. Where both Sessions are of one session,
+// that is zk.ErrBadArguments. Where they are not, Copy does not notice it, and
+// does not end.
 func Copy(ctx context.Context, dst *zk.Session, dstPath string, src *zk.Session, srcPath string, opt Options) error {
 	l, err := newLoader("copy", dst, dstPath, opt)
 	if err != nil {

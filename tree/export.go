@@ -18,16 +18,19 @@ import (
 
 // Options say what Export, Import and Copy do.
 type Options struct {
-	ACLs       bool   // take ACLs along, and set them; else what is made has ACL
-	ACL        zk.ACL // nil: zk.ACLOpen
-	Ephemerals bool   // take ephemeral znodes along, as persistent ones; else they are left out
+	// ACLs exports ACLs and sets them. Without it all that is made has the list ACL.
+	ACLs bool
+	// ACL is for what is made without ACLs; nil: zk.ACLOpen.
+	ACL zk.ACL
+	// Ephemerals exports ephemeral znodes too, which become persistent ones.
+	Ephemerals bool
 
-	// Overwrite sets the data of znodes that exist; else they are ErrExists.
+	// Overwrite sets the data of znodes that exist. Without it they are ErrExists.
 	Overwrite bool
-	// Mirror deletes what the source has not, ephemerals too. It needs Overwrite.
+	// Mirror deletes what the source does not have, ephemerals too. It needs Overwrite.
 	Mirror bool
-	// Atomic is how many znodes are written by one Multi, each of which is all or
-	// nothing. It needs servers since 3.5. Zero: single operations, many at a time.
+	// Atomic is how many znodes one Multi writes, all or none of them. It needs
+	// servers since 3.5. Zero: single operations, many at a time.
 	Atomic int
 }
 
@@ -78,14 +81,14 @@ type recordStat struct {
 }
 
 // Export writes a subtree as JSON, one object per line: a header, then the
-// znodes, parents first. The package documentation has the format. It is a
-// [Snapshot] where the server allows one, else what [Get] returns; the header
-// says which. All is in memory before the first line is written. After a lost
-// connection call it again, with an empty w.
+// znodes, parents first. The package documentation has the format. The subtree is
+// a Snapshot where the server supports one, else what Get returns. The header
+// says which. All of it is in memory before the first line is written. After a
+// lost connection call Export again, with an empty w.
 //
-// ACLs are read when all the rest was. If one has changed meanwhile, or a znode
-// has gone, the export is no snapshot. An ACL that is shown with masked digests,
-// for want of PermAdmin, is [zk.ErrNoAuth].
+// ACLs are read last. If one changes meanwhile, or a znode goes, the export is no
+// snapshot. Without PermAdmin a server masks the digests of an ACL: then Export
+// returns zk.ErrNoAuth.
 func Export(ctx context.Context, s *zk.Session, path string, w io.Writer, opt Options) error {
 	var top *Node
 	var zxid int64

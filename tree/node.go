@@ -19,11 +19,11 @@ type Node struct {
 	Children []*Node
 }
 
-// Name returns the last part of the path; "/" for the root.
+// Name returns the last part of the path, and "/" for the root.
 func (n *Node) Name() string { return base(n.Path) }
 
-// All returns the node and all below it, parents before children and siblings
-// by name.
+// All returns the node and all below it, parents before children, siblings by
+// name.
 func (n *Node) All() iter.Seq[*Node] {
 	return func(yield func(*Node) bool) {
 		if n == nil {
@@ -69,8 +69,8 @@ func (n *Node) Find(path string) *Node {
 	return n
 }
 
-// String draws the tree as tree(1) does: a line for each znode with its name,
-// its data or the length of it, and the owner of an ephemeral.
+// String draws the tree as tree(1) does. Each znode has a line with its name, its
+// data or the length of it, and the owner if it is ephemeral.
 func (n *Node) String() string {
 	if n == nil {
 		return ""

@@ -22,20 +22,21 @@ type keeper struct {
 	pause time.Duration // before the next look at what no event reports
 }
 
-// Run keeps the cache on one Session until that or ctx ends, and returns why: an
-// error that matches [zk.ErrConnection] or [zk.ErrMoved], that of ctx, or
-// [zk.ErrClosed] after Close. Call it again with the next Session, of the same
-// session or another one: what is cached stays readable, and is compared, not
-// forgotten. One Run at a time: else it returns [zk.ErrBadArguments].
+// Run keeps the cache up to date on one Session, until that or ctx ends. It
+// returns why: an error that matches zk.ErrConnection or zk.ErrMoved, that of
+// ctx, or zk.ErrClosed after Close. Call it again with the next Session, of the
+// same session or another one. The copy stays readable meanwhile, and is
+// compared, not loaded anew. A second Run at the same time returns
+// zk.ErrBadArguments.
 //
-// A znode that may not be read ends it with [zk.ErrNoAuth] and the path; what
-// was shown before stays. A server that lacks what a Cache asks for costs one
-// connection; the next Run does without.
+// A znode that may not be read ends Run with zk.ErrNoAuth and the path. What was
+// shown before stays. A server that lacks what a Cache asks for ends the
+// connection once, and the next Run does without.
 //
-// The watches of a Run stay armed for one session timeout after the Session has
-// ended, so that a Run on its successor has less to read, or, in per-node mode,
-// after any end of Run. They hold nothing up meanwhile. Else Run takes them
-// along when it ends.
+// When the Session has ended, the watches stay armed for one session timeout, so
+// that a Run on its successor has less to read. In per-node mode that is so after
+// any end of Run. They hold up no events meanwhile. Otherwise Run removes its
+// watches when it ends.
 func (c *Cache) Run(ctx context.Context, s *zk.Session) error { return c.runOn(ctx, s, false) }
 
 func (c *Cache) runOn(ctx context.Context, s *zk.Session, once bool) error {

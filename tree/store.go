@@ -38,9 +38,9 @@ type store struct {
 	nodes map[string]*entry
 }
 
-// Change is a difference between two states that a Cache has shown. Before is
-// nil for a znode that was made, After for one that is gone. Their data is the
-// cache's: do not change it.
+// Change is a difference between two states that a Cache has shown. Before is nil
+// for a znode that was made, After for one that is gone. Their data belongs to
+// the cache: do not change it.
 type Change struct {
 	Path          string
 	Before, After *Node

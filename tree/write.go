@@ -10,14 +10,14 @@ import (
 	"github.com/seed-9f8420c6/zk"
 )
 
-// ErrKeep is what f of [Update] returns to leave the znode as it is.
+// ErrKeep is returned by the function that Update calls, to leave the znode as it
+// is.
 var ErrKeep = errors.New("zk: no change")
 
-// MkdirAll makes a persistent znode, and those above it that are missing, all
-// with the ACL (nil: [zk.ACLOpen]) and null data. It is no error that they
-// exist. It takes one round trip if the parent exists, else two. Called again
-// after a lost connection it goes on. "/" and what is the server's own is
-// [zk.ErrBadPath], and not sent.
+// MkdirAll makes a persistent znode and all missing znodes above it, with the ACL
+// (nil: zk.ACLOpen) and null data. Those that exist stay as they are. It takes
+// one round trip if the parent exists, else two. "/" and the server's own znodes
+// are zk.ErrBadPath, and nothing is sent. After a lost connection call it again.
 func MkdirAll(ctx context.Context, s *zk.Session, path string, acl zk.ACL) error {
 	if err := checkDirectory("mkdirall", s, path); err != nil {
 		return err
@@ -66,11 +66,11 @@ func mkdirs(ctx context.Context, s *zk.Session, path string, acl zk.ACL) error {
 	return last // somebody deletes them meanwhile
 }
 
-// DeleteAll deletes a znode with all below it, and returns when it does not
-// exist any more: what others make below it meanwhile is deleted too. Called
-// again after a lost connection it goes on. "/" and what is the server's own is
-// [zk.ErrBadPath], and not sent. It never deletes anything outside of path. All
-// paths below are in memory.
+// DeleteAll deletes a znode with all below it. It returns when the znode does not
+// exist any more: it also deletes what others make below it meanwhile. It never
+// deletes anything outside of path. "/" and the server's own znodes are
+// zk.ErrBadPath, and nothing is sent. After a lost connection call it again. The
+// names of all paths below are in memory.
 func DeleteAll(ctx context.Context, s *zk.Session, path string) error {
 	if err := checkDirectory("deleteall", s, path); err != nil {
 		return err
@@ -197,9 +197,9 @@ func (b *batcher) flush(ctx context.Context) error {
 	return first
 }
 
-// Put sets the data of a znode, whatever its version, or makes the znode with
-// the ACL (nil: [zk.ACLOpen]), and those above it that are missing. It returns
-// the Stat after that. A lost answer is [zk.ErrLost]: the data may be set.
+// Put sets the data of a znode, whatever its version. A missing znode is made
+// with the ACL (nil: zk.ACLOpen), and so are missing znodes above it. Put returns
+// the new Stat. A lost answer is zk.ErrLost: the data may be set or not.
 func Put(ctx context.Context, s *zk.Session, path string, data []byte, acl zk.ACL) (zk.Stat, error) {
 	if err := checkTarget("put", s, path); err != nil {
 		return zk.Stat{}, err
@@ -246,12 +246,14 @@ func create(ctx context.Context, s *zk.Session, path string, data []byte, acl zk
 	return zk.Stat{}, errors.WithStack(zk.ErrExists)
 }
 
-// Update changes the data of a znode to what f makes of it, and returns the
-// Stat after that. f is called again when others have changed the data
-// meanwhile, and must not keep what it is given. An f that returns [ErrKeep]
-// ends it without a change; any other error is returned. A lost answer is
-// [zk.ErrLost]: the data may be set. Servers compare versions alone: a znode
-// that is deleted and made again meanwhile may have the same one.
+// Update reads the data of a znode, and sets it to what f makes of it. It returns
+// the new Stat. If others change the data meanwhile, Update reads again and calls
+// f again. f must not keep its argument. If f returns ErrKeep, Update returns
+// without a change. Any other error of f it returns. A lost answer is zk.ErrLost:
+// the data may be set or not.
+//
+// Servers compare versions only. A znode that is deleted and made again meanwhile
+// may have the same version.
 func Update(ctx context.Context, s *zk.Session, path string, f func(data []byte, stat zk.Stat) ([]byte, error)) (zk.Stat, error) {
 	for {
 		data, stat, err := s.Get(ctx, path, nil)

@@ -1,15 +1,16 @@
-// Package zkdebug serves a page that shows how the Sessions of a [metrics.Set] are: their
-// servers and leases, the calls that wait, the watches, the events that nobody receives,
-// and what has happened last. As with net/http/pprof, an import is enough:
+// Package zkdebug serves a page about the Sessions of a metrics.Set. It shows
+// their servers and leases, the calls that wait, the watches, the events that
+// nobody receives, and what has happened most recently. As with net/http/pprof,
+// an import is enough:
 //
 //	import _ "github.com/seed-9f8420c6/zk/zkdebug"
 //
 //	metrics.Attach(&conf) // before Dial
 //	http.ListenAndServe("127.0.0.1:6060", nil) // /debug/zk shows metrics.Default
 //
-// The page has no script. With ?json it is JSON. It shows no password and no credential,
-// and paths, and errors, in which there may be paths, only with ?paths=1. It is for
-// operators: serve it where only they can see it.
+// The page has no script. With ?json it is JSON. It shows no password and no
+// credential. It shows paths, and errors, in which there may be paths, only with
+// ?paths=1. It is for operators: serve it where only they can see it.
 package zkdebug
 
 import (
@@ -55,8 +56,8 @@ const (
 	shownCalls   = 200
 )
 
-// Tap makes the page show the last 256 frames of what is dialed from conf and of its
-// successors. It lays a tap over what conf.Wrap returns.
+// Tap makes the page show the last 256 frames of what is dialed from conf and of
+// its successors. It lays a tap over what conf.Wrap returns.
 func (p *Page) Tap(conf *zk.Config) {
 	wrap := conf.Wrap
 	conf.Wrap = func(addr string, c net.Conn) net.Conn {
@@ -147,7 +148,7 @@ type Frame struct {
 	Size int
 }
 
-// State returns what the page shows now.
+// State returns what the page shows now. With paths it has paths and errors.
 func (p *Page) State(paths bool) State {
 	now := time.Now()
 	s := State{Time: now, Paths: paths}

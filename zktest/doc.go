@@ -5,34 +5,39 @@
 //	server := zktest.NewServer(t) // ends with the test
 //	session, err := zk.Dial(ctx, zk.Config{Addrs: server.Addrs()})
 //
-// [NewEnsemble] starts several servers that share one history, so that a
-// session can move between them. [StartServer] and [StartEnsemble] are for
-// programs that have no [testing.TB].
+// [NewEnsemble] starts several servers that share one history, so that a session
+// can move between them. [StartServer] and [StartEnsemble] are for programs that
+// have no [testing.TB].
 //
 // # Semantics
 //
-// The servers follow those of Apache ZooKeeper: every operation of the release
-// series that [Options] choose, with its exact errors, stats and zxids, ACLs
-// (world, auth, digest, ip, x509 and sasl, with DIGEST-MD5), quotas, sessions
-// that expire at the end of the tick in which their timeout ends, containers
-// and TTL nodes that are reaped, watches with the differences between
-// releases, reconfiguration of /zookeeper/config, and all four-letter words.
+// The servers do what those of Apache ZooKeeper do in the release series that
+// [Options] choose:
+//
+//   - every operation, with its exact errors, stats and zxids;
+//   - ACLs (world, auth, digest, ip, x509, and sasl with DIGEST-MD5) and quotas;
+//   - sessions, which expire at the end of the tick in which their timeout ends;
+//   - containers and TTL nodes, which are deleted in time;
+//   - watches, with the differences between releases;
+//   - reconfiguration of /zookeeper/config, and all four-letter words.
+//
 // Tests send random operations to them and to real servers of each release,
-// standalone and in ensembles, and compare all answers. TestParity's flags
-// -parity.seed and -parity.ops choose which and how many.
-// They support neither Kerberos nor the admin server. Their mntr has the values
-// about clients and data, not the metrics of a server's internals, and their
-// hash is empty.
+// standalone and in ensembles, and compare all answers. The flags -parity.seed
+// and -parity.ops of TestParity choose which and how many. Kerberos and the admin
+// server are missing. mntr has the values about clients and data, not the metrics
+// of a server's internals, and the hash that it reports is empty.
 //
 // By default an ensemble serves however few of its members are running. With
-// [Options.Majority] members without a majority serve nobody, or only read-only
-// clients; nothing expires meanwhile, and an election ends it.
+// [Options.Majority] it needs a majority. Members without one serve nobody, or
+// only read-only clients. Then no session expires until there has been an
+// election.
 //
 // # A fake clock
 //
-// With [Options.InMemory] connections are made by [Ensemble.DialContext] and
-// need no network. Then servers and clients run inside a testing/synctest
-// bubble, where time passes at once when all wait, and sessions expire with it:
+// With [Options.InMemory] connections are made by [Ensemble.DialContext] and need
+// no network. Then servers and clients run inside a testing/synctest bubble.
+// There time passes at once when all goroutines wait, and sessions expire by that
+// time:
 //
 //	synctest.Test(t, func(t *testing.T) {
 //		server := zktest.NewServer(t, zktest.Options{InMemory: true})
@@ -42,14 +47,19 @@
 //
 // # Breaking things
 //
-// [Ensemble.Cut] ends a session's connection, [Ensemble.Expire] the session
-// itself. [Ensemble.Fault] acts on chosen frames, of either direction: it answers
-// with an error, delays, cuts before or after they are executed or sent, falls
-// silent, or loses, doubles or swaps them. [Ensemble.Link] cuts or silences a
-// connection at a byte or a frame, or slows it down. A [Member] can be stopped,
-// refuse connections, fall behind the others, or be isolated from them.
-// [Ensemble.MoveSession] moves a session as if it had connected elsewhere, and
-// [Ensemble.SetSequence] brings the end of the sequence numbers near.
+//   - [Ensemble.Cut] ends a session's connection, and [Ensemble.Expire] the
+//     session itself.
+//   - [Ensemble.Fault] acts on chosen frames, of either direction. It answers
+//     with an error, delays, cuts before or after they are executed or sent,
+//     falls silent, or loses, doubles or swaps them.
+//   - [Ensemble.Link] cuts or silences a connection at a byte or a frame, or
+//     slows it down.
+//   - A [Member] can be stopped, refuse connections, stay behind the others, or
+//     be isolated from them.
+//   - [Ensemble.MoveSession] moves a session as if it had connected elsewhere.
+//   - [Ensemble.SetSequence] brings the end of the sequence numbers near.
+//
+// For example:
 //
 //	// The next Set of /config is executed, but its answer never arrives.
 //	server.Fault(zktest.Rule{Op: wire.OpSetData, Path: "/config", Do: zktest.CutAfter})
@@ -64,9 +74,10 @@
 //
 // # A proxy
 //
-// A [Proxy] does both for servers that are elsewhere, such as real ones, and for
-// single clients. It logs frames with the time that each reply took, cuts,
-// resets, holds, delays and slows connections, and redirects them to other servers.
+// A [Proxy] does all that for servers that are elsewhere, such as real ones, or
+// for a single client. It logs frames with the time that each reply took. It cuts,
+// resets, holds, delays and slows connections, and redirects them to other
+// servers.
 //
 //	proxy := zktest.NewProxy(t, "127.0.0.1:2181")
 //	session, err := zk.Dial(ctx, zk.Config{Addrs: []string{proxy.Addr()}})
@@ -81,13 +92,13 @@
 //
 // # Other languages
 //
-// The command zkserve runs an ensemble at fixed ports, for harnesses that are
-// not written in Go; its documentation has examples for Python and Java.
+// The command zkserve runs an ensemble at fixed ports, for tests that are not
+// written in Go. Its documentation has examples for Python and Java.
 //
 //	go run github.com/seed-9f8420c6/zk/zktest/zkserve -port 2181 -members 3
 //
 // # Byte for byte
 //
-// For exchanges that no server would produce, a [Script] lets the test itself
-// write each frame. A [Pipe] is the bare connection.
+// With a [Script] the test itself writes each frame, for exchanges that no server
+// would produce. A [Pipe] is the bare connection.
 package zktest

@@ -34,32 +34,45 @@ const (
 	HoldBack           // execute or send it after the next one, or never if none comes
 )
 
-// Rule says which frames a fault strikes, and how. All conditions must hold. A
-// rule whose fields contradict each other is misuse.
+// Rule says which frames a fault strikes, and how. All its conditions must hold.
+// A rule whose fields contradict each other is misuse.
 type Rule struct {
-	Dir     Direction        // FromClient: requests, before they are executed; ToClient: replies and events
-	Member  *Member          // nil: any
-	Session int64            // 0: any. That of a handshake is the one asked for, of its answer the one given
-	Op      wire.Op          // 0: any; OpConnect: the handshake. Of a reply: that of its request. For events use Match
-	Path    string           // empty: any. Of a reply: that of its request. Of a multi: that of one of its operations
-	Match   func(Frame) bool // nil: any. It must not call the ensemble
-	Skip    int              // matching frames to spare before the first strike
-	Count   int              // strikes; 0: one, negative: no end
+	// Dir chooses requests, before they are executed (FromClient, the default), or
+	// replies and events (ToClient).
+	Dir Direction
+	// Member is the server; nil: any.
+	Member *Member
+	// Session is the session's id; 0: any. A handshake has the id that was asked
+	// for, and its answer the id that was given.
+	Session int64
+	// Op is the operation of a request, or of the request that a reply answers; 0:
+	// any. OpConnect is the handshake. For events use Match.
+	Op wire.Op
+	// Path is that of a request, or of the request that a reply answers; empty: any.
+	// A multi matches by the path of one of its operations.
+	Path string
+	// Match must return true for the frame; nil: any. It must not call the ensemble.
+	Match func(Frame) bool
+	// Skip is how many matching frames are spared before the first strike.
+	Skip int
+	// Count is how often the fault strikes; 0: once, negative: without end.
+	Count int
 
 	// Delay is waited before anything else. Later frames of the same direction
-	// wait too, and those to the client come before the end of a connection that
-	// the server or a fault ends meanwhile.
+	// wait too. If the server or a fault ends the connection meanwhile, the frames to
+	// the client still come before that end.
 	Delay time.Duration
-	// Err answers a request that is not executed, or takes the place of the reply
-	// to one that was. Do says what becomes of it, so it cannot be combined with
-	// CutBefore, StallBefore and Drop. Handshakes and events have no error code,
-	// and do not match.
+	// Err is an error code. A request that is not executed is answered with it, and
+	// so is one that is, in place of its reply: Do decides. So it cannot be combined
+	// with CutBefore, StallBefore and Drop. Handshakes and events have no error
+	// code, and do not match.
 	Err int32
-	// Do comes last. The request of a handshake does not match Duplicate and HoldBack.
+	// Do is what happens last. With Duplicate and HoldBack the request of a handshake does not
+	// match.
 	Do Action
 }
 
-// Fault is a rule at work.
+// Fault is a Rule in force.
 type Fault struct {
 	ens    *Ensemble
 	rule   Rule
@@ -68,7 +81,7 @@ type Fault struct {
 	struck chan struct{}
 }
 
-// Fault adds a rule. Of several that match a request, the first one acts.
+// Fault adds a rule. If several match a request, the first one acts.
 func (e *Ensemble) Fault(r Rule) *Fault {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -317,7 +330,8 @@ func (c *conn) mangle(at int, f *Frame, r *data.Request) int {
 	return times
 }
 
-// Limit lets so much pass in one direction, and then strikes. The zero Limit is none.
+// Limit lets a number of bytes or frames pass in one direction, and then strikes.
+// The zero Limit never strikes.
 type Limit struct {
 	on     bool
 	left   int64 // bytes, or with frames those
@@ -332,29 +346,29 @@ type Limit struct {
 	body    int64   // bytes of the frame's body to come
 }
 
-// CutAt closes the connection when n bytes have passed; when that happens
-// while writing, the bytes that follow in the same write are lost.
+// CutAt closes the connection when n bytes have passed. If that happens within a
+// write, the rest of that write is lost.
 func CutAt(n int64) Limit { return Limit{on: true, left: n} }
 
-// StallAt lets nothing more pass after n bytes, while the connection stays open
-// until something ends it that ends one of [Ensemble.Stall].
+// StallAt lets nothing more pass after n bytes. The connection stays open until
+// something ends it that ends one of Ensemble.Stall.
 func StallAt(n int64) Limit { return Limit{on: true, left: n, stall: true} }
 
-// ResetAt is CutAt with a reset connection: the other end reads what has
-// reached it and then fails with ECONNRESET, not io.EOF.
+// ResetAt is CutAt with a reset. The other end reads what has reached it, and
+// then fails with ECONNRESET, not io.EOF.
 func ResetAt(n int64) Limit { return Limit{on: true, left: n, reset: true} }
 
-// Frames returns a Limit that counts whole frames instead of bytes, handshake
-// included. CutAt(2).Frames() closes the connection behind the second frame,
-// when all of it has passed.
+// Frames returns a Limit that counts whole frames instead of bytes. The handshake
+// is one of them. CutAt(2).Frames() closes the connection when all of the second
+// frame has passed.
 func (l Limit) Frames() Limit {
 	l.frames = true
 	return l
 }
 
-// OnNext returns a Limit that strikes only when more wants to pass:
-// CutAt(2).Frames().OnNext() closes the connection ahead of the third frame,
-// when that comes. It makes no difference to StallAt.
+// OnNext returns a Limit that strikes only when more wants to pass.
+// CutAt(2).Frames().OnNext() closes the connection when the third frame comes,
+// before it passes. For StallAt it makes no difference.
 func (l Limit) OnNext() Limit {
 	l.onNext = true
 	return l
@@ -412,20 +426,23 @@ func abort(nc net.Conn) {
 	nc.Close()
 }
 
-// LinkRule is a fault of a connection as a whole, whatever is sent on it.
+// LinkRule is a fault of a whole connection, whatever is sent on it.
 type LinkRule struct {
-	Member   *Member // nil: any
-	Skip     int     // connections to spare before the first strike
-	Count    int     // strikes; 0: one, negative: no end
+	Member *Member // nil: any
+	Skip   int     // how many connections are spared before the first strike
+	Count  int     // how often it strikes; 0: once, negative: without end
+
+	// ToClient bounds what the client gets.
 	ToClient Limit
-	// FromClient is what the server sees of the client's bytes. It executes the
-	// frames that are complete within them and replies before the cut.
+	// FromClient bounds what the server gets. It executes the frames that are
+	// complete within that, and replies before the cut.
 	FromClient Limit
 
 	SlowToClient, SlowFromClient Trickle
 }
 
-// Trickle lets bytes pass a few at a time. The zero Trickle lets all pass at once.
+// Trickle lets a few bytes pass at a time. The zero Trickle lets all pass at
+// once.
 type Trickle struct {
 	Bytes int           // that pass at a time; zero: all
 	Every time.Duration // pause after each
@@ -457,7 +474,7 @@ type linkFault struct {
 	seen, hits int
 }
 
-// Link puts a rule for connections that are yet to come to work.
+// Link adds a rule for future connections.
 func (e *Ensemble) Link(r LinkRule) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -511,7 +528,7 @@ func nextLink(links []*linkFault, m *Member) *LinkRule {
 	return nil
 }
 
-// Heal removes all faults of requests and of connections to come.
+// Heal removes all faults of requests and of future connections.
 func (e *Ensemble) Heal() {
 	e.mu.Lock()
 	defer e.mu.Unlock()

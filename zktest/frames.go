@@ -25,18 +25,25 @@ type Frame struct {
 	Time    time.Time
 	Member  int   // index of the server
 	Conn    int64 // number of the connection; all members count together, from 1
-	Session int64 // of a handshake: the one asked for
+	Session int64 // a handshake has the id that is asked for
 	Dir     Direction
 	Xid     int32
-	Op      wire.Op // of a reply: that of its request; OpNotification: an event; OpConnect: the handshake
-	Event   int32   // type of an event
-	Path    string
-	Zxid    int64 // of a reply or event; of a setWatches its relativeZxid, of a handshake's request its lastZxidSeen
-	Err     int32
-	Latency time.Duration // of a reply that a Proxy saw: since its request came
-	Len     int           // bytes of the body
-	Raw     []byte        // the body, with Options.Raw
-	Note    string        // of a Proxy also what it makes of a frame, or why it does not
+	// Op is the operation; a reply has that of its request. OpNotification is an
+	// event, and OpConnect the handshake.
+	Op    wire.Op
+	Event int32 // the type of an event
+	Path  string
+	// Zxid is that of a reply or event. A setWatches has its relativeZxid here, and the
+	// request of a handshake its lastZxidSeen.
+	Zxid int64
+	Err  int32
+	// Latency is the time since the request came, for a reply that a Proxy saw.
+	Latency time.Duration
+	Len     int    // bytes of the body
+	Raw     []byte // the body, with Options.Raw
+	// Note is the reason of a Hangup. A Proxy also notes what it makes of a frame, or
+	// why it can make nothing of it.
+	Note string
 }
 
 // String describes the frame in one line.
@@ -89,9 +96,9 @@ func (f Frame) opName() string {
 // What talk calls the handshake is what the log calls it.
 var _ [OpConnect - talk.OpConnect]struct{} = [0]struct{}{}
 
-// Frames returns the last frames that servers and clients exchanged, in the
-// order in which the servers executed and answered them. A frame in the log to
-// a client was queued for it, and may be lost if the connection ended then.
+// Frames returns the last frames that servers and clients exchanged, in the order
+// in which the servers executed and answered them. A frame to a client was queued
+// for it. It may be lost if the connection ended then.
 func (e *Ensemble) Frames() []Frame {
 	e.mu.Lock()
 	defer e.mu.Unlock()

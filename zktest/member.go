@@ -137,11 +137,11 @@ func (m *Member) admit(nc net.Conn) bool {
 // Addr returns the member's address, host:port.
 func (m *Member) Addr() string { return m.addr }
 
-// Stop ends the server's connections, stalled ones too, and lets it accept no
-// more. Sessions live on elsewhere. The port stays taken, so that no other process gets it: a
-// connection is refused, or on other systems than Linux accepted and closed.
-// With [Options.Majority] the others go without a leader if it led, or if they
-// are too few now.
+// Stop ends the server's connections, even stalled ones, and makes it accept no
+// more. Sessions live on elsewhere. The port stays taken, so that no other
+// process gets it. On Linux a connection to it is refused, on other systems it is
+// accepted and closed. With Options.Majority the others have no leader if this
+// one led, or if they are too few now.
 func (m *Member) Stop() {
 	m.ens.mu.Lock()
 	defer m.ens.mu.Unlock()
@@ -197,10 +197,10 @@ func (m *Member) Refuse(refuse bool) {
 	m.mustDoor()
 }
 
-// SetLag keeps the server n transactions behind the others: it answers reads
-// from its own past, its watches fire late, it turns away clients that have
-// seen more than it has, and writes through it wait until it has caught up
-// with them. One member must keep up, as what is committed is on a majority.
+// SetLag keeps the server n transactions behind the others. It answers reads from
+// its own past, and its watches fire late. It turns away clients that have seen
+// more than it has. Writes through it wait until it has caught up with them. One
+// member must have no lag, because what is committed is on a majority.
 func (m *Member) SetLag(n int) {
 	m.ens.mu.Lock()
 	defer m.ens.mu.Unlock()
@@ -215,17 +215,16 @@ func (m *Member) SetLag(n int) {
 	m.follow()
 }
 
-// Freeze lets the server apply nothing more, until Thaw.
+// Freeze makes the server apply nothing more until Thaw.
 func (m *Member) Freeze() { m.SetLag(frozen) }
 
-// Thaw lets the server catch up with the others.
+// Thaw undoes Freeze: the server catches up with the others.
 func (m *Member) Thaw() { m.SetLag(0) }
 
-// SetReadOnly cuts the server off from the others, or brings it back. Cut off,
-// it accepts only clients that say they can do with a read-only server, under
-// sessions that no other server knows, and its data stands still. It answers
-// a write with NOTREADONLY, -119, ahead of reads that came before it, as real
-// servers often do.
+// SetReadOnly cuts the server off from the others, or brings it back. Cut off, it
+// accepts only clients that accept a read-only server, in sessions that no other
+// server knows. Its data stands still. It answers a write with NOTREADONLY, -119,
+// ahead of reads that came before it, as real servers often do.
 func (m *Member) SetReadOnly(readOnly bool) {
 	m.ens.mu.Lock()
 	defer m.ens.mu.Unlock()
@@ -234,13 +233,13 @@ func (m *Member) SetReadOnly(readOnly bool) {
 	m.ens.reform()
 }
 
-// Isolate cuts the server off from the others, like a network partition that clients
-// do not see. It ends its connections and then serves nobody, or read-only clients
-// with [Options.ReadOnlyMode]. To split an ensemble in two, isolate the members of the
-// smaller part.
+// Isolate cuts the server off from the others, as a network partition does that
+// clients do not see. It ends the server's connections. The server then serves
+// nobody, or with Options.ReadOnlyMode only read-only clients. To split an
+// ensemble in two, isolate the members of the smaller part.
 func (m *Member) Isolate() { m.isolate("Isolate", true) }
 
-// Rejoin ends what Isolate did.
+// Rejoin undoes Isolate.
 func (m *Member) Rejoin() { m.isolate("Rejoin", false) }
 
 func (m *Member) isolate(method string, isolated bool) {
@@ -291,18 +290,18 @@ func (e *Ensemble) reform() {
 }
 
 // Leader returns the index of the member that leads, or -1 while there is none. A
-// leader differs from the others only in the answers to four-letter words, in what
-// happens when it stops, and in how it ends the connection of a session that has
-// moved to another member: at the next read.
+// leader differs from the others in three things only: its answers to four-letter
+// words, what happens when it stops, and how it ends the connection of a session
+// that has moved to another member, which is at the next read.
 func (e *Ensemble) Leader() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.leader
 }
 
-// Elect makes the ensemble choose another leader: all connections of members
-// that run end, sessions get their full timeout again, and a new epoch of zxids
-// begins. Without a majority there is nobody to choose.
+// Elect makes the ensemble choose another leader. All connections to running
+// members end, sessions get their full timeout again, and a new epoch of zxids
+// begins. Without a majority nobody is chosen.
 func (e *Ensemble) Elect() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -359,14 +358,15 @@ func (e *Ensemble) LoseData() {
 	}
 }
 
-// Zxid returns that of the last transaction the server has applied.
+// Zxid returns the zxid of the last transaction that the server has applied.
 func (m *Member) Zxid() int64 {
 	m.ens.mu.Lock()
 	defer m.ens.mu.Unlock()
 	return m.tree.Zxid
 }
 
-// CutAll closes all connections of this server without a farewell, stalled ones too.
+// CutAll closes all connections of this server without a farewell, even stalled
+// ones.
 func (m *Member) CutAll() {
 	m.ens.mu.Lock()
 	defer m.ens.mu.Unlock()

@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// Pipe returns the two ends of a connection in memory. Unlike [net.Pipe] it is
-// buffered both ways, without bound, so that two sides that write at once do
-// not stall. Inside a testing/synctest bubble a blocked Read or Write counts as
-// durably blocked, and deadlines follow the bubble's clock.
+// Pipe returns the two ends of a connection in memory. Unlike net.Pipe it is
+// buffered in both directions, without bound, so that two sides that write at
+// once do not block. Inside a testing/synctest bubble a blocked Read or Write
+// counts as durably blocked, and deadlines follow the bubble's clock.
 func Pipe() (client, server *PipeConn) {
 	up, down := newHalf(), newHalf()
 	client = &PipeConn{in: down, out: up, local: "client", remote: "server"}
@@ -160,7 +160,7 @@ func (c *PipeConn) Read(p []byte) (int, error) {
 	return n, c.wrap("read", err)
 }
 
-// Write never blocks, unless SetCapacity says so.
+// Write does not block, unless SetCapacity was called.
 func (c *PipeConn) Write(p []byte) (int, error) {
 	n, err := c.out.write(p)
 	return n, c.wrap("write", err)
@@ -173,7 +173,8 @@ func (c *PipeConn) wrap(op string, err error) error {
 	return &net.OpError{Op: op, Net: "pipe", Source: c.local, Addr: c.remote, Err: err}
 }
 
-// Close ends both directions. The other end reads what was written before, and then io.EOF.
+// Close ends both directions. The other end reads what was written before, and
+// then gets io.EOF.
 func (c *PipeConn) Close() error {
 	c.SetDeadline(time.Time{})
 	c.out.end(net.ErrClosed, io.EOF)
@@ -181,22 +182,22 @@ func (c *PipeConn) Close() error {
 	return nil
 }
 
-// CloseWrite ends the direction from this end.
+// CloseWrite ends the direction that starts here.
 func (c *PipeConn) CloseWrite() error {
 	c.out.end(net.ErrClosed, io.EOF)
 	return nil
 }
 
-// SetWriteLimit lets only so many of the bytes written from here on reach the
-// other end. A Write that a cut interrupts returns how many did.
+// SetWriteLimit bounds how many of the bytes written from now on reach the other
+// end. A Write that a cut interrupts returns how many did.
 func (c *PipeConn) SetWriteLimit(l Limit) {
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
 	c.out.limit = l
 }
 
-// SetCapacity bounds how many bytes written here wait to be read at the other
-// end, so that Write blocks as on a full socket; 0 removes the bound.
+// SetCapacity bounds how many bytes written here may wait to be read at the other
+// end. Beyond that Write blocks, as on a full socket. 0 removes the bound.
 func (c *PipeConn) SetCapacity(n int) {
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
@@ -216,13 +217,15 @@ func (c *PipeConn) SetDeadline(t time.Time) error {
 	return c.SetWriteDeadline(t)
 }
 
-// SetReadDeadline makes a Read that waits then fail with os.ErrDeadlineExceeded.
+// SetReadDeadline sets the time at which a waiting Read fails with
+// os.ErrDeadlineExceeded.
 func (c *PipeConn) SetReadDeadline(t time.Time) error {
 	c.in.setDeadline(&c.in.reader, t)
 	return nil
 }
 
-// SetWriteDeadline makes a Write that waits then fail with os.ErrDeadlineExceeded.
+// SetWriteDeadline sets the time at which a waiting Write fails with
+// os.ErrDeadlineExceeded.
 func (c *PipeConn) SetWriteDeadline(t time.Time) error {
 	c.out.setDeadline(&c.out.writer, t)
 	return nil

@@ -26,22 +26,26 @@ const (
 	proxyPatience = 10 * time.Second      // for the server to accept a connection
 )
 
-// ProxyOptions change what a proxy is like. The zero value is good for most tests.
+// ProxyOptions say what a proxy is like. The zero value is good for most tests.
 type ProxyOptions struct {
-	Listen   string // address for clients, host:port; empty: a free port of 127.0.0.1
-	FrameLog int    // frames that [Proxy.Frames] remembers; zero: 65536, negative: none
-	Raw      bool   // the log keeps the bytes of each frame, up to 1 MiB of it: passwords and credentials among them
+	// Listen is the address for clients, host:port; empty: a free port of 127.0.0.1.
+	Listen string
+	// FrameLog is how many frames [Proxy.Frames] remembers; zero: 65536, negative: none.
+	FrameLog int
+	// Raw keeps up to 1 MiB of the bytes of each frame in the log, passwords and
+	// credentials among them.
+	Raw bool
 
-	// OnFrame gets each entry of the log, one after the other; nil: none. The
-	// frame passes when it returns, so that it can cut the connection before, by
-	// any method of the proxy but Close. While it blocks nothing passes.
+	// OnFrame gets each entry of the log, one after the other; nil: none. The frame
+	// passes when it returns, and while it blocks nothing passes. So it can cut the
+	// connection before. It may call all methods of the proxy but Close.
 	OnFrame func(Frame)
 }
 
-// Proxy stands between any client and any server, over TCP. It passes the bytes on as
-// they are, logs the frames that it finds in them, and breaks connections on request.
-// Frames in one direction never wait for those in the other. All methods are safe for
-// concurrent use.
+// Proxy stands between any client and any server, over TCP. It passes the bytes
+// on unchanged, logs the frames that it finds in them, and breaks connections on
+// request. Frames in one direction never wait for those in the other. All methods
+// are safe for concurrent use.
 type Proxy struct {
 	opts     ProxyOptions
 	tb       testing.TB // nil: misuse panics
@@ -70,8 +74,8 @@ type way struct {
 	rate  int // bytes per second; 0: no limit
 }
 
-// NewProxy starts a proxy to a server, host:port, that ends with the test.
-// Misuse of it fails the test. At most one ProxyOptions can be given.
+// NewProxy starts a proxy that ends with the test. server is host:port. Misuse of
+// it fails the test. At most one ProxyOptions can be given.
 func NewProxy(tb testing.TB, server string, opts ...ProxyOptions) *Proxy {
 	tb.Helper()
 	o, err := only(opts)
@@ -87,9 +91,9 @@ func NewProxy(tb testing.TB, server string, opts ...ProxyOptions) *Proxy {
 	return p
 }
 
-// StartProxy starts a proxy to a server, host:port, which Close ends. The server
-// need not be there yet: each connection to the proxy makes one to the server,
-// and is reset when that fails.
+// StartProxy starts a proxy. server is host:port. Close ends the proxy. The
+// server need not be there yet: each connection to the proxy makes one to the
+// server, and is reset if that fails.
 func StartProxy(server string, opts ProxyOptions) (*Proxy, error) {
 	if _, _, err := net.SplitHostPort(server); err != nil {
 		return nil, fmt.Errorf("proxy: server: %w", err)
@@ -138,8 +142,8 @@ func (p *Proxy) Retarget(server string) {
 	p.server = server
 }
 
-// Cut closes all connections without a farewell, as a peer does that ends: both ends
-// read what has passed and then io.EOF.
+// Cut closes all connections as a peer does that ends without a farewell. Both
+// ends read what has passed, and then get io.EOF.
 func (p *Proxy) Cut() {
 	defer p.use("Cut")()
 	for c := range p.conns {
@@ -155,14 +159,15 @@ func (p *Proxy) Reset() {
 	}
 }
 
-// Hold lets nothing pass in one direction of all connections, present and to
-// come, until Release: not even their end, as if the network lost every packet
-// of that direction. What is sent meanwhile waits, first here, then at its sender.
+// Hold stops one direction of all present and future connections until Release,
+// as if the network lost every packet of that direction. Not even the end of a
+// connection passes. What is sent meanwhile waits, first here, then at its
+// sender.
 func (p *Proxy) Hold(dir Direction) {
 	p.set("Hold", dir, func(w *way) { w.held = true })
 }
 
-// Release ends Hold, and what a limit by [StallAt] has stopped. All that waits passes.
+// Release ends Hold, and what StallAt has stopped. All that waits passes.
 func (p *Proxy) Release(dir Direction) {
 	p.set("Release", dir, func(w *way) {
 		w.held = false
@@ -178,15 +183,14 @@ func (p *Proxy) unstall(dir Direction) {
 	}
 }
 
-// Delay makes everything that passes in one direction of all connections,
-// present and to come, arrive later by d. It does not limit how much passes. Zero
-// ends that.
+// Delay makes everything in one direction arrive later by d, on all present and
+// future connections. It does not limit how much passes. Zero ends that.
 func (p *Proxy) Delay(dir Direction, d time.Duration) {
 	p.set("Delay", dir, func(w *way) { w.delay = d })
 }
 
-// Drip lets one direction of each connection, present and to come, pass only so
-// many bytes per second. Zero ends that.
+// Drip limits one direction of each present and future connection to so many
+// bytes per second. Zero ends that.
 func (p *Proxy) Drip(dir Direction, bytesPerSecond int) {
 	p.set("Drip", dir, func(w *way) { w.rate = max(bytesPerSecond, 0) })
 }
@@ -203,8 +207,8 @@ func (p *Proxy) Link(r LinkRule) {
 	p.rules = append(p.rules, newLink(r))
 }
 
-// Heal ends every Hold, Delay and Drip, and what a limit by [StallAt] has
-// stopped, and removes the rules for connections to come.
+// Heal ends every Hold, Delay and Drip, lets pass what StallAt has stopped, and
+// removes the rules for future connections.
 func (p *Proxy) Heal() {
 	defer p.use("Heal")()
 	p.ways, p.rules = [2]way{}, nil
@@ -213,8 +217,8 @@ func (p *Proxy) Heal() {
 	p.wake()
 }
 
-// Frames returns the last frames that passed, in that order; of each connection
-// also its end. A frame to either side may be lost if the connection ended then.
+// Frames returns the last frames that passed, in their order, and the end of each
+// connection. A frame may be lost if its connection ended then.
 func (p *Proxy) Frames() []Frame {
 	p.mu.Lock()
 	defer p.mu.Unlock()

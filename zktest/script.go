@@ -16,10 +16,10 @@ import (
 // scriptPatience is how long a step of a script waits for the client before it fails the test.
 const scriptPatience = 10 * time.Second
 
-// Script is a server that does nothing by itself: the test reads the client's frames
-// and writes every frame that the client gets, line by line. It is for exchanges that
-// no real server would produce, or that must be exact to the byte. A step that fails
-// ends the test, so steps belong in the test's goroutine.
+// Script is a server that does nothing by itself. The test reads the client's
+// frames, and writes every frame that the client gets. It is for exchanges that
+// no real server would produce, or that must be exact to the byte. A step that
+// fails ends the test, so call steps in the test's goroutine.
 type Script struct {
 	tb       testing.TB
 	incoming chan net.Conn
@@ -36,7 +36,8 @@ func NewScript(tb testing.TB) *Script {
 	return s
 }
 
-// DialContext connects to the script in memory, whatever the address. It fits a client's dial hook.
+// DialContext connects to the script in memory, whatever the address. Use it as
+// the client's dial hook.
 func (s *Script) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
 	client, server := Pipe()
 	client.remote, server.local = pipeAddr(addr), pipeAddr(addr)
@@ -50,8 +51,8 @@ func (s *Script) DialContext(ctx context.Context, network, addr string) (net.Con
 	}
 }
 
-// Addr returns a TCP address of the script, host:port. The first call starts
-// to listen, which does not work in a testing/synctest bubble.
+// Addr returns a TCP address of the script, host:port. The first call begins to
+// listen, which does not work in a testing/synctest bubble.
 func (s *Script) Addr() string {
 	s.listen.Do(func() {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -189,8 +190,8 @@ func (c *ScriptConn) Read() (wire.RequestHeader, []byte) {
 	return h, d.Rest()
 }
 
-// Expect reads a request, which must have this operation, and returns its xid
-// and the bytes of its record. Pings on the way are answered.
+// Expect reads a request of this operation, and returns its xid and the bytes of
+// its record. It answers pings on the way.
 func (c *ScriptConn) Expect(op wire.Op) (int32, []byte) {
 	c.tb.Helper()
 	for {
@@ -206,8 +207,8 @@ func (c *ScriptConn) Expect(op wire.Op) (int32, []byte) {
 	}
 }
 
-// ExpectEnd waits until the client closes the connection, which must happen
-// without another frame but pings.
+// ExpectEnd waits until the client closes the connection. No frame but pings may
+// come before that.
 func (c *ScriptConn) ExpectEnd() {
 	c.tb.Helper()
 	for {
@@ -246,7 +247,8 @@ func (c *ScriptConn) Event(zxid int64, event int32, path string) {
 // Raw sends bytes as they are.
 func (c *ScriptConn) Raw(b []byte) { c.write(b) }
 
-// Batch sends all that f sends in one Write, which the client usually reads at once.
+// Batch calls f and sends what it sends in one Write. The client usually reads
+// that at once.
 func (c *ScriptConn) Batch(f func()) {
 	c.depth++
 	f()

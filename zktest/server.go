@@ -17,7 +17,8 @@ import (
 	"github.com/seed-9f8420c6/zk/zktest/internal/data"
 )
 
-// Version is the ZooKeeper release series that a server behaves like, in its newest patch release.
+// Version is the ZooKeeper release series that a server behaves like. It stands
+// for the newest release of the series.
 type Version int
 
 // Release series.
@@ -33,7 +34,7 @@ const (
 // String returns "3.9" and so on.
 func (v Version) String() string { return fmt.Sprintf("3.%d", int(v)) }
 
-// Options change what an ensemble is like. The zero value is good for most tests.
+// Options say what an ensemble is like. The zero value is good for most tests.
 type Options struct {
 	// Version is the release series; zero: V39.
 	Version Version
@@ -231,7 +232,7 @@ func only[T any](opts []T) (one T, err error) {
 	return one, err
 }
 
-// StartServer starts a server, which Close ends.
+// StartServer starts a server. Close ends it.
 func StartServer(opts Options) (*Server, error) {
 	e, err := StartEnsemble(1, opts)
 	if err != nil {
@@ -240,7 +241,8 @@ func StartServer(opts Options) (*Server, error) {
 	return &Server{e}, nil
 }
 
-// StartEnsemble starts an ensemble of n servers, which Close ends. It is ready when it returns.
+// StartEnsemble starts an ensemble of n servers, which is ready when it returns.
+// Close ends it.
 func StartEnsemble(n int, opts Options) (*Ensemble, error) {
 	if n < 1 || n > 127 {
 		return nil, fmt.Errorf("ensemble of %d servers", n)
@@ -369,8 +371,8 @@ func (e *Ensemble) Member(i int) *Member {
 	return e.members[i]
 }
 
-// DialContext connects to the member that has this address. It is the only
-// way to one that is in memory, and fits a client's dial hook.
+// DialContext connects to the member that has this address. With Options.InMemory
+// there is no other way. Use it as the client's dial hook.
 func (e *Ensemble) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
 	if !e.opts.InMemory {
 		var d net.Dialer
@@ -396,9 +398,9 @@ func (e *Ensemble) DialContext(ctx context.Context, network, addr string) (net.C
 	return fail(errors.New("no such member"))
 }
 
-// Expire ends a session at once, as if it had timed out: its ephemeral nodes are
-// deleted and its connections are closed. A stalled connection stays, and its client
-// learns nothing. A session that is already gone stays gone.
+// Expire ends a session at once, as if it had timed out. Its ephemeral nodes are
+// deleted and its connections are closed. A stalled connection stays open, and
+// its client learns nothing. If the session is already gone, Expire does nothing.
 func (e *Ensemble) Expire(id int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -414,8 +416,8 @@ func (e *Ensemble) Expire(id int64) {
 	}
 }
 
-// Cut closes a session's connections without a farewell, stalled ones too, as if the
-// network had failed for a moment. The session lives on.
+// Cut closes a session's connections without a farewell, as if the network had
+// failed for a moment, even stalled ones. The session lives on.
 func (e *Ensemble) Cut(id int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -427,7 +429,7 @@ func (e *Ensemble) Cut(id int64) {
 	}
 }
 
-// CutAll closes all connections without a farewell, stalled ones too.
+// CutAll closes all connections without a farewell, even stalled ones.
 func (e *Ensemble) CutAll() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -437,11 +439,11 @@ func (e *Ensemble) CutAll() {
 	}
 }
 
-// Stall keeps a session's connections open but silent: from now on the client gets
-// nothing on them, not even their end when the session expires, is closed, or comes
-// back on another connection. They end with Cut, CutAll, Elect, LoseData and Close,
-// and when a [Member] stops, restarts or changes its role, because then the system
-// closes what its process had open.
+// Stall keeps a session's connections open but silent. From now on the client
+// gets nothing on them, not even their end when the session expires, is closed,
+// or comes back on another connection. They end with Cut, CutAll, Elect, LoseData
+// and Close. They also end when a Member stops, restarts or changes its role,
+// because then the system closes what its process had open.
 func (e *Ensemble) Stall(id int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -454,14 +456,18 @@ func (e *Ensemble) Stall(id int64) {
 	}
 }
 
-// MoveSession makes a session belong to another member, as a handshake there
-// does, of which the client knows nothing. Its timeout begins anew. Its
-// connection to the member that it had stays, and still reads, unless that
-// member leads; its next write, and to a leader its next read or ping, is refused
-// as a real server does it: the connection ends without a reply. Only a multi before 3.6 is
-// answered: each of its operations fails with SESSIONMOVED, -118.
-// A connection of the session to the new member itself ends at once. A session
-// that is gone already stays so, and one that only a read-only member knows stays there.
+// MoveSession moves a session to another member, as a handshake there would. The
+// client learns nothing of it, and the timeout begins anew. A connection of the
+// session to the new member itself ends at once.
+//
+// The connection to the old member stays and still reads, unless that member
+// leads. Its next write is refused as a real server does it: the connection ends
+// without a reply. At a leader the next read or ping has the same effect. Only a
+// multi before 3.6 is answered: each of its operations fails with SESSIONMOVED,
+// -118.
+//
+// If the session is gone, MoveSession does nothing. A session that only a
+// read-only member knows stays there.
 func (e *Ensemble) MoveSession(id int64, member int) {
 	m := e.Member(member)
 	e.mu.Lock()
@@ -481,9 +487,9 @@ func (e *Ensemble) MoveSession(id int64, member int) {
 	e.renegotiate(s, s.timeout)
 }
 
-// SetSequence makes next the number of the next sequential child of a node, so that
-// tests reach names that would take two billion creates. It is a transaction, which
-// shows only in the node's Cversion.
+// SetSequence makes next the number of the next sequential child of a node. So
+// tests reach names that would take two billion creates. It is a transaction,
+// which shows only in the node's Cversion.
 func (e *Ensemble) SetSequence(path string, next int32) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -496,7 +502,7 @@ func (e *Ensemble) SetSequence(path string, next int32) {
 	e.commit(x)
 }
 
-// Sessions returns the ids of the sessions that live, in no particular order.
+// Sessions returns the ids of the living sessions, in no particular order.
 func (e *Ensemble) Sessions() []int64 {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -507,7 +513,7 @@ func (e *Ensemble) Sessions() []int64 {
 	return ids
 }
 
-// Zxid returns that of the last transaction.
+// Zxid returns the zxid of the last transaction.
 func (e *Ensemble) Zxid() int64 {
 	e.mu.Lock()
 	defer e.mu.Unlock()

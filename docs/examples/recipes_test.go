@@ -4,10 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gotest.tools/v3/assert"
 
 	"github.com/seed-9f8420c6/zk"
 	"github.com/seed-9f8420c6/zk/recipe"
 	"github.com/seed-9f8420c6/zk/tree"
+	"github.com/seed-9f8420c6/zk/zktest"
 )
 
 //doc:lock
@@ -16,8 +22,9 @@ import (
 func underLock(ctx context.Context, conf zk.Config, job func(context.Context, *zk.Session, *recipe.Hold) error) error {
 	lock := recipe.Lock{Path: "/locks/report"}
 	var held *recipe.Hold
+	done := false
 	err := recipe.Run(ctx, conf, func(ctx context.Context, s *zk.Session, fresh bool) (err error) {
-		for {
+		for !done {
 			if held != nil && held.Err() != nil { // it was lost: say so before asking again
 				held.Release()
 				held = nil
@@ -30,10 +37,15 @@ func underLock(ctx context.Context, conf zk.Config, job func(context.Context, *z
 			locked, cancel := held.Context(ctx) // ends when the lock is not certain any more
 			err = job(locked, s, held)
 			cancel()
-			if err == nil || held.Err() == nil || ctx.Err() != nil {
+			if err != nil && (held.Err() == nil || ctx.Err() != nil) {
 				return err
 			}
+			done = err == nil
+			if s.Err() != nil {
+				return s.Err() // Run dials again, if only to give the lock back at once
+			}
 		}
+		return nil // Run closes the session, and the lock is free
 	})
 	if held != nil {
 		held.Release()
@@ -73,6 +85,33 @@ func Example_lock() {
 	// Output:
 	// <nil> after 2 connections
 	// 0 <nil>
+}
+
+// The job ends without a connection. Even so the lock is free when underLock
+// returns, and not only after the session timeout.
+func TestUnderLockGivesBack(t *testing.T) {
+	for name, trouble := range map[string]func(*zktest.Server, *zk.Session){
+		"cut":     func(server *zktest.Server, s *zk.Session) { server.Cut(s.ID()) },
+		"expired": func(server *zktest.Server, s *zk.Session) { server.Expire(s.ID()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				server := zktest.NewServer(t, zktest.Options{InMemory: true})
+				conf := zk.Config{Addrs: server.Addrs(), DialContext: server.DialContext}
+				start, runs := time.Now(), 0
+				err := underLock(t.Context(), conf, func(ctx context.Context, s *zk.Session, h *recipe.Hold) error {
+					runs++
+					trouble(server, s)
+					<-s.Done()
+					return nil
+				})
+				assert.NilError(t, err)
+				assert.Equal(t, runs, 1)
+				assert.Assert(t, time.Since(start) < time.Second, "%v", time.Since(start))
+				assert.Equal(t, len(server.Sessions()), 0)
+			})
+		})
+	}
 }
 
 func Example_election() {

@@ -4,9 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gotest.tools/v3/assert"
 
 	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/recipe"
 	"github.com/seed-9f8420c6/zk/tree"
+	"github.com/seed-9f8420c6/zk/zktest"
 )
 
 //doc:await
@@ -147,4 +154,57 @@ func Example_twoChannels() {
 	// Output:
 	// 0 1
 	// 0 0
+}
+
+// A channel that is full holds up the events of a lock on the same session, too.
+func TestFullChannelHoldsUpALock(t *testing.T) {
+	for _, drained := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			server := zktest.NewServer(t, zktest.Options{InMemory: true})
+			conf := zk.Config{Addrs: server.Addrs(), DialContext: server.DialContext}
+			s, err := zk.Dial(t.Context(), conf)
+			assert.NilError(t, err)
+			defer s.Close()
+			other, err := zk.Dial(t.Context(), conf)
+			assert.NilError(t, err)
+			defer other.Close()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			_, err = s.Create(ctx, "/a", nil, zk.Persistent, zk.ACLOpen)
+			assert.NilError(t, err)
+			changed := make(chan zk.Event, 1)
+			for range 2 { // arm again before the first event was received
+				_, _, err = s.Get(ctx, "/a", changed)
+				assert.NilError(t, err)
+				_, err = s.Set(ctx, "/a", nil, zk.AnyVersion)
+				assert.NilError(t, err)
+			}
+			lock := recipe.Lock{Path: "/lock"}
+			first, err := lock.Acquire(ctx, other)
+			assert.NilError(t, err)
+			time.AfterFunc(time.Second, func() { first.Release() })
+			acquire := func() (*recipe.Hold, error) {
+				//doc:drain
+				select {
+				case <-changed: // the next read shows what is new
+				default:
+				}
+				held, err := lock.Acquire(ctx, s)
+				//doc:end
+				return held, err
+			}
+			if !drained {
+				acquire = func() (*recipe.Hold, error) { return lock.Acquire(ctx, s) }
+			}
+			start := time.Now()
+			held, err := acquire()
+			if !drained {
+				assert.ErrorIs(t, err, context.DeadlineExceeded)
+				return
+			}
+			assert.NilError(t, err)
+			assert.Assert(t, time.Since(start) < 2*time.Second)
+			assert.NilError(t, held.Release())
+		})
+	}
 }

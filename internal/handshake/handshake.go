@@ -89,7 +89,7 @@ func Do(conn io.ReadWriter, q Request, now func() time.Time) (Session, *Verdict)
 	if _, err := conn.Write(frame); err != nil {
 		return s, &Verdict{Err: err}
 	}
-	body, v := read(conn)
+	body, v := read(conn, q.Zxid)
 	if v != nil {
 		return s, v
 	}
@@ -119,10 +119,16 @@ func Do(conn io.ReadWriter, q Request, now func() time.Time) (Session, *Verdict)
 }
 
 // read reads the answer. It takes no more room than has arrived, but for one step.
-func read(conn io.Reader) ([]byte, *Verdict) {
+// Of a server that closes without one it says what that often means: the server is
+// behind the client's zxid.
+func read(conn io.Reader, zxid int64) ([]byte, *Verdict) {
 	var head [4]byte
 	if _, err := io.ReadFull(conn, head[:]); err == io.EOF {
-		return nil, &Verdict{Err: errors.WithMessage(err, "handshake refused: the server closed without an answer")}
+		text := "handshake refused: the server closed without an answer"
+		if zxid > 0 {
+			text += fmt.Sprintf(", as it does if it is behind zxid 0x%x", zxid)
+		}
+		return nil, &Verdict{Err: errors.WithMessage(err, text)}
 	} else if err != nil {
 		return nil, &Verdict{Err: errors.WithMessage(err, "handshake refused")} // by a TLS alert, say
 	}

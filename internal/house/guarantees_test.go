@@ -17,13 +17,17 @@ import (
 	"github.com/seed-9f8420c6/zk/internal/suite"
 )
 
-// Of docs/guarantees.md every number is there, every row has a test, every test
+// Of docs/guarantees.md and docs/guarantees-recipes.md every number is there, every row has a test, every test
 // is in the folder that is named, and every TestI… of the client is in the row
 // of its number.
 func TestGuarantees(t *testing.T) {
 	suite.ToRoot(t)
-	text, err := os.ReadFile("docs/guarantees.md")
-	assert.NilError(t, err)
+	var text []byte
+	for _, page := range globAll(t, "docs/guarantees*.md") {
+		more, err := os.ReadFile(page)
+		assert.NilError(t, err)
+		text = append(text, more...)
+	}
 	name := regexp.MustCompile("`(?:([\\w/]+)\\.)?((?:Test|Fuzz|Example)\\w*)`")
 	known := make(map[string][]string)
 	rows := make(map[string]string) // their tests, by what begins them

@@ -166,6 +166,35 @@ func must(err error) {
 }
 `
 
+// The replace lines of docs/ten-minutes.md build a program with a checkout.
+func TestCheckout(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it builds two programs")
+	}
+	suite.ToRoot(t)
+	root, err := filepath.Abs(".")
+	assert.NilError(t, err)
+	page, err := os.ReadFile("docs/ten-minutes.md")
+	assert.NilError(t, err)
+	_, section, _ := strings.Cut(string(page), "\n## Until the first release\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	blocks := strings.Split(section, "```")
+	assert.Equal(t, len(blocks), 5)
+	for _, block := range []string{blocks[1], blocks[3]} {
+		u := &user{t: t, dir: t.TempDir(), env: append(os.Environ(), "GOWORK=off", "GOSUMDB=off", "GOFLAGS=-mod=mod -buildvcs=false")}
+		u.run("mod", "init", "example.com/user")
+		imports := ""
+		for line := range strings.Lines(strings.TrimSpace(block)) {
+			path, folder, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "replace "), " => ../zk")
+			assert.Assert(t, ok, line)
+			u.run("mod", "edit", "-require="+path+"@v1.0.0", "-replace="+path+"="+root+folder)
+			imports += "import _ \"" + path + "\"\n"
+		}
+		u.write("main.go", "package main\n\n"+imports+"\nfunc main() {}\n")
+		u.run("build", "./...")
+	}
+}
+
 // user is somebody with a module of their own.
 type user struct {
 	t   *testing.T

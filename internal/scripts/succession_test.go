@@ -276,6 +276,7 @@ func TestI24_ServerBehind(t *testing.T) {
 		_, err = zk.Dial(suite.BG, conf)
 		assert.Assert(t, errors.Is(err, zk.ErrNoServer) && !errors.Is(err, zk.ErrExpired), "%v", err)
 		assert.Assert(t, strings.Count(err.Error(), "handshake refused") == 2, "%v", err)
+		assert.Assert(t, strings.Count(err.Error(), fmt.Sprintf("behind zxid 0x%x", conf.Zxid)) == 2, "%v", err)
 		ens.Member(0).Thaw()
 		s, err = zk.Dial(suite.BG, conf)
 		assert.NilError(t, err)

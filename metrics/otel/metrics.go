@@ -15,7 +15,7 @@ import (
 	"github.com/seed-9f8420c6/zk/metrics"
 )
 
-// ErrRegistered says that Metrics has been called before with the same Set and the same
+// ErrRegistered says that Metrics was called before with the same Set and the same
 // MeterProvider: everything would count twice.
 var ErrRegistered = errors.New("otel: the Set has instruments of this MeterProvider already")
 
@@ -27,10 +27,10 @@ type pair struct {
 	meters metric.MeterProvider
 }
 
-// Metrics makes instruments of a Set: db.client.operation.duration of the conventions, and
-// zk.client.… for the rest. What it returns takes them away again. No attribute has a path,
-// a session or an address. Of a second call for the same Set and MeterProvider the error is
-// ErrRegistered.
+// Metrics makes instruments of a Set: db.client.operation.duration of the
+// conventions, and zk.client.… for the rest. The Registration that it returns
+// removes them again. No attribute has a path, a session or an address. A second
+// call for the same Set and MeterProvider returns ErrRegistered.
 func Metrics(set *metrics.Set, opts ...Option) (_ metric.Registration, fails error) {
 	c := configOf(opts)
 	release := func() {}

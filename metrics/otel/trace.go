@@ -56,24 +56,25 @@ func configOf(opts []Option) config {
 	return c
 }
 
-// WithTracerProvider takes the spans; without it the global one does.
+// WithTracerProvider takes p for the spans, in place of the global one.
 func WithTracerProvider(p trace.TracerProvider) Option { return func(c *config) { c.tracers = p } }
 
-// WithMeterProvider takes the instruments; without it the global one does.
+// WithMeterProvider takes p for the instruments, in place of the global one.
 func WithMeterProvider(p metric.MeterProvider) Option { return func(c *config) { c.meters = p } }
 
-// WithPaths adds the path to the span of a call. It may tell what should not be told, and
-// has many values.
+// WithPaths adds the path to the span of a call. A path may be confidential, and
+// there are many of them.
 func WithPaths() Option { return func(c *config) { c.paths = true } }
 
-// WithAllErrors makes spans of all failed calls errors, those too whose answers a program
-// expects: NoNode, NodeExists, BadVersion and NotEmpty.
+// WithAllErrors marks the spans of all failed calls as errors. Without it NoNode,
+// NodeExists, BadVersion and NotEmpty, which a program may expect, are none.
 func WithAllErrors() Option { return func(c *config) { c.allErrors = true } }
 
-// Trace returns hooks that make a span of each address that is dialed, with a span below
-// it of each step (dns, connect, tls, handshake, restore; resolve for Config.Resolve), and
-// one of each call, below the span of its context. A Gap and the loss of a connection are
-// events of the spans that are open then. An event of a watch has no span: see [Link].
+// Trace returns hooks that make spans. Each address that is dialed has one, with a
+// span below it for each step: dns, connect, tls, handshake, restore; and resolve for
+// Config.Resolve. Each call has one, below the span of its context. A Gap and the loss
+// of a connection are events of the spans that are open then. An event of a watch has
+// no span: see [Link].
 func Trace(opts ...Option) *zk.Trace { return newTracer(opts).hooks() }
 
 func newTracer(opts []Option) *tracer {

@@ -1,11 +1,11 @@
-// Package prom shows a [metrics.Set] to Prometheus.
+// Package prom shows a metrics.Set to Prometheus.
 //
 //	set := metrics.Attach(&conf)
 //	prometheus.MustRegister(prom.NewCollector(set))
 //
-// The Set is read when Prometheus asks, so that it costs nothing between. No label has a
-// path, a session or an address; each has few values. Histograms are native where the
-// server asks for that, and have classic buckets as well.
+// The Set is read when Prometheus asks, and costs nothing in between. No label
+// has a path, a session or an address. Each label has few values. Histograms are native
+// where the server asks for that, and have classic buckets as well.
 package prom
 
 import (
@@ -18,9 +18,9 @@ import (
 	"github.com/seed-9f8420c6/zk/metrics"
 )
 
-// NewCollector returns a Collector of a Set. Of a second one Register returns an error that
-// says so. To register several Sets, give each of them another value of the same label, by
-// prometheus.WrapRegistererWith.
+// NewCollector returns a Collector of a Set. If the registry has one already,
+// Register returns an error that says so. To register several Sets, give each of
+// them another value of the same label, by prometheus.WrapRegistererWith.
 func NewCollector(set *metrics.Set, opts ...Option) prometheus.Collector {
 	c := &collector{set: set, sessions: sessions}
 	for _, o := range opts {

@@ -1,4 +1,4 @@
-// Package gssapi is the SASL mechanism GSSAPI, by which a client and ZooKeeper
+// Package gssapi is the SASL mechanism GSSAPI. By it a client and ZooKeeper
 // servers authenticate each other with Kerberos (RFC 4752, RFC 4121).
 //
 //	krb5, err := config.Load("/etc/krb5.conf")
@@ -10,9 +10,9 @@
 //	session, err := zk.Dial(ctx, zk.Config{Addrs: addrs, SASL: gssapi.Mechanism{Client: cl}})
 //
 // Tickets come from a client of github.com/jcmturner/gokrb5/v8, by password,
-// keytab or credential cache. It belongs to the application, which may use it
-// for other things too and destroys it in the end; it logs in when the first
-// ticket is needed, and gets a new one when that has expired.
+// keytab or credential cache. That client belongs to the application, which may
+// use it for other things too, and destroys it in the end. It logs in when the
+// first ticket is needed, and gets a new ticket when the old one has expired.
 package gssapi
 
 import (
@@ -76,9 +76,8 @@ func (m Mechanism) Format(f fmt.State, _ rune) { io.WriteString(f, m.String()) }
 func (m Mechanism) LogValue() slog.Value { return slog.StringValue(m.String()) }
 
 // Start gets a ticket for the server, from the client's cache or a KDC, and
-// returns the token that presents it. When ctx ends first it returns at once; a
-// question that a KDC does not answer is then given up by gokrb5 some seconds
-// later.
+// returns the token that presents it. When ctx ends first it returns at once.
+// gokrb5 then gives up a question that a KDC does not answer some seconds later.
 func (m Mechanism) Start(ctx context.Context, host string) (sasl.Exchange, []byte, error) {
 	if m.Client == nil {
 		return nil, nil, failure(sasl.ErrCredential, "no Client")

@@ -1,5 +1,5 @@
-// Package apache runs real Apache ZooKeeper servers for tests: plain Java
-// processes on loopback with temporary data, which can be killed, paused and
+// Package apache runs real Apache ZooKeeper servers for tests. They are plain
+// Java processes on loopback with temporary data, which can be killed, paused and
 // restarted.
 //
 //	e, err := apache.Start(ctx, apache.Config{Release: apache.V3_8, Members: 3})
@@ -7,15 +7,16 @@
 //	defer e.Close()
 //	session, err := zk.Dial(ctx, zk.Config{Addrs: e.Addrs()})
 //
-// It needs a Java runtime, and the servers' jars, which `make servers` (or
-// `go run ./zktest/apache/install`) fetches with Maven into a cache outside
-// the repository. [Find] says what is missing. Tests call [New], which skips
-// them unless the environment has ZK_TEST_APACHE=1, as in `make test`.
+// It needs a Java runtime and the servers' jars. `make servers` (or `go run
+// ./zktest/apache/install`) fetches the jars with Maven into a cache outside the
+// repository. [Find] says what is missing. Tests call [New], which skips them
+// unless the environment has ZK_TEST_APACHE=1, as in `make test`.
 //
-// The servers are set up for tests: ticks of 500 ms, session timeouts from
-// 500 ms to 60 s, no fsync, every four-letter word allowed, TTL and container
-// nodes, quotas, read-only mode and reconfiguration switched on, no limit of
-// connections per client, and a super user, [SuperCredential].
+// The servers are set up for tests. A tick is 500 ms, session timeouts are from
+// 500 ms to 60 s, and there is no fsync. Every four-letter word is allowed. TTL
+// and container nodes, quotas, read-only mode and reconfiguration are switched
+// on. The number of connections per client has no limit. There is a super user,
+// [SuperCredential].
 package apache
 
 import (
@@ -41,8 +42,8 @@ const (
 	V3_4 Release = "3.4.14"
 )
 
-// SuperCredential is the "digest" credential of the super user of every
-// server started here. It passes all ACLs, which reconfiguration needs.
+// SuperCredential is the "digest" credential of the super user of every server
+// started here. The super user passes all ACLs, which reconfiguration needs.
 const SuperCredential = "super:zktest"
 
 // Releases returns every pinned release, newest first.
@@ -51,9 +52,9 @@ func Releases() []Release { return []Release{V3_9, V3_8, V3_7, V3_6, V3_5, V3_4}
 // Default returns the releases that make test runs: the newest two.
 func Default() []Release { return Releases()[:2] }
 
-// Tested returns the releases that tests compare with: [Default], or those
-// that the environment names in ZK_TEST_RELEASES, separated by commas. "all"
-// stands for every pinned one.
+// Tested returns the releases that tests compare with. These are Default, or
+// those that the environment names in ZK_TEST_RELEASES, separated by commas.
+// "all" stands for every pinned one.
 func Tested() []Release {
 	var list []Release
 	for name := range strings.FieldsFuncSeq(os.Getenv("ZK_TEST_RELEASES"), func(c rune) bool { return c == ',' || c == ' ' }) {
@@ -68,7 +69,7 @@ func Tested() []Release {
 	return list
 }
 
-// Installed is what it takes to start a server of one release.
+// Installed has what is needed to start a server of one release.
 type Installed struct {
 	Release Release
 	Java    string   // the java command

@@ -38,8 +38,8 @@ type Config struct {
 	Log io.Writer
 }
 
-// TLS is what servers need for a port with TLS. Certificates and keys are in
-// PEM; they are written to files beside each server's zoo.cfg.
+// TLS is what servers need for a port with TLS. Certificates and keys are in PEM.
+// They are written to files beside each server's zoo.cfg.
 type TLS struct {
 	Cert       []byte // the server's certificate, and behind it those between it and its authority
 	Key        []byte // its private key, PKCS #8

@@ -14,8 +14,8 @@ import (
 	"strings"
 )
 
-// TxnLogDir returns the folder that holds version-2 with the transaction logs:
-// DataDir, or another one by the setting dataLogDir.
+// TxnLogDir returns the folder that holds version-2 with the transaction logs. It
+// is DataDir, unless the setting dataLogDir names another one.
 func (s *Server) TxnLogDir() string {
 	dir, ok := s.e.conf.Settings[keyTxnLogDir]
 	switch {
@@ -27,13 +27,15 @@ func (s *Server) TxnLogDir() string {
 	return s.dir + string(filepath.Separator) + dir // the server's working directory; not cleaned, for it may lead through links
 }
 
-// TxnLog returns the server's transaction logs, oldest first, as ZooKeeper's
-// own TxnLogToolkit prints them: a line for each transaction, with session,
-// cxid (the client's xid), zxid, type, path, data and version. Data is printed
-// as it is, line ends and all, so text without any is the best to look for;
-// [Server.Txns] parses it all. TxnLog may be called while the server runs, and
-// then may lack the newest transactions. It fails where the server has no folder
-// for its log yet. The toolkit of 3.5 fails at a node with null data.
+// TxnLog returns the server's transaction logs, oldest first, as ZooKeeper's own
+// TxnLogToolkit prints them. Each transaction is a line with session, cxid (the
+// client's xid), zxid, type, path, data and version. Data is printed as it is,
+// with its line ends. So text without line ends is the best to look for;
+// Server.Txns parses everything.
+//
+// TxnLog may be called while the server runs. Then the newest transactions may be
+// missing. It fails while the server has no folder for its log. The toolkit of
+// 3.5 fails at a node with null data.
 func (s *Server) TxnLog(ctx context.Context) (string, error) {
 	logs, err := s.txnLogFiles()
 	if err != nil {

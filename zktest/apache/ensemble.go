@@ -45,9 +45,9 @@ const startTimeout = 60 * time.Second
 // sessions of a second possible.
 const tick = 500 * time.Millisecond
 
-// Start starts servers and waits until all of them serve: until ctx is done,
-// or for a minute when ctx has no deadline. Close stops them. On Linux they
-// also die with the calling process.
+// Start starts servers and waits until all of them serve. It waits until ctx is
+// done, or for a minute if ctx has no deadline. Close stops the servers. On Linux
+// they also die with the calling process.
 func Start(ctx context.Context, conf Config) (*Ensemble, error) {
 	if conf.Release == "" {
 		conf.Release = V3_9
@@ -129,10 +129,10 @@ func (e *Ensemble) newServer(id int, ports []int) *Server {
 	}
 }
 
-// Add starts one more server that is to join an ensemble of three or more: it
-// knows the others, and follows their leader without a vote. It becomes a
-// member, and serves clients, when a client reconfigures the ensemble with its
-// [Server.Line]. Then [Ensemble.WaitServing] waits for it too.
+// Add starts one more server for an ensemble of three or more. It knows the
+// others, and follows their leader without a vote. It becomes a member, and
+// serves clients, when a client reconfigures the ensemble with its Server.Line.
+// From then on Ensemble.WaitServing waits for it too.
 func (e *Ensemble) Add() (*Server, error) {
 	if e.conf.Members == 1 || e.conf.Release == V3_4 {
 		return nil, errors.New("only an ensemble of three or more, since 3.5, can grow")
@@ -180,7 +180,7 @@ func (e *Ensemble) Member(i int) *Server { return e.members()[i] }
 func (e *Ensemble) Release() Release { return e.conf.Release }
 
 // Leader returns the index of the member that leads, or of the one that stands
-// alone. It fails while there is none.
+// alone. While there is none it returns an error.
 func (e *Ensemble) Leader() (int, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
 	defer cancel()
@@ -202,9 +202,9 @@ func (e *Ensemble) Leader() (int, error) {
 	return 0, errors.New("no member leads")
 }
 
-// WaitServing waits until every member whose process runs serves, at most
-// until ctx is done, or a minute when ctx has no deadline. It fails early when
-// a process ends, and its error shows the end of that member's log.
+// WaitServing waits until every member whose process runs serves. It waits until
+// ctx is done, or for a minute if ctx has no deadline. If a process ends it fails
+// at once, and the error shows the end of that member's log.
 func (e *Ensemble) WaitServing(ctx context.Context) error {
 	ctx, cancel := withDeadline(ctx)
 	defer cancel()

@@ -26,11 +26,10 @@ func POM() (string, error) {
 	return pom, err
 }
 
-// Install fetches the release's jars with Maven into the folder where [Find]
-// looks for them, and reports whether it did: they are not fetched again
-// while the pom stays the same. A jar whose checksum is wrong is an error. The
-// folder appears when it is complete, so Install may be interrupted, and run
-// twice at a time.
+// Install fetches the release's jars with Maven into the folder where Find looks
+// for them. fetched is false if they are there already and the pom is the same. A
+// jar whose checksum is wrong is an error. The folder appears when it is
+// complete, so Install may be interrupted, and two may run at a time.
 func Install(ctx context.Context, pom string, r Release) (fetched bool, err error) {
 	dir, err := jarDir(r)
 	if err != nil {

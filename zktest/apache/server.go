@@ -16,7 +16,7 @@ import (
 )
 
 // Server is one member of an Ensemble. Its methods may be called by several
-// goroutines; those that start, stop and pause it run one at a time.
+// goroutines. Those that start, stop and pause it run one at a time.
 type Server struct {
 	e     *Ensemble
 	id    int // myid
@@ -61,18 +61,20 @@ const (
 // Addr returns the server's client address, host:port. It stays the same over restarts.
 func (s *Server) Addr() string { return "127.0.0.1:" + strconv.Itoa(s.ports[0]) }
 
-// SecureAddr returns the server's address for clients with TLS, where Config.TLS
-// is set.
+// SecureAddr returns the server's address for clients with TLS. It needs
+// Config.TLS.
 func (s *Server) SecureAddr() string { return "127.0.0.1:" + strconv.Itoa(s.ports[3]) }
 
 // Line returns the server as a line of an ensemble's configuration since 3.5,
-// and as reconfiguration takes it: "server.4=127.0.0.1:1:2:participant;127.0.0.1:3".
+// which reconfiguration takes too:
+// "server.4=127.0.0.1:1:2:participant;127.0.0.1:3".
 func (s *Server) Line() string {
 	return fmt.Sprintf("server.%d=127.0.0.1:%d:%d:participant;127.0.0.1:%d", s.id, s.ports[1], s.ports[2], s.ports[0])
 }
 
-// DynamicConfig returns the file with the members of the ensemble that the
-// server would start from: its own, as it was written last by reconfiguration.
+// DynamicConfig returns the file with the members of the ensemble with which the
+// server would start. It is the server's own, as the last reconfiguration wrote
+// it.
 func (s *Server) DynamicConfig() (string, error) {
 	file, err := s.dynamicFile()
 	if err != nil {
@@ -103,8 +105,8 @@ func (s *Server) dynamicFile() (string, error) {
 // ID returns the server's number in the ensemble, its myid, counted from 1.
 func (s *Server) ID() int { return s.id }
 
-// DataDir returns the folder that holds version-2, with snapshots, and with the
-// transaction logs unless the setting dataLogDir says otherwise.
+// DataDir returns the folder that holds version-2. That has the snapshots, and
+// the transaction logs unless the setting dataLogDir says otherwise.
 func (s *Server) DataDir() string { return filepath.Join(s.dir, "data") }
 
 func (s *Server) configFile() string { return filepath.Join(s.dir, "zoo.cfg") }
@@ -131,9 +133,9 @@ func (s *Server) last() *process {
 	return s.proc
 }
 
-// Start starts the server's process on its ports and data, and does not wait
-// until it serves, because a member of an ensemble cannot serve before a
-// majority runs. It does nothing when the process runs already.
+// Start starts the server's process on its ports and data. It does not wait until
+// the server serves, because a member of an ensemble cannot serve before a
+// majority runs. If the process runs already, Start does nothing.
 func (s *Server) Start() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -186,8 +188,8 @@ func (s *Server) startLocked() error {
 	return nil
 }
 
-// Stop ends the process in order, with SIGTERM, and waits for it. A paused
-// one is resumed for that. It fails, and kills the process, after ten seconds.
+// Stop ends the process with SIGTERM and waits for it. A paused process is
+// resumed first. After ten seconds Stop kills the process and returns an error.
 func (s *Server) Stop() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -210,8 +212,8 @@ func (s *Server) stopLocked() error {
 	}
 }
 
-// Kill ends the process at once, with SIGKILL, and waits for it. A paused one
-// ends too.
+// Kill ends the process at once, with SIGKILL, even a paused one, and waits for
+// it.
 func (s *Server) Kill() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -229,9 +231,8 @@ func (s *Server) killLocked() error {
 	return nil
 }
 
-// Pause stops the process where it is, with SIGSTOP, and returns when it
-// stands still. Its connections stay open and silent. Systems other than Unix
-// cannot do that.
+// Pause stops the process with SIGSTOP, and returns when it stands still. Its
+// connections stay open and silent. It is supported on Unix only.
 func (s *Server) Pause() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -241,7 +242,7 @@ func (s *Server) Pause() error {
 	return awaitStopped(s.proc.cmd.Process.Pid)
 }
 
-// Resume lets a paused process go on.
+// Resume makes a paused process run again.
 func (s *Server) Resume() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -259,10 +260,10 @@ func (s *Server) signalLocked(sig os.Signal) error {
 	return err
 }
 
-// Restart stops the process if it runs, starts it on the same ports and data,
-// and waits until it serves: until ctx is done, or for a minute when ctx has
+// Restart stops the process if it runs, starts it on the same ports and data, and
+// waits until it serves. It waits until ctx is done, or for a minute if ctx has
 // no deadline. To bring back an ensemble that has lost its majority, Start its
-// members and call [Ensemble.WaitServing].
+// members and call Ensemble.WaitServing.
 func (s *Server) Restart(ctx context.Context) error {
 	s.mu.Lock()
 	err := s.stopLocked()
@@ -366,8 +367,7 @@ func (s *Server) command(ctx context.Context, word string) (string, error) {
 	return string(text), err
 }
 
-// Logs returns the end of the server's log, over all of its runs: the last
-// 64 KiB, or less.
+// Logs returns at most the last 64 KiB of the server's log, over all of its runs.
 func (s *Server) Logs() string { return s.logFrom(0) }
 
 // logFrom returns the log from byte from on, or the end of that.

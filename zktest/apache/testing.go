@@ -7,8 +7,8 @@ import (
 )
 
 // New starts servers for a test and closes them at its end. It skips the test
-// unless the environment has ZK_TEST_APACHE=1, and fails it when that is set
-// and something is missing. A failed test shows what its servers warned of.
+// unless the environment has ZK_TEST_APACHE=1. If that is set and something is
+// missing, the test fails. A failed test shows the warnings of its servers.
 func New(tb testing.TB, conf Config) *Ensemble {
 	tb.Helper()
 	Need(tb)

@@ -20,11 +20,13 @@ const (
 	OpDeleteContainer wire.Op = 20
 )
 
-// UnknownVersion stands for a Version or ParentCversion that the text does not tell.
+// UnknownVersion stands for a Version or ParentCversion that the text of a log
+// does not show.
 const UnknownVersion int32 = -1
 
-// Txn is a transaction of a server's log, or one operation of a multi, which
-// has no more of a header than its Op. What does not belong to its Op is zero.
+// Txn is a transaction of a server's log, or one operation of a multi. Such an
+// operation has no header but its Op. Fields that do not belong to the Op are
+// zero.
 type Txn struct {
 	Session int64
 	Cxid    int32 // the xid of the client's request
@@ -47,12 +49,12 @@ type Txn struct {
 }
 
 // Failed reports whether the transaction changed nothing: it is an error, or a
-// multi with one.
+// multi with an error in it.
 func (t *Txn) Failed() bool {
 	return t.Op == wire.OpError || slices.ContainsFunc(t.Ops, func(o Txn) bool { return o.Op == wire.OpError })
 }
 
-// TxnLogError says where a text is not what TxnLogToolkit prints.
+// TxnLogError reports a line that TxnLogToolkit does not print.
 type TxnLogError struct {
 	Line   int // counted from 1
 	Reason string
@@ -62,8 +64,8 @@ func (e *TxnLogError) Error() string {
 	return fmt.Sprintf("transaction log, line %d: %s", e.Line, e.Reason)
 }
 
-// Txns returns the server's transactions, oldest first: what [Server.TxnLog]
-// prints, parsed.
+// Txns returns the server's transactions, oldest first: the text of
+// Server.TxnLog, parsed.
 func (s *Server) Txns(ctx context.Context) ([]Txn, error) {
 	text, err := s.TxnLog(ctx)
 	if err != nil {
@@ -72,16 +74,17 @@ func (s *Server) Txns(ctx context.Context) ([]Txn, error) {
 	return ParseTxnLog(text)
 }
 
-// ParseTxnLog parses what [Server.TxnLog] returns, of 3.6 and later releases.
-// Its error is a *TxnLogError. The text does not tell everything:
+// ParseTxnLog parses what Server.TxnLog returns, of 3.6 and later releases. Its
+// error is a *TxnLogError. The text does not show everything:
 //
-//   - a path outside of a multi ends at its first comma;
-//   - bytes that are not UTF-8 are replaced, in data and in the numbers of a
-//     multi, which are printed as bytes. A version above 127 there is UnknownVersion,
-//     unless its bytes happen to be UTF-8, and a length above 127 is worked out
-//     from what follows it. Where that is not certain, it is an error;
-//   - data that looks like the first line of a transaction ends the one that it
-//     is in. The number of transactions, which is printed last, shows that.
+//   - A path outside of a multi ends at its first comma.
+//   - Bytes that are not UTF-8 are replaced, in data and in the numbers of a
+//     multi, which are printed as bytes. A version above 127 is UnknownVersion
+//     there, unless its bytes happen to be UTF-8. A length above 127 is worked
+//     out from what follows it. Where that is not certain, it is an error.
+//   - Data that looks like the first line of a transaction ends the transaction
+//     that it is in. The number of transactions, which is printed last, shows
+//     that.
 func ParseTxnLog(text string) ([]Txn, error) {
 	p := txnParser{rest: text, line: 1}
 	err := p.parse()
