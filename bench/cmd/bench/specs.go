@@ -88,7 +88,7 @@ func zktestServer(op string, sessions int) spec {
 	n := strconv.Itoa(sessions)
 	return spec{
 		name: "zktest " + op + " " + n, workload: "many" + op, clients: []string{"ours", "raw"}, server: []string{"-zktest"}, args: []string{"-n", n},
-		about: "a server of zktest, not the responder, asked by " + n + " sessions with 16 " + op + "s under way each: its own figures are server CPU and, with raw, operations",
+		about: "a server of zktest, not the responder, asked by " + n + " sessions with 16 " + op + "s under way each; what counts is server CPU",
 	}
 }
 

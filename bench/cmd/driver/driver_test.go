@@ -216,8 +216,9 @@ func TestFirstAnswer(t *testing.T) {
 // A fixed number of calls is just that.
 func TestOps(t *testing.T) {
 	r := run{client: "ours", ops: 1234, options: options{addr: listen(t, responder.Default), timeout: time.Second}}
-	for _, name := range []string{"get1", "set64"} {
-		if s, err := calls(&r, workloads[name]); err != nil || s.Ops != 1234 {
+	r.size, r.bytes = 7, responder.Default.Data
+	for _, name := range []string{"get1", "set64", "batch512", "getvalue"} {
+		if s, err := workloads[name].run(&r, workloads[name]); err != nil || s.Ops != 1234 {
 			t.Errorf("%s: %+v, %v", name, s, err)
 		}
 	}

@@ -106,6 +106,9 @@ func (r *raw) call(request []byte) error {
 
 // alone is one caller, whose calls are timed.
 func (r *run) alone(f func() error) (*result.Sample, error) {
+	if r.ops > 0 {
+		return r.exactly(1, f)
+	}
 	l := newLatencies()
 	s, err := r.both(func(stop *atomic.Bool) (int64, error) {
 		l.reset()

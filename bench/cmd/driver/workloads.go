@@ -158,6 +158,13 @@ func (r *run) both(f func(stop *atomic.Bool) (int64, error)) (*result.Sample, er
 	})
 }
 
+// exactly measures r.ops calls.
+func (r *run) exactly(callers int, f func() error) (*result.Sample, error) {
+	return r.measure(func() (int64, time.Duration, error) {
+		return int64(r.ops), 0, each(r.ops, callers, func(int) error { return f() })
+	})
+}
+
 // calls is a number of goroutines that call, or as many requests of the raw limit.
 func calls(r *run, w workload) (*result.Sample, error) {
 	n := r.width(w)
@@ -174,9 +181,7 @@ func calls(r *run, w workload) (*result.Sample, error) {
 		return nil, errNone
 	}
 	if r.ops > 0 {
-		return r.measure(func() (int64, time.Duration, error) {
-			return int64(r.ops), 0, each(r.ops, n, func(int) error { return f() })
-		})
+		return r.exactly(n, f)
 	}
 	if n > 1 {
 		return r.both(func(stop *atomic.Bool) (int64, error) { return repeat(n, f, stop) })
@@ -315,6 +320,9 @@ func batches(r *run, w workload) (*result.Sample, error) {
 		paths[i] = node
 	}
 	f := c.batch(paths)
+	if r.ops > 0 { // of which each is a batch
+		return r.exactly(n, f)
+	}
 	return r.both(func(stop *atomic.Bool) (int64, error) {
 		k, err := repeat(n, f, stop)
 		return k * int64(r.size), err

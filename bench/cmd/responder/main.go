@@ -4,7 +4,8 @@
 // Every path exists, with -data bytes and -children names below it, but those that
 // begin with /absent. A setData or delete fires the watches that the same connection
 // has armed at its path, as a server does; of the path /burst, all one-shot watches of
-// the connection at once. Nothing is stored, and connections do not see each other.
+// the connection at once. A getData of /cut is answered by the end of the connection.
+// Nothing is stored, and connections do not see each other.
 package main
 
 import (
