@@ -12,10 +12,15 @@ import (
 // Run is the loop of one owner as a function. It dials, calls work, and redials
 // when work returns an error that matches zk.ErrConnection or zk.ErrMoved; it
 // waits between Dials that find nobody, at first about 50 ms and then longer each
-// time, up to 2 s, and never repeats a call. fresh: the session is one that work
-// did not have before, so that ephemerals must be made again. Run returns what
-// work returns otherwise, what Dial cannot get over, or the error of ctx, and
-// closes the session then, if there is a connection.
+// time, up to 2 s, and never repeats a call. Run returns what work returns
+// otherwise, what Dial cannot get over, or the error of ctx, and closes the session
+// then, if there is a connection.
+//
+// fresh: the session is one that work did not have before, so that ephemerals must
+// be made again. It is true once for each session, for the first call that gets
+// it, even if that call ends before it has made anything: Run cannot know how far
+// it came. So note outside of work what has been made, or keep its Hold, whose Err
+// says that it must be made again, as in the example.
 func Run(ctx context.Context, conf zk.Config, work func(ctx context.Context, s *zk.Session, fresh bool) error) error {
 	var last int64
 	pause := firstPause
