@@ -72,9 +72,9 @@
 // recipe goes on with it. A server that stood still can execute a create late, long
 // after its answer was lost, when the session comes back to it. So such a create
 // is looked for on every further connection of the session, by one goroutine for
-// all of them; not where the GUID was given or the name is fixed. These, and one
-// goroutine for each Hold, are all that works unasked. Nothing is left behind: no
-// goroutine, timer, watch or znode outlives what holds it.
+// all of them; but where the GUID was given, whose next contender finds it. These,
+// and one goroutine for each Hold, are all that works unasked. Nothing is left
+// behind: no goroutine, timer, watch or znode outlives what holds it.
 //
 // # What may go wrong
 //
