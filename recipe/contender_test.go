@@ -116,6 +116,35 @@ func TestR14_MixedKinds(t *testing.T) {
 	})
 }
 
+// The order is that of the numbers, not of the names.
+func TestR15_Order(t *testing.T) {
+	bubble(t, func(r *rig) {
+		sessions := []*zk.Session{r.dial(), r.dial()}
+		var order []int
+		var all sync.WaitGroup
+		for i := range 16 { // each name before those that came earlier, in both layouts
+			all.Go(func() {
+				lock := recipe.Lock{Path: "/l", GUID: fmt.Sprintf("%032x", 99-i), Layout: recipe.Layout(i % 2)}
+				h, err := lock.Acquire(bg, sessions[i/2%2])
+				assert.Check(t, err)
+				order = append(order, i)
+				assert.Check(t, h.Release())
+			})
+			synctest.Wait()
+			if i == 0 {
+				order = nil
+				holder := r.hold(sessions[0], "/l")
+				all.Go(func() {
+					time.Sleep(time.Second)
+					assert.Check(t, holder.Release())
+				})
+			}
+		}
+		all.Wait()
+		assert.DeepEqual(t, order, []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15})
+	})
+}
+
 func TestR15_EndOfNumbers(t *testing.T) {
 	for _, version := range []zktest.Version{zktest.V35, zktest.V39} {
 		for _, next := range []int32{2147483645, 2147483647, -2147483640, -3} {
