@@ -120,6 +120,7 @@ func TestR14_MixedKinds(t *testing.T) {
 func TestR15_Order(t *testing.T) {
 	bubble(t, func(r *rig) {
 		sessions := []*zk.Session{r.dial(), r.dial()}
+		holder := r.hold(sessions[0], "/l")
 		var order []int
 		var all sync.WaitGroup
 		for i := range 16 { // each name before those that came earlier, in both layouts
@@ -127,21 +128,15 @@ func TestR15_Order(t *testing.T) {
 				lock := recipe.Lock{Path: "/l", GUID: fmt.Sprintf("%032x", 99-i), Layout: recipe.Layout(i % 2)}
 				h, err := lock.Acquire(bg, sessions[i/2%2])
 				assert.Check(t, err)
+				assert.Check(t, holder.Err() != nil, "%d overtakes the holder", i)
 				order = append(order, i)
 				assert.Check(t, h.Release())
 			})
 			synctest.Wait()
-			if i == 0 {
-				order = nil
-				holder := r.hold(sessions[0], "/l")
-				all.Go(func() {
-					time.Sleep(time.Second)
-					assert.Check(t, holder.Release())
-				})
-			}
 		}
+		assert.NilError(t, holder.Release())
 		all.Wait()
-		assert.DeepEqual(t, order, []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15})
+		assert.DeepEqual(t, order, []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15})
 	})
 }
 
