@@ -98,6 +98,7 @@ func TestR62_FullChannel(t *testing.T) {
 		run(t, c, s)
 		load(t, c)
 		full := make(chan zk.Event)
+		t.Cleanup(func() { close(full) }) // so that no Close waits for it
 		_, _, err := s.Get(ctx, "/b", full)
 		assert.NilError(t, err)
 		_, err = admin.Set(ctx, "/b", nil, -1)
