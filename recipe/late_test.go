@@ -334,7 +334,7 @@ func TestR21_FixedNameOfAnother(t *testing.T) {
 		assert.ErrorIs(t, r.lost("/l").execute(s), zk.ErrExists)
 		second, err := recipe.Own(bg, s, "/l/me", []byte("y"), nil) // another one has it, too
 		assert.NilError(t, err)
-		s = r.move(s)
+		r.move(s)
 		assert.NilError(t, h.Err())
 		assert.NilError(t, second.Err())
 		assert.NilError(t, h.Release())
