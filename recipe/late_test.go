@@ -323,7 +323,7 @@ func TestR21_FixedNameOfAnother(t *testing.T) {
 		assert.NilError(t, h.Err())
 		assert.NilError(t, h.Release())
 		assert.NilError(t, r.lost("/l").execute(s)) // as if it were that one's
-		s = r.move(s)
+		r.move(s)
 		assert.Equal(t, len(r.children("/l")), 0)
 	}, raw)
 	bubble(t, func(r *rig) { // the next call's, which makes it
