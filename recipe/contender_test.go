@@ -116,6 +116,30 @@ func TestR14_MixedKinds(t *testing.T) {
 	})
 }
 
+// The order is that of the numbers, not of the names.
+func TestR15_Order(t *testing.T) {
+	bubble(t, func(r *rig) {
+		sessions := []*zk.Session{r.dial(), r.dial()}
+		holder := r.hold(sessions[0], "/l")
+		var order []int
+		var all sync.WaitGroup
+		for i := range 16 { // each name before those that came earlier, in both layouts
+			all.Go(func() {
+				lock := recipe.Lock{Path: "/l", GUID: fmt.Sprintf("%032x", 99-i), Layout: recipe.Layout(i % 2)}
+				h, err := lock.Acquire(bg, sessions[i/2%2])
+				assert.Check(t, err)
+				assert.Check(t, holder.Err() != nil, "%d overtakes the holder", i)
+				order = append(order, i)
+				assert.Check(t, h.Release())
+			})
+			synctest.Wait()
+		}
+		assert.NilError(t, holder.Release())
+		all.Wait()
+		assert.DeepEqual(t, order, []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15})
+	})
+}
+
 func TestR15_EndOfNumbers(t *testing.T) {
 	for _, version := range []zktest.Version{zktest.V35, zktest.V39} {
 		for _, next := range []int32{2147483645, 2147483647, -2147483640, -3} {
@@ -303,149 +327,5 @@ func TestR20_OwnFormerSession(t *testing.T) {
 		assert.NilError(t, again.Err())
 		assert.NilError(t, again.Release())
 		assert.ErrorIs(t, h.Release(), recipe.ErrNotHeld)
-	})
-}
-
-func TestR21_CreateTurnsUpLate(t *testing.T) {
-	bubble(t, func(r *rig) {
-		s := r.dial()
-		_, err := s.Create(bg, "/l", nil, zk.Persistent, zk.ACLOpen)
-		assert.NilError(t, err)
-		// As if a create that was lost were executed only after its repetition.
-		var made []string
-		for range 3 {
-			path, err := s.Create(bg, "/l/_c_01234567-89ab-cdef-0123-456789abcdef-lock-", nil, zk.EphemeralSequential, zk.ACLOpen)
-			assert.NilError(t, err)
-			made = append(made, path)
-		}
-		h, err := (&recipe.Lock{Path: "/l", GUID: someGUID}).Acquire(bg, s)
-		assert.NilError(t, err)
-		assert.Equal(t, h.Path(), made[0])
-		assert.Equal(t, len(r.children("/l")), 1)
-		assert.NilError(t, h.Release())
-	})
-	bubble(t, func(r *rig) { // while it waits
-		s, other := r.dial(), r.dial()
-		h := r.hold(other, "/l")
-		got := r.waiting(func() (*recipe.Hold, error) { return (&recipe.Lock{Path: "/l", GUID: someGUID}).Acquire(bg, s) })
-		_, err := s.Create(bg, "/l/_c_01234567-89ab-cdef-0123-456789abcdef-lock-", nil, zk.EphemeralSequential, zk.ACLOpen)
-		assert.NilError(t, err)
-		assert.NilError(t, h.Release())
-		res := <-got
-		assert.NilError(t, res.err)
-		assert.Equal(t, len(r.children("/l")), 1)
-		assert.NilError(t, res.h.Release())
-	})
-}
-
-// A server that stood still executes a create when the session comes back to it:
-// after it was looked for, sent again, and even released.
-func TestR21_CreateTurnsUpAtTheEnd(t *testing.T) {
-	lost := func(r *rig, s *zk.Session) {
-		r.Fault(zktest.Rule{Session: s.ID(), Do: zktest.CutBefore, Match: func(f zktest.Frame) bool { return f.Op == wire.OpCreate || f.Op == wire.OpCreate2 }})
-	}
-	guid := regexp.MustCompile(`_c_[-0-9a-f]{36}-`)
-	// late is the create, executed now.
-	late := func(r *rig, s *zk.Session, path string) {
-		_, err := s.Create(bg, strings.TrimRight(path, "0123456789"), nil, zk.EphemeralSequential, zk.ACLOpen)
-		assert.NilError(r, err)
-	}
-	setup := func(r *rig) *zk.Session {
-		s := r.dial()
-		_, err := s.Create(bg, "/l", nil, zk.Persistent, zk.ACLOpen)
-		assert.NilError(r, err)
-		lost(r, s)
-		return s
-	}
-	bubble(t, func(r *rig) {
-		s := setup(r)
-		lock := recipe.Lock{Path: "/l"}
-		h, s, err := again(s, func(s *zk.Session) (*recipe.Hold, error) { return lock.Acquire(bg, s) })
-		assert.NilError(t, err)
-		assert.NilError(t, h.Release())
-		for range 3 { // not on the next connection, but on a later one
-			r.Cut(s.ID())
-			<-s.Done()
-			s = redial(t, s)
-			synctest.Wait()
-		}
-		late(r, s, h.Path())
-		assert.Equal(t, len(r.children("/l")), 1)
-		r.Cut(s.ID())
-		<-s.Done()
-		s = redial(t, s)
-		synctest.Wait()
-		assert.Equal(t, len(r.children("/l")), 0)
-		h = r.hold(s, "/l") // and no other is touched
-		r.Cut(s.ID())
-		<-s.Done()
-		redial(t, s)
-		synctest.Wait()
-		assert.NilError(t, h.Err())
-		assert.NilError(t, h.Release())
-	})
-	bubble(t, func(r *rig) { // while it is held: it goes with the hold
-		s := setup(r)
-		lock := recipe.Lock{Path: "/l"}
-		h, s, err := again(s, func(s *zk.Session) (*recipe.Hold, error) { return lock.Acquire(bg, s) })
-		assert.NilError(t, err)
-		late(r, s, h.Path())
-		assert.NilError(t, h.Release())
-		synctest.Wait()
-		assert.Equal(t, len(r.children("/l")), 0)
-		assert.NilError(t, s.Close())
-	})
-	bubble(t, func(r *rig) { // after the call was given up
-		s := setup(r)
-		ctx, cancel := context.WithTimeout(bg, time.Second)
-		defer cancel()
-		_, err := (&recipe.Lock{Path: "/l"}).Acquire(ctx, s)
-		assert.ErrorIs(t, err, zk.ErrConnection)
-		time.Sleep(time.Second)
-		asked := ""
-		s = redial(t, s)
-		_, err = (&recipe.Lock{Path: "/l"}).Acquire(ctx, s)
-		assert.ErrorIs(t, err, context.DeadlineExceeded)
-		time.Sleep(20 * time.Second) // the place is not kept any more
-		for _, f := range r.Frames() {
-			if name := guid.FindString(f.Path); name != "" {
-				asked = name
-			}
-		}
-		late(r, s, "/l/"+asked+"lock-")
-		r.Cut(s.ID())
-		<-s.Done()
-		redial(t, s)
-		synctest.Wait()
-		assert.Equal(t, len(r.children("/l")), 0)
-	})
-	bubble(t, func(r *rig) { // what CreateProtected has returned stays
-		s := setup(r)
-		path, s, err := again(s, func(s *zk.Session) (string, error) { return recipe.CreateProtected(bg, s, "/l/job-", nil, nil) })
-		assert.NilError(t, err)
-		late(r, s, path)
-		r.Cut(s.ID())
-		<-s.Done()
-		s = redial(t, s)
-		synctest.Wait()
-		assert.DeepEqual(t, r.children("/l"), []string{path[3:]})
-		assert.NilError(t, s.Close())
-	})
-	bubble(t, func(r *rig) { // a hold that was handed over stays
-		s := setup(r)
-		lock := recipe.Lock{Path: "/l"}
-		h, s, err := again(s, func(s *zk.Session) (*recipe.Hold, error) { return lock.Acquire(bg, s) })
-		assert.NilError(t, err)
-		lock.GUID = h.Detach()
-		synctest.Wait()
-		h2, err := lock.Acquire(bg, s)
-		assert.NilError(t, err)
-		assert.Equal(t, h2.Token(), h.Token())
-		r.Cut(s.ID())
-		<-s.Done()
-		redial(t, s)
-		synctest.Wait()
-		assert.NilError(t, h2.Err())
-		assert.NilError(t, h2.Release())
 	})
 }

@@ -36,9 +36,9 @@ func at(what, path string, err error) error {
 }
 
 // ended reports whether err, or the state of s, shows that this Session can do
-// no more.
+// no more. One that is being closed or detached refuses calls before it is over.
 func ended(s *zk.Session, err error) bool {
-	return errors.Is(err, zk.ErrConnection) || errors.Is(err, zk.ErrMoved) || code(err) == 0 && s.Err() != nil
+	return errors.Is(err, zk.ErrConnection) || errors.Is(err, zk.ErrMoved) || errors.Is(err, zk.ErrClosed) || code(err) == 0 && s.Err() != nil
 }
 
 // code returns what the server answered, or 0.

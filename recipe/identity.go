@@ -16,7 +16,7 @@ import (
 type identity struct {
 	mu      sync.Mutex // guards all below; never held over a request
 	places  map[placeKey][]*place
-	guids   map[guidKey]bool       // given GUIDs that are in use
+	used    map[nameKey]int        // claims by given GUID, of which there is one at a time, and by the path of Own
 	orphans []*watch               // armed on a Session that was over when they had to be disarmed
 	strands []*claim               // that nobody redialed for in time
 	late    map[int64]*lateCreates // by session
@@ -34,13 +34,14 @@ type placeKey struct {
 	guid    string // as given; empty: a random one
 }
 
-// guidKey is where a given GUID can be used once at a time.
-type guidKey struct {
+// nameKey is what claims have in common that may have the same name: a directory
+// and a given GUID, or the path of Own.
+type nameKey struct {
 	session   int64
 	dir, guid string
 }
 
-func (k placeKey) byGUID() guidKey { return guidKey{k.session, k.dir, k.guid} }
+func (k placeKey) name() nameKey { return nameKey{k.session, k.dir, k.guid} }
 
 // place is a claim whose connection was lost while it waited. It is kept for one
 // session timeout, for the next call.
@@ -65,7 +66,7 @@ func identityOf(s *zk.Session) (*identity, error) {
 	defer identitiesMu.Unlock()
 	id := identities[key]
 	if id == nil {
-		id = &identity{places: map[placeKey][]*place{}, guids: map[guidKey]bool{}}
+		id = &identity{places: map[placeKey][]*place{}, used: map[nameKey]int{}}
 		identities[key] = id
 		runtime.AddCleanup(w, func(key weak.Pointer[zk.Watches]) {
 			identitiesMu.Lock()
@@ -156,17 +157,27 @@ func (id *identity) keep(s *zk.Session, key placeKey, c *claim) {
 func (id *identity) reserve(key placeKey) bool {
 	id.mu.Lock()
 	defer id.mu.Unlock()
-	if id.guids[key.byGUID()] {
+	if id.used[key.name()] > 0 {
 		return false
 	}
-	id.guids[key.byGUID()] = true
+	id.used[key.name()]++
 	return true
 }
 
+// use notes one more claim of the name.
+func (id *identity) use(key placeKey) {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	id.used[key.name()]++
+}
+
+// free notes that one of them is over.
 func (id *identity) free(key placeKey) {
 	id.mu.Lock()
 	defer id.mu.Unlock()
-	delete(id.guids, key.byGUID())
+	if id.used[key.name()]--; id.used[key.name()] == 0 {
+		delete(id.used, key.name())
+	}
 }
 
 // noteOld and noteRecent note what a server has shown of its release.

@@ -1,6 +1,7 @@
 package recipe
 
 import (
+	"bytes"
 	"context"
 	"slices"
 	"strings"
@@ -30,13 +31,17 @@ type lateCreate struct {
 const mostLate = 100
 
 // expect looks for what a create of a claim that is over may still make, but for
-// the znode at keep. A given GUID is not looked for: another contender may have it
-// by then, and finds what there is. Nor is a fixed name.
+// the znode at keep. A given GUID is not looked for: what has it may be another
+// process's by then, to which the session was handed over and has come back from;
+// and the next contender with that GUID finds what there is.
 func (id *identity) expect(s *zk.Session, c *claim, keep string) {
-	if !c.late || c.fixed || c.key.guid != "" {
+	if !c.late || c.stays || c.key.guid != "" {
 		return
 	}
-	over := &claim{session: c.session, dir: c.dir, prefix: c.prefix, guid: c.guid}
+	over := &claim{session: c.session, key: c.key, dir: c.dir, prefix: c.prefix, guid: c.guid, fixed: c.fixed, stamp: c.stamp}
+	if c.stamp {
+		over.data = c.data
+	}
 	if over.prefix == "" { // a Hold's
 		over.prefix = strings.TrimRight(c.path[len(join(c.dir, "")):], "0123456789")
 	}
@@ -55,6 +60,17 @@ func (id *identity) expect(s *zk.Session, c *claim, keep string) {
 	select {
 	case l.more <- struct{}{}:
 	default:
+	}
+}
+
+// unexpect looks no more for what could have the name of a claim.
+func (id *identity) unexpect(c *claim) {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	if l := id.late[c.session]; l != nil {
+		l.list = slices.DeleteFunc(l.list, func(o lateCreate) bool {
+			return o.dir == c.dir && (o.guid == c.guid || c.fixed && o.fixed && o.prefix == c.prefix)
+		})
 	}
 }
 
@@ -93,25 +109,22 @@ func (id *identity) lookAround(s *zk.Session, l *lateCreates) bool {
 	id.mu.Lock()
 	list := slices.Clone(l.list)
 	id.mu.Unlock()
-	ops := []zk.Op{list[0].barrier()}
-	at := map[string]int{}
-	for _, c := range list {
-		if at[c.dir] == 0 {
-			at[c.dir] = len(ops)
-			ops = append(ops, zk.ChildrenOp{Path: c.dir})
-		}
-	}
-	res, _ := s.Batch(context.Background(), ops...)
-	if res == nil {
-		return true
-	}
 	over := map[*claim]bool{}
-	for _, c := range list {
-		for _, name := range c.mine(res[at[c.dir]].Children) {
-			if path := join(c.dir, name); path != c.keep {
-				err := c.removeOwned(context.Background(), s, path, 0)
-				over[c.claim] = err == nil || !ended(s, err)
+	if len(list) > 0 {
+		ops := []zk.Op{list[0].barrier()}
+		at := map[zk.Op]int{}
+		for _, c := range list {
+			if op := c.question(); at[op] == 0 {
+				at[op] = len(ops)
+				ops = append(ops, op)
 			}
+		}
+		res, _ := s.Batch(context.Background(), ops...)
+		if res == nil {
+			return true
+		}
+		for _, c := range list {
+			over[c.claim] = id.undo(s, l, c, res[at[c.question()]])
 		}
 	}
 	id.mu.Lock()
@@ -121,4 +134,53 @@ func (id *identity) lookAround(s *zk.Session, l *lateCreates) bool {
 		delete(id.late, s.ID()) // the next one begins anew
 	}
 	return len(l.list) > 0
+}
+
+// question returns the request whose answer shows what the create has made.
+func (c lateCreate) question() zk.Op {
+	if c.fixed {
+		return zk.GetOp{Path: join(c.dir, c.prefix)}
+	}
+	return zk.ChildrenOp{Path: c.dir}
+}
+
+// undo deletes what the create has made, if it is in the answer, and reports
+// whether it is over.
+func (id *identity) undo(s *zk.Session, l *lateCreates, c lateCreate, answer zk.Result) (over bool) {
+	if c.fixed {
+		if answer.Err != nil || !c.madeBy(answer) || id.inUse(l, c) {
+			return false
+		}
+		err := s.Delete(context.Background(), join(c.dir, c.prefix), answer.Stat.Version)
+		return !ended(s, err)
+	}
+	for _, name := range c.mine(answer.Children) {
+		if path := join(c.dir, name); path != c.keep {
+			err := c.removeOwned(context.Background(), s, path, 0)
+			over = err == nil || !ended(s, err)
+		}
+	}
+	return over
+}
+
+// madeBy reports whether a znode of a fixed name can be what the create has made.
+// Own sets the data of what it takes, so that no other one of this session has
+// version 0, but for those that are in use.
+func (c lateCreate) madeBy(r zk.Result) bool {
+	switch {
+	case r.Stat.EphemeralOwner != c.session:
+		return false
+	case c.stamp:
+		return bytes.Equal(r.Data, c.data)
+	}
+	return c.key.kind != ownKind || r.Stat.Version == 0
+}
+
+// inUse reports whether a claim of this process has the name, or it is not looked
+// for any more. One that begins after this finds the znode, and sets its data
+// before it is deleted, or makes it anew.
+func (id *identity) inUse(l *lateCreates, c lateCreate) bool {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	return id.used[c.key.name()] > 0 || !slices.Contains(l.list, c)
 }

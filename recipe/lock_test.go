@@ -3,6 +3,7 @@ package recipe_test
 import (
 	"context"
 	"errors"
+	"net"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -150,23 +151,91 @@ func TestR30_LostAtExpiresAt(t *testing.T) {
 }
 
 func TestR29_FollowsTheSession(t *testing.T) {
-	bubble(t, func(r *rig) {
-		a := r.dial()
-		lock := recipe.Lock{Path: "/l"}
-		h, err := lock.Acquire(bg, a)
-		assert.NilError(t, err)
-		s := a
-		for range 20 {
+	for name, next := range map[string]func(r *rig, s *zk.Session) (*zk.Session, error){
+		"redialed": func(r *rig, s *zk.Session) (*zk.Session, error) {
 			r.Cut(s.ID())
 			<-s.Done()
-			s = redial(t, s)
-			assert.Equal(t, h.Session(), s)
-			time.Sleep(time.Second)
-			assert.NilError(t, h.Err())
+			return s.Redial(bg)
+		},
+		"dialed": func(r *rig, s *zk.Session) (*zk.Session, error) {
+			r.Cut(s.ID())
+			<-s.Done()
+			return zk.Dial(bg, s.Config())
+		},
+		"dialed while it lives": func(r *rig, s *zk.Session) (*zk.Session, error) { return zk.Dial(bg, s.Config()) },
+		"detached":              func(r *rig, s *zk.Session) (*zk.Session, error) { return zk.Dial(bg, s.Detach()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(r *rig) {
+				s := r.dial()
+				lock := recipe.Lock{Path: "/l"}
+				h, err := lock.Acquire(bg, s)
+				assert.NilError(t, err)
+				for range 20 {
+					s, err = next(r, s)
+					assert.NilError(t, err)
+					assert.NilError(t, h.Err())
+					assert.Equal(t, h.Session(), s)
+					time.Sleep(time.Second)
+					assert.NilError(t, h.Err())
+				}
+				time.Sleep(time.Minute)
+				assert.NilError(t, h.Err())
+				assert.NilError(t, h.Release())
+				assert.Equal(t, s.Watches().Len(), 0)
+			})
+		})
+	}
+}
+
+// slowToEnd is a connection whose end is not read before the gate opens.
+type slowToEnd struct {
+	net.Conn
+	gate <-chan struct{}
+}
+
+func (c slowToEnd) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if err != nil {
+		<-c.gate
+	}
+	return n, err
+}
+
+// While a Session is detached it refuses calls before it is over. That is no reason
+// to take the hold for lost, nor to leave a contender behind.
+func TestR29_BeingDetached(t *testing.T) {
+	bubble(t, func(r *rig) {
+		gate := make(chan struct{})
+		conf := r.conf()
+		conf.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := r.DialContext(ctx, network, addr)
+			return slowToEnd{conn, gate}, err
 		}
+		s, err := zk.Dial(bg, conf)
+		assert.NilError(t, err)
+		r.Fault(zktest.Rule{Session: s.ID(), Op: wire.OpGetData, Err: int32(zk.ErrThrottled)}) // so that the watch is armed a little later
+		h := r.hold(s, "/l")
+		other := r.hold(s, "/other")
+		synctest.Wait()
+		detached := make(chan zk.Config)
+		go func() { detached <- s.Detach() }()
+		synctest.Wait()
+		assert.NilError(t, s.Err())
+		time.Sleep(time.Second) // it is tried, and refused
+		assert.Check(t, h.Err())
+		released := make(chan error)
+		go func() { released <- other.Release() }()
+		synctest.Wait()
+		close(gate)
+		s, err = zk.Dial(bg, <-detached)
+		assert.NilError(t, err)
+		assert.NilError(t, <-released)
+		assert.Equal(t, len(r.children("/other")), 0)
 		time.Sleep(time.Minute)
 		assert.NilError(t, h.Err())
 		assert.NilError(t, h.Release())
+		assert.NilError(t, s.Close())
 	})
 }
 

@@ -19,18 +19,17 @@ import (
 	"github.com/seed-9f8420c6/zk/internal/suite"
 )
 
-var mutantSeeds = flag.Int("mutants.seeds", 0, "scripts, from the first on, within which TestChecker must catch every mutant; zero: 400, from the seed that the patch names")
+var mutantSeeds = flag.Int("mutants.seeds", 400, "scripts within which TestChecker must catch every mutant that is its to catch")
 
 const mutants = "../testdata/mutants/recipe/"
 
 // TestMutants applies each wrong rule of testdata/mutants/recipe to a copy of the
 // package, and runs the test that the patch names against it: each must be
-// caught. The wrong rules are never in the code; a patch that does not fit it
-// any more fails. A line "seed: 90" after that of the test says with which of its
-// scripts TestChecker begins: one that catches this mutant.
+// caught, by a test without chance. The wrong rules are never in the code; a patch
+// that does not fit it any more fails. A line "checker" says that TestChecker sees
+// the mutant as well, and needs few scripts for it: at most 20 of the 400.
 //
 //	go test -run TestMutants/lost-late
-//	go test -run TestMutants -mutants.seeds 400
 func TestMutants(t *testing.T) {
 	patches, err := filepath.Glob(mutants + "*.patch")
 	assert.NilError(t, err)
@@ -44,35 +43,31 @@ func TestMutants(t *testing.T) {
 			t.Parallel()
 			gate <- struct{}{}
 			defer func() { <-gate }()
-			test, seed := catcher(t, patch)
+			text, err := os.ReadFile(patch)
+			assert.NilError(t, err)
+			named := regexp.MustCompile(`(?m)^test: (\w+)\n(checker\n)?`).FindStringSubmatch(string(text))
+			assert.Assert(t, named != nil, "%s names no test", patch)
+			assert.Assert(t, named[1] != "TestChecker", "%s is caught by chance", patch)
 			bin := suite.BuildMutant(t, patch, "recipe", "-gcflags=-N -l")
-			seeds := 400
-			if *mutantSeeds > 0 {
-				seed, seeds = "1", *mutantSeeds
+			catch(t, bin, named[1])
+			if named[2] != "" {
+				catch(t, bin, "TestChecker", "-check.seeds="+strconv.Itoa(*mutantSeeds))
 			}
-			cmd := exec.Command(bin, "-test.run=^"+test+"$", "-test.timeout=5m", "-check.first="+seed, "-check.seeds="+strconv.Itoa(seeds))
-			cmd.Env = append(os.Environ(), "ZK_TEST_APACHE=")
-			start := time.Now()
-			out, err := cmd.CombinedOutput()
-			caught := regexp.MustCompile(`(?m)^    .*_test.go:\d+: (.*)$|^panic: (.*)$`).FindSubmatch(out)
-			var exit *exec.ExitError
-			if err == nil || !errors.As(err, &exit) || caught == nil || bytes.HasPrefix(caught[2], []byte("test timed out")) {
-				t.Fatalf("not caught by %s: %v\n%s", test, err, out)
-			}
-			t.Logf("caught by %s after %v: %s%s", test, time.Since(start).Round(time.Millisecond), caught[1], caught[2])
 		})
 	}
 }
 
-// catcher returns the test that must catch a mutant, and the script to begin with.
-func catcher(t *testing.T, patch string) (test, seed string) {
+// catch lets a test fail against a mutant.
+func catch(t *testing.T, bin, test string, args ...string) {
 	t.Helper()
-	text, err := os.ReadFile(patch)
-	assert.NilError(t, err)
-	named := regexp.MustCompile(`(?m)^test: (\w+)\n(?:seed: (\d+)\n)?`).FindStringSubmatch(string(text))
-	assert.Assert(t, named != nil, "%s names no test", patch)
-	if named[2] == "" {
-		named[2] = "1"
+	cmd := exec.Command(bin, append([]string{"-test.run=^" + test + "$", "-test.timeout=5m"}, args...)...)
+	cmd.Env = append(os.Environ(), "ZK_TEST_APACHE=")
+	start := time.Now()
+	out, err := cmd.CombinedOutput()
+	caught := regexp.MustCompile(`(?m)^    .*_test.go:\d+: (.*)$|^panic: (.*)$`).FindSubmatch(out)
+	var exit *exec.ExitError
+	if err == nil || !errors.As(err, &exit) || caught == nil || bytes.HasPrefix(caught[2], []byte("test timed out")) {
+		t.Fatalf("not caught by %s: %v\n%s", test, err, out)
 	}
-	return named[1], named[2]
+	t.Logf("caught by %s after %v: %s%s", test, time.Since(start).Round(time.Millisecond), caught[1], caught[2])
 }

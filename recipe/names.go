@@ -18,8 +18,13 @@ import (
 type Layout uint8
 
 const (
-	Curator Layout = iota // Apache Curator's; go-zookeeper reads them too
-	Kazoo                 // kazoo's
+	// Curator is the layout of Apache Curator, which go-zookeeper reads too.
+	Curator Layout = iota
+	// Kazoo is that of kazoo. A client of Curator sorts these names behind its own,
+	// and does not wait for them: where there is one, take its layout. Nothing is
+	// refused, because a name does not say whether Curator or this package has made
+	// it, and a client of Curator can come later.
+	Kazoo
 )
 
 // kind is what a contender wants.

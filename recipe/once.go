@@ -91,7 +91,7 @@ func (o *Once) unknown() error {
 
 // mark makes the marker, or finds this session's, and reads its version.
 func (o *Once) mark(ctx context.Context, s *zk.Session, id *identity) error {
-	w := &owned{path: o.Path, acl: o.ACL}
+	w := &owned{path: o.Path, acl: o.ACL, stays: true}
 	c, err := w.claim(ctx, s, id, placeKey{kind: ownKind, dir: o.Path, data: "once"}, "")
 	if err != nil {
 		return &markError{err}

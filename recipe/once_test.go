@@ -141,6 +141,48 @@ func TestR48_Unknown(t *testing.T) {
 	})
 }
 
+// With the Guard of a hold a transaction happens once, and only while the server
+// has the hold's znode.
+func TestR48_Guard(t *testing.T) {
+	bubble(t, func(r *rig) {
+		s, admin := r.dial(), r.dial()
+		_, err := admin.Create(bg, "/x", nil, zk.Persistent, zk.ACLOpen)
+		assert.NilError(t, err)
+		h := r.hold(s, "/l")
+		o := recipe.Once{Path: "/marker"}
+		set := zk.SetOp{Path: "/x", Version: zk.AnyVersion}
+		for _, executed := range []bool{false, true} {
+			fault := zktest.Rule{Session: s.ID(), Op: wire.OpMulti, Do: zktest.CutBefore}
+			if executed {
+				fault.Do = zktest.CutAfter
+			}
+			r.Fault(fault)
+			_, _, err = o.Do(bg, s, h.Guard(), set)
+			assert.ErrorIs(t, err, zk.ErrLost)
+			s = redial(t, s)
+			_, again, err := o.Do(bg, s, h.Guard(), set)
+			assert.NilError(t, err)
+			assert.Equal(t, again, executed)
+		}
+		_, st, err := admin.Exists(bg, "/x", nil)
+		assert.NilError(t, err)
+		assert.Equal(t, st.Version, int32(2))
+		r.Fault(zktest.Rule{Session: s.ID(), Op: wire.OpMulti, Do: zktest.CutBefore})
+		_, _, err = o.Do(bg, s, h.Guard(), set)
+		assert.ErrorIs(t, err, zk.ErrLost)
+		s = redial(t, s)
+		assert.NilError(t, admin.Delete(bg, h.Path(), zk.AnyVersion)) // the lock is gone meanwhile
+		res, again, err := o.Do(bg, s, h.Guard(), set)
+		assert.ErrorIs(t, err, zk.ErrNoNode)
+		assert.Check(t, !again && res[0].Err == zk.ErrNoNode)
+		_, st, err = admin.Exists(bg, "/x", nil)
+		assert.NilError(t, err)
+		assert.Equal(t, st.Version, int32(2))
+		<-h.Lost()
+		assert.ErrorIs(t, h.Release(), recipe.ErrNotHeld)
+	})
+}
+
 func TestR49_Counter(t *testing.T) {
 	for _, format := range []recipe.Format{recipe.Int64, recipe.Int32, recipe.Text} {
 		bubble(t, func(r *rig) {

@@ -32,6 +32,7 @@ type owned struct {
 	set   bool // the data of a znode that exists already
 	stamp bool // the data says which claim of this session has made it
 	pass  bool // a znode of somebody else is ErrExists, and not waited for
+	stays bool // until the session ends
 }
 
 func (o *owned) acquire(ctx context.Context, s *zk.Session, key placeKey, guid string) (*Hold, error) {
@@ -54,19 +55,22 @@ func (o *owned) claim(ctx context.Context, s *zk.Session, id *identity, key plac
 	key.session, key.dir = s.ID(), fullPath(s, key.dir)
 	c := id.take(key)
 	if c == nil {
-		c = o.fresh(key, guid)
+		c = o.fresh(id, key, guid)
 	}
 	return c, o.settle(ctx, s, id, c)
 }
 
 // fresh returns a claim that has nothing yet.
-func (o *owned) fresh(key placeKey, guid string) *claim {
+func (o *owned) fresh(id *identity, key placeKey, guid string) *claim {
 	dir, name := split(o.path)
 	if guid == "" {
 		guid = newGUID()
 	}
-	c := &claim{session: key.session, key: key, dir: dir, fixed: true, stamp: o.stamp}
+	c := &claim{session: key.session, key: key, dir: dir, fixed: true, stamp: o.stamp, stays: o.stays}
 	c.rename(guid, name)
+	if key.kind == ownKind {
+		id.use(key)
+	}
 	return c
 }
 
@@ -83,7 +87,9 @@ func (o *owned) settle(ctx context.Context, s *zk.Session, id *identity, c *clai
 func (o *owned) stand(ctx context.Context, s *zk.Session, id *identity, c *claim) error {
 	for {
 		if c.path == "" {
+			lost := c.unsure
 			_, err := c.create(ctx, s, id, dirs{acl: openACL(o.acl), keep: true})
+			c.late = c.late || lost && err == nil
 			if code(err) == zk.ErrExists {
 				if err = o.meet(ctx, s, id, c); err == nil {
 					continue

@@ -22,23 +22,24 @@ func TestR50_Partition(t *testing.T) {
 	bubble(t, func(r *rig) {
 		items := []string{"a", "b", "c", "d", "e", "f", "g"}
 		var mu sync.Mutex
-		at := map[string]int64{}       // who works at what, by token
-		idle := map[string]time.Time{} // since when nobody does
-		longest, turns := time.Duration(0), 0
-		settled := time.Now()
-		for _, item := range items {
-			idle[item] = settled
+		at := map[string]int64{} // who works at what, by token
+		turns, members := 0, 0
+		var changed time.Time // when a member came, went or was cut
+		change := func(n int) {
+			mu.Lock()
+			defer mu.Unlock()
+			members += n
+			changed = time.Now()
 		}
 		work := func(ctx context.Context, item string, h *recipe.Hold) error {
 			mu.Lock()
 			assert.Check(t, at[item] == 0, "two work at %s", item)
 			at[item] = h.Token()
-			longest = max(longest, time.Since(idle[item]))
 			turns++
 			mu.Unlock()
 			<-ctx.Done()
 			mu.Lock()
-			at[item], idle[item] = 0, time.Now()
+			at[item] = 0
 			mu.Unlock()
 			return ctx.Err()
 		}
@@ -46,12 +47,16 @@ func TestR50_Partition(t *testing.T) {
 		rng := rand.New(rand.NewPCG(5, 6))
 		for i := range 5 {
 			s := r.dial()
-			stays := time.Duration(rng.IntN(20)) * time.Second
+			stays := time.Duration(rng.IntN(20))*time.Second + 37*time.Millisecond // not when one is cut
 			all.Go(func() {
 				p := recipe.Partition{Path: "/p", ID: fmt.Sprint("member", i), Items: items}
 				for range 4 {
 					ctx, cancel := context.WithTimeout(bg, stays+time.Second)
-					_, next, err := again(s, func(s *zk.Session) (struct{}, error) { return struct{}{}, p.Run(ctx, s, work) })
+					_, next, err := again(s, func(s *zk.Session) (struct{}, error) {
+						change(1)
+						defer change(-1)
+						return struct{}{}, p.Run(ctx, s, work)
+					})
 					s = next
 					assert.Check(t, errors.Is(err, context.DeadlineExceeded), err)
 					cancel()
@@ -59,12 +64,26 @@ func TestR50_Partition(t *testing.T) {
 				}
 			})
 		}
-		for range 20 {
-			time.Sleep(3 * time.Second)
-			ids := r.Sessions()
-			r.Cut(ids[rng.IntN(len(ids))])
+		looks, idle := 0, false
+		for i := 0; i < 600 && !idle; i++ {
+			time.Sleep(100 * time.Millisecond)
+			mu.Lock()
+			if members > 0 && time.Since(changed) > time.Second { // Settle
+				looks++
+				for _, item := range items {
+					idle = idle || at[item] == 0
+				}
+				assert.Check(t, !idle, "%v after the last change: %v", time.Since(changed), at)
+			}
+			mu.Unlock()
+			if i%30 == 29 {
+				ids := r.Sessions()
+				change(0)
+				r.Cut(ids[rng.IntN(len(ids))])
+			}
 		}
 		all.Wait()
+		assert.Check(t, looks > 50, "%d", looks)
 		assert.Check(t, turns > 3*len(items), "%d", turns)
 	}, zktest.Options{FrameLog: -1})
 }

@@ -162,7 +162,7 @@ func (q *Queue) key(s *zk.Session) placeKey {
 func (q *Queue) take(ctx context.Context, s *zk.Session, id *identity, name string, c *claim) (*Item, error) {
 	o := &owned{path: join(q.taken(), name), acl: q.ACL, stamp: true, pass: true}
 	if c == nil {
-		c = o.fresh(q.key(s), "")
+		c = o.fresh(id, q.key(s), "")
 	}
 	o.data = []byte(c.guid)
 	err := o.settle(ctx, s, id, c)

@@ -306,4 +306,19 @@ func TestR11_ReadOnly(t *testing.T) {
 		assert.Equal(t, len(found), 0)
 		s.Close()
 	})
+	bubble(t, func(r *rig) { // a local session, which may have no ephemerals
+		s := r.dial()
+		assert.NilError(t, (&recipe.Barrier{Path: "/l"}).Set(bg, s))
+		r.Fault(zktest.Rule{Session: s.ID(), Count: -1, Err: wire.ErrEphemeralOnLocalSession, Match: func(f zktest.Frame) bool {
+			return f.Op == wire.OpCreate || f.Op == wire.OpCreate2
+		}})
+		_, err := (&recipe.Lock{Path: "/l"}).Acquire(bg, s)
+		assert.ErrorIs(t, err, zk.ErrEphemeralOnLocalSession)
+		_, err = recipe.Own(bg, s, "/l/own", nil, nil)
+		assert.ErrorIs(t, err, zk.ErrEphemeralOnLocalSession)
+		_, err = recipe.CreateProtected(bg, s, "/l/x-", nil, nil)
+		assert.ErrorIs(t, err, zk.ErrEphemeralOnLocalSession)
+		assert.NilError(t, s.Err())
+		assert.Equal(t, len(r.children("/l")), 0)
+	})
 }

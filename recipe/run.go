@@ -18,7 +18,10 @@ import (
 // to see why.
 //
 // fresh reports that work gets this session for the first time, so ephemeral
-// znodes must be made again.
+// znodes must be made again. It is true once for each session, even if that call
+// of work ends before it has made anything: Run cannot know how far it came. So note
+// outside of work what has been made, or keep its Hold, whose Err reports that it must
+// be made again, as in the example.
 //
 // When work returns nil or another error, Run closes the session and returns
 // that. It returns the error of a Dial that would fail again in the same way, and

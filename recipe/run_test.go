@@ -11,6 +11,8 @@ import (
 
 	"github.com/seed-9f8420c6/zk"
 	"github.com/seed-9f8420c6/zk/recipe"
+	"github.com/seed-9f8420c6/zk/wire"
+	"github.com/seed-9f8420c6/zk/zktest"
 )
 
 func TestRun(t *testing.T) {
@@ -44,6 +46,49 @@ func TestRun(t *testing.T) {
 		assert.DeepEqual(t, fresh, []bool{true, false, false, true})
 		assert.Check(t, ids[0] == ids[1] && ids[1] == ids[2] && ids[2] != ids[3])
 		assert.Equal(t, len(r.Sessions()), 0) // closed
+	})
+}
+
+// A new session is fresh once, though the call that was told so has made nothing.
+// A Hold kept outside, as the documentation has it, is made again when it must be.
+func TestRun_FreshOnce(t *testing.T) {
+	bubble(t, func(r *rig) {
+		admin := r.dial()
+		_, err := admin.Create(bg, "/members", nil, zk.Persistent, zk.ACLOpen)
+		assert.NilError(t, err)
+		var me *recipe.Hold
+		var fresh []bool
+		want := errors.New("the application's own")
+		err = recipe.Run(bg, r.conf(), func(ctx context.Context, s *zk.Session, f bool) (err error) {
+			fresh = append(fresh, f)
+			switch n := len(fresh); n {
+			case 1, 4: // it ends before it has asked for anything
+				r.Cut(s.ID())
+				<-s.Done()
+			case 2, 5: // and when the create is on its way
+				r.Fault(zktest.Rule{Session: s.ID(), Do: zktest.CutBefore, Match: func(f zktest.Frame) bool { return f.Op == wire.OpCreate || f.Op == wire.OpCreate2 }})
+			}
+			assert.Check(t, !f || me == nil || me.Err() != nil)
+			if me != nil && me.Err() != nil {
+				assert.ErrorIs(t, me.Release(), recipe.ErrNotHeld)
+				me = nil
+			}
+			if me == nil {
+				if me, err = recipe.Own(ctx, s, "/members/me", nil, nil); err != nil {
+					return err
+				}
+			}
+			assert.DeepEqual(t, r.children("/members"), []string{"me"})
+			if len(fresh) == 6 {
+				return want
+			}
+			r.Cut(s.ID())
+			r.Expire(s.ID())
+			<-s.Done()
+			return s.Err()
+		})
+		assert.Equal(t, err, want)
+		assert.DeepEqual(t, fresh, []bool{true, false, false, true, false, false})
 	})
 }
 

@@ -81,6 +81,34 @@ func TestR40_Semaphore(t *testing.T) {
 	}
 }
 
+// Others who say a larger Max may enter; ours waits until it is among its own.
+func TestR40_OtherMax(t *testing.T) {
+	bubble(t, func(r *rig) {
+		s, other := r.dial(), r.dial()
+		larger, ours := recipe.Semaphore{Path: "/sem", Max: 3}, recipe.Semaphore{Path: "/sem", Max: 2}
+		var held []*recipe.Hold
+		for range 2 {
+			h, err := ours.Acquire(bg, other)
+			assert.NilError(t, err)
+			held = append(held, h)
+		}
+		_, err := ours.TryAcquire(bg, s)
+		assert.ErrorIs(t, err, recipe.ErrLocked)
+		third, err := larger.TryAcquire(bg, other)
+		assert.NilError(t, err)
+		got := r.waiting(func() (*recipe.Hold, error) { return ours.Acquire(bg, s) })
+		assert.NilError(t, held[0].Release())
+		synctest.Wait()
+		assert.Equal(t, len(got), 0) // two others have one yet
+		assert.NilError(t, third.Release())
+		res := <-got
+		assert.NilError(t, res.err)
+		assert.NilError(t, res.h.Release())
+		assert.NilError(t, held[1].Release())
+		assert.Equal(t, len(r.children("/sem/leases")), 0)
+	})
+}
+
 // Cut or cancelled at each of its steps, and the semaphore is full: never more than
 // Max, and nothing left.
 func TestR40_EveryStep(t *testing.T) {

@@ -97,20 +97,22 @@ func run(ctx context.Context, listen string, every time.Duration, spans, log io.
 // service changes a znode and watches it. Now and then it stops receiving for a while.
 type service struct {
 	one, all chan zk.Event
+	watching bool // all is armed
 }
 
 func newService() *service {
 	return &service{one: make(chan zk.Event, 1), all: make(chan zk.Event, 100)}
 }
 
-func (s *service) work(ctx context.Context, z *zk.Session, fresh bool) error {
+func (s *service) work(ctx context.Context, z *zk.Session, _ bool) error {
 	if _, err := z.Create(ctx, "/config", nil, zk.Persistent, zk.ACLOpen); err != nil && !errors.Is(err, zk.ErrExists) {
 		return err
 	}
-	if fresh { // the watch moves with the session, and with a renewal too
+	if !s.watching { // the watch moves with the session, and with a renewal too
 		if err := z.AddWatch(ctx, "/config", zk.WatchRecursive, s.all); err != nil {
 			return err
 		}
+		s.watching = true
 	}
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()

@@ -277,29 +277,34 @@ func TestOpError(t *testing.T) {
 	assert.Equal(t, fmt.Sprint(zk.Answered, zk.NotSent, zk.Lost), "answered not sent lost")
 }
 
-// TestAPI keeps testdata/api.txt, the list of all that is exported.
-// go test -run TestAPI ./internal/house -update writes it again.
+// TestAPI keeps testdata/api.txt, the list of all that is exported, and those of
+// recipe and tree beside it.
+// go test -run TestAPI ./internal/house -update writes them again.
 func TestAPI(t *testing.T) {
 	suite.ToRoot(t)
-	got := exportedAPI(t)
-	golden := filepath.Join("testdata", "api.txt")
-	if flag.Lookup("update").Value.(flag.Getter).Get().(bool) { // a flag of gotest.tools
-		assert.NilError(t, os.WriteFile(golden, []byte(got), 0o644))
+	for _, p := range []struct{ path, golden string }{
+		{module, "api.txt"}, {module + "/recipe", "api-recipe.txt"}, {module + "/tree", "api-tree.txt"},
+	} {
+		got := exportedAPI(t, p.path)
+		golden := filepath.Join("testdata", p.golden)
+		if flag.Lookup("update").Value.(flag.Getter).Get().(bool) { // a flag of gotest.tools
+			assert.NilError(t, os.WriteFile(golden, []byte(got), 0o644))
+		}
+		want, err := os.ReadFile(golden)
+		assert.NilError(t, err)
+		assert.Equal(t, got, string(want), "the exported API has changed: tell it in CHANGELOG.md and run go test -run TestAPI ./internal/house -update")
 	}
-	want, err := os.ReadFile(golden)
-	assert.NilError(t, err)
-	assert.Equal(t, got, string(want), "the exported API has changed: tell it in CHANGELOG.md and run go test -run TestAPI ./internal/house -update")
 }
 
-// exportedAPI lists the package's exported names with their types, sorted.
-func exportedAPI(t *testing.T) string {
+// exportedAPI lists a package's exported names with their types, sorted.
+func exportedAPI(t *testing.T, path string) string {
 	exports := make(map[string]string)
-	for line := range strings.Lines(string(goCommand(t, "list", "-export", "-deps", "-f", "{{.ImportPath}}\t{{.Export}}", "."))) {
+	for line := range strings.Lines(string(goCommand(t, "list", "-export", "-deps", "-f", "{{.ImportPath}}\t{{.Export}}", path))) {
 		path, file, _ := strings.Cut(strings.TrimSpace(line), "\t")
 		exports[path] = file
 	}
 	imp := importer.ForCompiler(token.NewFileSet(), "gc", func(path string) (io.ReadCloser, error) { return os.Open(exports[path]) })
-	pkg, err := imp.Import(module)
+	pkg, err := imp.Import(path)
 	assert.NilError(t, err)
 	qualify := func(p *types.Package) string {
 		if p == pkg {

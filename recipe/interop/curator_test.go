@@ -5,7 +5,9 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"gotest.tools/v3/assert"
@@ -61,6 +63,29 @@ func TestCurator(t *testing.T) {
 			lock := recipe.Lock{Path: "/lock", KeepDir: true}
 			return func(s *zk.Session) (*recipe.Hold, error) { return lock.Acquire(bg, s) }
 		})
+	})
+	run("Names", func(s *stage) {
+		o := s.dial()
+		rw := recipe.RWLock{Path: "/names"}
+		var names []string
+		for _, f := range []func(s *zk.Session) (*recipe.Hold, error){
+			func(s *zk.Session) (*recipe.Hold, error) { return (&recipe.Lock{Path: "/names"}).Acquire(bg, s) },
+			func(s *zk.Session) (*recipe.Hold, error) { return rw.AcquireRead(bg, s) },
+			func(s *zk.Session) (*recipe.Hold, error) { return rw.AcquireWrite(bg, s) },
+			func(s *zk.Session) (*recipe.Hold, error) { return (&recipe.Election{Path: "/names"}).Campaign(bg, s) },
+		} {
+			h := o.hold(f)
+			names = append(names, path.Base(h.Path()))
+			o.release(h)
+		}
+		names = append(names, path.Base(do(o, func(s *zk.Session) (string, error) {
+			return recipe.CreateProtected(bg, s, "/job-", nil, nil)
+		})))
+		them := s.peer("names", 1, strings.Join(names, ","))
+		for _, want := range []string{"lock-", "__READ__", "__WRIT__", "latch-", "job-"} {
+			assert.Check(s, strings.HasPrefix(them.says(), want), want)
+		}
+		them.end()
 	})
 	run("Election", func(s *stage) {
 		exclusive(s, "election", "/election", func(i int) func(s *zk.Session) (*recipe.Hold, error) {

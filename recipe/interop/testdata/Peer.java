@@ -2,6 +2,7 @@ import java.util.TreeSet;
 import java.util.concurrent.TimeUnit;
 import org.apache.curator.framework.CuratorFramework;
 import org.apache.curator.framework.CuratorFrameworkFactory;
+import org.apache.curator.framework.imps.ProtectedUtils;
 import org.apache.curator.framework.recipes.atomic.DistributedAtomicLong;
 import org.apache.curator.framework.recipes.barriers.DistributedBarrier;
 import org.apache.curator.framework.recipes.barriers.DistributedDoubleBarrier;
@@ -147,6 +148,14 @@ public class Peer {
                 }
             }
             shared.close();
+            break;
+        case "names": // of ours, as protected mode reads them
+            for (String node : name.split(",")) {
+                if (!ProtectedUtils.isProtectedZNode(node)) {
+                    throw new Exception(node);
+                }
+                say(ProtectedUtils.normalize(node));
+            }
             break;
         case "group":
             GroupMember member = new GroupMember(zk, "/group", name, "hello".getBytes());
