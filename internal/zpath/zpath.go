@@ -45,7 +45,7 @@ func plain(path string) bool {
 	bad, before := uint64(0), uint64(1) // before: zero where a slash stands before the word
 	for i := 0; i+8 <= n; i += 8 {
 		var odd uint64
-		odd, before = oddities(word(path[i:]), before)
+		odd, before = oddities(word(path[i:i+8]), before)
 		bad |= odd
 	}
 	if n%8 > 0 { // the last eight once more
@@ -65,7 +65,9 @@ func oddities(x, before uint64) (odd, last uint64) {
 	return (notPrintable | (pair-ones)&^pair) & highs, slash >> 56
 }
 
+// word makes a word of eight bytes.
 func word(s string) uint64 {
+	_ = s[7]
 	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
 		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
 }
