@@ -107,7 +107,7 @@
 //	ErrNotSent          NotSent     no byte of it left        may repeat it, if the reason has passed
 //	ErrLost             Lost        sent, and not answered    looks, then decides
 //
-// Beside the outcome stands the reason, and errors.Is finds both:
+// The error has a reason, too. errors.Is finds the outcome and the reason:
 //
 //	ErrConnection   this connection is over; the session may live   Dial, Redial
 //	ErrMoved        another Session has taken over                  Redial gives it

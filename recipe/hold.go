@@ -234,10 +234,14 @@ func (h *Hold) SetData(ctx context.Context, s *zk.Session, data []byte) error {
 }
 
 // Release closes Lost and then deletes the znode. If it returns nil, the znode is
-// gone. It waits at most a third of the session timeout, whatever becomes of the
-// connection. After that it returns an error, and the znode is deleted as soon as
-// there is a connection, or ends with the session. Where the ACL of the directory
-// forbids the deletion (ErrNoAuth), the znode ends with the session.
+// gone. Without a connection it waits for the next one, at most a third of the
+// session timeout. After that it returns an error, and the znode is deleted as
+// soon as there is a connection, or ends with the session. Where the ACL of the
+// directory forbids the deletion (ErrNoAuth), the znode ends with the session.
+//
+// In the function that Run calls, do not defer Release: Run dials when that
+// function has returned, so Release would wait in vain. Keep the Hold for the
+// next call.
 //
 // A hold that was lost must be released too: Release removes what is left, and
 // returns why it was lost. Another Release returns the same.

@@ -25,7 +25,10 @@ import (
 //
 // When work returns nil or another error, Run closes the session and returns
 // that. It returns the error of a Dial that would fail again in the same way, and
-// the error of ctx when ctx ends.
+// the error of ctx when ctx ends. If the connection is lost by then, it does not
+// dial to close the session: what the session holds is freed when it expires. To
+// have it freed at once, let work return the Session's Err, and nil when it is
+// called again.
 func Run(ctx context.Context, conf zk.Config, work func(ctx context.Context, s *zk.Session, fresh bool) error) error {
 	var last int64
 	pause := firstPause

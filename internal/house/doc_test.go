@@ -40,7 +40,7 @@ var claims = []struct{ text, tests string }{
 	{"is one of three", "ExampleOpError TestOpError"},
 	{"no byte of it left", "TestLossWithCallsInFlight ExampleOpError"},
 	{"sent, and not answered", "TestI27_Outcomes TestLossWithCallsInFlight"},
-	{"Beside the outcome stands the reason, and errors.Is finds both", "ExampleOpError"},
+	{"The error has a reason, too. errors.Is finds the outcome and the reason", "ExampleOpError"},
 	{"ErrConnection   this connection is over; the session may live   Dial, Redial", "TestRedial TestDocExpiry"},
 	{"another Session has taken over", "TestRedial TestStaleClose"},
 	{"the server has forgotten the session", "TestRenew"},
