@@ -943,13 +943,13 @@ func (s *Session) Successor(ctx context.Context) (*Session, error) {
 // ends when the last of them has gone and takes at most Config.Timeout to
 // connect. It returns ErrExpired when the session has expired or was renewed,
 // so that nobody gets another session unknowingly, and ErrClosed after Close.
-// For a context that ends first it is ErrNoServer, as of a Dial, and the
-// context's error. After Detach it dials, as after a loss.
+// If ctx ends first, the error matches ErrNoServer and the context's error. After
+// Detach it dials, as after a loss.
 func (s *Session) Redial(ctx context.Context) (*Session, error) { return s.succeed(ctx, false) }
 
-// Renew does the same for a new session that takes over the watches, after
-// ErrExpired; ephemerals must be created again. If s was redialed, it returns
-// ErrMoved: the successor has the session.
+// Renew makes a new session that takes over the watches, after ErrExpired. All
+// callers share one Dial. Ephemerals must be created again. If s was redialed, it
+// returns ErrMoved: the successor has the session.
 func (s *Session) Renew(ctx context.Context) (*Session, error) { return s.succeed(ctx, true) }
 
 func (s *Session) succeed(ctx context.Context, renew bool) (*Session, error) {

@@ -89,7 +89,7 @@ type Config struct {
 	MaxReply int
 	// MaxInFlight is how many calls wait for replies at a time; zero: no limit. A Batch
 	// counts its operations and a Multi 1. Pings, auth, close and what the client sends
-	// for its own sake count none.
+	// for its own sake do not count.
 	MaxInFlight int
 	// Logger hears of each Dial and of each Session's end, of a channel that is closed or
 	// that holds events up, and of a call that waits long; nil: silent. Its handler

@@ -155,7 +155,7 @@ func (s Stat) Created() time.Time { return time.UnixMilli(s.Ctime) }
 // Modified returns when its data was last changed, by the clock of the leader then.
 func (s Stat) Modified() time.Time { return time.UnixMilli(s.Mtime) }
 
-// AnyVersion, as the version of Set, SetACL, Delete and their operations, asks for none.
+// AnyVersion makes Set, SetACL, Delete and their operations skip the check of the version.
 const AnyVersion int32 = -1
 
 var (
@@ -257,7 +257,7 @@ func (s *Session) Create(ctx context.Context, path string, data []byte, mode Mod
 	return path, err
 }
 
-// CreateStat does the same and returns the new znode's Stat. Servers since
+// CreateStat is Create, and also returns the new znode's Stat. Servers since
 // 3.5.0 support it. An older one answers ErrUnimplemented and closes the
 // connection, so that the error matches ErrConnection too; the session lives.
 func (s *Session) CreateStat(ctx context.Context, path string, data []byte, mode Mode, acl ACL) (string, Stat, error) {
@@ -527,8 +527,9 @@ const (
 // moved to another connection: then the channel gets a Gap before any later
 // event. Nor does it remember what it reported before: after a move to a server that
 // lags, a change may be reported twice. Servers since 3.6.0 support it; an older one
-// does as CreateStat says. Before 3.9.0 a WatchPersistent gets no Child events while a
-// WatchRecursive is armed on the very same path, and a Gap when that is removed.
+// answers ErrUnimplemented, which ends the connection. Before 3.9.0 a WatchPersistent
+// gets no Child events while a WatchRecursive is armed on the very same path, and a Gap
+// when that is removed.
 func (s *Session) AddWatch(ctx context.Context, path string, mode WatchMode, watch chan<- Event) error {
 	var invalid error
 	kind := PersistentWatch
@@ -579,7 +580,8 @@ func (s *Session) RemoveWatch(ctx context.Context, path string, watch chan<- Eve
 
 // Ephemerals returns the paths of this session's ephemeral znodes that begin
 // with the prefix, which may end within a name; "" or "/" for all. Servers
-// since 3.6.0 support it; an older one does as CreateStat says.
+// since 3.6.0 support it; an older one answers ErrUnimplemented, which ends the
+// connection.
 func (s *Session) Ephemerals(ctx context.Context, prefix string) ([]string, error) {
 	var invalid error
 	if prefix != "" && prefix != "/" {
@@ -612,8 +614,8 @@ func (s *Session) Ephemerals(ctx context.Context, prefix string) ([]string, erro
 }
 
 // AllChildrenNumber returns the number of all znodes below a path. The server
-// walks its whole tree for it. Servers since 3.6.0 support it; an older one does as
-// CreateStat says.
+// walks its whole tree for it. Servers since 3.6.0 support it; an older one
+// answers ErrUnimplemented, which ends the connection.
 func (s *Session) AllChildrenNumber(ctx context.Context, path string) (int, error) {
 	c, full, err := s.start(&kindAllChildrenNumber, "allchildrennumber", path, false, nil)
 	if err != nil {
@@ -631,7 +633,8 @@ func decodeNumber(c *call, d *wire.Decoder) { c.num = d.Int32() }
 type AuthInfo struct{ Scheme, User string }
 
 // WhoAmI returns the identities of this connection; its IP address is always
-// among them. Servers since 3.7.0 support it; an older one does as CreateStat says.
+// among them. Servers since 3.7.0 support it; an older one answers
+// ErrUnimplemented, which ends the connection.
 func (s *Session) WhoAmI(ctx context.Context) ([]AuthInfo, error) {
 	c, _, err := s.start(&kindWhoAmI, "whoami", "/", false, nil)
 	if err != nil {
@@ -1040,8 +1043,8 @@ func (m *multi) result(x *wire.MultiResult) Result {
 
 // MultiRead executes reads in one round trip, each with its own result; the
 // error is the first of theirs. One that is not sent, or lost, has no results.
-// It is no snapshot. Servers since 3.6.0 support it; an older one does as CreateStat
-// says.
+// It is no snapshot. Servers since 3.6.0 support it; an older one answers
+// ErrUnimplemented, which ends the connection.
 func (s *Session) MultiRead(ctx context.Context, ops ...ReadOp) ([]Result, error) {
 	if !s.usable() {
 		return nil, notSent("multiread", "", ErrClosed)
