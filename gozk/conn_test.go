@@ -293,30 +293,6 @@ func TestCloseEndsSession(t *testing.T) {
 	})
 }
 
-// The bridge to the root: watches of its own do no harm to the order here.
-func TestSession(t *testing.T) {
-	inMemory(t, func(t *testing.T, server *zktest.Server, through connOption) {
-		c, _ := connect(t, server.Addrs(), through)
-		nodes(t, c, "/a", "/b")
-		s, err := c.Session(t.Context())
-		assert.NilError(t, err)
-		assert.Equal(t, s.ID(), c.SessionID())
-		for range 100 {
-			own := make(chan root.Event, 1)
-			_, _, err = s.Get(t.Context(), "/b", own)
-			assert.NilError(t, err)
-			_, _, ch, err := c.GetW("/a")
-			assert.NilError(t, err)
-			_, err = c.Set("/a", nil, -1)
-			assert.NilError(t, err)
-			assert.Equal(t, len(ch), 1)
-		}
-		c.Close()
-		_, err = c.Session(t.Context())
-		assert.Equal(t, err, ErrConnectionClosed)
-	})
-}
-
 // What a callback and a channel are told comes in the same order, each with its server.
 func TestEventsNameTheServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"gotest.tools/v3/assert"
 
@@ -136,129 +135,6 @@ func TestOldServers(t *testing.T) {
 		c.ChildrenW("/a")
 		c.Delete("/a", -1)
 		assert.Equal(t, len(events), 1)
-	})
-}
-
-// A call waits for an event that is on its way into its channel, and for those behind
-// it that nobody has received.
-func TestCallWaitsForEventsOnTheirWay(t *testing.T) {
-	inMemory(t, func(t *testing.T, server *zktest.Server, through connOption) {
-		inside := make(chan struct{}, 2)
-		c, _ := connect(t, server.Addrs(), through, WithEventCallback(func(ev Event) {
-			if ev.Type == EventNodeDataChanged {
-				inside <- struct{}{}
-				time.Sleep(patience / 4)
-			}
-		}))
-		other, _ := connect(t, server.Addrs(), through)
-		nodes(t, c, "/a", "/b")
-		for range 20 { // a lane takes what comes first by chance
-			var armed []<-chan Event
-			for _, path := range []string{"/a", "/b"} {
-				_, _, ch, err := c.GetW(path)
-				assert.NilError(t, err)
-				armed = append(armed, ch)
-			}
-			_, err := other.Multi(&SetDataRequest{"/a", nil, -1}, &SetDataRequest{"/b", nil, -1})
-			assert.NilError(t, err)
-			<-inside
-			_, _, err = c.Get("/a")
-			assert.NilError(t, err)
-			assert.Equal(t, len(armed[0])+len(armed[1]), 2)
-			<-inside
-		}
-	})
-}
-
-// A call that has to wait does not take the wait of an earlier one for its own.
-func TestCallsThatWaitShareNoEarlierWait(t *testing.T) {
-	inMemory(t, func(t *testing.T, server *zktest.Server, through connOption) {
-		c, _ := connect(t, server.Addrs(), through, WithEventCallback(func(ev Event) {
-			switch ev.Type {
-			case EventNodeChildrenChanged:
-				time.Sleep(2 * patience)
-			case EventNodeDataChanged:
-				time.Sleep(patience / 2)
-			}
-		}))
-		other, _ := connect(t, server.Addrs(), through)
-		nodes(t, c, "/a", "/b")
-		_, _, _, err := c.GetW("/a")
-		assert.NilError(t, err)
-		_, _, _, err = c.ChildrenW("/a") // on the second lane
-		assert.NilError(t, err)
-		_, _, ch, err := c.GetW("/b") // on the first
-		assert.NilError(t, err)
-		nodes(t, other, "/a/c")
-		synctest.Wait()
-		go c.Get("/") // waits for the second lane in vain
-		time.Sleep(patience * 8 / 10)
-		_, err = other.Set("/b", nil, -1)
-		assert.NilError(t, err)
-		synctest.Wait()
-		_, _, err = c.Get("/")
-		assert.NilError(t, err)
-		assert.Equal(t, len(ch), 1)
-	})
-}
-
-// An event on its way to an older watch of the path is not the newer one's, which has its
-// own on the session's channel too.
-func TestNewWatchBehindAnEvent(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		server := zktest.NewServer(t, zktest.Options{InMemory: true, Version: zktest.V34}) // its events have no zxid
-		through := dialing(server.DialContext)
-		inside := make(chan struct{})
-		var told atomic.Int32
-		c, _ := connect(t, server.Addrs(), through, WithEventCallback(func(ev Event) {
-			switch {
-			case ev.Type != EventNodeDataChanged:
-			case ev.Path == "/slow":
-				close(inside)
-				time.Sleep(patience / 2)
-			default:
-				told.Add(1)
-			}
-		}))
-		other, _ := connect(t, server.Addrs(), through)
-		nodes(t, c, "/a", "/slow")
-		_, _, _, err := c.GetW("/slow")
-		assert.NilError(t, err)
-		_, _, older, err := c.GetW("/a")
-		assert.NilError(t, err)
-		_, err = other.Set("/slow", nil, -1)
-		assert.NilError(t, err)
-		<-inside
-		_, err = other.Set("/a", nil, -1)
-		assert.NilError(t, err)
-		_, st, newer, err := c.GetW("/a")
-		assert.NilError(t, err)
-		assert.Assert(t, st.Version == 1 && len(older) == 1 && len(newer) == 0)
-		_, err = c.Set("/a", nil, -1)
-		assert.NilError(t, err)
-		assert.Equal(t, len(newer), 1)
-		assert.Equal(t, told.Load(), int32(2))
-	})
-}
-
-// A callback that blocks holds up what comes after it, and not the answers.
-func TestCallbackBlocks(t *testing.T) {
-	inMemory(t, func(t *testing.T, server *zktest.Server, through connOption) {
-		release := make(chan struct{})
-		c, _ := connect(t, server.Addrs(), through, WithEventCallback(func(ev Event) {
-			if ev.Type == EventNodeDataChanged {
-				<-release
-			}
-		}))
-		nodes(t, c, "/a")
-		_, _, ch, _ := c.GetW("/a")
-		began := time.Now()
-		_, err := c.Set("/a", nil, -1)
-		assert.NilError(t, err)
-		assert.Assert(t, time.Since(began) <= patience)
-		assert.Equal(t, len(ch), 0)
-		close(release)
-		assert.Equal(t, (<-ch).Type, EventNodeDataChanged)
 	})
 }
 

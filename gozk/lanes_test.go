@@ -1,0 +1,208 @@
+package zk
+
+import (
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gotest.tools/v3/assert"
+
+	"github.com/seed-9f8420c6/zk/zktest"
+)
+
+// A call waits for an event that is on its way into its channel, and for those behind
+// it that nobody has received.
+func TestCallWaitsForEventsOnTheirWay(t *testing.T) {
+	inMemory(t, func(t *testing.T, server *zktest.Server, through connOption) {
+		inside := make(chan struct{}, 2)
+		c, _ := connect(t, server.Addrs(), through, WithEventCallback(func(ev Event) {
+			if ev.Type == EventNodeDataChanged {
+				inside <- struct{}{}
+				time.Sleep(patience / 4)
+			}
+		}))
+		other, _ := connect(t, server.Addrs(), through)
+		nodes(t, c, "/a", "/b")
+		for range 20 { // a lane takes what comes first by chance
+			var armed []<-chan Event
+			for _, path := range []string{"/a", "/b"} {
+				_, _, ch, err := c.GetW(path)
+				assert.NilError(t, err)
+				armed = append(armed, ch)
+			}
+			_, err := other.Multi(&SetDataRequest{"/a", nil, -1}, &SetDataRequest{"/b", nil, -1})
+			assert.NilError(t, err)
+			<-inside
+			_, _, err = c.Get("/a")
+			assert.NilError(t, err)
+			assert.Equal(t, len(armed[0])+len(armed[1]), 2)
+			<-inside
+		}
+	})
+}
+
+// A call that has to wait does not take the wait of an earlier one for its own.
+func TestCallsThatWaitShareNoEarlierWait(t *testing.T) {
+	inMemory(t, func(t *testing.T, server *zktest.Server, through connOption) {
+		c, _ := connect(t, server.Addrs(), through, WithEventCallback(func(ev Event) {
+			switch ev.Type {
+			case EventNodeChildrenChanged:
+				time.Sleep(2 * patience)
+			case EventNodeDataChanged:
+				time.Sleep(patience / 2)
+			}
+		}))
+		other, _ := connect(t, server.Addrs(), through)
+		nodes(t, c, "/a", "/b")
+		_, _, _, err := c.GetW("/a")
+		assert.NilError(t, err)
+		_, _, _, err = c.ChildrenW("/a") // on the second lane
+		assert.NilError(t, err)
+		_, _, ch, err := c.GetW("/b") // on the first
+		assert.NilError(t, err)
+		nodes(t, other, "/a/c")
+		synctest.Wait()
+		go c.Get("/") // waits for the second lane in vain
+		time.Sleep(patience * 8 / 10)
+		_, err = other.Set("/b", nil, -1)
+		assert.NilError(t, err)
+		synctest.Wait()
+		_, _, err = c.Get("/")
+		assert.NilError(t, err)
+		assert.Equal(t, len(ch), 1)
+	})
+}
+
+// An event on its way to an older watch of the path is not the newer one's, which has its
+// own on the session's channel too.
+func TestNewWatchBehindAnEvent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := zktest.NewServer(t, zktest.Options{InMemory: true, Version: zktest.V34}) // its events have no zxid
+		through := dialing(server.DialContext)
+		inside := make(chan struct{})
+		var told atomic.Int32
+		c, _ := connect(t, server.Addrs(), through, WithEventCallback(func(ev Event) {
+			switch {
+			case ev.Type != EventNodeDataChanged:
+			case ev.Path == "/slow":
+				close(inside)
+				time.Sleep(patience / 2)
+			default:
+				told.Add(1)
+			}
+		}))
+		other, _ := connect(t, server.Addrs(), through)
+		nodes(t, c, "/a", "/slow")
+		_, _, _, err := c.GetW("/slow")
+		assert.NilError(t, err)
+		_, _, older, err := c.GetW("/a")
+		assert.NilError(t, err)
+		_, err = other.Set("/slow", nil, -1)
+		assert.NilError(t, err)
+		<-inside
+		_, err = other.Set("/a", nil, -1)
+		assert.NilError(t, err)
+		_, st, newer, err := c.GetW("/a")
+		assert.NilError(t, err)
+		assert.Assert(t, st.Version == 1 && len(older) == 1 && len(newer) == 0)
+		_, err = c.Set("/a", nil, -1)
+		assert.NilError(t, err)
+		assert.Equal(t, len(newer), 1)
+		assert.Equal(t, told.Load(), int32(2))
+	})
+}
+
+// A callback that blocks holds up what comes after it, and not the answers.
+func TestCallbackBlocks(t *testing.T) {
+	inMemory(t, func(t *testing.T, server *zktest.Server, through connOption) {
+		release := make(chan struct{})
+		c, _ := connect(t, server.Addrs(), through, WithEventCallback(func(ev Event) {
+			if ev.Type == EventNodeDataChanged {
+				<-release
+			}
+		}))
+		nodes(t, c, "/a")
+		_, _, ch, _ := c.GetW("/a")
+		began := time.Now()
+		_, err := c.Set("/a", nil, -1)
+		assert.NilError(t, err)
+		assert.Assert(t, time.Since(began) <= 2*time.Second, "%v", time.Since(began))
+		assert.Equal(t, len(ch), 0)
+		close(release)
+		assert.Equal(t, (<-ch).Type, EventNodeDataChanged)
+	})
+}
+
+// A watch whose call has been answered, and has not returned, shares the event of the
+// session's channel with the older ones of its path.
+func TestPendingWatchAndEvent(t *testing.T) {
+	inMemory(t, func(t *testing.T, server *zktest.Server, through connOption) {
+		inside := make(chan struct{})
+		var told atomic.Int32
+		c, _ := connect(t, server.Addrs(), through, WithEventCallback(func(ev Event) {
+			switch ev.Type {
+			case EventNodeChildrenChanged:
+				close(inside)
+				time.Sleep(patience / 2)
+			case EventNodeDataChanged:
+				told.Add(1)
+			}
+		}))
+		other, _ := connect(t, server.Addrs(), through)
+		nodes(t, c, "/a", "/slow")
+		c.GetW("/slow")
+		c.ChildrenW("/slow") // on the second lane
+		_, _, older, err := c.GetW("/a")
+		assert.NilError(t, err)
+		nodes(t, other, "/slow/c")
+		<-inside
+		var newer <-chan Event
+		done := make(chan struct{})
+		go func() {
+			_, _, newer, _ = c.GetW("/a")
+			close(done)
+		}()
+		synctest.Wait() // it waits for the second lane
+		_, err = other.Set("/a", nil, -1)
+		assert.NilError(t, err)
+		<-done
+		assert.Assert(t, len(older) == 1 && len(newer) == 1)
+		assert.Equal(t, told.Load(), int32(1))
+	})
+}
+
+// What the server reported before the end is an event, and no EventNotWatching.
+func TestEventsBeforeTheEnd(t *testing.T) {
+	for _, takes := range []time.Duration{patience / 4, 3 * patience} {
+		inMemory(t, func(t *testing.T, server *zktest.Server, through connOption) {
+			inside := make(chan struct{})
+			c, _ := connect(t, server.Addrs(), through, WithEventCallback(func(ev Event) {
+				if ev.Path == "/slow" && ev.Type == EventNodeDataChanged {
+					close(inside)
+					time.Sleep(takes)
+				}
+			}))
+			other, _ := connect(t, server.Addrs(), through)
+			nodes(t, c, "/slow", "/a")
+			_, _, slow, err := c.GetW("/slow")
+			assert.NilError(t, err)
+			_, _, behind, err := c.GetW("/a")
+			assert.NilError(t, err)
+			_, err = other.Set("/slow", nil, -1)
+			assert.NilError(t, err)
+			<-inside
+			_, err = other.Set("/a", nil, -1)
+			assert.NilError(t, err)
+			synctest.Wait()
+			c.Close()
+			want := EventNodeDataChanged
+			if takes > patience { // it is not waited for
+				want = EventNotWatching
+			}
+			assert.Equal(t, (<-slow).Type, want)
+			assert.Equal(t, (<-behind).Type, want)
+			time.Sleep(takes)
+		})
+	}
+}
