@@ -99,7 +99,7 @@ func TestInstall(t *testing.T) {
 	cached := strings.TrimSpace(string(goCommand(t, "env", "GOMODCACHE")))
 	next := strings.TrimSpace(string(goCommand(t, "env", "GOPROXY")))
 	u := &user{t: t, dir: t.TempDir(), env: append(os.Environ(),
-		"GOWORK=off", "GOSUMDB=off", "GOFLAGS=-mod=mod -modcacherw -buildvcs=false", "GOMODCACHE="+t.TempDir(),
+		"GOWORK=off", "GOSUMDB=off", "GOFLAGS=-mod=mod -modcacherw -buildvcs=false -trimpath", "GOMODCACHE="+t.TempDir(),
 		"GOPROXY="+strings.Join([]string{"file://" + filepath.ToSlash(proxy), "file://" + filepath.ToSlash(cached) + "/cache/download", next}, ","))}
 
 	for _, p := range published {
