@@ -36,8 +36,8 @@ func TestNoCallerStarves(t *testing.T) {
 		contexts       bool
 		seconds        time.Duration // of which every other has an answer for everybody, without a limit
 	}{
-		{name: "512 callers", callers: 512, seconds: 80},
-		{name: "512 callers with contexts", callers: 512, contexts: true, seconds: 80},
+		{name: "512 callers", callers: 512, seconds: 50},
+		{name: "512 callers with contexts", callers: 512, contexts: true, seconds: 50},
 		{name: "64 and a large one", callers: 65, large: 1, seconds: 250},
 		{name: "64 and a large one, with contexts", callers: 65, large: 1, contexts: true, seconds: 250},
 		{name: "8 under way at most", callers: 25, large: 1, limit: 8, seconds: 250},
@@ -88,7 +88,7 @@ func TestNoCallerStarves(t *testing.T) {
 				wg.Wait()
 				least, most := slices.Min(made), slices.Max(made)
 				t.Logf("from %d to %d calls, the large ones %d", least, most, made[:c.large])
-				assert.Assert(t, least >= 30 && most <= least+least/10+3, "%d calls where another caller made %d", least, most)
+				assert.Assert(t, least >= 20 && most <= least+least/10+3, "%d calls where another caller made %d", least, most)
 				s.Detach()
 			})
 		})

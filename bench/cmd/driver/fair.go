@@ -61,7 +61,7 @@ func mixed(r *run, w workload) (*result.Sample, error) {
 		failed := make(chan error, 1)
 		go func() {
 			var err error
-			for large = 0; err == nil && !stop.Load(); large++ {
+			for large = 0; err == nil && (large == 0 || !stop.Load()); large++ {
 				err = c.set(path, value)
 			}
 			failed <- err

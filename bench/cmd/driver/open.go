@@ -69,7 +69,7 @@ func peakOf(r *run, n int, f func() error) (float64, error) {
 		due := make(chan time.Time, n)
 		go func() {
 			defer close(due)
-			for !stop.Load() {
+			for i := 0; i < n || !stop.Load(); i++ {
 				due <- time.Now()
 			}
 		}()

@@ -67,7 +67,7 @@ func (s shares) sum() (n int64) {
 	return n
 }
 
-// timed lets callers call until stop, and returns how often each did.
+// timed lets callers call until stop, each at least once, and returns how often they did.
 func timed(callers int, f func() error, stop *atomic.Bool, rec *record) (shares, error) {
 	counts := make(shares, callers)
 	var failed atomic.Pointer[error]
@@ -75,7 +75,7 @@ func timed(callers int, f func() error, stop *atomic.Bool, rec *record) (shares,
 	for i := range callers {
 		wg.Go(func() {
 			n := int64(0)
-			for !stop.Load() {
+			for n == 0 || !stop.Load() {
 				start := time.Now()
 				if err := f(); err != nil {
 					e := err // only then does it take memory

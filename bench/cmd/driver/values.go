@@ -104,7 +104,7 @@ func (r *raw) call(request []byte) error {
 	}
 }
 
-// alone is one caller, whose calls are timed.
+// alone is one caller, whose calls are timed. It makes at least one.
 func (r *run) alone(f func() error) (*result.Sample, error) {
 	if r.ops > 0 {
 		return r.exactly(1, f)
@@ -112,7 +112,7 @@ func (r *run) alone(f func() error) (*result.Sample, error) {
 	l := newLatencies()
 	s, err := r.both(func(stop *atomic.Bool) (int64, error) {
 		l.reset()
-		for !stop.Load() {
+		for l.n == 0 || !stop.Load() {
 			if err := l.time(f); err != nil {
 				return 0, err
 			}

@@ -111,7 +111,7 @@ func (r *run) width(w workload) int {
 	return w.callers
 }
 
-// repeat lets callers call until stop, and returns how often they did.
+// repeat lets callers call until stop, each at least once, and returns how often they did.
 func repeat(callers int, f func() error, stop *atomic.Bool) (int64, error) {
 	var total atomic.Int64
 	var failed atomic.Pointer[error]
@@ -121,7 +121,7 @@ func repeat(callers int, f func() error, stop *atomic.Bool) (int64, error) {
 		go func() {
 			defer wg.Done()
 			n := int64(0)
-			for !stop.Load() {
+			for n == 0 || !stop.Load() {
 				if err := f(); err != nil {
 					e := err // only then does it take memory
 					failed.Store(&e)
