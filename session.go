@@ -581,8 +581,7 @@ func (s *Session) recycle(c *call) {
 func (c *call) begin(op wire.Op) int {
 	at := len(c.Frames)
 	c.code = op
-	c.Frames = append(c.Frames, 0, 0, 0, 0, 0, 0, 0, 0)
-	c.Frames = wire.AppendInt32(c.Frames, int32(op))
+	c.Frames = append(c.Frames, 0, 0, 0, 0, 0, 0, 0, 0, byte(op>>24), byte(op>>16), byte(op>>8), byte(op))
 	return at
 }
 

@@ -228,14 +228,16 @@ func (s *Session) askStat(ctx context.Context, c *call) (Stat, error) {
 	return stat, nil
 }
 
-// askData is ask for a call that is answered by data and a Stat.
-func (s *Session) askData(ctx context.Context, c *call) ([]byte, Stat, error) {
+// askData is ask for a call that is answered by data and a Stat. It fills in the Stat
+// where it goes, for to hand it on would copy it again.
+func (s *Session) askData(ctx context.Context, c *call, stat *Stat) ([]byte, error) {
 	if err := s.do(ctx, c); err != nil {
-		return nil, Stat{}, err
+		return nil, err
 	}
-	data, stat := c.data, Stat(c.stat)
+	data := c.data
+	*stat = Stat(c.stat)
 	s.recycle(c)
-	return data, stat, nil
+	return data, nil
 }
 
 // arm makes the call arm a channel at its reply; nil does nothing.
@@ -342,7 +344,9 @@ func (s *Session) Get(ctx context.Context, path string, watch chan<- Event) ([]b
 	}
 	c.pathWatch(wire.OpGetData, full, watch != nil)
 	c.arm(watch, DataWatch, full)
-	return s.askData(ctx, c)
+	var stat Stat
+	data, err := s.askData(ctx, c, &stat)
+	return data, stat, err
 }
 
 // pathWatch frames the requests of a path and whether to watch it.
@@ -674,7 +678,9 @@ func (s *Session) GetConfig(ctx context.Context, watch chan<- Event) ([]byte, St
 	c.raw = true
 	c.pathWatch(wire.OpGetData, configPath, watch != nil)
 	c.arm(watch, DataWatch, configPath)
-	return s.askData(ctx, c)
+	var stat Stat
+	data, err := s.askData(ctx, c, &stat)
+	return data, stat, err
 }
 
 // Reconfig is a change of the ensemble: either servers that join
@@ -702,7 +708,9 @@ func (s *Session) Reconfig(ctx context.Context, change Reconfig) ([]byte, Stat, 
 	c.frame(wire.OpReconfig, wire.ReconfigRequest{
 		Joining: joinList(change.Join), Leaving: joinList(change.Leave), NewMembers: joinList(change.Members), ConfigID: change.Version,
 	})
-	return s.askData(ctx, c)
+	var stat Stat
+	data, err := s.askData(ctx, c, &stat)
+	return data, stat, err
 }
 
 func (r Reconfig) check() error {

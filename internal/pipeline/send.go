@@ -93,11 +93,14 @@ func (p *Conn) enqueue(c *Call, frames []byte, n int, marked bool) {
 	if c.batch != nil {
 		r.first = int32(c.batch.first)
 	}
-	for at := 0; at < len(frames); at += 4 + wire.FrameLen(frames[at:]) {
+	p.frames += int64(n)
+	for at := 0; ; at += 4 + wire.FrameLen(frames[at:]) {
 		p.xid = nextXid(p.xid)
 		putXid(frames[at:], p.xid)
+		if n--; n == 0 {
+			break
+		}
 	}
-	p.frames += int64(n)
 	if !c.Own && r.first == 0 {
 		p.calls++
 	}
