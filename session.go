@@ -588,7 +588,9 @@ func (c *call) begin(op wire.Op) int {
 // room makes room for a frame with a path and so much data, in one piece.
 func (c *call) room(path string, data int) {
 	const rest = 64 // of a frame, but for an ACL
-	c.Frames = pipeline.Room(c.Frames, rest+len(path)+data)
+	if n := rest + len(path) + data; n > cap(c.Frames) {
+		c.Frames = pipeline.Room(c.Frames, n)
+	}
 }
 
 // frame frames a single request.

@@ -218,18 +218,18 @@ func (s *Session) ask(ctx context.Context, c *call, take func(*call)) error {
 	return nil
 }
 
-// askStat is ask for a call that is answered by a Stat.
-func (s *Session) askStat(ctx context.Context, c *call) (Stat, error) {
+// askStat is ask for a call that is answered by a Stat. It fills that in where it goes,
+// for to hand it on would copy it again.
+func (s *Session) askStat(ctx context.Context, c *call, stat *Stat) error {
 	if err := s.do(ctx, c); err != nil {
-		return Stat{}, err
+		return err
 	}
-	stat := Stat(c.stat)
+	*stat = Stat(c.stat)
 	s.recycle(c)
-	return stat, nil
+	return nil
 }
 
-// askData is ask for a call that is answered by data and a Stat. It fills in the Stat
-// where it goes, for to hand it on would copy it again.
+// askData is askStat for a call that is answered by data as well.
 func (s *Session) askData(ctx context.Context, c *call, stat *Stat) ([]byte, error) {
 	if err := s.do(ctx, c); err != nil {
 		return nil, err
@@ -402,7 +402,9 @@ func (s *Session) Set(ctx context.Context, path string, data []byte, version int
 	at := c.begin(wire.OpSetData)
 	c.Frames = wire.SetDataRequest{Path: full, Data: data, Version: version}.Append(c.Frames)
 	wire.EndFrame(c.Frames, at)
-	return s.askStat(ctx, c)
+	var stat Stat
+	err = s.askStat(ctx, c, &stat)
+	return stat, err
 }
 
 // Delete deletes a znode that has no children (ErrNotEmpty), if its version is
@@ -483,7 +485,9 @@ func (s *Session) SetACL(ctx context.Context, path string, acl ACL, version int3
 		return Stat{}, err
 	}
 	c.frame(wire.OpSetACL, wire.SetACLRequest{Path: full, ACL: acl.wire(), Version: version})
-	return s.askStat(ctx, c)
+	var stat Stat
+	err = s.askStat(ctx, c, &stat)
+	return stat, err
 }
 
 // AddAuth adds a credential to the connection. Once accepted it joins
