@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -178,6 +179,68 @@ func TestEveryName(t *testing.T) {
 		}
 		assert.Assert(t, len(before) > 29)
 	})
+}
+
+// Each value of a label moves too.
+func TestEveryLabel(t *testing.T) {
+	suite.InBubble(t, 1, func(t *testing.T, e *suite.Env) {
+		set := metrics.New()
+		conf, _ := e.Config()
+		odd := new(oddConn)
+		conf.Wrap = func(_ string, c net.Conn) net.Conn {
+			odd = &oddConn{Conn: c}
+			return odd
+		}
+		set.Attach(&conf)
+		s := e.Dial(conf)
+		for _, path := range []string{"/a", "/p", "/r"} {
+			e.Create(s, path, "")
+		}
+		ch := make(chan zk.Event, 99)
+		_, _, err := s.Exists(e.Ctx, "/none", ch)
+		assert.NilError(t, err)
+		_, _, err = s.Children(e.Ctx, "/a", ch)
+		assert.NilError(t, err)
+		e.Watch(s, "/a", ch)
+		assert.NilError(t, s.AddWatch(e.Ctx, "/p", zk.WatchPersistent, ch))
+		assert.NilError(t, s.AddWatch(e.Ctx, "/r", zk.WatchRecursive, ch))
+		assert.DeepEqual(t, set.Snapshot().Watches, map[string]int{"data": 1, "exists": 1, "child": 1, "persistent": 1, "recursive": 1})
+		e.Create(s, "/none", "")
+		e.Create(s, "/a/b", "")
+		e.Set(s, "/a", "x")
+		assert.NilError(t, s.Delete(e.Ctx, "/p", zk.AnyVersion))
+
+		ended, cancel := context.WithCancel(e.Ctx)
+		cancel()
+		assert.ErrorIs(t, s.Sync(ended, "/"), zk.ErrNotSent)
+		assert.ErrorIs(t, s.Delete(e.Ctx, "/p", zk.AnyVersion), zk.ErrNoNode)
+		odd.fails.Store(true)
+		assert.ErrorIs(t, s.Sync(e.Ctx, "/"), zk.ErrLost)
+		<-s.Done()
+		e.Create(e.Session(), "/p", "")
+		e.Move(s)
+		x := set.Snapshot()
+		assert.DeepEqual(t, x.Events, map[string]int64{"created": 1, "child": 1, "changed": 1, "deleted": 1, "gap": 2})
+		assert.DeepEqual(t, counted(x.ConnectionsLost), map[string]int64{"other": 1})
+		assert.DeepEqual(t, x.CallsFailed, map[metrics.Failure]int64{
+			{Op: "sync", Outcome: "not_sent", Code: "context"}: 1, {Op: "delete", Outcome: "answered", Code: "NoNode"}: 1,
+			{Op: "sync", Outcome: "lost", Code: "connection"}: 1,
+		})
+	})
+}
+
+// oddConn fails for a reason that has no name.
+type oddConn struct {
+	net.Conn
+	fails atomic.Bool
+}
+
+func (c *oddConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if c.fails.Load() {
+		return 0, errors.New("odd")
+	}
+	return n, err
 }
 
 func addPersistent(e *suite.Env, s *zk.Session) error {

@@ -98,6 +98,13 @@ func (p parcel) write(w io.Writer) (int, error) {
 	case 1:
 		return w.Write(p.many[0])
 	}
+	return p.writeMany(w)
+}
+
+// writeMany is apart, so that the goroutine that writes fits its first stack.
+//
+//go:noinline
+func (p parcel) writeMany(w io.Writer) (int, error) {
 	bufs := net.Buffers(slices.Clone(p.many)) // WriteTo takes it apart
 	n, err := bufs.WriteTo(w)
 	return int(n), err

@@ -427,8 +427,29 @@ func TestStatsOfCalls(t *testing.T) {
 				_ = s.Close()
 				_ = s.Close()
 				check("on a dead Session", before.Calls+3, before.Failed+3, before.Abandoned)
+
+				seen = zk.Stats{}
+				s = e.Dial(conf)
+				e.Watch(s, path, ch)
+				seen = zk.Stats{}
+				s = e.Move(s) // what restores the watch is not a call
+				check("moved", 0, 0, 0)
+				assert.NilError(t, s.Close())
+				check("Close", 1, 0, 0)
 			})
 		}
+	}
+}
+
+// A Multi that is sent once more, to a server that cannot read a create2, is one call.
+func TestStatsOfCallsSentTwice(t *testing.T) {
+	e := suite.Private(t, 1, suite.SimOptions(zktest.V34))
+	s := e.Session()
+	for i := range int64(2) {
+		_, err := s.Multi(e.Ctx, zk.CreateOp{Path: fmt.Sprintf("/a%d", i), ACL: zk.ACLOpen})
+		assert.NilError(t, err)
+		n := s.Stats()
+		assert.Equal(t, fmt.Sprint(n.Calls, n.Failed, n.Requests), fmt.Sprint(i+1, 0, i+2))
 	}
 }
 

@@ -219,6 +219,45 @@ func TestTraceGapAheadOfBegin(t *testing.T) {
 	})
 }
 
+// They are ahead of Begin even if the reader is held up as soon as the Dial has its answer.
+func TestTraceGapAheadOfBeginOnABusyReader(t *testing.T) {
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		var mu sync.Mutex
+		var seen []string
+		note := func(what string) {
+			mu.Lock()
+			defer mu.Unlock()
+			seen = append(seen, what)
+		}
+		conf := r.Config()
+		conf.Trace = &zk.Trace{
+			Begin: func(context.Context, *zk.Session, bool) { note("begin") },
+			Event: func(_ *zk.Session, ev zk.Event, _ bool) { note(ev.Type.String()) },
+			Pong:  func(*zk.Session, time.Duration) { time.Sleep(time.Millisecond) },
+		}
+		s, l := r.Open(conf)
+		ch := make(chan zk.Event, 9)
+		add := suite.Start(t, func() error { return s.AddWatch(suite.BG, "/p", zk.WatchPersistent, ch) })
+		l.Send(suite.Answer(l.Next().Xid, 1, nil))
+		add.OK()
+		l.Close()
+		<-s.Done()
+		seen = nil
+		d := r.Begin(s.Config().Renew())
+		l = r.Accept()
+		l.Greet()
+		restores := l.Next()
+		body, err := l.Frame() // by and by
+		assert.NilError(t, err)
+		assert.Equal(t, suite.ParseAsked(body).Op, wire.OpPing)
+		l.Send(suite.Answer(restores.Xid, 2, nil), suite.Answer(wire.XidPing, 0, nil))
+		s = d.Session()
+		assert.DeepEqual(t, seen, []string{"gap", "begin"})
+		l.Close()
+		<-s.Done()
+	})
+}
+
 // endOf redials and returns why that has failed, or why the Session that it made is over.
 func endOf(t *testing.T, e *suite.Env, s *zk.Session) error {
 	t.Helper()
