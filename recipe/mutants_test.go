@@ -64,7 +64,7 @@ func catch(t *testing.T, bin, test string, args ...string) {
 	cmd.Env = append(os.Environ(), "ZK_TEST_APACHE=")
 	start := time.Now()
 	out, err := cmd.CombinedOutput()
-	caught := regexp.MustCompile(`(?m)^    .*_test.go:\d+: (.*)$|^panic: (.*)$`).FindSubmatch(out)
+	caught := regexp.MustCompile(`(?m)^    .*_test.go:\d+: (.*)$|^(?:panic|fatal error): (.*)$`).FindSubmatch(out)
 	var exit *exec.ExitError
 	if err == nil || !errors.As(err, &exit) || caught == nil || bytes.HasPrefix(caught[2], []byte("test timed out")) {
 		t.Fatalf("not caught by %s: %v\n%s", test, err, out)
