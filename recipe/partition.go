@@ -225,6 +225,7 @@ func (r *partitionRun) workAt(ctx context.Context, item string) error {
 	for {
 		h, err := lock.Acquire(ctx, r.s)
 		if err != nil {
+			r.yield(lock)
 			if ctx.Err() != nil {
 				return nil
 			}
@@ -246,6 +247,16 @@ func (r *partitionRun) workAt(ctx context.Context, item string) error {
 		case r.s.Err() != nil:
 			return r.s.Err()
 		}
+	}
+}
+
+// yield gives up the place that an Acquire has kept: when this member goes on, the
+// item may be another's, who would wait for it until it is given up.
+func (r *partitionRun) yield(lock *Lock) {
+	if c := r.id.take(lock.line(lockKind).key(r.s)); c != nil {
+		budget, cancel := patience(r.s)
+		defer cancel()
+		r.id.giveUp(budget, r.s, c, true)
 	}
 }
 

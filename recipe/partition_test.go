@@ -150,3 +150,46 @@ func TestR50_Settle(t *testing.T) {
 		assert.Equal(t, a.Watches().Len()+b.Watches().Len(), 0)
 	})
 }
+
+// A member that waits for an item when its connection is lost leaves that line: the
+// item may be another's by the time it goes on.
+func TestR50_LineIsLeft(t *testing.T) {
+	bubble(t, func(r *rig) {
+		a, b, stranger := r.dial(), r.dial(), r.dial()
+		h := r.hold(stranger, "/p/locks/b")
+		var mu sync.Mutex
+		at := map[string]string{}
+		ctx, cancel := context.WithCancel(bg)
+		run := func(s *zk.Session, id string) <-chan result {
+			return r.waiting(func() (*recipe.Hold, error) {
+				p := recipe.Partition{Path: "/p", ID: id, Items: []string{"a", "b"}}
+				return nil, p.Run(ctx, s, func(ctx context.Context, item string, h *recipe.Hold) error {
+					mu.Lock()
+					at[item] = id
+					mu.Unlock()
+					<-ctx.Done()
+					return ctx.Err()
+				})
+			})
+		}
+		gotA := run(a, "A")
+		time.Sleep(time.Second)
+		synctest.Wait()
+		assert.Equal(t, len(r.children("/p/locks/b")), 2) // A waits for it
+		r.Cut(a.ID())
+		assert.ErrorIs(t, (<-gotA).err, zk.ErrConnection)
+		gotB := run(b, "B")
+		time.Sleep(time.Second)
+		synctest.Wait()
+		a = redial(t, a)
+		gotA = run(a, "A")
+		assert.NilError(t, h.Release())
+		synctest.Wait()
+		mu.Lock()
+		assert.Equal(t, at["b"], "B")
+		mu.Unlock()
+		cancel()
+		assert.ErrorIs(t, (<-gotA).err, context.Canceled)
+		assert.ErrorIs(t, (<-gotB).err, context.Canceled)
+	})
+}
