@@ -45,11 +45,15 @@ func TestR70_OnChange(t *testing.T) {
 		take := func() string {
 			t.Helper()
 			same(t, c, admin)
-			mu.Lock()
-			defer mu.Unlock()
-			text := strings.Join(got, " ")
-			got = nil
-			return text
+			for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) { // it is called after Wait may have returned
+				mu.Lock()
+				text := strings.Join(got, " ")
+				got = nil
+				mu.Unlock()
+				if text != "" || time.Now().After(end) {
+					return text
+				}
+			}
 		}
 		assert.Equal(t, take(), "+/a +/a/b +/a/b/c +/a/d")
 		_, err := admin.Multi(ctx, zk.DeleteOp{Path: "/a/b/c", Version: -1}, zk.DeleteOp{Path: "/a/b", Version: -1},
