@@ -11,8 +11,8 @@ TOOLS := $(CURDIR)/.bin
 STATICCHECK := $(TOOLS)/staticcheck-$(shell go env GOVERSION 2>/dev/null)
 # Modules of their own: every folder with a go.mod but the root. Programs of others are for test-matrix.
 NESTED = $(shell find . -mindepth 2 -name go.mod -not -path '*/testdata/*' -not -path './gozk/users/*' -exec dirname {} \; | sort)
-# Packages whose tests measure allocations, which the race detector changes.
-ALLOCS = $(shell grep -rlE --include='*_test.go' '^//go:build .*!race' . | xargs -r -n1 dirname | sort -u)
+# Packages whose alloc_test.go measures allocations, which the race detector changes.
+ALLOCS = $(shell grep -rlE --include='alloc_test.go' '^//go:build .*!race' . | xargs -r -n1 dirname | sort -u)
 # When a package's tests hang: more than three times what the slowest takes on an idle machine with two cores, for
 # one that does much else.
 LONGEST ?= 40m
