@@ -185,6 +185,9 @@ func (p *process) acquire(ctx context.Context, f func(context.Context, *zk.Sessi
 		if p.s.ID() != session {
 			place = nil
 		}
+		if time.Since(since) >= checkTimeout/2 { // nobody may have come for it in time: it is withdrawn, sooner or later
+			before, place = append(before, place...), nil
+		}
 		h, err := f(ctx, p.s)
 		switch {
 		case err == nil:
