@@ -36,6 +36,10 @@ func TestAllocs(t *testing.T) {
 		ops[i] = zk.GetOp{Path: "/bench"}
 	}
 	ch := make(chan zk.Event, 1)
+	watched := make([]zk.Op, 512)
+	for i := range watched {
+		watched[i] = zk.GetOp{Path: "/bench", Watch: ch}
+	}
 	must := func(err error) {
 		if err != nil {
 			t.Fatal(err)
@@ -54,6 +58,7 @@ func TestAllocs(t *testing.T) {
 		{"delete", 0, func() { must(s.Delete(ctx, "/bench", -1)) }},
 		{"children, 1000 names", 3, func() { _, _, err := s.Children(ctx, "/bench", nil); must(err) }},
 		{"batch of 512 gets", 0.05 * 512, func() { _, err := s.Batch(ctx, ops...); must(err) }},
+		{"batch of 512 gets with a watch that is armed already", 0.05 * 512, func() { _, err := s.Batch(ctx, watched...); must(err) }},
 		{"get with hooks", 2, func() { _, _, err := hooked.Get(ctx, "/bench", nil); must(err) }},
 		{"set with hooks", 1, func() { _, err := hooked.Set(ctx, "/bench", data, -1); must(err) }},
 		{"batch of 512 gets with hooks", 0.05*512 + 1, func() { _, err := hooked.Batch(ctx, ops...); must(err) }},

@@ -775,8 +775,8 @@ type about struct {
 	invalid    error // what is wrong with its arguments, but for the path
 }
 
-// of fills in what an operation is; that of nil is refused. It is told where to, since
-// thousands in a Batch each have one for a moment.
+// of fills in what an operation is. One that is nil is refused. All operations of a Batch
+// use the same about, one after another: one each would be an allocation each.
 func (a *about) of(o Op) {
 	if o == nil {
 		*a = about{invalid: badArgument("a nil operation")}
@@ -1174,13 +1174,21 @@ const (
 
 // batch is what a Batch's call has.
 type batch struct {
-	ops    []Op
-	res    []Result
-	chroot string
-	arena  answers.Arena
-	frames []byte // kept for the next Batch
-	one    about  // the operation that is framed
-	line   pipeline.Batch
+	ops     []Op
+	res     []Result
+	chroot  string
+	arena   answers.Arena
+	frames  []byte    // kept for the next Batch
+	one     about     // the operation that is framed
+	watches []watched // by operation; empty: none arms a channel
+	line    pipeline.Batch
+}
+
+// watched is what an operation of a Batch arms; the zero value: nothing.
+type watched struct {
+	ch   chan<- Event
+	kind WatchKind
+	at   string
 }
 
 func (s *Session) newBatch(ops []Op) (*call, *batch) {
@@ -1200,19 +1208,23 @@ func (s *Session) recycleBatch(c *call, b *batch) {
 	s.recycle(c)
 	if cap(b.ops) <= maxKeptOps && cap(frames) <= maxKeptBatch {
 		clear(b.ops)
-		*b = batch{ops: b.ops[:0], frames: frames[:0]}
+		clear(b.watches)
+		*b = batch{ops: b.ops[:0], watches: b.watches[:0], frames: frames[:0]}
 		batches.Put(b)
 	}
 }
 
 // encodeBatch checks and frames all operations.
 func (s *Session) encodeBatch(c *call, b *batch) error {
-	for _, o := range b.ops {
+	for i, o := range b.ops {
 		at, a := len(c.Frames), &b.one
 		a.of(o)
 		err := a.refused()
 		if err == nil {
-			err = s.encode(c, o, a, a.full(b.chroot))
+			full := a.full(b.chroot)
+			if err = s.encode(c, o, a, full); a.watch != nil {
+				b.watch(i, watched{a.watch, a.arms, full})
+			}
 		}
 		if err != nil {
 			return notSent(a.name, a.path, err)
@@ -1322,12 +1334,20 @@ func (b *batch) describe(i int) (op, path string) {
 	return a.name, a.path
 }
 
+// watch notes what an operation arms.
+func (b *batch) watch(i int, w watched) {
+	if len(b.watches) == 0 {
+		b.watches = slices.Grow(b.watches, len(b.ops))[:len(b.ops)]
+	}
+	b.watches[i] = w
+}
+
 func (b *batch) watched(i int) (chan<- Event, WatchKind, string) {
-	a := aboutOp(b.ops[i])
-	if a.watch == nil {
+	if len(b.watches) == 0 {
 		return nil, 0, ""
 	}
-	return a.watch, a.arms, a.full(b.chroot)
+	w := &b.watches[i]
+	return w.ch, w.kind, w.at
 }
 
 func (b *batch) arms(i int) (chan<- Event, WatchKind, string) {

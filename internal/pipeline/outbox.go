@@ -69,8 +69,10 @@ func (o *outbox) take() parcel {
 
 // back takes the memory of what was written, for what comes next.
 func (o *outbox) back(p parcel) {
-	if p.many == nil && cap(p.one) <= maxSpare {
-		o.spare = p.one[:0]
+	if p.many == nil {
+		if cap(p.one) <= maxSpare {
+			o.spare = p.one[:0]
+		}
 		return
 	}
 	for _, b := range p.many {
