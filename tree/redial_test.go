@@ -149,8 +149,11 @@ func TestR66_OtherSession(t *testing.T) {
 		assert.Assert(t, !c.Live())
 		at := c.Zxid()
 		two, cancel := context.WithCancel(ctx)
+		before := behind.Stats().Requests
 		go func() { over <- c.Run(two, behind) }()
-		time.Sleep(50 * time.Millisecond)
+		for !c.Live() || behind.Stats().Requests == before { // it has begun to read
+			time.Sleep(time.Millisecond)
+		}
 		_, ok := c.Get("/a/new")
 		assert.Assert(t, ok && c.Zxid() == at && c.Live())
 		e.Member(2).Thaw()
