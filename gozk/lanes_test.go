@@ -74,6 +74,22 @@ func TestCallsThatWaitShareNoEarlierWait(t *testing.T) {
 	})
 }
 
+// behindSlow arms a watch of /slow and one of /a, and changes /a while the callback for
+// /slow, which closes inside, is at work.
+func behindSlow(t *testing.T, c, other *Conn, inside <-chan struct{}) (slow, behind <-chan Event) {
+	nodes(t, c, "/slow", "/a")
+	_, _, slow, err := c.GetW("/slow")
+	assert.NilError(t, err)
+	_, _, behind, err = c.GetW("/a")
+	assert.NilError(t, err)
+	_, err = other.Set("/slow", nil, -1)
+	assert.NilError(t, err)
+	<-inside
+	_, err = other.Set("/a", nil, -1)
+	assert.NilError(t, err)
+	return slow, behind
+}
+
 // An event on its way to an older watch of the path is not the newer one's, which has its
 // own on the session's channel too.
 func TestNewWatchBehindAnEvent(t *testing.T) {
@@ -93,16 +109,7 @@ func TestNewWatchBehindAnEvent(t *testing.T) {
 			}
 		}))
 		other, _ := connect(t, server.Addrs(), through)
-		nodes(t, c, "/a", "/slow")
-		_, _, _, err := c.GetW("/slow")
-		assert.NilError(t, err)
-		_, _, older, err := c.GetW("/a")
-		assert.NilError(t, err)
-		_, err = other.Set("/slow", nil, -1)
-		assert.NilError(t, err)
-		<-inside
-		_, err = other.Set("/a", nil, -1)
-		assert.NilError(t, err)
+		_, older := behindSlow(t, c, other, inside)
 		_, st, newer, err := c.GetW("/a")
 		assert.NilError(t, err)
 		assert.Assert(t, st.Version == 1 && len(older) == 1 && len(newer) == 0)
@@ -184,16 +191,7 @@ func TestEventsBeforeTheEnd(t *testing.T) {
 				}
 			}))
 			other, _ := connect(t, server.Addrs(), through)
-			nodes(t, c, "/slow", "/a")
-			_, _, slow, err := c.GetW("/slow")
-			assert.NilError(t, err)
-			_, _, behind, err := c.GetW("/a")
-			assert.NilError(t, err)
-			_, err = other.Set("/slow", nil, -1)
-			assert.NilError(t, err)
-			<-inside
-			_, err = other.Set("/a", nil, -1)
-			assert.NilError(t, err)
+			slow, behind := behindSlow(t, c, other, inside)
 			synctest.Wait()
 			c.Close()
 			want := EventNodeDataChanged
