@@ -42,7 +42,7 @@ func TestWatchKinds(t *testing.T) {
 				}
 				e.Fence(writer)
 				ch := make(chan zk.Event, 20)
-				assert.NilError(t, a.Arm(e, s, p, ch))
+				assert.NilError(t, a.Arm(s, p, ch))
 				assert.DeepEqual(t, s.Config().Watches.List(), []zk.Watch{{Path: p, Kind: a.Kind, Channel: 1, Cap: cap(ch)}})
 				if a.Name == "missing" {
 					e.Create(writer, p, "")
@@ -82,7 +82,7 @@ func TestDeleted(t *testing.T) {
 			}
 			p := e.Create(s, e.Root+"/"+a.Name, "")
 			ch := make(chan zk.Event, 10)
-			assert.NilError(t, a.Arm(e, s, p, ch))
+			assert.NilError(t, a.Arm(s, p, ch))
 			e.Delete(s, p)
 			e.Ready(ch, zk.Deleted, p)
 			e.None(s, ch)
@@ -156,7 +156,7 @@ func TestOneChannelArmedManyTimes(t *testing.T) {
 			ch := make(chan zk.Event, 10)
 			for range 3 {
 				for _, a := range suite.Armers[:4] {
-					assert.NilError(t, a.Arm(e, s, p, ch))
+					assert.NilError(t, a.Arm(s, p, ch))
 				}
 			}
 			assert.Equal(t, s.Config().Watches.Len(), 2) // data and child
@@ -209,12 +209,12 @@ func TestPersistentAndOneShot(t *testing.T) {
 				p := e.Create(s, fmt.Sprintf("%s/%s-%v", e.Root, a.Name, first), "")
 				ch, other := make(chan zk.Event, 10), make(chan zk.Event, 10)
 				if first {
-					assert.NilError(t, a.Arm(e, s, p, ch))
+					assert.NilError(t, a.Arm(s, p, ch))
 				}
 				e.Watch(s, p, ch)
 				e.Watch(s, p, other)
 				if !first {
-					assert.NilError(t, a.Arm(e, s, p, ch))
+					assert.NilError(t, a.Arm(s, p, ch))
 				}
 				for i := range 3 {
 					e.Set(s, p, "x")
@@ -258,7 +258,7 @@ func TestKindsOnOnePath(t *testing.T) {
 				chans[name] = make(chan zk.Event, 10)
 				for _, a := range suite.ArmersOf(e) {
 					if strings.HasPrefix(name, a.Name) {
-						assert.NilError(t, a.Arm(e, s, path, chans[name]))
+						assert.NilError(t, a.Arm(s, path, chans[name]))
 						return
 					}
 				}
@@ -464,8 +464,8 @@ func TestRemoveWatch(t *testing.T) {
 				e.Create(s, p, "")
 			}
 			gone, stays := make(chan zk.Event, 10), make(chan zk.Event, 10)
-			assert.NilError(t, a.Arm(e, s, p, gone))
-			assert.NilError(t, a.Arm(e, s, p, stays))
+			assert.NilError(t, a.Arm(s, p, gone))
+			assert.NilError(t, a.Arm(s, p, stays))
 			assert.Equal(t, s.Config().Watches.Len(), 2)
 			assert.NilError(t, s.RemoveWatch(e.Ctx, p, gone))
 			suite.WantUnsent(t, s.RemoveWatch(e.Ctx, p, gone), zk.ErrNoWatcher)
@@ -500,7 +500,7 @@ func TestRemoveWatch(t *testing.T) {
 		block := e.Create(s, e.Root+"/block", "")
 		e.Watch(s, block, full)
 		for _, a := range suite.ArmersOf(e) {
-			assert.NilError(t, a.Arm(e, s, p, ch))
+			assert.NilError(t, a.Arm(s, p, ch))
 		}
 		e.Set(s, block, "x")
 		e.Set(s, p, "x")

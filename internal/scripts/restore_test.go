@@ -66,7 +66,7 @@ func TestRedialCoalesces(t *testing.T) {
 			chans = append(chans, ch)
 			for _, a := range suite.ArmersOf(e) {
 				if a.Name == test.arm {
-					assert.NilError(t, a.Arm(e, s, paths[i], ch))
+					assert.NilError(t, a.Arm(s, paths[i], ch))
 				}
 			}
 		}
@@ -344,7 +344,7 @@ func TestRestoreEveryKind(t *testing.T) {
 			for range 3 {
 				ch := make(chan zk.Event, 10)
 				chans[a.Name] = append(chans[a.Name], ch)
-				assert.NilError(t, a.Arm(e, s, p, ch))
+				assert.NilError(t, a.Arm(s, p, ch))
 			}
 		}
 		for range 3 {

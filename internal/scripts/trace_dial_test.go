@@ -237,9 +237,7 @@ func TestTraceGapAheadOfBeginOnABusyReader(t *testing.T) {
 		}
 		s, l := r.Open(conf)
 		ch := make(chan zk.Event, 9)
-		add := suite.Start(t, func() error { return s.AddWatch(suite.BG, "/p", zk.WatchPersistent, ch) })
-		l.Send(suite.Answer(l.Next().Xid, 1, nil))
-		add.OK()
+		suite.Arm(t, s, l, zk.PersistentWatch, "/p", ch)
 		l.Close()
 		<-s.Done()
 		seen = nil

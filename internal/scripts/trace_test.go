@@ -243,9 +243,7 @@ func TestTraceGapFirst(t *testing.T) {
 		conf.Trace = &zk.Trace{Event: func(_ *zk.Session, ev zk.Event, _ bool) { seen = append(seen, fmt.Sprint(ev.Type, " ", ev.Path)) }}
 		s, l := r.Open(conf)
 		ch := make(chan zk.Event, 9)
-		add := suite.Start(t, func() error { return s.AddWatch(suite.BG, "/p", zk.WatchPersistent, ch) })
-		l.Send(suite.Answer(l.Next().Xid, 1, nil))
-		add.OK()
+		suite.Arm(t, s, l, zk.PersistentWatch, "/p", ch)
 		l.Close()
 		<-s.Done()
 		d := r.Begin(s.Config().Renew()) // which owes a Gap

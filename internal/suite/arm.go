@@ -62,34 +62,19 @@ func Arm(t testing.TB, s *zk.Session, l *Line, kind zk.WatchKind, path string, c
 // Armer arms a channel in one way.
 type Armer struct {
 	Name string
-	Arm  func(e *Env, s *zk.Session, path string, ch chan<- zk.Event) error
+	// Arm is one of WatchCalls.
+	Arm  func(s *zk.Session, path string, ch chan<- zk.Event) error
 	Kind zk.WatchKind
 }
 
 // Armers arm a channel in each way there is. Each needs the node but missing.
 var Armers = []Armer{
-	{"get", func(e *Env, s *zk.Session, path string, ch chan<- zk.Event) error {
-		_, _, err := s.Get(e.Ctx, path, ch)
-		return err
-	}, zk.DataWatch},
-	{"exists", func(e *Env, s *zk.Session, path string, ch chan<- zk.Event) error {
-		_, _, err := s.Exists(e.Ctx, path, ch)
-		return err
-	}, zk.DataWatch},
-	{"missing", func(e *Env, s *zk.Session, path string, ch chan<- zk.Event) error {
-		_, _, err := s.Exists(e.Ctx, path, ch)
-		return err
-	}, zk.ExistsWatch},
-	{"children", func(e *Env, s *zk.Session, path string, ch chan<- zk.Event) error {
-		_, _, err := s.Children(e.Ctx, path, ch)
-		return err
-	}, zk.ChildWatch},
-	{"persistent", func(e *Env, s *zk.Session, path string, ch chan<- zk.Event) error {
-		return s.AddWatch(e.Ctx, path, zk.WatchPersistent, ch)
-	}, zk.PersistentWatch},
-	{"recursive", func(e *Env, s *zk.Session, path string, ch chan<- zk.Event) error {
-		return s.AddWatch(e.Ctx, path, zk.WatchRecursive, ch)
-	}, zk.RecursiveWatch},
+	{"get", WatchCalls[zk.DataWatch], zk.DataWatch},
+	{"exists", WatchCalls[zk.ExistsWatch], zk.DataWatch},
+	{"missing", WatchCalls[zk.ExistsWatch], zk.ExistsWatch},
+	{"children", WatchCalls[zk.ChildWatch], zk.ChildWatch},
+	{"persistent", WatchCalls[zk.PersistentWatch], zk.PersistentWatch},
+	{"recursive", WatchCalls[zk.RecursiveWatch], zk.RecursiveWatch},
 }
 
 // ArmersOf returns those that the server knows.
