@@ -50,6 +50,8 @@ func TestDeaf(t *testing.T) {
 		{"since long ago", func(p *Place) { p.Tell(10, true) }, true},
 		{"heard", func(p *Place) { p.Tell(9, false); p.Heard() }, false},
 		{"heard once of two", func(p *Place) { p.Tell(9, false); p.Tell(10, false); p.Heard() }, true},
+		{"since before another", func(p *Place) { p.Tell(10, false); p.Tell(9, false) }, true},
+		{"heard once of two, one since long ago", func(p *Place) { p.Tell(10, true); p.Tell(10, false); p.Heard() }, true},
 		{"heard of long ago", func(p *Place) { p.Tell(10, true); p.Heard(); p.Tell(10, false) }, false},
 		{"heard too often", func(p *Place) { p.Heard(); p.Tell(9, false) }, true},
 	} {

@@ -48,8 +48,8 @@ func plain(path string) bool {
 		odd, before = oddities(word(path[i:i+8]), before)
 		bad |= odd
 	}
-	if n%8 > 0 { // the last eight once more
-		odd, _ := oddities(word(path[n-8:]), uint64(path[n-9]^'/'))
+	if n%8 > 0 { // the last eight, of which the first were looked at
+		odd, _ := oddities(word(path[n-8:]), 1)
 		bad |= odd
 	}
 	return bad == 0
