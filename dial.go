@@ -18,6 +18,7 @@ import (
 	"github.com/seed-9f8420c6/zk/internal/hosts"
 	"github.com/seed-9f8420c6/zk/internal/limits"
 	"github.com/seed-9f8420c6/zk/internal/pipeline"
+	"github.com/seed-9f8420c6/zk/internal/registry"
 	"github.com/seed-9f8420c6/zk/internal/watches"
 	"github.com/seed-9f8420c6/zk/sasl"
 	"github.com/seed-9f8420c6/zk/wire"
@@ -181,7 +182,7 @@ func dial(ctx context.Context, conf Config, shared *takeover) (*Session, error) 
 	if d.w == nil {
 		d.w = new(Watches)
 	}
-	turn := d.w.turn()
+	turn := d.w.reg.Turn()
 	select {
 	case turn <- struct{}{}:
 		defer func() { <-turn }()
@@ -270,16 +271,6 @@ func (d *dialer) run(ctx context.Context) (*Session, error) {
 	return s, err
 }
 
-// turn is held by the Dial at work on this identity.
-func (w *Watches) turn() chan struct{} {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.who.dialing == nil {
-		w.who.dialing = make(chan struct{}, 1)
-	}
-	return w.who.dialing
-}
-
 // dialer is one Dial under way.
 type dialer struct {
 	conf   Config // complete; ID and Password are those to ask for
@@ -297,10 +288,9 @@ type dialer struct {
 	asked    bool                       // it was asked for the session
 	reasons  []error                    // why no server tried so far gave a session
 
-	// givenUp: Zxid was set to zero. What it was, and the floor, come back if the
-	// Dial fails.
-	givenUp     bool
-	zxid, floor int64
+	// past is the place in history that a Zxid set to zero has given up. It comes back if
+	// the Dial fails.
+	past *registry.Past
 }
 
 // explain adds to the error of a Dial that reached no server what that means for
@@ -317,46 +307,43 @@ func (d *dialer) explain(err error) error {
 
 // unclaim gives a place in history back that a failed Dial was to give up.
 func (d *dialer) unclaim() {
-	if !d.givenUp {
-		return
+	if d.past != nil {
+		d.w.reg.TakeBack(*d.past)
 	}
-	d.w.mu.Lock()
-	defer d.w.mu.Unlock()
-	d.w.advance(d.zxid)
-	d.w.place.Move(d.floor)
 }
 
 // inspect checks that the State may be dialed, and takes what the live Watches know
 // better than an old snapshot.
 func (d *dialer) inspect() error {
-	w, conf := d.w, &d.conf
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.queue.Sync()
-	switch {
-	case w.unbound != nil:
+	conf := &d.conf
+	claim := d.w.reg.Claim(conf.ID, conf.Chroot)
+	switch claim.Verdict {
+	case registry.Unbound:
 		return ErrUnbound
-	case conf.ID != 0 && w.who.owner != nil && conf.ID != w.who.id:
+	case registry.Moved:
 		return ErrMoved
-	case conf.ID != 0 && conf.ID == w.who.id && w.who.ended:
+	case registry.Ended:
 		return ErrExpired
+	case registry.OtherChroot:
+		return otherChroot(conf.Chroot, claim.Chroot)
 	}
-	if err := w.checkChrootLocked(conf.Chroot); err != nil {
-		return err
-	}
-	if conf.ID != 0 && conf.ID == w.who.id {
-		conf.Password = w.who.password
+	if claim.Known {
+		conf.Password = claim.Password
 	}
 	if conf.ID != 0 && len(conf.Password) == 0 {
 		return badArgument("session %s without its password", sessionID(conf.ID))
 	}
-	d.old, _ = w.who.owner.(*Session)
+	d.old, _ = claim.Owner.(*Session)
 	return nil
+}
+
+func otherChroot(ours, held string) error {
+	return badPath(fmt.Sprintf("chroot %q while watches of chroot %q are held", ours, held))
 }
 
 // fence ends the Session that had the identity, and takes its place in history.
 func (d *dialer) fence(ctx context.Context) error {
-	w, conf, old := d.w, &d.conf, d.old
+	reg, conf, old := &d.w.reg, &d.conf, d.old
 	if old != nil {
 		if err := old.fence(ctx); err != nil {
 			return &noServer{reasons: []error{err}}
@@ -365,31 +352,17 @@ func (d *dialer) fence(ctx context.Context) error {
 			d.doors.Avoid(old.target)
 		}
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if err := w.checkChrootLocked(conf.Chroot); err != nil { // a watch may have been armed meanwhile
-		return err
+	if held, ok := reg.Enter(conf.Chroot); !ok { // a watch may have been armed meanwhile
+		return otherChroot(conf.Chroot, held)
 	}
 	switch {
 	case conf.givenUp():
-		d.givenUp, d.zxid, d.floor = true, w.zxid.Load(), w.place.Floor(w.zxid.Load())
-		w.zxid.Store(0)
-		w.place.Move(0)
+		past := reg.GiveUp()
+		d.past = &past
 	case old == nil:
-		w.advance(max(conf.Zxid, w.place.Floor(0))) // of a Session that lived, the watches may know more
-		if w.table.Len() == 0 {
-			w.place.Move(conf.Zxid)
-		}
+		reg.GoOn(conf.Zxid)
 	}
-	w.who.chroot = conf.Chroot
 	return nil
-}
-
-func (w *Watches) checkChrootLocked(chroot string) error {
-	if w.who.chroot == chroot || w.table.Len() == 0 && w.queue.Undelivered() == 0 {
-		return nil
-	}
-	return badPath(fmt.Sprintf("chroot %q while watches of chroot %q are held", chroot, w.who.chroot))
 }
 
 // fence ends a Session whose identity moves on, and waits until all that it
@@ -409,16 +382,12 @@ func (s *Session) fence(ctx context.Context) error {
 
 // publish makes s the Session of the identity.
 func (d *dialer) publish(s *Session) {
-	w := d.w
-	w.mu.Lock()
-	prev, _ := w.who.owner.(*Session)
-	w.who.owner, w.who.ended = s, false
-	w.who.id, w.who.password = 0, nil
+	var id int64
+	var password []byte
 	if s.transferable() {
-		w.who.id, w.who.password = s.id, s.password
+		id, password = s.id, s.password
 	}
-	w.mu.Unlock()
-	if prev != nil {
+	if prev, _ := d.w.reg.Own(s, id, password).(*Session); prev != nil {
 		prev.follow.Set(s, d.conf.ID == 0 && prev.transferable())
 	}
 }
@@ -483,13 +452,13 @@ func (d *dialer) connect(ctx context.Context, first *doors.Door) (*Session, erro
 				return nil, d.failure()
 			}
 		}
-		read := d.w.reads()
+		read := d.w.reg.Reads()
 		d.ctx = d.hooked(ctx, o.Addr)
 		s, err := d.attempt(ctx, o)
 		if err == nil {
 			return s, nil
 		}
-		if !read && d.w.reads() { // it does not support SetWatches: once more, by reading
+		if !read && d.w.reg.Reads() { // it does not support SetWatches: once more, by reading
 			d.traceFailed(d.ctx, o.Target, err)
 			d.doors.Again(o.Stop)
 			continue
@@ -685,7 +654,7 @@ func (d *dialer) attempt(ctx context.Context, o *doors.Door) (made *Session, err
 	}
 	if log := d.conf.Logger; log != nil {
 		log.Info("zk: session", "addr", o.Target, "id", sessionID(s.id), "moved", d.conf.ID != 0,
-			"timeout", s.timeout, "readOnly", s.readOnly, "zxid", fmt.Sprintf("0x%x", s.w.zxid.Load()),
+			"timeout", s.timeout, "readOnly", s.readOnly, "zxid", fmt.Sprintf("0x%x", s.w.reg.Zxid()),
 			"watches", d.w.Len(), "queued", d.w.Undelivered(), "took", time.Since(d.began))
 	}
 	return s, nil
@@ -728,7 +697,7 @@ func (d *dialer) open(ctx context.Context, o *doors.Door) (conn, under net.Conn,
 func (s *Session) handshake(conn net.Conn) error {
 	conf := &s.conf
 	granted, no := handshake.Do(conn, handshake.Request{
-		ID: conf.ID, Password: conf.Password, Zxid: s.w.zxid.Load(), Timeout: conf.Timeout, ReadOnly: conf.ReadOnly,
+		ID: conf.ID, Password: conf.Password, Zxid: s.w.reg.Zxid(), Timeout: conf.Timeout, ReadOnly: conf.ReadOnly,
 	}, time.Now)
 	s.line.Greet(granted.Began, granted.Sent, granted.Received)
 	if no != nil {
@@ -765,7 +734,7 @@ func (s *Session) restore(ctx context.Context, o *doors.Door) error {
 		}
 	}
 	if s.conf.ID == 0 {
-		s.w.oweGap()
+		s.w.reg.OweGap()
 	}
 	var sent []*call
 	var err error
@@ -776,19 +745,21 @@ func (s *Session) restore(ctx context.Context, o *doors.Door) error {
 		}
 		sent = append(sent, c)
 	}
-	if r := s.w.restore(); r != nil && err == nil {
-		defer r.done()
-		if r.reads {
+	if r := s.w.reg.Restore(); r != nil && err == nil {
+		defer r.Done()
+		if r.Reads {
 			sent, err = s.reread(r, sent)
 		} else {
 			sent, err = s.setWatches(r, sent)
 		}
 	}
 	if err = s.restored(sent, err); err == nil {
-		s.w.settle()
+		s.w.reg.Settle()
 	}
 	return err
 }
+
+type restorer = registry.Restorer[EventType, Event]
 
 // setWatches sends the frames that restore the watches, and appends them to sent.
 func (s *Session) setWatches(r *restorer, sent []*call) ([]*call, error) {
@@ -799,7 +770,7 @@ func (s *Session) setWatches(r *restorer, sent []*call) ([]*call, error) {
 		c.Frames = buf[:0]
 		at := c.begin(r.Op())
 		n := len(c.Frames)
-		if c.Frames, more = r.next(c.Frames, limit-n); len(c.Frames) == n {
+		if c.Frames, more = r.Next(c.Frames, limit-n); len(c.Frames) == n {
 			s.recycle(c)
 			break
 		}
@@ -813,7 +784,7 @@ func (s *Session) setWatches(r *restorer, sent []*call) ([]*call, error) {
 		}
 		sent = append(sent, c)
 	}
-	for path, floor := range r.deaf { // behind their recursive watches, which would end them before 3.9
+	for path, floor := range r.Deaf { // behind their recursive watches, which would end them before 3.9
 		c := s.newCall(&kindSetWatches, "setwatches", path)
 		c.childWatch(path, floor)
 		c.restore = &restoral{deaf: path}
@@ -834,7 +805,7 @@ const rereads = 256
 // event. A persistent watch gets a Gap. It returns the calls whose answers are due.
 func (s *Session) reread(r *restorer, sent []*call) ([]*call, error) {
 	for {
-		path, kind, floor, ok := r.path()
+		path, kind, floor, ok := r.Path()
 		if !ok {
 			return sent, nil
 		}
@@ -868,7 +839,7 @@ func (s *Session) reread(r *restorer, sent []*call) ([]*call, error) {
 func (s *Session) restored(sent []*call, err error) error {
 	for _, c := range sent {
 		<-c.Done()
-		s.w.picked()
+		s.w.reg.Picked()
 		if c.err != nil && (err == nil || errors.Is(c.err, ErrAuth) && !errors.Is(err, ErrAuth)) {
 			err = c.err
 		}
@@ -897,7 +868,7 @@ func (s *Session) authenticate(ctx context.Context, ex sasl.Exchange, token []by
 			return err
 		}
 		<-c.Done()
-		s.w.picked()
+		s.w.reg.Picked()
 		if err := c.err; err != nil {
 			s.recycle(c)
 			if errors.Is(err, ErrAuth) {
@@ -1035,7 +1006,7 @@ func (s *Session) closeSession() error {
 	})
 	<-c.Done()
 	timer.Stop()
-	s.w.picked()
+	s.w.reg.Picked()
 	err := c.err
 	s.recycle(c)
 	<-s.line.Done()

@@ -19,6 +19,7 @@ import (
 	"github.com/seed-9f8420c6/zk/internal/hooks"
 	"github.com/seed-9f8420c6/zk/internal/interlock"
 	"github.com/seed-9f8420c6/zk/internal/pipeline"
+	"github.com/seed-9f8420c6/zk/internal/registry"
 	"github.com/seed-9f8420c6/zk/internal/rescue"
 	"github.com/seed-9f8420c6/zk/internal/watches"
 	"github.com/seed-9f8420c6/zk/sasl"
@@ -614,7 +615,7 @@ func newSession(conf Config, w *Watches, conn, under net.Conn) *Session {
 // run begins the life of a session whose ConnectResponse is accepted. Without pings
 // none are sent before the pipeline's Pings.
 func (s *Session) run(pings bool) {
-	s.w.start()
+	s.w.reg.Start()
 	var early int32
 	if s.readOnly {
 		early = int32(ErrNotReadOnly)
@@ -643,7 +644,7 @@ func (s *Session) do(ctx context.Context, c *call) error {
 		s.calls.abandoned.Add(1)
 		return s.calls.fail(&OpError{Op: op, Path: path, Err: ctx.Err(), outcome: Lost})
 	}
-	s.w.picked()
+	s.w.reg.Picked()
 	if err := c.err; err != nil {
 		s.recycle(c)
 		return s.calls.fail(err)
@@ -757,23 +758,22 @@ func (c *call) eachArm(frames []byte, f func(frame []byte, path string, kind Wat
 // part in the local stream instead. An AddWatch does not wait for another.
 func (s *Session) prepareArmLocked(ctx context.Context, c *call, frames []byte) (counted bool, err error) {
 	if c.code == wire.OpAddWatch {
-		c.adding = s.lock.Add(c.at, watches.Kind(c.arms), s.w.armed(c.at))
+		c.adding = s.lock.Add(c.at, watches.Kind(c.arms), s.w.reg.Armed(c.at))
 		wire.AppendInt32(frames[:len(frames)-4], modeOf(c.adding)) // the mode is the request's last field
 		return false, nil
 	}
 	if err := s.awaitAddingLocked(ctx, c, frames); err != nil {
 		return false, err
 	}
-	s.w.mu.Lock()
-	defer s.w.mu.Unlock()
-	if s.w.crowdedLocked() {
+	room, persistent := s.w.reg.Room()
+	if !room {
 		return false, ErrSlowConsumer
 	}
-	if s.w.table.Persistent() == 0 {
+	if !persistent {
 		return false, nil
 	}
 	c.eachArm(frames, func(frame []byte, path string, kind WatchKind) bool {
-		if !s.lock.Arm(path, watches.Kind(kind), s.w.table.Kinds(path)) {
+		if !s.lock.Arm(path, watches.Kind(kind), s.w.reg.Armed(path)) {
 			frame[len(frame)-1] = 0 // the watch flag is a request's last byte
 		}
 		return true
@@ -838,12 +838,12 @@ func (s *Session) removeLocked(c *call) error {
 		return err
 	}
 	r := c.removal
-	before := s.w.armed(c.at)
+	before := s.w.reg.Armed(c.at)
 	shared := s.line.Ended() != nil || s.lock.Busy(c.at)
-	found, asked := s.w.disarm(c.at, r.ch, shared)
+	found, asked := s.w.reg.Disarm(c.at, r.ch, shared)
 	r.found = r.found || found
 	if r.alias != "" {
-		found, _ := s.w.disarm(r.alias, r.ch, true)
+		found, _ := s.w.reg.Disarm(r.alias, r.ch, true)
 		r.found = r.found || found
 	}
 	switch {
@@ -864,9 +864,9 @@ func (s *Session) watchAnswered(c *call, code Code, zxid int64) {
 	if c.kind == &kindRewatch {
 		if code == 0 {
 			if c.adding != nil {
-				s.w.heard()
+				s.w.reg.Heard()
 			} else {
-				s.w.childHears(c.at)
+				s.w.reg.ChildHears(c.at)
 			}
 		} else { // the next connection restores all
 			s.line.Fail(connError(errors.WithMessagef(code, "%s of %s", c.Op, c.Path)), true)
@@ -882,7 +882,7 @@ func (s *Session) watchAnswered(c *call, code Code, zxid int64) {
 		s.line.Unlock()
 	case wire.OpRemoveWatches:
 		if code == 0 || code == ErrNoWatcher {
-			s.w.disarm(c.at, c.removal.ch, true)
+			s.w.reg.Disarm(c.at, c.removal.ch, true)
 		}
 		s.line.Lock()
 		s.lock.Removed(c.at)
@@ -894,10 +894,10 @@ func (s *Session) watchAnswered(c *call, code Code, zxid int64) {
 // the server has answered: a connection that ends before must not lose what the deaf
 // watches missed. Only the reader calls it.
 func (s *Session) told(c *call, zxid int64) {
-	armed := s.w.armed(c.at)
+	armed := s.w.reg.Armed(c.at)
 	repair := c.adding.After(armed, zxid)
 	if repair.Gap {
-		s.w.gapAt(c.at, WatchKind(c.adding.Tells))
+		s.w.reg.GapAt(c.at, c.adding.Tells)
 	}
 	s.line.Lock()
 	defer s.line.Unlock()
@@ -916,7 +916,7 @@ func (s *Session) rewatch(path string) {
 }
 
 func (s *Session) rewatchLocked(path string) {
-	s.tellLocked(path, s.lock.AfterRemoval(path, s.w.armed(path)))
+	s.tellLocked(path, s.lock.AfterRemoval(path, s.w.reg.Armed(path)))
 }
 
 // modeOf is what an AddWatch asks for.
@@ -935,7 +935,7 @@ func (s *Session) tellLocked(path string, a *interlock.Addition) {
 	c := s.newCall(&kindRewatch, "addwatch", path)
 	c.frame(wire.OpAddWatch, wire.AddWatchRequest{Path: path, Mode: modeOf(a)})
 	c.at, c.adding = path, s.lock.AddAgain(path, *a)
-	s.w.tell(a.Since, a.Gap)
+	s.w.reg.Tell(a.Since, a.Gap)
 	c.Abandon()
 	s.line.Post(&c.Call)
 }
@@ -948,7 +948,7 @@ func (s *Session) restoreChildLocked(path string, floor int64) {
 	c := s.newCall(&kindRewatch, "setwatches", path)
 	c.childWatch(path, floor)
 	c.at = path
-	s.w.childDeaf(path, floor)
+	s.w.reg.ChildDeaf(path, floor)
 	c.Abandon()
 	s.line.Post(&c.Call)
 }
@@ -967,25 +967,25 @@ type engine Session
 func (e *engine) session() *Session { return (*Session)(e) }
 
 // Chunk lets the order look anew whether what is queued has to wait.
-func (e *engine) Chunk() { e.w.queue.Chunk() }
+func (e *engine) Chunk() { e.w.reg.Chunk() }
 
 // Rest deals with the watches that closed channels have lost: the server is told
 // again what is left, and the Logger hears of it.
 func (e *engine) Rest() {
-	if !e.w.news.Load() {
+	if !e.w.reg.News() {
 		return
 	}
 	s := e.session()
 	if err := s.traceNews(); err != nil {
 		s.line.Fail(e.Why(err), true)
 	}
-	for _, x := range s.w.takeLost() {
+	for _, x := range s.w.reg.TakeLost() {
 		s.closed.Add(1)
-		if x.Kind == RecursiveWatch {
-			s.rewatch(x.at)
+		if x.Kind == watches.Recursive {
+			s.rewatch(x.At)
 		}
 		if log := s.conf.Logger; log != nil {
-			log.Warn("zk: a closed channel lost its watches", "addr", s.target, "id", sessionID(s.id), "path", x.Path, "kind", x.Kind.String())
+			log.Warn("zk: a closed channel lost its watches", "addr", s.target, "id", sessionID(s.id), "path", x.Path, "kind", WatchKind(x.Kind).String())
 		}
 	}
 }
@@ -1010,7 +1010,7 @@ func (e *engine) Answer(p *pipeline.Call, h wire.ReplyHeader, d *wire.Decoder) (
 		}
 	}
 	if h.Zxid > 0 {
-		s.w.advance(h.Zxid)
+		s.w.reg.Advance(h.Zxid)
 	}
 	if code != 0 {
 		if end = s.ends(c.kind, code); end != nil {
@@ -1035,7 +1035,7 @@ func (e *engine) Answer(p *pipeline.Call, h wire.ReplyHeader, d *wire.Decoder) (
 		if code != 0 {
 			end = connError(code)
 		} else {
-			s.w.end()
+			s.w.reg.End()
 		}
 	}
 	if c.at != "" {
@@ -1062,22 +1062,22 @@ func (s *Session) restoredBy(c *call, code Code, won bool, zxid int64) error {
 	case r.kind == 0 && code != 0:
 		s.refusedWatches = true // then the floor stays, whatever the others are answered
 		if code == ErrUnimplemented {
-			s.w.readNext()
+			s.w.reg.ReadNext()
 		}
 	case !won:
 	case r.deaf != "":
-		s.w.childHears(r.deaf)
+		s.w.reg.ChildHears(r.deaf)
 	case r.kind == 0:
-		s.w.restored(zxid, r.rearms, r.last && !s.refusedWatches)
+		s.w.reg.Restored(zxid, r.rearms, r.last && !s.refusedWatches)
 	case r.kind.OneShot():
 		if r.kind == watches.Child {
-			s.w.childHears(c.Path)
+			s.w.reg.ChildHears(c.Path)
 		}
 		if typ := r.kind.Missed(code == 0, code == ErrNoNode, c.stat, r.floor); typ != 0 {
 			return s.notify(EventType(typ), []byte(c.Path), 0)
 		}
 	case code == 0:
-		s.w.restored(zxid, true, false)
+		s.w.reg.Restored(zxid, true, false)
 	}
 	return nil
 }
@@ -1095,7 +1095,7 @@ func (e *engine) Reply(p *pipeline.Call, i int, h wire.ReplyHeader, d *wire.Deco
 		c.parts.fail(i, &OpError{Op: op, Path: path, Err: code, outcome: Answered, ended: true})
 	}
 	if h.Zxid > 0 {
-		s.w.advance(h.Zxid)
+		s.w.reg.Advance(h.Zxid)
 	}
 	return ended, nil
 }
@@ -1106,7 +1106,7 @@ func (s *Session) armCall(c *call) {
 	if c.missing {
 		kind = ExistsWatch
 	}
-	s.w.arm(c.at, kind, c.raw, c.watch)
+	s.w.reg.Arm(c.at, watches.Kind(kind), c.raw, c.watch)
 }
 
 // SettleMany counts operations of a Batch as answered, and arms their watches.
@@ -1118,12 +1118,12 @@ func (e *engine) SettleMany(p *pipeline.Call, from, to int) {
 	}
 	// Whoever gives the Batch up does it under the same lock: what it finds answered
 	// is armed.
-	s.w.mu.Lock()
-	defer s.w.mu.Unlock()
+	s.w.reg.Lock()
+	defer s.w.reg.Unlock()
 	if c.Advance(from, to) {
 		for i := from; i < to; i++ {
 			if watch, kind, at := c.parts.arms(i); watch != nil {
-				s.w.armLocked(at, kind, false, watch)
+				s.w.reg.ArmLocked(at, watches.Kind(kind), false, watch)
 			}
 		}
 	}
@@ -1165,46 +1165,31 @@ func (e *engine) Event(h wire.ReplyHeader, d *wire.Decoder) error {
 
 // notify hands an event to the watches.
 func (s *Session) notify(typ EventType, path []byte, zxid int64) error {
+	var got *registry.Notified[Event] // for the hooks
 	if t := s.conf.Trace; t != nil && t.Event != nil {
-		return s.notifyTraced(typ, path, zxid)
+		got = new(registry.Notified[Event])
 	}
-	n, err := s.w.notify(typ, path, zxid, nil)
-	if err != nil {
-		return err
-	}
-	s.countEvent(n)
-	return nil
-}
-
-// countEvent counts a notification that so many channels get.
-func (s *Session) countEvent(channels int) {
-	if channels == 0 {
+	switch n, err := s.w.reg.Notify(typ, path, zxid, got); {
+	case err != nil:
+		return &detailed{kind: ErrSlowConsumer, detail: err.Error()}
+	case n == 0:
 		s.ignored.Add(1)
-	} else {
-		s.events.Add(1)
+		return nil
 	}
-}
-
-// notifyTraced is notify with hooks.
-func (s *Session) notifyTraced(t EventType, path []byte, zxid int64) error {
-	var got notified
-	n, err := s.w.notify(t, path, zxid, &got)
-	if err != nil {
-		return err
-	}
-	if s.countEvent(n); n == 0 {
+	s.events.Add(1)
+	if got == nil {
 		return nil
 	}
 	return s.traceEvent(got)
 }
 
 // traceEvent shows the hooks an event, and the Gaps ahead of it.
-func (s *Session) traceEvent(got notified) (err error) {
+func (s *Session) traceEvent(got *registry.Notified[Event]) (err error) {
 	if err := s.traceNews(); err != nil {
 		return err
 	}
 	defer rescue.As("Trace.Event", &err)
-	s.conf.Trace.Event(s, got.event, got.queued)
+	s.conf.Trace.Event(s, got.Event, got.Queued)
 	return nil
 }
 
@@ -1219,7 +1204,7 @@ func (e *engine) Pong(took time.Duration) (err error) {
 
 // traceNews shows the hooks the Gaps that are new, if there are any.
 func (s *Session) traceNews() error {
-	if t := s.conf.Trace; t == nil || t.Event == nil || !s.w.news.Load() {
+	if t := s.conf.Trace; t == nil || t.Event == nil || !s.w.reg.News() {
 		return nil
 	}
 	return s.traceGaps()
@@ -1228,7 +1213,7 @@ func (s *Session) traceNews() error {
 // traceGaps shows the hooks the Gaps that were queued since the last call.
 func (s *Session) traceGaps() (err error) {
 	defer rescue.As("Trace.Event", &err)
-	gaps, queued := s.w.takeGaps()
+	gaps, queued := s.w.reg.TakeGaps()
 	for _, ev := range gaps {
 		s.conf.Trace.Event(s, ev, queued)
 	}
@@ -1262,7 +1247,7 @@ func (e *engine) tooLarge(n int) *SizeError {
 }
 
 // Hand wakes a caller, behind the events before its answer.
-func (e *engine) Hand(p *pipeline.Call) { e.w.queue.Answer(&e.w.mu, p.Wake()) }
+func (e *engine) Hand(p *pipeline.Call) { e.w.reg.Answer(p.Wake()) }
 
 // Drop recycles a call that was given up.
 func (e *engine) Drop(p *pipeline.Call) { e.session().recycle(p.Owner.(*call)) }
@@ -1296,14 +1281,14 @@ func (e *engine) Ending() { e.lock = interlock.Interlock{} }
 
 // Finish lets the events stand still, and calls the hooks.
 func (e *engine) Finish(end error) error {
-	e.w.stop()
+	e.w.reg.Stop()
 	e.Rest()
-	e.lastZxid.Store(e.w.zxid.Load())
+	e.lastZxid.Store(e.w.reg.Zxid())
 	return e.session().ended(end)
 }
 
 // Idle gives memory back.
-func (e *engine) Idle() { e.w.trim() }
+func (e *engine) Idle() { e.w.reg.Trim() }
 
 // slowChannel is how long an event waits for its channel before the Logger hears of it.
 const slowChannel = 10 * time.Second
@@ -1315,9 +1300,9 @@ func (e *engine) Tick(now time.Time, longest pipeline.Waiting) {
 	if log == nil {
 		return
 	}
-	if h := e.w.stuck(now, slowChannel); h != nil {
-		log.Warn("zk: an event waits for its channel", "addr", e.target, "id", sessionID(e.id), "path", h.path, "cap", h.capacity,
-			"took", now.Sub(h.since), "queued", e.w.Undelivered())
+	if h := e.w.reg.Stuck(now, slowChannel); h != nil {
+		log.Warn("zk: an event waits for its channel", "addr", e.target, "id", sessionID(e.id), "path", h.Path, "cap", h.Cap,
+			"took", now.Sub(h.Since), "queued", e.w.Undelivered())
 	}
 	if took := now.Sub(longest.Since); longest.N > 0 && took > e.timeout && e.slow.Swap(longest.Place) != longest.Place {
 		log.Warn("zk: a call waits for its reply", "addr", e.target, "id", sessionID(e.id), "op", longest.Op, "path", longest.Path, "took", took)
@@ -1398,7 +1383,7 @@ func (s *Session) Zxid() int64 {
 	case <-s.line.Done():
 		return s.lastZxid.Load()
 	default:
-		return s.w.zxid.Load()
+		return s.w.reg.Zxid()
 	}
 }
 
@@ -1483,7 +1468,7 @@ func (s *Session) Stats() Stats {
 		Calls: n.Calls + s.calls.unqueued.Load(), Failed: failed, Abandoned: abandoned,
 		Requests: n.Frames, Replies: n.Replies, Events: s.events.Load(), Ignored: s.ignored.Load(), Closed: s.closed.Load(), Pings: n.Pings,
 		BytesSent: n.Sent, BytesReceived: n.Received, Pending: n.Pending, Armed: s.w.Len(), Queued: s.w.Undelivered(),
-		QueuedFor: s.w.queuedFor(time.Now()),
+		QueuedFor: s.w.reg.QueuedFor(time.Now()),
 	}
 }
 

@@ -515,7 +515,7 @@ func (s *Session) addAuth(ctx context.Context, auth Auth) error {
 		s.calls.abandoned.Add(1)
 		return &OpError{Op: "addauth", Err: ctx.Err(), outcome: Lost}
 	}
-	s.w.picked()
+	s.w.reg.Picked()
 	err = c.err
 	s.recycle(c)
 	return err
@@ -1271,7 +1271,7 @@ func (s *Session) awaitBatch(ctx context.Context, c *call, b *batch, sent int, e
 	}
 	woken, left, answered := c.WaitMany(ctx, end, sent, func(k int) bool { return s.giveUpBatch(c, k) })
 	if woken {
-		s.w.picked()
+		s.w.reg.Picked()
 	}
 	if !left {
 		return b.unsent(sent, err), b.answered(c)
@@ -1311,8 +1311,8 @@ func (b *batch) givenUp(k, sent int, err error) []Result {
 // reports whether it does: not if more were answered meanwhile.
 func (s *Session) giveUpBatch(c *call, k int) bool {
 	if c.arming { // as the reader does, see SettleMany
-		s.w.mu.Lock()
-		defer s.w.mu.Unlock()
+		s.w.reg.Lock()
+		defer s.w.reg.Unlock()
 	}
 	return c.GiveUp(k)
 }

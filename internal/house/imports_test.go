@@ -26,7 +26,7 @@ const module = "github.com/seed-9f8420c6/zk"
 var rooms = map[string][]string{
 	".": {
 		"wire", "sasl", "internal/acl", "internal/answers", "internal/doors", "internal/flight", "internal/handover", "internal/handshake", "internal/hooks",
-		"internal/hosts", "internal/interlock", "internal/limits", "internal/modes", "internal/order", "internal/pipeline", "internal/place", "internal/rescue",
+		"internal/hosts", "internal/interlock", "internal/limits", "internal/modes", "internal/pipeline", "internal/registry", "internal/rescue",
 		"internal/watches", "internal/zpath",
 		"github.com/pkg/errors",
 	},
@@ -55,6 +55,7 @@ var rooms = map[string][]string{
 	"internal/modes":     {"wire"},
 	"internal/order":     {"internal/fifo"},
 	"internal/place":     {},
+	"internal/registry":  {"wire", "internal/handover", "internal/limits", "internal/order", "internal/place", "internal/watches", "internal/zpath"},
 	"internal/watches":   {"wire"},
 	"tap":                {"wire", "internal/talk"},
 	"metrics":            {".", "internal/talk"},
@@ -181,7 +182,8 @@ func TestWrongImports(t *testing.T) {
 		{"/internal/watches", module + "/wire", true},
 		{"/internal/watches", module + "/internal/order", false},
 		{"/internal/watches", module, false},
-		{"", module + "/internal/order", true},
+		{"", module + "/internal/registry", true},
+		{"", module + "/internal/order", false},
 		{"/zktest", module + "/internal/fifo", false},
 		{"/zktest", module + "/internal/talk", true},
 		{"/tap", module + "/internal/talk", true},

@@ -1,0 +1,197 @@
+package registry
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/seed-9f8420c6/zk/internal/handover"
+	"github.com/seed-9f8420c6/zk/internal/limits"
+	"github.com/seed-9f8420c6/zk/internal/order"
+	"github.com/seed-9f8420c6/zk/internal/watches"
+	"github.com/seed-9f8420c6/zk/internal/zpath"
+)
+
+// note is what an undelivered event remembers of its watch.
+type note struct {
+	at   string // the watch's path, as the server knows it
+	kind watches.Kind
+	raw  bool // the event has the server's path, not the application's
+}
+
+type gapKey[E any] struct {
+	at string
+	ch chan<- E
+}
+
+// Notified is what became of an event frame, for hooks.
+type Notified[E any] struct {
+	// Event is as the first of its channels gets it.
+	Event E
+	// Queued: not all of them have it.
+	Queued bool
+}
+
+// Overflow is how many events of persistent watches are undelivered, where there is no
+// room for more.
+type Overflow int
+
+func (n Overflow) Error() string {
+	return fmt.Sprintf("%d events of persistent watches are undelivered", int(n))
+}
+
+// Notify resolves an event frame to its channels and disarms the one-shots, all at the
+// frame's place on the wire. It returns how many channels get it, and fills in got,
+// unless that is nil. Only the reader calls it.
+func (r *Registry[T, E]) Notify(typ T, path []byte, zxid int64, got *Notified[E]) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	targets, persistent := r.table.Match(int32(typ), path)
+	if persistent > 0 && r.overflowsLocked(persistent) {
+		return 0, Overflow(r.load.persistent)
+	}
+	r.queueGapsLocked()
+	if r.load.oneShots == 0 {
+		r.load.peak = r.table.Len()
+	}
+	full := "" // the event's path, if no armed path can stand for it
+	for i := range targets {
+		x := &targets[i]
+		p := x.Path
+		if len(p) != len(path) { // a recursive watch further up
+			if full == "" {
+				full = string(path)
+			}
+			p = full
+		}
+		ev := E(fields[T]{Type: typ, Path: r.appPath(p, x.Raw), Zxid: max(zxid, 0)})
+		r.postLocked(&order.Item[E, note]{Ch: x.Ch, Event: ev, Note: note{at: x.Path, kind: x.Kind, raw: x.Raw}})
+		if got != nil && i == 0 {
+			got.Event = ev
+		}
+	}
+	if len(targets) > 0 {
+		r.table.Fire(int32(typ), path)
+	}
+	r.queue.Release()
+	if got != nil {
+		got.Queued = r.queue.Undelivered() > 0
+	}
+	return len(targets), nil
+}
+
+func (r *Registry[T, E]) postLocked(it *order.Item[E, note]) {
+	r.load.count(it.Note.kind, isGap[T](it), 1)
+	r.queue.Post(it)
+}
+
+func isGap[T ~int32, E Event[T]](it *order.Item[E, note]) bool {
+	return fields[T](it.Event).Type == handover.Gap
+}
+
+// appPath returns a path of the server as a watch's events have it.
+func (r *Registry[T, E]) appPath(path string, raw bool) string {
+	if raw {
+		return path
+	}
+	return zpath.Strip(r.who.chroot, path)
+}
+
+// queueGapsLocked queues the Gap of each (persistent path, channel) that has none
+// undelivered, where one is owed.
+func (r *Registry[T, E]) queueGapsLocked() {
+	if !r.place.TakeGap() {
+		return
+	}
+	r.queue.Sync() // a Gap that was just received is undelivered no more
+	var owed []watches.Target[chan<- E]
+	r.table.EachPersistent(func(x watches.Target[chan<- E]) { owed = append(owed, x) })
+	r.postGapsLocked(owed)
+}
+
+// GapAt queues a Gap for the persistent watches of one kind at a path. Only the reader
+// calls it.
+func (r *Registry[T, E]) GapAt(path string, kind watches.Kind) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.queue.Sync()
+	var owed []watches.Target[chan<- E]
+	r.table.Channels(path, kind, func(x watches.Target[chan<- E]) { owed = append(owed, x) })
+	r.postGapsLocked(owed)
+	r.queue.Release()
+}
+
+// postGapsLocked queues a Gap for each (path, channel) that has none undelivered.
+func (r *Registry[T, E]) postGapsLocked(owed []watches.Target[chan<- E]) {
+	owed = slices.DeleteFunc(owed, func(x watches.Target[chan<- E]) bool { return !r.noteGapLocked(x.Path, x.Ch) })
+	for _, x := range owed {
+		ev := E(fields[T]{Type: handover.Gap, Path: r.appPath(x.Path, x.Raw)})
+		r.newly = append(r.newly, ev)
+		r.news.Store(true)
+		r.postLocked(&order.Item[E, note]{Ch: x.Ch, Event: ev, Note: note{at: x.Path, kind: x.Kind, raw: x.Raw}})
+	}
+}
+
+// noteGapLocked notes the Gap of a path and channel, unless one is undelivered.
+func (r *Registry[T, E]) noteGapLocked(at string, ch chan<- E) bool {
+	k := gapKey[E]{at, ch}
+	if _, there := r.gaps[k]; there {
+		return false
+	}
+	if r.gaps == nil {
+		r.gaps = make(map[gapKey[E]]struct{})
+	}
+	r.gaps[k] = struct{}{}
+	return true
+}
+
+// News reports whether TakeLost or TakeGaps has something.
+func (r *Registry[T, E]) News() bool { return r.news.Load() }
+
+// TakeGaps returns the Gaps since the last call, and whether not all events have been
+// handed over. Only the reader calls it.
+func (r *Registry[T, E]) TakeGaps() (gaps []E, queued bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	gaps, r.newly = r.newly, nil
+	return gaps, r.queue.Undelivered() > 0
+}
+
+// load is how many events are undelivered.
+type load struct {
+	persistent int // of persistent watches, but for Gaps, of which there is one per watch at most
+	oneShots   int
+	peak       int  // entries that were armed, at most, since oneShots was zero
+	waits      bool // the next one finds its channel full
+}
+
+// count adds n events of a kind.
+func (l *load) count(kind watches.Kind, gap bool, n int) {
+	switch {
+	case kind.OneShot():
+		l.oneShots += n
+	case !gap:
+		l.persistent += n
+	}
+}
+
+// overflowsLocked reports whether there is no room for so many events of persistent
+// watches. With nothing undelivered there is, however many they are: every next
+// connection would only end by them again.
+func (r *Registry[T, E]) overflowsLocked(n int) bool {
+	if r.load.persistent == 0 || r.load.persistent+n <= limits.PersistentQueue {
+		return false
+	}
+	r.queue.Sync()
+	return r.load.persistent > 0 && r.load.persistent+n > limits.PersistentQueue
+}
+
+// crowdedLocked reports whether so many events of one-shot watches are undelivered
+// that no more are armed. Events of watches that were armed when the oldest of them
+// fired do not count: their channels may have been armed all at once.
+func (r *Registry[T, E]) crowdedLocked() bool {
+	if r.load.oneShots <= limits.OneShotQueue+r.load.peak {
+		return false
+	}
+	r.queue.Sync()
+	return r.load.oneShots > limits.OneShotQueue+r.load.peak
+}

@@ -1,0 +1,150 @@
+package registry
+
+// identity is whose watches they are. Only Dial changes it.
+type identity struct {
+	dialing  chan struct{} // cap 1: Dials of one identity run one at a time
+	id       int64
+	password []byte
+	chroot   string
+	ended    bool // closed on the server by this process
+	reads    bool // a server did not support SetWatches: reads restore the watches
+	owner    any  // whom Own was called with last, alive or not; nil: nobody
+}
+
+// Turn is held by the Dial at work on this identity.
+func (r *Registry[T, E]) Turn() chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.who.dialing == nil {
+		r.who.dialing = make(chan struct{}, 1)
+	}
+	return r.who.dialing
+}
+
+// Verdict is why a session cannot be claimed.
+type Verdict uint8
+
+// The verdicts. Ours is none.
+const (
+	Ours        Verdict = iota
+	Unbound             // the watches have no channels
+	Moved               // the identity has another session now
+	Ended               // this process has closed the session
+	OtherChroot         // there are watches of another chroot
+)
+
+// Claim is what is known of a session that somebody asks for.
+type Claim struct {
+	Verdict Verdict
+	// Chroot is that of the watches.
+	Chroot string
+	// Known: the identity has this session, and Password is its.
+	Known    bool
+	Password []byte
+	// Owner is whom Own was called with last; nil: nobody.
+	Owner any
+}
+
+// Claim looks up a session, 0 being a new one, for who knows the watches by a chroot.
+func (r *Registry[T, E]) Claim(id int64, chroot string) Claim {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.queue.Sync()
+	known := id != 0 && id == r.who.id
+	c := Claim{Chroot: r.who.chroot, Known: known, Owner: r.who.owner}
+	if known {
+		c.Password = r.who.password
+	}
+	switch {
+	case r.unbound != nil:
+		c.Verdict = Unbound
+	case id != 0 && r.who.owner != nil && !known:
+		c.Verdict = Moved
+	case known && r.who.ended:
+		c.Verdict = Ended
+	case !r.fitsLocked(chroot):
+		c.Verdict = OtherChroot
+	}
+	return c
+}
+
+// fitsLocked reports whether the watches can be known by a chroot.
+func (r *Registry[T, E]) fitsLocked(chroot string) bool {
+	return r.who.chroot == chroot || r.table.Len() == 0 && r.queue.Undelivered() == 0
+}
+
+// Past is a place in history that was given up.
+type Past struct{ zxid, floor int64 }
+
+// GiveUp makes the history begin anew: the zxid and the floor are zero.
+func (r *Registry[T, E]) GiveUp() Past {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	zxid := r.zxid.Load()
+	was := Past{zxid, r.place.Floor(zxid)}
+	r.zxid.Store(0)
+	r.place.Move(0)
+	return was
+}
+
+// TakeBack undoes GiveUp.
+func (r *Registry[T, E]) TakeBack(was Past) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.Advance(was.zxid)
+	r.place.Move(was.floor)
+}
+
+// GoOn takes the place in history of a session that nobody has had in this process. Of
+// one that somebody had, the watches may know more.
+func (r *Registry[T, E]) GoOn(zxid int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.Advance(max(zxid, r.place.Floor(0)))
+	if r.table.Len() == 0 {
+		r.place.Move(zxid)
+	}
+}
+
+// Enter makes a chroot that of the watches, if it fits; else it returns theirs.
+func (r *Registry[T, E]) Enter(chroot string) (theirs string, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.fitsLocked(chroot) {
+		return r.who.chroot, false
+	}
+	r.who.chroot = chroot
+	return "", true
+}
+
+// Own makes somebody the owner of the identity, with a session that other servers know,
+// or 0. It returns who was before; nil: nobody.
+func (r *Registry[T, E]) Own(owner any, id int64, password []byte) (before any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	before = r.who.owner
+	r.who.owner, r.who.ended = owner, false
+	r.who.id, r.who.password = id, password
+	return before
+}
+
+// End notes that the session was closed on the server.
+func (r *Registry[T, E]) End() {
+	r.mu.Lock()
+	r.who.ended = true
+	r.mu.Unlock()
+}
+
+// ReadNext makes reads restore the watches from now on.
+func (r *Registry[T, E]) ReadNext() {
+	r.mu.Lock()
+	r.who.reads = true
+	r.mu.Unlock()
+}
+
+// Reads reports whether reads restore the watches.
+func (r *Registry[T, E]) Reads() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.who.reads
+}

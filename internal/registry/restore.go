@@ -1,0 +1,126 @@
+package registry
+
+import (
+	"github.com/seed-9f8420c6/zk/internal/place"
+	"github.com/seed-9f8420c6/zk/internal/watches"
+	"github.com/seed-9f8420c6/zk/wire"
+)
+
+// Tell notes an AddWatch of the client's own, see place.Place.Tell; Heard its answer.
+func (r *Registry[T, E]) Tell(since int64, longer bool) {
+	r.mu.Lock()
+	r.place.Tell(since, longer)
+	r.mu.Unlock()
+}
+
+// Heard notes the answer to an AddWatch of the client's own.
+func (r *Registry[T, E]) Heard() {
+	r.mu.Lock()
+	r.place.Heard()
+	r.mu.Unlock()
+}
+
+// ChildDeaf notes that the child watch of a path is deaf since a zxid.
+func (r *Registry[T, E]) ChildDeaf(path string, since int64) {
+	r.mu.Lock()
+	r.place.ChildDeaf(path, since)
+	r.mu.Unlock()
+}
+
+// ChildHears notes that it was restored.
+func (r *Registry[T, E]) ChildHears(path string) {
+	r.mu.Lock()
+	r.place.ChildHears(path)
+	r.mu.Unlock()
+}
+
+// Restored notes the reply to a SetWatches frame, which rearms persistent watches or
+// not; after the last one the floor follows the zxid. Only the reader calls it.
+func (r *Registry[T, E]) Restored(zxid int64, rearms, last bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.place.Restored(zxid, rearms) {
+		r.queueGapsLocked()
+		r.queue.Release()
+	}
+	if last {
+		r.place.Settle()
+	}
+}
+
+// Settle does the same where there was no frame to wait for. A connection that has
+// ended meanwhile has settled nothing.
+func (r *Registry[T, E]) Settle() {
+	r.mu.Lock()
+	if r.queue.Moves() {
+		r.place.Settle()
+	}
+	r.mu.Unlock()
+}
+
+// OweGap makes sure of the Gap that persistent watches get with a new session: when the
+// server begins to restore them, for until then they miss changes.
+func (r *Registry[T, E]) OweGap() {
+	r.mu.Lock()
+	r.place.OweGap(r.table.Persistent() > 0)
+	r.mu.Unlock()
+}
+
+// Restorer builds the SetWatches frames of one migration.
+type Restorer[T ~int32, E Event[T]] struct {
+	// Deaf are the lower floors of child watches.
+	Deaf place.Children
+	// Reads: the watches are restored one by one, by reads.
+	Reads bool
+
+	r     *Registry[T, E]
+	of    *watches.Restorer[chan<- E]
+	floor int64
+}
+
+// Restore begins a migration; nil if there is nothing to restore.
+func (r *Registry[T, E]) Restore() *Restorer[T, E] {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sweepLocked(true)
+	deaf := r.place.Restore(func(path string) bool { return r.table.Kinds(path).Has(watches.Child) })
+	floor := r.place.Floor(r.zxid.Load())
+	of := r.table.Restore(floor)
+	if of == nil {
+		return nil
+	}
+	return &Restorer[T, E]{Deaf: deaf, Reads: r.who.reads, r: r, of: of, floor: floor}
+}
+
+// Op returns the opcode of the next frame.
+func (x *Restorer[T, E]) Op() wire.Op { return x.of.Op() }
+
+// Rearms reports whether the last frame has persistent watches.
+func (x *Restorer[T, E]) Rearms() bool { return x.of.Rearms() }
+
+// Next appends the record of the next frame, see watches.Restorer.
+func (x *Restorer[T, E]) Next(dst []byte, limit int) (out []byte, more bool) {
+	x.r.mu.Lock()
+	defer x.r.mu.Unlock()
+	return x.of.Next(dst, limit)
+}
+
+// Path returns the next watch to restore and the zxid since which it may have missed
+// its event; false: there is none.
+func (x *Restorer[T, E]) Path() (path string, kind watches.Kind, floor int64, ok bool) {
+	x.r.mu.Lock()
+	defer x.r.mu.Unlock()
+	path, kind, ok = x.of.Path()
+	floor = x.floor
+	if since, deaf := x.Deaf[path]; deaf && kind == watches.Child {
+		floor = since
+	}
+	return path, kind, floor, ok
+}
+
+// Done ends the migration.
+func (x *Restorer[T, E]) Done() {
+	x.r.mu.Lock()
+	defer x.r.mu.Unlock()
+	x.of.Done()
+}
