@@ -11,6 +11,7 @@ import (
 
 	"github.com/pkg/errors"
 
+	"github.com/seed-9f8420c6/zk/internal/calls"
 	"github.com/seed-9f8420c6/zk/internal/doors"
 	"github.com/seed-9f8420c6/zk/internal/flight"
 	"github.com/seed-9f8420c6/zk/internal/handshake"
@@ -766,30 +767,30 @@ func (s *Session) setWatches(r *restorer, sent []*call) ([]*call, error) {
 	limit := 4 + min(limits.SetWatchesFrame-4, s.conf.MaxRequest)
 	buf := make([]byte, 0, min(limit, 64*s.w.Len()+64)) // one for all frames: submit copies it
 	for more := true; more; {
-		c := s.newCall(&kindSetWatches, "setwatches", "")
+		c := s.engine.New(&calls.SetWatches, "setwatches", "")
 		c.Frames = buf[:0]
-		at := c.begin(r.Op())
+		at := c.Begin(r.Op())
 		n := len(c.Frames)
 		if c.Frames, more = r.Next(c.Frames, limit-n); len(c.Frames) == n {
-			s.recycle(c)
+			s.engine.Recycle(c)
 			break
 		}
-		c.restore = &restoral{last: !more, rearms: r.Rearms()}
+		c.Restore = &calls.Restoral{Last: !more, Rearms: r.Rearms()}
 		wire.EndFrame(c.Frames, at)
 		err := s.submit(context.Background(), c, c.Frames, 1)
 		buf, c.Frames = c.Frames, nil
 		if err != nil {
-			s.recycle(c)
+			s.engine.Recycle(c)
 			return sent, err
 		}
 		sent = append(sent, c)
 	}
 	for path, floor := range r.Deaf { // behind their recursive watches, which would end them before 3.9
-		c := s.newCall(&kindSetWatches, "setwatches", path)
-		c.childWatch(path, floor)
-		c.restore = &restoral{deaf: path}
+		c := s.engine.New(&calls.SetWatches, "setwatches", path)
+		c.ChildWatch(path, floor)
+		c.Restore = &calls.Restoral{Deaf: path}
 		if err := s.submit(context.Background(), c, c.Frames, 1); err != nil {
-			s.recycle(c)
+			s.engine.Recycle(c)
 			return sent, err
 		}
 		sent = append(sent, c)
@@ -809,20 +810,24 @@ func (s *Session) reread(r *restorer, sent []*call) ([]*call, error) {
 		if !ok {
 			return sent, nil
 		}
-		c := s.newCall(&kindReread, "restore", path)
+		var c *call
 		switch kind {
 		case watches.Child:
-			c.frame(wire.OpGetChildren2, wire.PathWatchRequest{Path: path, Watch: true})
+			c = s.engine.New(&calls.RereadChild, "restore", path)
+			c.PathWatch(wire.OpGetChildren2, path, true)
 		case watches.Persistent:
-			c.frame(wire.OpAddWatch, wire.AddWatchRequest{Path: path, Mode: wire.AddWatchPersistent})
+			c = s.engine.New(&calls.RereadPersistent, "restore", path)
+			c.Frame(wire.OpAddWatch, wire.AddWatchRequest{Path: path, Mode: wire.AddWatchPersistent})
 		case watches.Recursive:
-			c.frame(wire.OpAddWatch, wire.AddWatchRequest{Path: path, Mode: wire.AddWatchPersistentRecursive})
+			c = s.engine.New(&calls.RereadPersistent, "restore", path)
+			c.Frame(wire.OpAddWatch, wire.AddWatchRequest{Path: path, Mode: wire.AddWatchPersistentRecursive})
 		default:
-			c.frame(wire.OpExists, wire.PathWatchRequest{Path: path, Watch: true})
+			c = s.engine.New(&calls.RereadData, "restore", path)
+			c.PathWatch(wire.OpExists, path, true)
 		}
-		c.restore = &restoral{kind: kind, floor: floor}
+		c.Restore = &calls.Restoral{Kind: kind, Floor: floor}
 		if err := s.submit(context.Background(), c, c.Frames, 1); err != nil {
-			s.recycle(c)
+			s.engine.Recycle(c)
 			return sent, err
 		}
 		if sent = append(sent, c); len(sent) == rereads {
@@ -840,10 +845,10 @@ func (s *Session) restored(sent []*call, err error) error {
 	for _, c := range sent {
 		<-c.Done()
 		s.w.reg.Picked()
-		if c.err != nil && (err == nil || errors.Is(c.err, ErrAuth) && !errors.Is(err, ErrAuth)) {
-			err = c.err
+		if c.Err != nil && (err == nil || errors.Is(c.Err, ErrAuth) && !errors.Is(err, ErrAuth)) {
+			err = c.Err
 		}
-		s.recycle(c)
+		s.engine.Recycle(c)
 	}
 	return err
 }
@@ -857,27 +862,27 @@ func (s *Session) authenticate(ctx context.Context, ex sasl.Exchange, token []by
 		if token == nil {
 			token = []byte{}
 		}
-		c := s.newCall(&kindSASL, "sasl", "")
-		c.frame(wire.OpSASL, wire.SASLRequest{Token: token})
+		c := s.engine.New(&calls.SASL, "sasl", "")
+		c.Frame(wire.OpSASL, wire.SASLRequest{Token: token})
 		if n := len(c.Frames) - 4; n > s.conf.MaxRequest {
-			s.recycle(c)
+			s.engine.Recycle(c)
 			return tooLarge(n, s.conf.MaxRequest)
 		}
 		if err := s.submit(ctx, c, c.Frames, 1); err != nil {
-			s.recycle(c)
+			s.engine.Recycle(c)
 			return err
 		}
 		<-c.Done()
 		s.w.reg.Picked()
-		if err := c.err; err != nil {
-			s.recycle(c)
+		if err := c.Err; err != nil {
+			s.engine.Recycle(c)
 			if errors.Is(err, ErrAuth) {
 				return saslRefused(err)
 			}
 			return err
 		}
-		token, done, err = ex.Next(c.data)
-		s.recycle(c)
+		token, done, err = ex.Next(c.Data)
+		s.engine.Recycle(c)
 	}
 	if err != nil {
 		return saslRefused(err)
@@ -1007,8 +1012,8 @@ func (s *Session) closeSession() error {
 	<-c.Done()
 	timer.Stop()
 	s.w.reg.Picked()
-	err := c.err
-	s.recycle(c)
+	err := c.Err
+	s.engine.Recycle(c)
 	<-s.line.Done()
 	if err != nil {
 		return s.closeFailed(err)
@@ -1019,8 +1024,8 @@ func (s *Session) closeSession() error {
 
 // closeCall is the request that ends the session on the server.
 func (s *Session) closeCall() *call {
-	c := s.newCall(&kindClose, "close", "")
-	c.frame(wire.OpCloseSession, nil)
+	c := s.engine.New(&calls.Close, "close", "")
+	c.Frame(wire.OpCloseSession, nil)
 	return c
 }
 

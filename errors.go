@@ -88,15 +88,6 @@ func (c Code) Is(target error) bool {
 	return target == ErrAuth && (c == ErrAuthFailed || c == ErrSASLRequired)
 }
 
-// ends reports whether the server ends the connection with this code.
-func (c Code) ends() bool {
-	switch c {
-	case ErrSessionExpired, ErrSessionMoved, ErrAuthFailed, ErrSASLRequired:
-		return true
-	}
-	return false
-}
-
 // reason is the type of the sentinels below: small and comparable.
 type reason string
 
@@ -319,10 +310,6 @@ func (e *argumentError) Error() string { return e.Code.Error() + ": " + e.detail
 func (e *argumentError) Unwrap() error { return e.Code }
 
 func tooLarge(n, limit int) error { return &SizeError{Size: n, Limit: limit} }
-
-func badReply(op string, err error) error {
-	return &detailed{kind: ErrProtocol, detail: "reply to " + op, cause: err}
-}
 
 // ofOthers is the end of a connection as a call sees it whose own reply was not too
 // large.

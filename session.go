@@ -15,9 +15,9 @@ import (
 
 	"github.com/pkg/errors"
 
+	"github.com/seed-9f8420c6/zk/internal/calls"
 	"github.com/seed-9f8420c6/zk/internal/flight"
 	"github.com/seed-9f8420c6/zk/internal/hooks"
-	"github.com/seed-9f8420c6/zk/internal/interlock"
 	"github.com/seed-9f8420c6/zk/internal/pipeline"
 	"github.com/seed-9f8420c6/zk/internal/registry"
 	"github.com/seed-9f8420c6/zk/internal/rescue"
@@ -353,21 +353,13 @@ type Session struct {
 	target   string // where it is connected to: the address, or one of its IPs
 	readOnly bool
 
-	spare    sync.Pool // of *call
-	calls    callCounts
-	lock     interlock.Interlock // what the server is asked about watches; under the lock of line
-	auth     credentials
-	follow   succession
-	goodbye  flight.Once // Close
-	life     life
-	events   atomic.Int64
-	ignored  atomic.Int64
-	closed   atomic.Int64
-	lastZxid atomic.Int64 // at the end
-	slow     atomic.Int64 // place of the last request of which the Logger heard that it waits
-	// refusedWatches: a SetWatches was answered with an error. Only the reader
-	// touches it.
-	refusedWatches bool
+	engine  calls.Engine[EventType, Event]
+	calls   callCounts
+	auth    credentials
+	follow  succession
+	goodbye flight.Once // Close
+	life    life
+	slow    atomic.Int64 // place of the last request of which the Logger heard that it waits
 	// plainCreates: the server cannot read a create2 in a Multi.
 	plainCreates atomic.Bool
 }
@@ -438,177 +430,20 @@ func (f *succession) known(renew, transferable bool) (*Session, error) {
 	return nil, ErrMoved
 }
 
-// kind says of an operation what its method does not: how a reply is read, and what
-// an answer means for the connection. A new operation has a row here.
-type kind struct {
-	// decode reads the body of a reply without error; nil: there is none.
-	decode func(c *call, d *wire.Decoder)
-	// excuse reports whether an error is as good as an answer without; nil: none is.
-	excuse func(c *call, code Code) bool
-	// mayStayOpen: a server may answer -6 and go on, for it supports the operation and
-	// has switched it off. With any other it closes the connection.
-	mayStayOpen bool
-	// own: a request of the client's own, which takes no slot of MaxInFlight.
-	own bool
-	// last: nothing more comes of the connection.
-	last bool
-}
-
-func (k *kind) excuses(c *call, code Code) bool { return k.excuse != nil && k.excuse(c, code) }
-
-// The kinds of the client's own requests.
-var (
-	kindAuth       = kind{own: true}
-	kindSASL       = kind{decode: decodeToken, own: true}
-	kindSetWatches = kind{own: true}
-	kindReread     = kind{own: true, decode: decodeReread, excuse: oneShotIsRead}
-	kindRewatch    = kind{own: true}
-	kindClose      = kind{own: true, last: true}
+// call is a request under way, and kind says of an operation how its reply is read, and
+// what an answer means for the connection. A new operation has a row in zk.go.
+type (
+	call = calls.Call[Event]
+	kind = calls.Kind
 )
-
-func decodeToken(c *call, d *wire.Decoder) {
-	var r wire.SASLResponse
-	r.Decode(d)
-	c.data = append([]byte(nil), r.Token...)
-}
-
-// decodeReread reads the Stat of the znode whose watch is restored.
-func decodeReread(c *call, d *wire.Decoder) {
-	switch c.restore.kind {
-	case watches.Child:
-		d.Strings()
-		c.stat.Decode(d)
-	case watches.Data, watches.Exists:
-		c.stat.Decode(d)
-	}
-}
-
-// oneShotIsRead: whatever a read is answered, it says that the watch has fired or is armed.
-func oneShotIsRead(c *call, code Code) bool { return c.restore.kind.OneShot() && !code.ends() }
-
-// call is a request under way: what was asked, and what came of it.
-type call struct {
-	pipeline.Call
-	kind *kind
-	request
-	result
-}
-
-// request is what a call asks for.
-type request struct {
-	code   wire.Op
-	watch  chan<- Event // to arm on success
-	arms   WatchKind    // in this kind
-	at     string       // server path of the watch
-	traced bool         // its hooks are at work
-	arming bool         // it arms a channel, or one of its operations does
-	raw    bool         // its events have the server's path
-
-	// What only few calls have, apart, so that the others stay small.
-	parts   parts
-	adding  *interlock.Addition
-	removal *removal
-	restore *restoral
-	auth    *Auth // AddAuth: joins the credentials once accepted
-}
-
-// parts are the operations of a Batch, whose answers come one by one.
-type parts interface {
-	// describe names an operation as its method's errors do.
-	describe(i int) (op, path string)
-	// watched returns the channel that an operation arms, in which kind, and at which
-	// path of the server; nil: none.
-	watched(i int) (watch chan<- Event, kind WatchKind, at string)
-	// arms is watched of an operation that is answered: nil where nothing is armed.
-	arms(i int) (watch chan<- Event, kind WatchKind, at string)
-	// kind returns that of an operation's request.
-	kind(i int) *kind
-	// take reads the answer to an operation.
-	take(i int, code Code, d *wire.Decoder)
-	// fail makes an error an operation's result.
-	fail(i int, err *OpError)
-}
-
-// result is what an answer brings.
-type result struct {
-	err     error
-	str     string
-	data    []byte
-	names   []string
-	stat    wire.Stat
-	num     int32
-	missing bool // Exists: there is no such znode
-	value   any  // where none of these fits
-}
-
-// restoral is a SetWatches of a Dial, or what stands for one watch of it.
-type restoral struct {
-	last   bool // there is none behind it
-	rearms bool // it has persistent watches
-
-	deaf  string       // the path of a child watch that it is for; empty: for all
-	kind  watches.Kind // of the one watch; 0: a SetWatches
-	floor int64        // since when that may have missed its event
-}
-
-// removal is what a RemoveWatch disarms on success.
-type removal struct {
-	ch    chan<- Event
-	alias string // another path for the same, of a watch that the server has fired or forgets
-	found bool   // something was disarmed
-}
-
-// newCall takes a call from the Session's pool. A pool for all Sessions would
-// carry its channels from one testing/synctest bubble to another, which is fatal.
-func (s *Session) newCall(k *kind, op, path string) *call {
-	c, ok := s.spare.Get().(*call)
-	if !ok {
-		c = new(call)
-		c.Init(c)
-	}
-	c.kind, c.Op, c.Path = k, op, path
-	c.Own = k.own
-	return c
-}
-
-// recycle gives a call back that nobody else knows any more.
-func (s *Session) recycle(c *call) {
-	c.Reset()
-	c.request, c.result = request{}, result{}
-	s.spare.Put(c)
-}
-
-// begin appends the head of a frame and returns its place for wire.EndFrame.
-func (c *call) begin(op wire.Op) int {
-	at := len(c.Frames)
-	c.code = op
-	c.Frames = append(c.Frames, 0, 0, 0, 0, 0, 0, 0, 0, byte(op>>24), byte(op>>16), byte(op>>8), byte(op))
-	return at
-}
-
-// room makes room for a frame with a path and so much data, in one piece.
-func (c *call) room(path string, data int) {
-	const rest = 64 // of a frame, but for an ACL
-	if n := rest + len(path) + data; n > cap(c.Frames) {
-		c.Frames = pipeline.Room(c.Frames, n)
-	}
-}
-
-// frame frames a single request.
-func (c *call) frame(op wire.Op, body interface{ Append([]byte) []byte }) {
-	at := c.begin(op)
-	if body != nil {
-		c.Frames = body.Append(c.Frames)
-	}
-	wire.EndFrame(c.Frames, at)
-}
 
 // newSession makes a Session of a connection; under is what Config.Wrap has laid it over.
 func newSession(conf Config, w *Watches, conn, under net.Conn) *Session {
 	s := &Session{conf: conf, w: w}
 	s.auth.list = conf.Auth
 	s.follow.Init()
-	s.line = pipeline.New(conn, (*engine)(s), pipeline.Options{MaxReply: conf.MaxReply, MaxInFlight: conf.MaxInFlight, Under: under})
+	s.line = pipeline.New(conn, &s.engine, pipeline.Options{MaxReply: conf.MaxReply, MaxInFlight: conf.MaxInFlight, Under: under})
+	s.engine.Init(s.line, &w.reg, (*host)(s), conf.Trace != nil && conf.Trace.Event != nil)
 	return s
 }
 
@@ -629,7 +464,7 @@ func (s *Session) usable() bool { return s != nil && s.w != nil }
 // do sends a call of one frame and waits for its answer. After an error the
 // call is not the caller's any more.
 func (s *Session) do(ctx context.Context, c *call) error {
-	if s.conf.Trace != nil && !c.traced {
+	if s.conf.Trace != nil && !c.Traced {
 		return s.doTraced(ctx, c)
 	}
 	if err := s.admit(ctx, c); err != nil {
@@ -645,8 +480,8 @@ func (s *Session) do(ctx context.Context, c *call) error {
 		return s.calls.fail(&OpError{Op: op, Path: path, Err: ctx.Err(), outcome: Lost})
 	}
 	s.w.reg.Picked()
-	if err := c.err; err != nil {
-		s.recycle(c)
+	if err := c.Err; err != nil {
+		s.engine.Recycle(c)
 		return s.calls.fail(err)
 	}
 	return nil
@@ -656,8 +491,8 @@ func (s *Session) do(ctx context.Context, c *call) error {
 func (s *Session) refuse(c *call, err error) error {
 	s.calls.unqueued.Add(1)
 	failure := notSent(c.Op, c.Path, err)
-	s.recycle(c)
-	if err == errRemoved { // which is no failure
+	s.engine.Recycle(c)
+	if err == calls.ErrRemoved { // which is no failure
 		return failure
 	}
 	return s.calls.fail(failure)
@@ -665,11 +500,11 @@ func (s *Session) refuse(c *call, err error) error {
 
 // doTraced is do between the hooks of the call.
 func (s *Session) doTraced(ctx context.Context, c *call) error {
-	c.traced = true
+	c.Traced = true
 	t, what := s.conf.Trace, Call{c.Op, c.Path, 1}
 	traced := t.start(ctx, s, what)
 	err := s.do(ctx, c)
-	if errors.Is(err, errRemoved) { // which is no error
+	if errors.Is(err, calls.ErrRemoved) { // which is no error
 		t.done(traced, s, what, nil)
 	} else {
 		t.done(traced, s, what, err)
@@ -685,17 +520,14 @@ func (s *Session) admit(ctx context.Context, c *call) error {
 	if n := len(c.Frames) - 4; n > s.conf.MaxRequest {
 		return tooLarge(n, s.conf.MaxRequest)
 	}
-	if c.arming && len(c.at) > s.conf.MaxRequest-maxRestore { // rarely
-		if err := s.restorable(c.at); err != nil {
+	if c.Arming && len(c.At) > s.conf.MaxRequest-maxRestore { // rarely
+		if err := s.restorable(c.At); err != nil {
 			return err
 		}
 	}
-	if c.removal != nil && s.line.Limited() { // what needs no request needs no slot
-		s.line.Lock()
-		err := s.removeLocked(c)
-		s.line.Unlock()
-		if err != nil {
-			return err
+	if c.Removal != nil && s.line.Limited() { // what needs no request needs no slot
+		if err := s.engine.Remove(c); err != nil {
+			return unsent(err)
 		}
 	}
 	return ofOthers(s.line.Acquire(ctx))
@@ -715,557 +547,112 @@ func (s *Session) restorable(path string) error {
 
 const requestHeaderSize = 8
 
-// submit queues n frames of a call and sees to it that they are written. One
-// lock covers taking the xids, joining the queue and joining the stream.
+// submit queues n frames of a call and sees to it that they are written.
 func (s *Session) submit(ctx context.Context, c *call, frames []byte, n int) error {
-	s.line.Lock()
-	err := ofOthers(s.line.Refusal())
-	counted := false
-	switch {
-	case c.removal != nil:
-		if err = s.removeLocked(c); err == nil {
-			s.lock.Remove(c.at)
-		}
-	case c.arming && err == nil:
-		counted, err = s.prepareArmLocked(ctx, c, frames)
-	}
-	if err != nil {
-		s.line.Unlock()
-		return err
-	}
-	s.line.SendUnlock(ctx, &c.Call, frames, n, counted)
-	return nil
-}
-
-// eachArm calls f for every frame that arms a channel, until f returns false.
-func (c *call) eachArm(frames []byte, f func(frame []byte, path string, kind WatchKind) bool) {
-	if c.parts == nil {
-		f(frames, c.at, c.arms)
-		return
-	}
-	for i := c.First(); len(frames) > 0; i++ {
-		n := 4 + wire.FrameLen(frames)
-		if watch, kind, at := c.parts.watched(i); watch != nil && !f(frames[:n], at, kind) {
-			return
-		}
-		frames = frames[n:]
-	}
-}
-
-// prepareArmLocked waits while a path's AddWatch is unanswered, for only its
-// answer decides what else may be sent. Beside a persistent watch a one-shot is
-// not armed on the server, where before 3.9 it would replace that; it takes
-// part in the local stream instead. An AddWatch does not wait for another.
-func (s *Session) prepareArmLocked(ctx context.Context, c *call, frames []byte) (counted bool, err error) {
-	if c.code == wire.OpAddWatch {
-		c.adding = s.lock.Add(c.at, watches.Kind(c.arms), s.w.reg.Armed(c.at))
-		wire.AppendInt32(frames[:len(frames)-4], modeOf(c.adding)) // the mode is the request's last field
-		return false, nil
-	}
-	if err := s.awaitAddingLocked(ctx, c, frames); err != nil {
-		return false, err
-	}
-	room, persistent := s.w.reg.Room()
-	if !room {
-		return false, ErrSlowConsumer
-	}
-	if !persistent {
-		return false, nil
-	}
-	c.eachArm(frames, func(frame []byte, path string, kind WatchKind) bool {
-		if !s.lock.Arm(path, watches.Kind(kind), s.w.reg.Armed(path)) {
-			frame[len(frame)-1] = 0 // the watch flag is a request's last byte
-		}
-		return true
-	})
-	return true, nil
-}
-
-// awaitAddingLocked waits until no AddWatch of a path that a call arms is unanswered.
-func (s *Session) awaitAddingLocked(ctx context.Context, c *call, frames []byte) error {
-	for !s.lock.Idle() {
-		var wait <-chan struct{}
-		c.eachArm(frames, func(_ []byte, path string, _ WatchKind) bool {
-			wait = s.lock.Adding(path)
-			return wait == nil
-		})
-		if wait == nil {
-			break
-		}
-		s.line.Unlock()
-		var err error
-		select {
-		case <-wait:
-		case <-s.line.Dying():
-		case <-ctx.Done():
-			err = ctx.Err()
-		}
-		s.line.Lock()
-		if err != nil {
-			return err
-		}
-		if err := s.line.Refusal(); err != nil {
-			return err
-		}
+	if err := s.engine.Submit(ctx, c, frames, n); err != nil {
+		return unsent(err)
 	}
 	return nil
 }
 
-// Left notes that a run of frames that armed channels was answered.
-func (e *engine) Left(p *pipeline.Call, first int) {
-	s, c := e.session(), p.Owner.(*call)
-	s.line.Lock()
-	defer s.line.Unlock()
-	if c.parts == nil {
-		s.lock.Armed(c.at)
-		return
-	}
-	for i := first; i < c.Taken(); i++ {
-		if watch, _, at := c.parts.watched(i); watch != nil {
-			s.lock.Armed(at)
-		}
-	}
-}
-
-// errRemoved says that a RemoveWatch needs no request.
-const errRemoved = reason("removed here")
-
-// removeLocked disarms a channel at a path, here if that is enough. The
-// server is asked to remove a persistent watch only where nothing else is
-// armed, or about to be: it would go too.
-func (s *Session) removeLocked(c *call) error {
-	if err := s.line.Refused(); err != nil {
-		return err
-	}
-	r := c.removal
-	before := s.w.reg.Armed(c.at)
-	shared := s.line.Ended() != nil || s.lock.Busy(c.at)
-	found, asked := s.w.reg.Disarm(c.at, r.ch, shared)
-	r.found = r.found || found
-	if r.alias != "" {
-		found, _ := s.w.reg.Disarm(r.alias, r.ch, true)
-		r.found = r.found || found
-	}
-	switch {
-	case !r.found:
+// unsent is why a call is not sent, as its error has it.
+func unsent(err error) error {
+	switch err {
+	case calls.ErrNoWatcher:
 		return ErrNoWatcher
-	case !asked:
-		if before.Has(watches.Recursive) {
-			s.rewatchLocked(c.at)
-		}
-		return errRemoved
+	case calls.ErrCrowded:
+		return ErrSlowConsumer
 	}
-	return nil
+	return ofOthers(err)
 }
 
-// watchAnswered notes that an AddWatch or a RemoveWatch is under way no more:
-// first in the table, then for the calls that look at it.
-func (s *Session) watchAnswered(c *call, code Code, zxid int64) {
-	if c.kind == &kindRewatch {
-		if code == 0 {
-			if c.adding != nil {
-				s.w.reg.Heard()
-			} else {
-				s.w.reg.ChildHears(c.at)
-			}
-		} else { // the next connection restores all
-			s.line.Fail(connError(errors.WithMessagef(code, "%s of %s", c.Op, c.Path)), true)
-		}
-	}
-	switch c.code {
-	case wire.OpAddWatch:
-		if code == 0 {
-			s.told(c, zxid)
-		}
-		s.line.Lock()
-		s.lock.Added(c.at)
-		s.line.Unlock()
-	case wire.OpRemoveWatches:
-		if code == 0 || code == ErrNoWatcher {
-			s.w.reg.Disarm(c.at, c.removal.ch, true)
-		}
-		s.line.Lock()
-		s.lock.Removed(c.at)
-		s.line.Unlock()
-	}
+// host is a Session as the Host of its calls: the errors that they return, its hooks and
+// its Logger.
+type host Session
+
+func (h *host) session() *Session { return (*Session)(h) }
+
+// Refused makes the error of an operation that was answered with a code.
+func (h *host) Refused(op, path string, code int32, ended bool) error {
+	return &OpError{Op: op, Path: path, Err: Code(code), outcome: Answered, ended: ended}
 }
 
-// told does what the answer to an AddWatch makes necessary. The Watches note it until
-// the server has answered: a connection that ends before must not lose what the deaf
-// watches missed. Only the reader calls it.
-func (s *Session) told(c *call, zxid int64) {
-	armed := s.w.reg.Armed(c.at)
-	repair := c.adding.After(armed, zxid)
-	if repair.Gap {
-		s.w.reg.GapAt(c.at, c.adding.Tells)
-	}
-	s.line.Lock()
-	defer s.line.Unlock()
-	if repair.Child {
-		s.restoreChildLocked(c.at, zxid)
-	}
-	s.tellLocked(c.at, repair.Tell)
-}
-
-// rewatch tells the server of a path's persistent watch again, where a recursive
-// one is gone that it was told last.
-func (s *Session) rewatch(path string) {
-	s.line.Lock()
-	defer s.line.Unlock()
-	s.rewatchLocked(path)
-}
-
-func (s *Session) rewatchLocked(path string) {
-	s.tellLocked(path, s.lock.AfterRemoval(path, s.w.reg.Armed(path)))
-}
-
-// modeOf is what an AddWatch asks for.
-func modeOf(a *interlock.Addition) int32 {
-	if a.Tells == watches.Recursive {
-		return wire.AddWatchPersistentRecursive
-	}
-	return wire.AddWatchPersistent
-}
-
-// tellLocked sends an AddWatch that nobody waits for; nil: nothing.
-func (s *Session) tellLocked(path string, a *interlock.Addition) {
-	if a == nil || s.line.Ended() != nil {
-		return // the next connection restores all
-	}
-	c := s.newCall(&kindRewatch, "addwatch", path)
-	c.frame(wire.OpAddWatch, wire.AddWatchRequest{Path: path, Mode: modeOf(a)})
-	c.at, c.adding = path, s.lock.AddAgain(path, *a)
-	s.w.reg.Tell(a.Since, a.Gap)
-	c.Abandon()
-	s.line.Post(&c.Call)
-}
-
-// restoreChildLocked sends a SetWatches for the child watch of a path.
-func (s *Session) restoreChildLocked(path string, floor int64) {
-	if s.line.Ended() != nil {
-		return
-	}
-	c := s.newCall(&kindRewatch, "setwatches", path)
-	c.childWatch(path, floor)
-	c.at = path
-	s.w.reg.ChildDeaf(path, floor)
-	c.Abandon()
-	s.line.Post(&c.Call)
-}
-
-// childWatch frames a SetWatches of one child watch.
-func (c *call) childWatch(path string, floor int64) {
-	c.frame(wire.OpSetWatches, wire.SetWatchesRequest{
-		RelativeZxid: floor, Data: []string{}, Exist: []string{}, Child: []string{path}, // null would be refused
-	})
-}
-
-// engine is a Session as the handler of its pipeline: what the reader does, in wire
-// order. It waits for nothing.
-type engine Session
-
-func (e *engine) session() *Session { return (*Session)(e) }
-
-// Chunk lets the order look anew whether what is queued has to wait.
-func (e *engine) Chunk() { e.w.reg.Chunk() }
-
-// Rest deals with the watches that closed channels have lost: the server is told
-// again what is left, and the Logger hears of it.
-func (e *engine) Rest() {
-	if !e.w.reg.News() {
-		return
-	}
-	s := e.session()
-	if err := s.traceNews(); err != nil {
-		s.line.Fail(e.Why(err), true)
-	}
-	for _, x := range s.w.reg.TakeLost() {
-		s.closed.Add(1)
-		if x.Kind == watches.Recursive {
-			s.rewatch(x.At)
-		}
-		if log := s.conf.Logger; log != nil {
-			log.Warn("zk: a closed channel lost its watches", "addr", s.target, "id", sessionID(s.id), "path", x.Path, "kind", WatchKind(x.Kind).String())
-		}
-	}
-}
-
-// ends returns why an answer ends the connection, or nil.
-func (s *Session) ends(k *kind, code Code) error {
-	if code.ends() || code == ErrUnimplemented && !k.mayStayOpen {
-		return s.stacked(connError(code))
-	}
-	return nil
-}
-
-// Answer takes the reply to a call. Its place on the wire is where the zxid advances,
-// the watch is armed and the call is answered. It is read also when nobody waits: one
-// that makes no sense ends the connection.
-func (e *engine) Answer(p *pipeline.Call, h wire.ReplyHeader, d *wire.Decoder) (won bool, end, err error) {
-	s, c, code := e.session(), p.Owner.(*call), Code(h.Err)
-	if code == 0 && c.kind.decode != nil {
-		c.kind.decode(c, d)
-		if err := d.Err(); err != nil {
-			return false, nil, badReply(c.Op, err)
-		}
-	}
-	if h.Zxid > 0 {
-		s.w.reg.Advance(h.Zxid)
-	}
-	if code != 0 {
-		if end = s.ends(c.kind, code); end != nil {
-			s.line.Fail(end, true)
-		}
-	}
-	if won = c.Call.Answer(); won {
-		s.settle(c, code, end != nil)
-	}
-	if c.restore != nil {
-		err := s.restoredBy(c, code, won, h.Zxid)
-		if err == nil {
-			err = s.traceNews() // ahead of Begin
-		}
-		if err != nil { // the Dial must not wait for its answer
-			end = e.Why(err)
-			s.line.Fail(end, true)
-		}
-	}
-	if won && c.kind.last { // nothing more comes of this connection
-		end = ErrClosed
-		if code != 0 {
-			end = connError(code)
-		} else {
-			s.w.reg.End()
-		}
-	}
-	if c.at != "" {
-		s.watchAnswered(c, code, h.Zxid)
-	}
-	return won, end, nil
-}
-
-// settle arms the watch of an answered call, or makes its error.
-func (s *Session) settle(c *call, code Code, ended bool) {
-	if code == 0 || c.kind.excuses(c, code) {
-		if c.watch != nil {
-			s.armCall(c)
-		}
-		return
-	}
-	c.err = &OpError{Op: c.Op, Path: c.Path, Err: code, outcome: Answered, ended: ended || c.kind.last}
-}
-
-// restoredBy takes the answer to a call that restores watches.
-func (s *Session) restoredBy(c *call, code Code, won bool, zxid int64) error {
-	r := c.restore
-	switch {
-	case r.kind == 0 && code != 0:
-		s.refusedWatches = true // then the floor stays, whatever the others are answered
-		if code == ErrUnimplemented {
-			s.w.reg.ReadNext()
-		}
-	case !won:
-	case r.deaf != "":
-		s.w.reg.ChildHears(r.deaf)
-	case r.kind == 0:
-		s.w.reg.Restored(zxid, r.rearms, r.last && !s.refusedWatches)
-	case r.kind.OneShot():
-		if r.kind == watches.Child {
-			s.w.reg.ChildHears(c.Path)
-		}
-		if typ := r.kind.Missed(code == 0, code == ErrNoNode, c.stat, r.floor); typ != 0 {
-			return s.notify(EventType(typ), []byte(c.Path), 0)
-		}
-	case code == 0:
-		s.w.reg.Restored(zxid, true, false)
-	}
-	return nil
-}
-
-// Reply reads the reply to an operation of a Batch.
-func (e *engine) Reply(p *pipeline.Call, i int, h wire.ReplyHeader, d *wire.Decoder) (ended, err error) {
-	s, c, code := e.session(), p.Owner.(*call), Code(h.Err)
-	c.parts.take(i, code, d)
-	if code == 0 {
-		if err := d.Err(); err != nil {
-			return nil, badReply(c.Op, err)
-		}
-	} else if ended = s.ends(c.parts.kind(i), code); ended != nil {
-		op, path := c.parts.describe(i)
-		c.parts.fail(i, &OpError{Op: op, Path: path, Err: code, outcome: Answered, ended: true})
-	}
-	if h.Zxid > 0 {
-		s.w.reg.Advance(h.Zxid)
-	}
-	return ended, nil
-}
-
-// armCall arms the watch of a call that was answered as it must be.
-func (s *Session) armCall(c *call) {
-	kind := c.arms
-	if c.missing {
-		kind = ExistsWatch
-	}
-	s.w.reg.Arm(c.at, watches.Kind(kind), c.raw, c.watch)
-}
-
-// SettleMany counts operations of a Batch as answered, and arms their watches.
-func (e *engine) SettleMany(p *pipeline.Call, from, to int) {
-	s, c := e.session(), p.Owner.(*call)
-	if !c.arming {
-		c.Advance(from, to)
-		return
-	}
-	// Whoever gives the Batch up does it under the same lock: what it finds answered
-	// is armed.
-	s.w.reg.Lock()
-	defer s.w.reg.Unlock()
-	if c.Advance(from, to) {
-		for i := from; i < to; i++ {
-			if watch, kind, at := c.parts.arms(i); watch != nil {
-				s.w.reg.ArmLocked(at, watches.Kind(kind), false, watch)
-			}
-		}
-	}
-}
-
-// Auth takes the answer to an auth packet.
-func (e *engine) Auth(p *pipeline.Call, number int32) (won bool, end error) {
-	s, c, code := e.session(), p.Owner.(*call), Code(number)
-	if code != 0 {
-		end = connError(code)
-		s.line.Fail(s.stacked(end), true)
-	}
-	if !c.Answer() {
-		return false, end
-	}
-	if code != 0 {
-		c.err = &OpError{Op: c.Op, Err: code, outcome: Answered, ended: true}
-	} else if c.auth != nil {
-		s.auth.add(*c.auth)
-	}
-	return true, end
-}
-
-// Event takes a notification. One that nobody here watches is legal: after a
-// cancelled call, a closed channel or a second Deleted.
-func (e *engine) Event(h wire.ReplyHeader, d *wire.Decoder) error {
-	typ := d.Int32()
-	d.Int32() // state
-	path := d.Buffer()
-	if err := d.Err(); err != nil {
-		return &detailed{kind: ErrProtocol, detail: "event", cause: err}
-	}
-	if typ < wire.EventNodeCreated || typ > wire.EventNodeChildrenChanged || len(path) == 0 {
-		e.ignored.Add(1)
-		return nil
-	}
-	return e.session().notify(EventType(typ), path, h.Zxid)
-}
-
-// notify hands an event to the watches.
-func (s *Session) notify(typ EventType, path []byte, zxid int64) error {
-	var got *registry.Notified[Event] // for the hooks
-	if t := s.conf.Trace; t != nil && t.Event != nil {
-		got = new(registry.Notified[Event])
-	}
-	switch n, err := s.w.reg.Notify(typ, path, zxid, got); {
-	case err != nil:
-		return &detailed{kind: ErrSlowConsumer, detail: err.Error()}
-	case n == 0:
-		s.ignored.Add(1)
-		return nil
-	}
-	s.events.Add(1)
-	if got == nil {
-		return nil
-	}
-	return s.traceEvent(got)
-}
-
-// traceEvent shows the hooks an event, and the Gaps ahead of it.
-func (s *Session) traceEvent(got *registry.Notified[Event]) (err error) {
-	if err := s.traceNews(); err != nil {
-		return err
-	}
-	defer rescue.As("Trace.Event", &err)
-	s.conf.Trace.Event(s, got.Event, got.Queued)
-	return nil
-}
-
-// Pong shows the hooks that a ping was answered.
-func (e *engine) Pong(took time.Duration) (err error) {
-	if t := e.conf.Trace; t != nil && t.Pong != nil {
-		defer rescue.As("Trace.Pong", &err)
-		t.Pong(e.session(), took)
-	}
-	return nil
-}
-
-// traceNews shows the hooks the Gaps that are new, if there are any.
-func (s *Session) traceNews() error {
-	if t := s.conf.Trace; t == nil || t.Event == nil || !s.w.reg.News() {
-		return nil
-	}
-	return s.traceGaps()
-}
-
-// traceGaps shows the hooks the Gaps that were queued since the last call.
-func (s *Session) traceGaps() (err error) {
-	defer rescue.As("Trace.Event", &err)
-	gaps, queued := s.w.reg.TakeGaps()
-	for _, ev := range gaps {
-		s.conf.Trace.Event(s, ev, queued)
-	}
-	return nil
-}
-
-// Failed makes the error of a call, or of an operation of a Batch, that was not
-// answered. Of a reply that was too large only the call is told whose reply it was: the
-// others' may not be.
-func (e *engine) Failed(p *pipeline.Call, i int, lost bool, end error) {
-	c := p.Owner.(*call)
-	err := &OpError{Op: c.Op, Path: c.Path, Err: end, outcome: NotSent}
+// Unanswered makes the error of an operation that has no answer.
+func (h *host) Unanswered(op, path string, lost bool, oversized int, end error) error {
+	err := &OpError{Op: op, Path: path, outcome: NotSent}
 	if lost {
 		err.outcome = Lost
 	}
-	if n := c.Oversized(); n > 0 {
-		err.Err, err.ended = e.tooLarge(n), true
+	if oversized > 0 {
+		err.Err, err.ended = h.tooLarge(oversized), true
 	} else {
 		err.Err = ofOthers(end)
 	}
-	if c.parts == nil {
-		c.err = err
-		return
+	return err
+}
+
+func (h *host) tooLarge(n int) *SizeError {
+	return &SizeError{Size: n, Limit: h.conf.MaxReply, Reply: true}
+}
+
+// End is why the connection is over by an answer with this code.
+func (h *host) End(code int32, what string) error {
+	switch {
+	case code == 0:
+		return ErrClosed
+	case what == "":
+		return h.session().stacked(connError(Code(code)))
 	}
-	err.Op, err.Path = c.parts.describe(i)
-	c.parts.fail(i, err)
+	return h.session().stacked(connError(errors.WithMessage(Code(code), what)))
 }
 
-func (e *engine) tooLarge(n int) *SizeError {
-	return &SizeError{Size: n, Limit: e.conf.MaxReply, Reply: true}
+// Malformed is why it is over by a frame that cannot be read.
+func (h *host) Malformed(what string, err error) error {
+	return &detailed{kind: ErrProtocol, detail: what, cause: err}
 }
 
-// Hand wakes a caller, behind the events before its answer.
-func (e *engine) Hand(p *pipeline.Call) { e.w.reg.Answer(p.Wake()) }
+// Overflow is why it is over by events that nobody receives.
+func (h *host) Overflow(err error) error {
+	return &detailed{kind: ErrSlowConsumer, detail: err.Error()}
+}
 
-// Drop recycles a call that was given up.
-func (e *engine) Drop(p *pipeline.Call) { e.session().recycle(p.Owner.(*call)) }
+// Event shows the hooks an event.
+func (h *host) Event(ev Event, queued bool) (err error) {
+	defer rescue.As("Trace.Event", &err)
+	h.conf.Trace.Event(h.session(), ev, queued)
+	return nil
+}
+
+// Lost shows the Logger a watch that was lost to a closed channel.
+func (h *host) Lost(x registry.Lost) {
+	if log := h.conf.Logger; log != nil {
+		log.Warn("zk: a closed channel lost its watches", "addr", h.target, "id", sessionID(h.id), "path", x.Path, "kind", WatchKind(x.Kind).String())
+	}
+}
+
+// Pong shows the hooks that a ping was answered.
+func (h *host) Pong(took time.Duration) (err error) {
+	if t := h.conf.Trace; t != nil && t.Pong != nil {
+		defer rescue.As("Trace.Pong", &err)
+		t.Pong(h.session(), took)
+	}
+	return nil
+}
 
 // Why makes the error that all calls see of what ended the connection.
-func (e *engine) Why(err error) error {
+func (h *host) Why(err error) error {
 	var v pipeline.Violation
 	var o pipeline.Oversize
 	switch {
 	case errors.As(err, &o):
-		err = &detailed{kind: ErrProtocol, cause: e.tooLarge(int(o))}
+		err = &detailed{kind: ErrProtocol, cause: h.tooLarge(int(o))}
 	case errors.As(err, &v):
 		err = protocolError("%s", string(v))
 	case errors.Is(err, ErrConnection), errors.Is(err, ErrClosed):
 	default:
-		err = connError(errors.WithMessage(err, e.target))
+		err = connError(errors.WithMessage(err, h.target))
 	}
-	return e.session().stacked(err)
+	return h.session().stacked(err)
 }
 
 // stacked adds a stack where a connection is lost.
@@ -1276,36 +663,22 @@ func (s *Session) stacked(err error) error {
 	return err
 }
 
-// Ending forgets what the server was asked: who waits for an AddWatch sees Dying.
-func (e *engine) Ending() { e.lock = interlock.Interlock{} }
-
-// Finish lets the events stand still, and calls the hooks.
-func (e *engine) Finish(end error) error {
-	e.w.reg.Stop()
-	e.Rest()
-	e.lastZxid.Store(e.w.reg.Zxid())
-	return e.session().ended(end)
-}
-
-// Idle gives memory back.
-func (e *engine) Idle() { e.w.reg.Trim() }
-
 // slowChannel is how long an event waits for its channel before the Logger hears of it.
 const slowChannel = 10 * time.Second
 
 // Tick warns, once each, of an event that waits long for its channel, which holds up all
 // later ones, and of a request that waits long for its reply.
-func (e *engine) Tick(now time.Time, longest pipeline.Waiting) {
-	log := e.conf.Logger
+func (h *host) Tick(now time.Time, longest pipeline.Waiting) {
+	log := h.conf.Logger
 	if log == nil {
 		return
 	}
-	if h := e.w.reg.Stuck(now, slowChannel); h != nil {
-		log.Warn("zk: an event waits for its channel", "addr", e.target, "id", sessionID(e.id), "path", h.Path, "cap", h.Cap,
-			"took", now.Sub(h.Since), "queued", e.w.Undelivered())
+	if x := h.w.reg.Stuck(now, slowChannel); x != nil {
+		log.Warn("zk: an event waits for its channel", "addr", h.target, "id", sessionID(h.id), "path", x.Path, "cap", x.Cap,
+			"took", now.Sub(x.Since), "queued", h.w.Undelivered())
 	}
-	if took := now.Sub(longest.Since); longest.N > 0 && took > e.timeout && e.slow.Swap(longest.Place) != longest.Place {
-		log.Warn("zk: a call waits for its reply", "addr", e.target, "id", sessionID(e.id), "op", longest.Op, "path", longest.Path, "took", took)
+	if took := now.Sub(longest.Since); longest.N > 0 && took > h.timeout && h.slow.Swap(longest.Place) != longest.Place {
+		log.Warn("zk: a call waits for its reply", "addr", h.target, "id", sessionID(h.id), "op", longest.Op, "path", longest.Path, "took", took)
 	}
 }
 
@@ -1381,7 +754,7 @@ func (s *Session) Zxid() int64 {
 	}
 	select {
 	case <-s.line.Done():
-		return s.lastZxid.Load()
+		return s.engine.LastZxid()
 	default:
 		return s.w.reg.Zxid()
 	}
@@ -1463,10 +836,10 @@ func (s *Session) Stats() Stats {
 		return Stats{}
 	}
 	failed, abandoned := s.calls.failed.Load(), s.calls.abandoned.Load() // first, for each has begun
-	n := s.line.Counts()
+	n, seen := s.line.Counts(), s.engine.Counts()
 	return Stats{
 		Calls: n.Calls + s.calls.unqueued.Load(), Failed: failed, Abandoned: abandoned,
-		Requests: n.Frames, Replies: n.Replies, Events: s.events.Load(), Ignored: s.ignored.Load(), Closed: s.closed.Load(), Pings: n.Pings,
+		Requests: n.Frames, Replies: n.Replies, Events: seen.Events, Ignored: seen.Ignored, Closed: seen.Closed, Pings: n.Pings,
 		BytesSent: n.Sent, BytesReceived: n.Received, Pending: n.Pending, Armed: s.w.Len(), Queued: s.w.Undelivered(),
 		QueuedFor: s.w.reg.QueuedFor(time.Now()),
 	}
@@ -1502,19 +875,19 @@ type life struct {
 	end         error
 }
 
-// ended shows the Logger and the hooks that the Session is over. It returns why, with
+// Finish shows the Logger and the hooks that the Session is over. It returns why, with
 // what the hook has panicked with.
-func (s *Session) ended(end error) error {
-	if log := s.conf.Logger; log != nil {
-		log.Info("zk: session left", "addr", s.target, "id", sessionID(s.id), "why", logged{end},
-			"zxid", fmt.Sprintf("0x%x", s.lastZxid.Load()), "watches", s.w.Len(), "queued", s.w.Undelivered())
+func (h *host) Finish(end error) error {
+	if log := h.conf.Logger; log != nil {
+		log.Info("zk: session left", "addr", h.target, "id", sessionID(h.id), "why", logged{end},
+			"zxid", fmt.Sprintf("0x%x", h.engine.LastZxid()), "watches", h.w.Len(), "queued", h.w.Undelivered())
 	}
-	s.life.mu.Lock()
-	s.life.over, s.life.end = true, end
-	begun := s.life.begun
-	s.life.mu.Unlock()
+	h.life.mu.Lock()
+	h.life.over, h.life.end = true, end
+	begun := h.life.begun
+	h.life.mu.Unlock()
 	if begun { // else whoever dials shows it, after Begin, if the Session is used at all
-		if err := s.rescuedEnd(end); err != nil {
+		if err := h.session().rescuedEnd(end); err != nil {
 			return &noted{end, err.Error()}
 		}
 	}
@@ -1543,20 +916,20 @@ func appendAuth(b []byte, a Auth) []byte {
 	return b
 }
 
-// sendAuth sends an auth packet; its answer comes with the call. Once accepted
-// join becomes part of the Config.
-func (s *Session) sendAuth(a Auth, join *Auth) (*call, error) {
-	c := s.newCall(&kindAuth, "addauth", "")
-	c.auth = join
+// sendAuth sends an auth packet; its answer comes with the call. accepted is called then,
+// if the server accepts it.
+func (s *Session) sendAuth(a Auth, accepted func()) (*call, error) {
+	c := s.engine.New(&calls.Auth, "addauth", "")
+	c.Accepted = accepted
 	c.Frames = appendAuth(c.Frames, a)
 	if n := len(c.Frames) - 4; n > s.conf.MaxRequest {
-		s.recycle(c)
+		s.engine.Recycle(c)
 		return nil, tooLarge(n, s.conf.MaxRequest)
 	}
 	s.line.Lock()
 	defer s.line.Unlock()
 	if err := s.line.Refusal(); err != nil {
-		s.recycle(c)
+		s.engine.Recycle(c)
 		return nil, err
 	}
 	s.line.PostAuth(&c.Call)

@@ -11,8 +11,10 @@ import (
 
 	"github.com/seed-9f8420c6/zk/internal/acl"
 	"github.com/seed-9f8420c6/zk/internal/answers"
+	"github.com/seed-9f8420c6/zk/internal/calls"
 	"github.com/seed-9f8420c6/zk/internal/modes"
 	"github.com/seed-9f8420c6/zk/internal/pipeline"
+	"github.com/seed-9f8420c6/zk/internal/watches"
 	"github.com/seed-9f8420c6/zk/internal/zpath"
 	"github.com/seed-9f8420c6/zk/wire"
 )
@@ -159,36 +161,36 @@ func (s Stat) Modified() time.Time { return time.UnixMilli(s.Mtime) }
 const AnyVersion int32 = -1
 
 var (
-	kindCreate            = kind{decode: decodePath}
-	kindCreateStat        = kind{decode: decodePathStat}
-	kindCreateTTL         = kind{decode: decodePathStat, mayStayOpen: true}
-	kindGet               = kind{decode: decodeData}
-	kindExists            = kind{decode: decodeStat, excuse: noNodeIsFound}
-	kindChildren          = kind{decode: decodeNamesStat}
-	kindSet               = kind{decode: decodeStat}
+	kindCreate            = kind{Decode: decodePath}
+	kindCreateStat        = kind{Decode: decodePathStat}
+	kindCreateTTL         = kind{Decode: decodePathStat, MayStayOpen: true}
+	kindGet               = kind{Decode: decodeData}
+	kindExists            = kind{Decode: decodeStat, Excuse: noNodeIsFound}
+	kindChildren          = kind{Decode: decodeNamesStat}
+	kindSet               = kind{Decode: decodeStat}
 	kindDelete            = kind{}
 	kindSync              = kind{}
-	kindGetACL            = kind{decode: decodeACL}
-	kindSetACL            = kind{decode: decodeStat}
+	kindGetACL            = kind{Decode: decodeACL}
+	kindSetACL            = kind{Decode: decodeStat}
 	kindAddWatch          = kind{}
-	kindRemoveWatch       = kind{excuse: noWatcherIsFine}
-	kindEphemerals        = kind{decode: decodeNames}
-	kindAllChildrenNumber = kind{decode: decodeNumber}
-	kindWhoAmI            = kind{decode: decodeIdentities}
-	kindReconfig          = kind{decode: decodeData, mayStayOpen: true}
-	kindMulti             = kind{decode: decodeMulti, mayStayOpen: true}
-	kindMultiRead         = kind{decode: decodeMulti}
+	kindRemoveWatch       = kind{Excuse: noWatcherIsFine}
+	kindEphemerals        = kind{Decode: decodeNames}
+	kindAllChildrenNumber = kind{Decode: decodeNumber}
+	kindWhoAmI            = kind{Decode: decodeIdentities}
+	kindReconfig          = kind{Decode: decodeData, MayStayOpen: true}
+	kindMulti             = kind{Decode: decodeMulti, MayStayOpen: true}
+	kindMultiRead         = kind{Decode: decodeMultiRead}
 	kindBatch             = kind{} // its operations have kinds of their own
 )
 
 // noNodeIsFound: that a znode is missing is what Exists was asked for.
-func noNodeIsFound(c *call, code Code) bool {
-	c.missing = code == ErrNoNode
-	return c.missing
+func noNodeIsFound(r *calls.Result, code int32) bool {
+	r.Missing = Code(code) == ErrNoNode
+	return r.Missing
 }
 
 // noWatcherIsFine: the server has nothing to remove.
-func noWatcherIsFine(_ *call, code Code) bool { return code == ErrNoWatcher }
+func noWatcherIsFine(_ *calls.Result, code int32) bool { return Code(code) == ErrNoWatcher }
 
 // start makes the call of an operation on a path, which it checks; full is the
 // path as the server knows it. invalid is what is wrong with the other arguments.
@@ -202,7 +204,7 @@ func (s *Session) start(k *kind, op, path string, sequential bool, invalid error
 	if invalid != nil {
 		return nil, "", notSent(op, path, invalid)
 	}
-	return s.newCall(k, op, path), zpath.Server(s.conf.Chroot, path, sequential), nil
+	return s.engine.New(k, op, path), zpath.Server(s.conf.Chroot, path, sequential), nil
 }
 
 // ask sends a call and lets take have its answer; nil: there is nothing to take. It
@@ -214,7 +216,7 @@ func (s *Session) ask(ctx context.Context, c *call, take func(*call)) error {
 	if take != nil {
 		take(c)
 	}
-	s.recycle(c)
+	s.engine.Recycle(c)
 	return nil
 }
 
@@ -224,8 +226,8 @@ func (s *Session) askStat(ctx context.Context, c *call, stat *Stat) error {
 	if err := s.do(ctx, c); err != nil {
 		return err
 	}
-	*stat = Stat(c.stat)
-	s.recycle(c)
+	*stat = Stat(c.Stat)
+	s.engine.Recycle(c)
 	return nil
 }
 
@@ -234,17 +236,10 @@ func (s *Session) askData(ctx context.Context, c *call, stat *Stat) ([]byte, err
 	if err := s.do(ctx, c); err != nil {
 		return nil, err
 	}
-	data := c.data
-	*stat = Stat(c.stat)
-	s.recycle(c)
+	data := c.Data
+	*stat = Stat(c.Stat)
+	s.engine.Recycle(c)
 	return data, nil
-}
-
-// arm makes the call arm a channel at its reply; nil does nothing.
-func (c *call) arm(watch chan<- Event, kind WatchKind, at string) {
-	if watch != nil {
-		c.watch, c.arms, c.at, c.arming = watch, kind, at, true
-	}
 }
 
 // Create creates a znode and returns its path, which differs from the one asked
@@ -275,13 +270,13 @@ func (s *Session) create(ctx context.Context, name, path string, data []byte, mo
 	if err != nil {
 		return "", Stat{}, err
 	}
-	c.room(full, len(data))
-	at := c.begin(op)
+	c.Room(full, len(data))
+	at := c.Begin(op)
 	c.Frames = appendCreate(c.Frames, op, full, CreateOp{Data: data, Mode: mode, ACL: acl})
 	wire.EndFrame(c.Frames, at)
 	var made string
 	var st Stat
-	err = s.ask(ctx, c, func(c *call) { made, st = zpath.Strip(s.conf.Chroot, c.str), Stat(c.stat) })
+	err = s.ask(ctx, c, func(c *call) { made, st = zpath.Strip(s.conf.Chroot, c.Str), Stat(c.Stat) })
 	return made, st, err
 }
 
@@ -311,29 +306,29 @@ func (a ACL) wire() []wire.ACL {
 	return out
 }
 
-func decodePath(c *call, d *wire.Decoder) { c.str = d.String() }
+func decodePath(r *calls.Result, d *wire.Decoder) { r.Str = d.String() }
 
-func decodePathStat(c *call, d *wire.Decoder) {
-	c.str = d.String()
-	c.stat.Decode(d)
+func decodePathStat(r *calls.Result, d *wire.Decoder) {
+	r.Str = d.String()
+	r.Stat.Decode(d)
 }
 
-func decodeStat(c *call, d *wire.Decoder) { c.stat.Decode(d) }
+func decodeStat(r *calls.Result, d *wire.Decoder) { r.Stat.Decode(d) }
 
-func decodeData(c *call, d *wire.Decoder) {
+func decodeData(r *calls.Result, d *wire.Decoder) {
 	b := d.Buffer()
-	c.stat.Decode(d)
+	r.Stat.Decode(d)
 	if d.Err() == nil {
-		c.data = d.Keep(b)
+		r.Data = d.Keep(b)
 	}
 }
 
-func decodeNamesStat(c *call, d *wire.Decoder) {
-	c.names = d.Strings()
-	c.stat.Decode(d)
+func decodeNamesStat(r *calls.Result, d *wire.Decoder) {
+	r.Names = d.Strings()
+	r.Stat.Decode(d)
 }
 
-func decodeNames(c *call, d *wire.Decoder) { c.names = d.Strings() }
+func decodeNames(r *calls.Result, d *wire.Decoder) { r.Names = d.Strings() }
 
 // Get returns a znode's data, which is the caller's, and its Stat. On success
 // the channel is armed for one Changed or Deleted; after an error it is not.
@@ -342,18 +337,11 @@ func (s *Session) Get(ctx context.Context, path string, watch chan<- Event) ([]b
 	if err != nil {
 		return nil, Stat{}, err
 	}
-	c.pathWatch(wire.OpGetData, full, watch != nil)
-	c.arm(watch, DataWatch, full)
+	c.PathWatch(wire.OpGetData, full, watch != nil)
+	c.Arm(watch, watches.Data, full)
 	var stat Stat
 	data, err := s.askData(ctx, c, &stat)
 	return data, stat, err
-}
-
-// pathWatch frames the requests of a path and whether to watch it.
-func (c *call) pathWatch(op wire.Op, full string, watch bool) {
-	at := c.begin(op)
-	c.Frames = wire.PathWatchRequest{Path: full, Watch: watch}.Append(c.Frames)
-	wire.EndFrame(c.Frames, at)
 }
 
 // Exists reports whether a znode exists. In both cases the channel is armed: of
@@ -364,11 +352,11 @@ func (s *Session) Exists(ctx context.Context, path string, watch chan<- Event) (
 	if err != nil {
 		return false, Stat{}, err
 	}
-	c.pathWatch(wire.OpExists, full, watch != nil)
-	c.arm(watch, DataWatch, full)
+	c.PathWatch(wire.OpExists, full, watch != nil)
+	c.Arm(watch, watches.Data, full)
 	var found bool
 	var st Stat
-	err = s.ask(ctx, c, func(c *call) { found, st = !c.missing, Stat(c.stat) })
+	err = s.ask(ctx, c, func(c *call) { found, st = !c.Missing, Stat(c.Stat) })
 	return found, st, err
 }
 
@@ -381,11 +369,11 @@ func (s *Session) Children(ctx context.Context, path string, watch chan<- Event)
 	if err != nil {
 		return nil, Stat{}, err
 	}
-	c.pathWatch(wire.OpGetChildren2, full, watch != nil)
-	c.arm(watch, ChildWatch, full)
+	c.PathWatch(wire.OpGetChildren2, full, watch != nil)
+	c.Arm(watch, watches.Child, full)
 	var names []string
 	var st Stat
-	err = s.ask(ctx, c, func(c *call) { names, st = c.names, Stat(c.stat) })
+	err = s.ask(ctx, c, func(c *call) { names, st = c.Names, Stat(c.Stat) })
 	return names, st, err
 }
 
@@ -398,8 +386,8 @@ func (s *Session) Set(ctx context.Context, path string, data []byte, version int
 	if err != nil {
 		return Stat{}, err
 	}
-	c.room(full, len(data))
-	at := c.begin(wire.OpSetData)
+	c.Room(full, len(data))
+	at := c.Begin(wire.OpSetData)
 	c.Frames = wire.SetDataRequest{Path: full, Data: data, Version: version}.Append(c.Frames)
 	wire.EndFrame(c.Frames, at)
 	var stat Stat
@@ -414,7 +402,7 @@ func (s *Session) Delete(ctx context.Context, path string, version int32) error 
 	if err != nil {
 		return err
 	}
-	at := c.begin(wire.OpDelete)
+	at := c.Begin(wire.OpDelete)
 	c.Frames = wire.PathVersionRequest{Path: full, Version: version}.Append(c.Frames)
 	wire.EndFrame(c.Frames, at)
 	return s.ask(ctx, c, nil)
@@ -431,7 +419,7 @@ func (s *Session) Sync(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	c.frame(wire.OpSync, wire.PathRequest{Path: full})
+	c.Frame(wire.OpSync, wire.PathRequest{Path: full})
 	return s.ask(ctx, c, nil)
 }
 
@@ -442,16 +430,16 @@ func (s *Session) GetACL(ctx context.Context, path string) (ACL, Stat, error) {
 	if err != nil {
 		return nil, Stat{}, err
 	}
-	c.frame(wire.OpGetACL, wire.PathRequest{Path: full})
+	c.Frame(wire.OpGetACL, wire.PathRequest{Path: full})
 	var acl ACL
 	var st Stat
-	err = s.ask(ctx, c, func(c *call) { acl, st = c.value.(ACL), Stat(c.stat) })
+	err = s.ask(ctx, c, func(c *call) { acl, st = c.Value.(ACL), Stat(c.Stat) })
 	return acl, st, err
 }
 
-func decodeACL(c *call, d *wire.Decoder) {
-	c.value = readACL(d)
-	c.stat.Decode(d)
+func decodeACL(r *calls.Result, d *wire.Decoder) {
+	r.Value = readACL(d)
+	r.Stat.Decode(d)
 }
 
 func readACL(d *wire.Decoder) ACL {
@@ -484,7 +472,7 @@ func (s *Session) SetACL(ctx context.Context, path string, acl ACL, version int3
 	if err != nil {
 		return Stat{}, err
 	}
-	c.frame(wire.OpSetACL, wire.SetACLRequest{Path: full, ACL: acl.wire(), Version: version})
+	c.Frame(wire.OpSetACL, wire.SetACLRequest{Path: full, ACL: acl.wire(), Version: version})
 	var stat Stat
 	err = s.askStat(ctx, c, &stat)
 	return stat, err
@@ -507,7 +495,7 @@ func (s *Session) addAuth(ctx context.Context, auth Auth) error {
 	if err := ctx.Err(); err != nil {
 		return notSent("addauth", "", err)
 	}
-	c, err := s.sendAuth(auth, &auth)
+	c, err := s.sendAuth(auth, func() { s.auth.add(auth) })
 	if err != nil {
 		return notSent("addauth", "", err)
 	}
@@ -516,8 +504,8 @@ func (s *Session) addAuth(ctx context.Context, auth Auth) error {
 		return &OpError{Op: "addauth", Err: ctx.Err(), outcome: Lost}
 	}
 	s.w.reg.Picked()
-	err = c.err
-	s.recycle(c)
+	err = c.Err
+	s.engine.Recycle(c)
 	return err
 }
 
@@ -540,12 +528,12 @@ const (
 // when that is removed.
 func (s *Session) AddWatch(ctx context.Context, path string, mode WatchMode, watch chan<- Event) error {
 	var invalid error
-	kind := PersistentWatch
+	kind := watches.Persistent
 	switch {
 	case watch == nil:
 		invalid = badArgument("AddWatch without a channel")
 	case mode == WatchRecursive:
-		kind = RecursiveWatch
+		kind = watches.Recursive
 	case mode != WatchPersistent:
 		invalid = badArgument("unknown watch mode %d", int32(mode))
 	}
@@ -553,8 +541,8 @@ func (s *Session) AddWatch(ctx context.Context, path string, mode WatchMode, wat
 	if err != nil {
 		return err
 	}
-	c.frame(wire.OpAddWatch, wire.AddWatchRequest{Path: full, Mode: int32(mode)})
-	c.arm(watch, kind, full)
+	c.Frame(wire.OpAddWatch, wire.AddWatchRequest{Path: full, Mode: int32(mode)})
+	c.Arm(watch, kind, full)
 	return s.ask(ctx, c, nil)
 }
 
@@ -575,12 +563,12 @@ func (s *Session) RemoveWatch(ctx context.Context, path string, watch chan<- Eve
 	}
 	// The one type that all servers since 3.6 support for a persistent watch; it
 	// takes everything on the path, and nothing else is there.
-	c.frame(wire.OpRemoveWatches, wire.WatcherTypeRequest{Path: full, Type: wire.WatcherAny})
-	c.at, c.removal = full, &removal{ch: watch}
+	c.Frame(wire.OpRemoveWatches, wire.WatcherTypeRequest{Path: full, Type: wire.WatcherAny})
+	c.At, c.Removal = full, &calls.Removal[Event]{Ch: watch}
 	if path == configPath && full != configPath { // GetConfig's, which is below no chroot
-		c.removal.alias = configPath
+		c.Removal.Alias = configPath
 	}
-	if err := s.ask(ctx, c, nil); !errors.Is(err, errRemoved) {
+	if err := s.ask(ctx, c, nil); !errors.Is(err, calls.ErrRemoved) {
 		return err
 	}
 	return nil
@@ -606,9 +594,9 @@ func (s *Session) Ephemerals(ctx context.Context, prefix string) ([]string, erro
 	if prefix != "" && prefix != "/" {
 		full = s.conf.Chroot + prefix
 	}
-	c.frame(wire.OpGetEphemerals, wire.PathRequest{Path: full})
+	c.Frame(wire.OpGetEphemerals, wire.PathRequest{Path: full})
 	var all []string
-	if err := s.ask(ctx, c, func(c *call) { all = c.names }); err != nil {
+	if err := s.ask(ctx, c, func(c *call) { all = c.Names }); err != nil {
 		return nil, err
 	}
 	paths := all[:0]
@@ -629,13 +617,13 @@ func (s *Session) AllChildrenNumber(ctx context.Context, path string) (int, erro
 	if err != nil {
 		return 0, err
 	}
-	c.frame(wire.OpAllChildrenNumber, wire.PathRequest{Path: full})
+	c.Frame(wire.OpAllChildrenNumber, wire.PathRequest{Path: full})
 	var n int
-	err = s.ask(ctx, c, func(c *call) { n = int(c.num) })
+	err = s.ask(ctx, c, func(c *call) { n = int(c.Num) })
 	return n, err
 }
 
-func decodeNumber(c *call, d *wire.Decoder) { c.num = d.Int32() }
+func decodeNumber(r *calls.Result, d *wire.Decoder) { r.Num = d.Int32() }
 
 // AuthInfo is an identity that the server knows of this connection.
 type AuthInfo struct{ Scheme, User string }
@@ -649,13 +637,13 @@ func (s *Session) WhoAmI(ctx context.Context) ([]AuthInfo, error) {
 		return nil, err
 	}
 	c.Path = ""
-	c.frame(wire.OpWhoAmI, nil)
+	c.Frame(wire.OpWhoAmI, nil)
 	var infos []AuthInfo
-	err = s.ask(ctx, c, func(c *call) { infos = c.value.([]AuthInfo) })
+	err = s.ask(ctx, c, func(c *call) { infos = c.Value.([]AuthInfo) })
 	return infos, err
 }
 
-func decodeIdentities(c *call, d *wire.Decoder) {
+func decodeIdentities(r *calls.Result, d *wire.Decoder) {
 	var infos []AuthInfo
 	if n := d.Count(minIdentity); n > 0 {
 		infos = make([]AuthInfo, n)
@@ -663,7 +651,7 @@ func decodeIdentities(c *call, d *wire.Decoder) {
 			infos[i] = AuthInfo{d.String(), d.String()}
 		}
 	}
-	c.value = infos
+	r.Value = infos
 }
 
 // configPath is where servers keep the ensemble's configuration. It is never
@@ -678,10 +666,10 @@ func (s *Session) GetConfig(ctx context.Context, watch chan<- Event) ([]byte, St
 	if !s.usable() {
 		return nil, Stat{}, notSent("getconfig", configPath, ErrClosed)
 	}
-	c := s.newCall(&kindGet, "getconfig", configPath)
-	c.raw = true
-	c.pathWatch(wire.OpGetData, configPath, watch != nil)
-	c.arm(watch, DataWatch, configPath)
+	c := s.engine.New(&kindGet, "getconfig", configPath)
+	c.Raw = true
+	c.PathWatch(wire.OpGetData, configPath, watch != nil)
+	c.Arm(watch, watches.Data, configPath)
 	var stat Stat
 	data, err := s.askData(ctx, c, &stat)
 	return data, stat, err
@@ -708,8 +696,8 @@ func (s *Session) Reconfig(ctx context.Context, change Reconfig) ([]byte, Stat, 
 	if err := change.check(); err != nil {
 		return nil, Stat{}, notSent("reconfig", "", err)
 	}
-	c := s.newCall(&kindReconfig, "reconfig", "")
-	c.frame(wire.OpReconfig, wire.ReconfigRequest{
+	c := s.engine.New(&kindReconfig, "reconfig", "")
+	c.Frame(wire.OpReconfig, wire.ReconfigRequest{
 		Joining: joinList(change.Join), Leaving: joinList(change.Leave), NewMembers: joinList(change.Members), ConfigID: change.Version,
 	})
 	var stat Stat
@@ -770,7 +758,7 @@ type about struct {
 	code       wire.Op
 	multi      wire.Op // its type in a Multi or MultiRead; 0: it has no place there
 	sequential bool    // the path is that of a znode in a sequential mode
-	arms       WatchKind
+	arms       watches.Kind
 	watch      chan<- Event
 	invalid    error // what is wrong with its arguments, but for the path
 }
@@ -947,9 +935,9 @@ func (s *Session) multi(ctx context.Context, c *call, ops []WriteOp) ([]Result, 
 // newMulti checks and frames the operations; plain: creates without a Stat.
 func (s *Session) newMulti(ops []WriteOp, plain bool) (*call, error) {
 	c := s.startMulti(&kindMulti, "multi", len(ops))
-	at := c.begin(wire.OpMulti)
+	at := c.Begin(wire.OpMulti)
 	for _, o := range ops {
-		a := &c.value.(*multi).one
+		a := &c.Value.(*multi).one
 		a.of(o)
 		if plain && a.multi == wire.OpCreate2 {
 			a.multi = wire.OpCreate
@@ -958,7 +946,7 @@ func (s *Session) newMulti(ops []WriteOp, plain bool) (*call, error) {
 			return nil, err
 		}
 	}
-	c.endMulti(at)
+	endMulti(c, at)
 	return c, nil
 }
 
@@ -974,8 +962,8 @@ type multi struct {
 }
 
 func (s *Session) startMulti(k *kind, name string, n int) *call {
-	c := s.newCall(k, name, "")
-	c.value = &multi{want: make([]wire.Op, 0, n), chroot: s.conf.Chroot}
+	c := s.engine.New(k, name, "")
+	c.Value = &multi{want: make([]wire.Op, 0, n), chroot: s.conf.Chroot}
 	return c
 }
 
@@ -987,47 +975,54 @@ func (s *Session) addMulti(c *call, o Op, a *about) error {
 	}
 	if err != nil {
 		err = notSent(c.Op, a.path, err)
-		s.recycle(c)
+		s.engine.Recycle(c)
 		return err
 	}
-	m := c.value.(*multi)
+	m := c.Value.(*multi)
 	m.want = append(m.want, resultOf(a.multi))
 	c.Frames = wire.MultiHeader{Op: a.multi, Err: -1}.Append(c.Frames)
 	c.Frames = o.body(c.Frames, a.multi, a.full(m.chroot))
 	return nil
 }
 
-func (c *call) endMulti(at int) {
+func endMulti(c *call, at int) {
 	c.Frames = wire.AppendMultiEnd(c.Frames)
 	wire.EndFrame(c.Frames, at)
 }
 
 func (s *Session) askMulti(ctx context.Context, c *call) ([]Result, error) {
 	var res []Result
-	c.traced = true // by whoever looks at the results
-	err := s.ask(ctx, c, func(c *call) { res = c.value.(*multi).res })
+	c.Traced = true // by whoever looks at the results
+	err := s.ask(ctx, c, func(c *call) { res = c.Value.(*multi).res })
 	return res, err
 }
 
-// decodeMulti reads the reply to a multi or multiRead.
-func decodeMulti(c *call, d *wire.Decoder) {
-	m := c.value.(*multi)
+// decodeMulti reads the reply to a Multi: if one operation failed, none was executed.
+func decodeMulti(r *calls.Result, d *wire.Decoder) {
+	m := r.Value.(*multi)
+	if !m.decode(d) {
+		return
+	}
+	for i := range m.res {
+		if m.res[i].Err == nil {
+			m.res[i] = Result{Err: ErrRuntimeInconsistency}
+		}
+	}
+}
+
+func decodeMultiRead(r *calls.Result, d *wire.Decoder) { r.Value.(*multi).decode(d) }
+
+// decode reads the results, and reports whether one has an error.
+func (m *multi) decode(d *wire.Decoder) (failed bool) {
 	res := make([]Result, len(m.want))
-	failed := false
 	if !answers.Each(d, m.want, func(i int, x *wire.MultiResult) {
 		failed = failed || x.Op == wire.OpError
 		res[i] = m.result(x)
 	}) {
-		return
-	}
-	if failed && c.code == wire.OpMulti {
-		for i := range res {
-			if res[i].Err == nil {
-				res[i] = Result{Err: ErrRuntimeInconsistency}
-			}
-		}
+		return false
 	}
 	m.res = res
+	return failed
 }
 
 // resultOf is the type of the result of an operation in a Multi or MultiRead.
@@ -1065,9 +1060,9 @@ func (s *Session) MultiRead(ctx context.Context, ops ...ReadOp) ([]Result, error
 		return nil, nil
 	}
 	c := s.startMulti(&kindMultiRead, "multiread", len(ops))
-	at := c.begin(wire.OpMultiRead)
+	at := c.Begin(wire.OpMultiRead)
 	for i, o := range ops {
-		a := &c.value.(*multi).one
+		a := &c.Value.(*multi).one
 		a.of(o)
 		if a.watch != nil {
 			a.invalid = badArgument("a watch in a MultiRead")
@@ -1077,10 +1072,10 @@ func (s *Session) MultiRead(ctx context.Context, ops ...ReadOp) ([]Result, error
 			return nil, err
 		}
 		if i == 0 {
-			c.reserve(len(c.Frames)-before, len(ops)-1)
+			reserve(c, len(c.Frames)-before, len(ops)-1)
 		}
 	}
-	c.endMulti(at)
+	endMulti(c, at)
 	var res []Result
 	err := s.traced(ctx, Call{Op: "multiread", Ops: len(ops)}, func() (err error) {
 		res, err = s.multiRead(ctx, c, ops)
@@ -1187,16 +1182,16 @@ type batch struct {
 // watched is what an operation of a Batch arms; the zero value: nothing.
 type watched struct {
 	ch   chan<- Event
-	kind WatchKind
+	kind watches.Kind
 	at   string
 }
 
 func (s *Session) newBatch(ops []Op) (*call, *batch) {
-	c, b := s.newCall(&kindBatch, "batch", ""), batches.Get().(*batch)
+	c, b := s.engine.New(&kindBatch, "batch", ""), batches.Get().(*batch)
 	b.ops = append(b.ops, ops...)
 	b.res = make([]Result, len(ops))
 	b.chroot = s.conf.Chroot
-	c.parts, c.Frames = b, b.frames
+	c.Parts, c.Frames = b, b.frames
 	c.Many(&b.line, len(ops))
 	return c, b
 }
@@ -1205,7 +1200,7 @@ func (s *Session) newBatch(ops []Op) (*call, *batch) {
 func (s *Session) recycleBatch(c *call, b *batch) {
 	frames := c.Frames
 	c.Frames = nil
-	s.recycle(c)
+	s.engine.Recycle(c)
 	if cap(b.ops) <= maxKeptOps && cap(frames) <= maxKeptBatch {
 		clear(b.ops)
 		clear(b.watches)
@@ -1230,7 +1225,7 @@ func (s *Session) encodeBatch(c *call, b *batch) error {
 			return notSent(a.name, a.path, err)
 		}
 		if at == 0 {
-			c.reserve(len(c.Frames), len(b.ops)-1)
+			reserve(c, len(c.Frames), len(b.ops)-1)
 		}
 	}
 	return nil
@@ -1238,7 +1233,7 @@ func (s *Session) encodeBatch(c *call, b *batch) error {
 
 // encode frames an operation of a Batch.
 func (s *Session) encode(c *call, o Op, a *about, full string) error {
-	at := c.begin(a.code)
+	at := c.Begin(a.code)
 	c.Frames = o.body(c.Frames, a.code, full)
 	wire.EndFrame(c.Frames, at)
 	n := len(c.Frames) - at - 4
@@ -1248,7 +1243,7 @@ func (s *Session) encode(c *call, o Op, a *about, full string) error {
 	case a.watch == nil:
 		return nil
 	}
-	c.arming = true
+	c.Arming = true
 	if n > s.conf.MaxRequest-maxRestore { // rarely
 		return s.restorable(full)
 	}
@@ -1257,7 +1252,7 @@ func (s *Session) encode(c *call, o Op, a *about, full string) error {
 
 // reserve makes room for n more operations, which may be like one that took size
 // bytes.
-func (c *call) reserve(size, n int) {
+func reserve(c *call, size, n int) {
 	c.Frames = slices.Grow(c.Frames, int(min(maxKeptBatch, int64(size)*int64(n)*9/8)))
 }
 
@@ -1269,7 +1264,7 @@ func (s *Session) awaitBatch(ctx context.Context, c *call, b *batch, sent int, e
 	if err != nil {
 		end = s.line.Done() // all that was queued may be answered, and nobody will say so
 	}
-	woken, left, answered := c.WaitMany(ctx, end, sent, func(k int) bool { return s.giveUpBatch(c, k) })
+	woken, left, answered := c.WaitMany(ctx, end, sent, func(k int) bool { return s.engine.GiveUp(c, k) })
 	if woken {
 		s.w.reg.Picked()
 	}
@@ -1297,7 +1292,7 @@ func (b *batch) givenUp(k, sent int, err error) []Result {
 	res := make([]Result, len(b.ops))
 	copy(res, b.res[:k])
 	for i := k; i < len(res); i++ {
-		name, path := b.describe(i)
+		name, path := b.Describe(i)
 		e := &OpError{Op: name, Path: path, Err: err, outcome: NotSent}
 		if i < sent {
 			e.outcome = Lost
@@ -1307,29 +1302,19 @@ func (b *batch) givenUp(k, sent int, err error) []Result {
 	return res
 }
 
-// giveUpBatch makes the caller leave a Batch of which k operations are answered, and
-// reports whether it does: not if more were answered meanwhile.
-func (s *Session) giveUpBatch(c *call, k int) bool {
-	if c.arming { // as the reader does, see SettleMany
-		s.w.reg.Lock()
-		defer s.w.reg.Unlock()
-	}
-	return c.GiveUp(k)
-}
-
 // unsent completes a Batch's results where not all frames were queued.
 func (b *batch) unsent(sent int, err error) []Result {
 	for i := sent; i < len(b.ops); i++ {
-		name, path := b.describe(i)
+		name, path := b.Describe(i)
 		b.res[i] = Result{Err: notSent(name, path, err)}
 	}
 	return b.res
 }
 
-func (b *batch) kind(i int) *kind         { return aboutOp(b.ops[i]).kind }
-func (b *batch) fail(i int, err *OpError) { b.res[i] = Result{Err: err} }
+func (b *batch) Kind(i int) *kind      { return aboutOp(b.ops[i]).kind }
+func (b *batch) Fail(i int, err error) { b.res[i] = Result{Err: err} }
 
-func (b *batch) describe(i int) (op, path string) {
+func (b *batch) Describe(i int) (op, path string) {
 	a := aboutOp(b.ops[i])
 	return a.name, a.path
 }
@@ -1342,7 +1327,7 @@ func (b *batch) watch(i int, w watched) {
 	b.watches[i] = w
 }
 
-func (b *batch) watched(i int) (chan<- Event, WatchKind, string) {
+func (b *batch) Watched(i int) (chan<- Event, watches.Kind, string) {
 	if len(b.watches) == 0 {
 		return nil, 0, ""
 	}
@@ -1350,18 +1335,19 @@ func (b *batch) watched(i int) (chan<- Event, WatchKind, string) {
 	return w.ch, w.kind, w.at
 }
 
-func (b *batch) arms(i int) (chan<- Event, WatchKind, string) {
-	watch, kind, at := b.watched(i)
+func (b *batch) Arms(i int) (chan<- Event, watches.Kind, string) {
+	watch, kind, at := b.Watched(i)
 	if err := b.res[i].Err; watch != nil && err != nil {
-		if b.kind(i) != &kindExists || !errors.Is(err, ErrNoNode) {
+		if b.Kind(i) != &kindExists || !errors.Is(err, ErrNoNode) {
 			return nil, 0, ""
 		}
-		kind = ExistsWatch
+		kind = watches.Exists
 	}
 	return watch, kind, at
 }
 
-func (b *batch) take(i int, code Code, d *wire.Decoder) {
+func (b *batch) Take(i int, number int32, d *wire.Decoder) {
+	code := Code(number)
 	if code == 0 {
 		b.ops[i].decode(b, &b.res[i], d)
 	}
@@ -1376,7 +1362,7 @@ func (b *batch) take(i int, code Code, d *wire.Decoder) {
 		code = inner
 	}
 	if code != 0 {
-		name, path := b.describe(i)
+		name, path := b.Describe(i)
 		r.Err = &OpError{Op: name, Path: path, Err: code, outcome: Answered}
 	}
 }
@@ -1453,7 +1439,7 @@ func (CheckOp) decode(_ *batch, r *Result, d *wire.Decoder) {
 }
 
 func (o GetOp) about(a *about) {
-	*a = about{name: "get", path: o.Path, kind: &kindGet, code: wire.OpGetData, multi: wire.OpGetData, watch: o.Watch, arms: DataWatch}
+	*a = about{name: "get", path: o.Path, kind: &kindGet, code: wire.OpGetData, multi: wire.OpGetData, watch: o.Watch, arms: watches.Data}
 }
 
 func (o GetOp) body(dst []byte, _ wire.Op, full string) []byte {
@@ -1469,7 +1455,7 @@ func (GetOp) decode(b *batch, r *Result, d *wire.Decoder) {
 }
 
 func (o ChildrenOp) about(a *about) {
-	*a = about{name: "children", path: o.Path, kind: &kindChildren, code: wire.OpGetChildren2, multi: wire.OpGetChildren, watch: o.Watch, arms: ChildWatch}
+	*a = about{name: "children", path: o.Path, kind: &kindChildren, code: wire.OpGetChildren2, multi: wire.OpGetChildren, watch: o.Watch, arms: watches.Child}
 }
 
 func (o ChildrenOp) body(dst []byte, _ wire.Op, full string) []byte {
@@ -1482,7 +1468,7 @@ func (ChildrenOp) decode(_ *batch, r *Result, d *wire.Decoder) {
 }
 
 func (o ExistsOp) about(a *about) {
-	*a = about{name: "exists", path: o.Path, kind: &kindExists, code: wire.OpExists, watch: o.Watch, arms: DataWatch}
+	*a = about{name: "exists", path: o.Path, kind: &kindExists, code: wire.OpExists, watch: o.Watch, arms: watches.Data}
 }
 
 func (o ExistsOp) body(dst []byte, _ wire.Op, full string) []byte {

@@ -25,8 +25,8 @@ const module = "github.com/seed-9f8420c6/zk"
 // here are not allowed; "." is the root.
 var rooms = map[string][]string{
 	".": {
-		"wire", "sasl", "internal/acl", "internal/answers", "internal/doors", "internal/flight", "internal/handover", "internal/handshake", "internal/hooks",
-		"internal/hosts", "internal/interlock", "internal/limits", "internal/modes", "internal/pipeline", "internal/registry", "internal/rescue",
+		"wire", "sasl", "internal/acl", "internal/answers", "internal/calls", "internal/doors", "internal/flight", "internal/handover", "internal/handshake", "internal/hooks",
+		"internal/hosts", "internal/limits", "internal/modes", "internal/pipeline", "internal/registry", "internal/rescue",
 		"internal/watches", "internal/zpath",
 		"github.com/pkg/errors",
 	},
@@ -37,6 +37,7 @@ var rooms = map[string][]string{
 
 	"internal/acl":       {"wire"},
 	"internal/answers":   {"wire"},
+	"internal/calls":     {"wire", "internal/interlock", "internal/pipeline", "internal/registry", "internal/watches"},
 	"internal/doors":     {"sasl", "internal/hosts", "github.com/pkg/errors"},
 	"internal/fifo":      {},
 	"internal/flight":    {},

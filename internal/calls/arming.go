@@ -1,0 +1,256 @@
+package calls
+
+import (
+	"context"
+	"errors"
+
+	"github.com/seed-9f8420c6/zk/internal/interlock"
+	"github.com/seed-9f8420c6/zk/internal/pipeline"
+	"github.com/seed-9f8420c6/zk/internal/watches"
+	"github.com/seed-9f8420c6/zk/wire"
+)
+
+// Why a call is not sent.
+var (
+	// ErrRemoved: a RemoveWatch needs no request, and is done.
+	ErrRemoved = errors.New("removed here")
+	// ErrNoWatcher: there is nothing to remove.
+	ErrNoWatcher = errors.New("no such watch")
+	// ErrCrowded: too many events of one-shots are undelivered to arm one more.
+	ErrCrowded = errors.New("too many undelivered events")
+)
+
+// Submit queues n frames of a call and sees to it that they are written. One lock covers
+// taking the xids, joining the queue and joining the stream. Besides the errors above it
+// returns why nothing is sent any more, or that of the context.
+func (e *Engine[T, E]) Submit(ctx context.Context, c *Call[E], frames []byte, n int) error {
+	e.line.Lock()
+	err := e.line.Refusal()
+	counted := false
+	switch {
+	case c.Removal != nil:
+		if err = e.removeLocked(c); err == nil {
+			e.lock.Remove(c.At)
+		}
+	case c.Arming && err == nil:
+		counted, err = e.prepareArmLocked(ctx, c, frames)
+	}
+	if err != nil {
+		e.line.Unlock()
+		return err
+	}
+	e.line.SendUnlock(ctx, &c.Call, frames, n, counted)
+	return nil
+}
+
+// eachArm calls f for every frame that arms a channel, until f returns false.
+func (c *Call[E]) eachArm(frames []byte, f func(frame []byte, path string, kind watches.Kind) bool) {
+	if c.Parts == nil {
+		f(frames, c.At, c.Arms)
+		return
+	}
+	for i := c.First(); len(frames) > 0; i++ {
+		n := 4 + wire.FrameLen(frames)
+		if watch, kind, at := c.Parts.Watched(i); watch != nil && !f(frames[:n], at, kind) {
+			return
+		}
+		frames = frames[n:]
+	}
+}
+
+// prepareArmLocked waits while a path's AddWatch is unanswered, for only its answer
+// decides what else may be sent. Beside a persistent watch a one-shot is not armed on the
+// server, where before 3.9 it would replace that; it takes part in the local stream
+// instead. An AddWatch does not wait for another.
+func (e *Engine[T, E]) prepareArmLocked(ctx context.Context, c *Call[E], frames []byte) (counted bool, err error) {
+	if c.Code == wire.OpAddWatch {
+		c.adding = e.lock.Add(c.At, c.Arms, e.reg.Armed(c.At))
+		wire.AppendInt32(frames[:len(frames)-4], modeOf(c.adding)) // the mode is the request's last field
+		return false, nil
+	}
+	if err := e.awaitAddingLocked(ctx, c, frames); err != nil {
+		return false, err
+	}
+	room, persistent := e.reg.Room()
+	switch {
+	case !room:
+		return false, ErrCrowded
+	case !persistent:
+		return false, nil
+	}
+	c.eachArm(frames, func(frame []byte, path string, kind watches.Kind) bool {
+		if !e.lock.Arm(path, kind, e.reg.Armed(path)) {
+			frame[len(frame)-1] = 0 // the watch flag is a request's last byte
+		}
+		return true
+	})
+	return true, nil
+}
+
+// awaitAddingLocked waits until no AddWatch of a path that a call arms is unanswered.
+func (e *Engine[T, E]) awaitAddingLocked(ctx context.Context, c *Call[E], frames []byte) error {
+	for !e.lock.Idle() {
+		var wait <-chan struct{}
+		c.eachArm(frames, func(_ []byte, path string, _ watches.Kind) bool {
+			wait = e.lock.Adding(path)
+			return wait == nil
+		})
+		if wait == nil {
+			break
+		}
+		e.line.Unlock()
+		var err error
+		select {
+		case <-wait:
+		case <-e.line.Dying():
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+		e.line.Lock()
+		if err != nil {
+			return err
+		}
+		if err := e.line.Refusal(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Left notes that a run of frames that armed channels was answered.
+func (e *Engine[T, E]) Left(p *pipeline.Call, first int) {
+	c := p.Owner.(*Call[E])
+	e.line.Lock()
+	defer e.line.Unlock()
+	if c.Parts == nil {
+		e.lock.Armed(c.At)
+		return
+	}
+	for i := first; i < c.Taken(); i++ {
+		if watch, _, at := c.Parts.Watched(i); watch != nil {
+			e.lock.Armed(at)
+		}
+	}
+}
+
+// Remove does what of a RemoveWatch needs no request. Without an error one is needed.
+func (e *Engine[T, E]) Remove(c *Call[E]) error {
+	e.line.Lock()
+	defer e.line.Unlock()
+	return e.removeLocked(c)
+}
+
+// removeLocked disarms a channel at a path, here if that is enough. The server is asked to
+// remove a persistent watch only where nothing else is armed, or about to be: it would go
+// too.
+func (e *Engine[T, E]) removeLocked(c *Call[E]) error {
+	if err := e.line.Refused(); err != nil {
+		return err
+	}
+	r := c.Removal
+	before := e.reg.Armed(c.At)
+	shared := e.line.Ended() != nil || e.lock.Busy(c.At)
+	found, asked := e.reg.Disarm(c.At, r.Ch, shared)
+	r.found = r.found || found
+	if r.Alias != "" {
+		found, _ := e.reg.Disarm(r.Alias, r.Ch, true)
+		r.found = r.found || found
+	}
+	switch {
+	case !r.found:
+		return ErrNoWatcher
+	case !asked:
+		if before.Has(watches.Recursive) {
+			e.rewatchLocked(c.At)
+		}
+		return ErrRemoved
+	}
+	return nil
+}
+
+// watchAnswered notes that an AddWatch or a RemoveWatch is under way no more: first in the
+// registry, then for the calls that look at it.
+func (e *Engine[T, E]) watchAnswered(c *Call[E], code int32, zxid int64) {
+	if c.Kind == &rewatch {
+		switch {
+		case code != 0: // the next connection restores all
+			e.line.Fail(e.host.End(code, c.Op+" of "+c.Path), true)
+		case c.adding != nil:
+			e.reg.Heard()
+		default:
+			e.reg.ChildHears(c.At)
+		}
+	}
+	switch c.Code {
+	case wire.OpAddWatch:
+		if code == 0 {
+			e.told(c, zxid)
+		}
+		e.line.Lock()
+		e.lock.Added(c.At)
+		e.line.Unlock()
+	case wire.OpRemoveWatches:
+		if code == 0 || code == noWatcher {
+			e.reg.Disarm(c.At, c.Removal.Ch, true)
+		}
+		e.line.Lock()
+		e.lock.Removed(c.At)
+		e.line.Unlock()
+	}
+}
+
+// told does what the answer to an AddWatch makes necessary. The registry notes it until
+// the server has answered: a connection that ends before must not lose what the deaf
+// watches missed. Only the reader calls it.
+func (e *Engine[T, E]) told(c *Call[E], zxid int64) {
+	repair := c.adding.After(e.reg.Armed(c.At), zxid)
+	if repair.Gap {
+		e.reg.GapAt(c.At, c.adding.Tells)
+	}
+	e.line.Lock()
+	defer e.line.Unlock()
+	if repair.Child {
+		e.restoreChildLocked(c.At, zxid)
+	}
+	e.tellLocked(c.At, repair.Tell)
+}
+
+// rewatchLocked tells the server of a path's persistent watch again, where a recursive
+// one is gone that it was told last.
+func (e *Engine[T, E]) rewatchLocked(path string) {
+	e.tellLocked(path, e.lock.AfterRemoval(path, e.reg.Armed(path)))
+}
+
+// modeOf is what an AddWatch asks for.
+func modeOf(a *interlock.Addition) int32 {
+	if a.Tells == watches.Recursive {
+		return wire.AddWatchPersistentRecursive
+	}
+	return wire.AddWatchPersistent
+}
+
+// tellLocked sends an AddWatch that nobody waits for; nil: nothing.
+func (e *Engine[T, E]) tellLocked(path string, a *interlock.Addition) {
+	if a == nil || e.line.Ended() != nil {
+		return // the next connection restores all
+	}
+	c := e.New(&rewatch, "addwatch", path)
+	c.Frame(wire.OpAddWatch, wire.AddWatchRequest{Path: path, Mode: modeOf(a)})
+	c.At, c.adding = path, e.lock.AddAgain(path, *a)
+	e.reg.Tell(a.Since, a.Gap)
+	c.Abandon()
+	e.line.Post(&c.Call)
+}
+
+// restoreChildLocked sends a SetWatches for the child watch of a path.
+func (e *Engine[T, E]) restoreChildLocked(path string, floor int64) {
+	if e.line.Ended() != nil {
+		return
+	}
+	c := e.New(&rewatch, "setwatches", path)
+	c.ChildWatch(path, floor)
+	c.At = path
+	e.reg.ChildDeaf(path, floor)
+	c.Abandon()
+	e.line.Post(&c.Call)
+}

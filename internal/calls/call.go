@@ -1,0 +1,150 @@
+// Package calls is the requests of a session under way: how each is framed and its answer
+// read, what that does to the watches, and what else it has to wait for. It has no errors
+// of the API, no hooks and no Logger: those are its Host's.
+package calls
+
+import (
+	"github.com/seed-9f8420c6/zk/internal/interlock"
+	"github.com/seed-9f8420c6/zk/internal/pipeline"
+	"github.com/seed-9f8420c6/zk/internal/watches"
+	"github.com/seed-9f8420c6/zk/wire"
+)
+
+// Call is a request under way: what was asked, and what came of it. E is the type of the
+// application's events.
+type Call[E any] struct {
+	pipeline.Call
+	Kind *Kind
+	Request[E]
+	Result
+}
+
+// Request is what a call asks for.
+type Request[E any] struct {
+	// Code is the type of its frame, or of the last.
+	Code wire.Op
+	// Watch is the channel to arm on success, in the kind Arms, at the path At of the
+	// server; nil: none.
+	Watch chan<- E
+	Arms  watches.Kind
+	At    string
+	// Raw: its events have the server's path.
+	Raw bool
+	// Arming: it arms a channel, or one of its operations does.
+	Arming bool
+	// Traced: its hooks are at work.
+	Traced bool
+
+	// What only few calls have, apart, so that the others stay small.
+
+	// Parts are the operations of a Batch.
+	Parts Parts[E]
+	// Removal is what a RemoveWatch disarms.
+	Removal *Removal[E]
+	// Restore is what a request of a Dial restores.
+	Restore *Restoral
+	// Accepted is called when a credential is accepted.
+	Accepted func()
+
+	adding *interlock.Addition
+}
+
+// Parts are the operations of a Batch, whose answers come one by one.
+type Parts[E any] interface {
+	// Describe names an operation as its method's errors do.
+	Describe(i int) (op, path string)
+	// Watched returns the channel that an operation arms, in which kind, and at which
+	// path of the server; nil: none.
+	Watched(i int) (watch chan<- E, kind watches.Kind, at string)
+	// Arms is Watched of an operation that is answered: nil where nothing is armed.
+	Arms(i int) (watch chan<- E, kind watches.Kind, at string)
+	// Kind returns that of an operation's request.
+	Kind(i int) *Kind
+	// Take reads the answer to an operation.
+	Take(i int, code int32, d *wire.Decoder)
+	// Fail makes an error an operation's result.
+	Fail(i int, err error)
+}
+
+// Removal is what a RemoveWatch disarms on success.
+type Removal[E any] struct {
+	Ch chan<- E
+	// Alias is another path for the same, of a watch that the server has fired or forgets.
+	Alias string
+
+	found bool // something was disarmed
+}
+
+// Restoral is a SetWatches of a Dial, or what stands for one watch of it.
+type Restoral struct {
+	// Last: there is no frame behind it.
+	Last bool
+	// Rearms: it has persistent watches.
+	Rearms bool
+	// Deaf is the path of a child watch that it is for; empty: for all.
+	Deaf string
+	// Kind is that of the one watch that is read again; 0: it is a SetWatches.
+	Kind watches.Kind
+	// Floor is the zxid since which that watch may have missed its event.
+	Floor int64
+}
+
+// Result is what an answer brings.
+type Result struct {
+	Err   error
+	Str   string
+	Data  []byte
+	Names []string
+	Stat  wire.Stat
+	Num   int32
+	// Missing: there is no such znode, and that is an answer.
+	Missing bool
+	// Value is for what has no place above.
+	Value any
+}
+
+// Begin appends the head of a frame and returns its place for wire.EndFrame.
+func (c *Call[E]) Begin(op wire.Op) int {
+	at := len(c.Frames)
+	c.Code = op
+	c.Frames = append(c.Frames, 0, 0, 0, 0, 0, 0, 0, 0, byte(op>>24), byte(op>>16), byte(op>>8), byte(op))
+	return at
+}
+
+// Room makes room for a frame with a path and so much data, in one piece.
+func (c *Call[E]) Room(path string, data int) {
+	const rest = 64 // of a frame, but for an ACL
+	if n := rest + len(path) + data; n > cap(c.Frames) {
+		c.Frames = pipeline.Room(c.Frames, n)
+	}
+}
+
+// Frame frames a single request.
+func (c *Call[E]) Frame(op wire.Op, body interface{ Append([]byte) []byte }) {
+	at := c.Begin(op)
+	if body != nil {
+		c.Frames = body.Append(c.Frames)
+	}
+	wire.EndFrame(c.Frames, at)
+}
+
+// PathWatch frames the requests of a path and whether to watch it.
+func (c *Call[E]) PathWatch(op wire.Op, path string, watch bool) {
+	at := c.Begin(op)
+	c.Frames = wire.PathWatchRequest{Path: path, Watch: watch}.Append(c.Frames)
+	wire.EndFrame(c.Frames, at)
+}
+
+// ChildWatch frames a SetWatches of one child watch.
+func (c *Call[E]) ChildWatch(path string, floor int64) {
+	c.Frame(wire.OpSetWatches, wire.SetWatchesRequest{
+		RelativeZxid: floor, Data: []string{}, Exist: []string{}, Child: []string{path}, // null would be refused
+	})
+}
+
+// Arm makes the call arm a channel at its reply; nil does nothing.
+func (c *Call[E]) Arm(watch chan<- E, kind watches.Kind, at string) {
+	if watch != nil {
+		c.Watch, c.Arms, c.At, c.Arming = watch, kind, at, true
+	}
+}

@@ -1,0 +1,204 @@
+package calls
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed-9f8420c6/zk/internal/interlock"
+	"github.com/seed-9f8420c6/zk/internal/pipeline"
+	"github.com/seed-9f8420c6/zk/internal/registry"
+	"github.com/seed-9f8420c6/zk/internal/watches"
+	"github.com/seed-9f8420c6/zk/wire"
+)
+
+// Host makes the errors that calls return, and shows hooks and the Logger what happens.
+// What is called by the reader must wait for nothing.
+type Host[E any] interface {
+	// Refused makes the error of an operation that the server answered with a code. ended:
+	// nothing more comes of the connection.
+	Refused(op, path string, code int32, ended bool) error
+	// Unanswered makes the error of an operation that has no answer: it was lost, or not
+	// sent. oversized is the size of its reply, where that was above the limit.
+	Unanswered(op, path string, lost bool, oversized int, end error) error
+	// End is why a connection is over by an answer with this code, 0 being that to the
+	// last request. what was asked, by the client itself, or is empty.
+	End(code int32, what string) error
+	// Malformed is why a connection is over by a frame that cannot be read.
+	Malformed(what string, err error) error
+	// Overflow is why it is over by events that nobody receives.
+	Overflow(err error) error
+
+	// Event shows the hooks an event. queued: not all channels have it. An error ends the
+	// connection.
+	Event(ev E, queued bool) error
+	// Lost shows the Logger a watch that was lost to a closed channel.
+	Lost(x registry.Lost)
+
+	// Why, Tick, Pong and Finish are those of pipeline.Handler.
+	Why(err error) error
+	Tick(now time.Time, longest pipeline.Waiting)
+	Pong(took time.Duration) error
+	Finish(end error) error
+}
+
+// Engine is what a session does with its calls and with what the reader takes: it is the
+// handler of a pipeline.
+type Engine[T ~int32, E registry.Event[T]] struct {
+	line   *pipeline.Conn
+	reg    *registry.Registry[T, E]
+	host   Host[E]
+	hooked bool // the Host has a hook for events
+
+	spare sync.Pool           // of *Call
+	lock  interlock.Interlock // what the server is asked about watches; under the lock of line
+	// refusedWatches: a SetWatches was answered with an error. Only the reader touches it.
+	refusedWatches bool
+
+	events, ignored, closed atomic.Int64
+	lastZxid                atomic.Int64 // at the end
+}
+
+// Init makes an Engine ready: for a connection, whose handler it is, and for what is
+// watched. hooked: the Host wants to see events.
+func (e *Engine[T, E]) Init(line *pipeline.Conn, reg *registry.Registry[T, E], host Host[E], hooked bool) {
+	e.line, e.reg, e.host, e.hooked = line, reg, host, hooked
+}
+
+// Counts are those of notifications.
+type Counts struct {
+	// Events had a channel that was armed for them, and Ignored none.
+	Events, Ignored int64
+	// Closed are the watches lost to closed channels.
+	Closed int64
+}
+
+// Counts returns a snapshot.
+func (e *Engine[T, E]) Counts() Counts {
+	return Counts{e.events.Load(), e.ignored.Load(), e.closed.Load()}
+}
+
+// LastZxid returns the newest zxid of the connection, once that is over.
+func (e *Engine[T, E]) LastZxid() int64 { return e.lastZxid.Load() }
+
+// New takes a call from the Engine's pool. A pool for all would carry its channels from
+// one testing/synctest bubble to another, which is fatal.
+func (e *Engine[T, E]) New(k *Kind, op, path string) *Call[E] {
+	c, ok := e.spare.Get().(*Call[E])
+	if !ok {
+		c = new(Call[E])
+		c.Init(c)
+	}
+	c.Kind, c.Op, c.Path = k, op, path
+	c.Own = k.Own
+	return c
+}
+
+// Recycle gives a call back that nobody else knows any more.
+func (e *Engine[T, E]) Recycle(c *Call[E]) {
+	c.Reset()
+	c.Request, c.Result = Request[E]{}, Result{}
+	e.spare.Put(c)
+}
+
+// Chunk lets the order look anew whether what is queued has to wait.
+func (e *Engine[T, E]) Chunk() { e.reg.Chunk() }
+
+// Hand wakes a caller, behind the events before its answer.
+func (e *Engine[T, E]) Hand(p *pipeline.Call) { e.reg.Answer(p.Wake()) }
+
+// Drop recycles a call that was given up.
+func (e *Engine[T, E]) Drop(p *pipeline.Call) { e.Recycle(p.Owner.(*Call[E])) }
+
+// Idle gives memory back.
+func (e *Engine[T, E]) Idle() { e.reg.Trim() }
+
+// Why, Tick and Pong are the Host's.
+func (e *Engine[T, E]) Why(err error) error                          { return e.host.Why(err) }
+func (e *Engine[T, E]) Tick(now time.Time, longest pipeline.Waiting) { e.host.Tick(now, longest) }
+func (e *Engine[T, E]) Pong(took time.Duration) error                { return e.host.Pong(took) }
+
+// Ending forgets what the server was asked: who waits for an AddWatch sees Dying.
+func (e *Engine[T, E]) Ending() { e.lock = interlock.Interlock{} }
+
+// Finish lets the events stand still.
+func (e *Engine[T, E]) Finish(end error) error {
+	e.reg.Stop()
+	e.Rest()
+	e.lastZxid.Store(e.reg.Zxid())
+	return e.host.Finish(end)
+}
+
+// Rest deals with the watches that closed channels have lost: the server is told again
+// what is left, and the Logger hears of it.
+func (e *Engine[T, E]) Rest() {
+	if !e.reg.News() {
+		return
+	}
+	if err := e.showGaps(); err != nil {
+		e.line.Fail(e.host.Why(err), true)
+	}
+	for _, x := range e.reg.TakeLost() {
+		e.closed.Add(1)
+		if x.Kind == watches.Recursive {
+			e.line.Lock()
+			e.rewatchLocked(x.At)
+			e.line.Unlock()
+		}
+		e.host.Lost(x)
+	}
+}
+
+// Event takes a notification. One that nobody here watches is legal: after a cancelled
+// call, a closed channel or a second Deleted.
+func (e *Engine[T, E]) Event(h wire.ReplyHeader, d *wire.Decoder) error {
+	typ := d.Int32()
+	d.Int32() // state
+	path := d.Buffer()
+	if err := d.Err(); err != nil {
+		return e.host.Malformed("event", err)
+	}
+	if typ < wire.EventNodeCreated || typ > wire.EventNodeChildrenChanged || len(path) == 0 {
+		e.ignored.Add(1)
+		return nil
+	}
+	return e.notify(T(typ), path, h.Zxid)
+}
+
+// notify hands an event to the watches, and shows it to the hooks, behind the Gaps ahead
+// of it.
+func (e *Engine[T, E]) notify(typ T, path []byte, zxid int64) error {
+	var got *registry.Notified[E]
+	if e.hooked {
+		got = new(registry.Notified[E])
+	}
+	switch n, err := e.reg.Notify(typ, path, zxid, got); {
+	case err != nil:
+		return e.host.Overflow(err)
+	case n == 0:
+		e.ignored.Add(1)
+		return nil
+	}
+	e.events.Add(1)
+	if got == nil {
+		return nil
+	}
+	if err := e.showGaps(); err != nil {
+		return err
+	}
+	return e.host.Event(got.Event, got.Queued)
+}
+
+// showGaps shows the hooks the Gaps that are new, if there are any.
+func (e *Engine[T, E]) showGaps() error {
+	if !e.hooked || !e.reg.News() {
+		return nil
+	}
+	gaps, queued := e.reg.TakeGaps()
+	for _, ev := range gaps {
+		if err := e.host.Event(ev, queued); err != nil {
+			return err
+		}
+	}
+	return nil
+}

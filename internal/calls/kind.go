@@ -1,0 +1,72 @@
+package calls
+
+import "github.com/seed-9f8420c6/zk/wire"
+
+// Kind says of an operation how its reply is read, and what an answer means for the
+// connection.
+type Kind struct {
+	// Decode reads the body of a reply without error; nil: there is none.
+	Decode func(r *Result, d *wire.Decoder)
+	// Excuse reports whether an error is as good as an answer without; nil: none is.
+	Excuse func(r *Result, code int32) bool
+	// MayStayOpen: a server may answer -6 and go on, for it supports the operation and
+	// has switched it off. With any other it closes the connection.
+	MayStayOpen bool
+	// Own: a request of the client's own, which takes no slot of MaxInFlight.
+	Own bool
+	// Last: nothing more comes of the connection.
+	Last bool
+}
+
+func (k *Kind) excuses(r *Result, code int32) bool { return k.Excuse != nil && k.Excuse(r, code) }
+
+// The kinds of the client's own requests.
+var (
+	Auth       = Kind{Own: true}
+	SASL       = Kind{Decode: decodeToken, Own: true}
+	SetWatches = Kind{Own: true}
+	Close      = Kind{Own: true, Last: true}
+
+	// A read that restores a watch: whatever that of a one-shot is answered, it says that
+	// the watch has fired or is armed.
+	RereadData       = Kind{Decode: decodeStat, Excuse: staysOpen, Own: true}
+	RereadChild      = Kind{Decode: decodeChildren, Excuse: staysOpen, Own: true}
+	RereadPersistent = Kind{Own: true}
+
+	rewatch = Kind{Own: true}
+)
+
+func decodeToken(r *Result, d *wire.Decoder) {
+	var m wire.SASLResponse
+	m.Decode(d)
+	r.Data = append([]byte(nil), m.Token...)
+}
+
+func decodeStat(r *Result, d *wire.Decoder) { r.Stat.Decode(d) }
+
+func decodeChildren(r *Result, d *wire.Decoder) {
+	d.Strings()
+	r.Stat.Decode(d)
+}
+
+func staysOpen(_ *Result, code int32) bool { return !closes(code) }
+
+// The codes of KeeperException that matter here.
+const (
+	unimplemented  = -6
+	noNode         = -101
+	sessionExpired = -112
+	authFailed     = -115
+	sessionMoved   = -118
+	noWatcher      = -121
+	saslRequired   = -124
+)
+
+// closes reports whether a server ends the connection with this code.
+func closes(code int32) bool {
+	switch code {
+	case sessionExpired, sessionMoved, authFailed, saslRequired:
+		return true
+	}
+	return false
+}
