@@ -470,9 +470,9 @@ func (s *Session) do(ctx context.Context, c *call) error {
 	if err := s.admit(ctx, c); err != nil {
 		return s.refuse(c, err)
 	}
-	if err := s.submit(ctx, c, c.Frames, 1); err != nil {
+	if err := s.engine.Submit(ctx, c, c.Frames, 1); err != nil {
 		s.line.Release(1)
-		return s.refuse(c, err)
+		return s.refuse(c, unsent(err))
 	}
 	op, path := c.Op, c.Path
 	if c.Wait(ctx) { // the reader recycles it

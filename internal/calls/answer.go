@@ -17,16 +17,16 @@ func (e *Engine[T, E]) ends(k *Kind, code int32) error {
 // Answer takes the reply to a call. Its place on the wire is where the zxid advances,
 // the watch is armed and the call is answered. It is read also when nobody waits: one
 // that makes no sense ends the connection.
-func (e *Engine[T, E]) Answer(p *pipeline.Call, h wire.ReplyHeader, d *wire.Decoder) (won bool, end, err error) {
-	c, code := p.Owner.(*Call[E]), h.Err
+func (e *Engine[T, E]) Answer(p *pipeline.Call, zxid int64, code int32, d *wire.Decoder) (won bool, end, err error) {
+	c := p.Owner.(*Call[E])
 	if code == 0 && c.Kind.Decode != nil {
 		c.Kind.Decode(&c.Result, d)
 		if err := d.Err(); err != nil {
 			return false, nil, e.host.Malformed("reply to "+c.Op, err)
 		}
 	}
-	if h.Zxid > 0 {
-		e.reg.Advance(h.Zxid)
+	if zxid > 0 {
+		e.reg.Advance(zxid)
 	}
 	if code != 0 {
 		if end = e.ends(c.Kind, code); end != nil {
@@ -37,7 +37,7 @@ func (e *Engine[T, E]) Answer(p *pipeline.Call, h wire.ReplyHeader, d *wire.Deco
 		e.settle(c, code, end != nil)
 	}
 	if c.Restore != nil {
-		err := e.restoredBy(c, code, won, h.Zxid)
+		err := e.restoredBy(c, code, won, zxid)
 		if err == nil {
 			err = e.showGaps() // before the Dial is over
 		}
@@ -53,7 +53,7 @@ func (e *Engine[T, E]) Answer(p *pipeline.Call, h wire.ReplyHeader, d *wire.Deco
 		}
 	}
 	if c.At != "" {
-		e.watchAnswered(c, code, h.Zxid)
+		e.watchAnswered(c, code, zxid)
 	}
 	return won, end, nil
 }
@@ -106,8 +106,8 @@ func (e *Engine[T, E]) restoredBy(c *Call[E], code int32, won bool, zxid int64) 
 }
 
 // Reply reads the reply to an operation of a Batch.
-func (e *Engine[T, E]) Reply(p *pipeline.Call, i int, h wire.ReplyHeader, d *wire.Decoder) (ended, err error) {
-	c, code := p.Owner.(*Call[E]), h.Err
+func (e *Engine[T, E]) Reply(p *pipeline.Call, i int, zxid int64, code int32, d *wire.Decoder) (ended, err error) {
+	c := p.Owner.(*Call[E])
 	c.Parts.Take(i, code, d)
 	if code == 0 {
 		if err := d.Err(); err != nil {
@@ -117,8 +117,8 @@ func (e *Engine[T, E]) Reply(p *pipeline.Call, i int, h wire.ReplyHeader, d *wir
 		op, path := c.Parts.Describe(i)
 		c.Parts.Fail(i, e.host.Refused(op, path, code, true))
 	}
-	if h.Zxid > 0 {
-		e.reg.Advance(h.Zxid)
+	if zxid > 0 {
+		e.reg.Advance(zxid)
 	}
 	return ended, nil
 }

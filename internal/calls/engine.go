@@ -97,7 +97,8 @@ func (e *Engine[T, E]) New(k *Kind, op, path string) *Call[E] {
 // Recycle gives a call back that nobody else knows any more.
 func (e *Engine[T, E]) Recycle(c *Call[E]) {
 	c.Reset()
-	c.Request, c.Result = Request[E]{}, Result{}
+	c.Request = Request[E]{} // together they would be made apart, and copied
+	c.Result = Result{}
 	e.spare.Put(c)
 }
 
@@ -151,7 +152,7 @@ func (e *Engine[T, E]) Rest() {
 
 // Event takes a notification. One that nobody here watches is legal: after a cancelled
 // call, a closed channel or a second Deleted.
-func (e *Engine[T, E]) Event(h wire.ReplyHeader, d *wire.Decoder) error {
+func (e *Engine[T, E]) Event(zxid int64, d *wire.Decoder) error {
 	typ := d.Int32()
 	d.Int32() // state
 	path := d.Buffer()
@@ -162,7 +163,7 @@ func (e *Engine[T, E]) Event(h wire.ReplyHeader, d *wire.Decoder) error {
 		e.ignored.Add(1)
 		return nil
 	}
-	return e.notify(T(typ), path, h.Zxid)
+	return e.notify(T(typ), path, zxid)
 }
 
 // notify hands an event to the watches, and shows it to the hooks, behind the Gaps ahead

@@ -33,10 +33,10 @@ type Handler interface {
 
 	// Answer takes the reply to a single frame. won: somebody waits for it. end is why
 	// the connection ends with it; err, what is wrong with the reply.
-	Answer(c *Call, h wire.ReplyHeader, d *wire.Decoder) (won bool, end, err error)
+	Answer(c *Call, zxid int64, code int32, d *wire.Decoder) (won bool, end, err error)
 	// Reply reads the reply to a frame of a batch, the first being 0. ended is why the
 	// answer ends the connection; err, what is wrong with the reply.
-	Reply(c *Call, i int, h wire.ReplyHeader, d *wire.Decoder) (ended, err error)
+	Reply(c *Call, i int, zxid int64, code int32, d *wire.Decoder) (ended, err error)
 	// SettleMany makes frames of a batch count as answered, if Call.Advance says so.
 	SettleMany(c *Call, from, to int)
 	// Left: all frames of a run, from the first on, were answered and have left the
@@ -45,7 +45,7 @@ type Handler interface {
 	// Auth takes the answer to an auth packet.
 	Auth(c *Call, code int32) (won bool, end error)
 	// Event takes a notification.
-	Event(h wire.ReplyHeader, d *wire.Decoder) error
+	Event(zxid int64, d *wire.Decoder) error
 	// Pong takes the answer to a ping, and how long it took.
 	Pong(took time.Duration) error
 

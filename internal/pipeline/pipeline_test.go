@@ -56,13 +56,13 @@ func (h *handler) Chunk() {}
 func (h *handler) Rest()  {}
 func (h *handler) Idle()  {}
 
-func (h *handler) Answer(c *Call, r wire.ReplyHeader, d *wire.Decoder) (won bool, end, err error) {
-	h.note("%v answered %d", c.Owner, r.Err)
+func (h *handler) Answer(c *Call, _ int64, code int32, _ *wire.Decoder) (won bool, end, err error) {
+	h.note("%v answered %d", c.Owner, code)
 	return c.Answer(), nil, nil
 }
 
-func (h *handler) Reply(c *Call, i int, r wire.ReplyHeader, d *wire.Decoder) (ended, err error) {
-	h.note("%v %d answered %d", c.Owner, i, r.Err)
+func (h *handler) Reply(c *Call, i int, _ int64, code int32, _ *wire.Decoder) (ended, err error) {
+	h.note("%v %d answered %d", c.Owner, i, code)
 	return nil, nil
 }
 
@@ -77,7 +77,7 @@ func (h *handler) Auth(c *Call, code int32) (won bool, end error) {
 	return c.Answer(), nil
 }
 
-func (h *handler) Event(wire.ReplyHeader, *wire.Decoder) error { h.note("event"); return nil }
+func (h *handler) Event(int64, *wire.Decoder) error { h.note("event"); return nil }
 
 func (h *handler) Failed(c *Call, i int, lost bool, end error) {
 	h.note("%v %d failed, lost %t, %d too large", c.Owner, i, lost, c.Oversized())

@@ -148,7 +148,7 @@ func (p *Conn) frame(b []byte, kept bool) error {
 	p.settle()
 	switch h.Xid {
 	case wire.XidNotification:
-		return p.h.Event(h, d)
+		return p.h.Event(h.Zxid, d)
 	case wire.XidPing:
 		now := time.Now()
 		p.mu.Lock()
@@ -186,7 +186,7 @@ func (p *Conn) reply(h wire.ReplyHeader, d *wire.Decoder) error {
 	if c.batch != nil {
 		return p.replyMany(r, h, d)
 	}
-	won, end, err := p.h.Answer(c, h, d)
+	won, end, err := p.h.Answer(c, h.Zxid, h.Err, d)
 	if err != nil {
 		return err
 	}
@@ -208,7 +208,7 @@ func (p *Conn) reply(h wire.ReplyHeader, d *wire.Decoder) error {
 // as answered together, see settle.
 func (p *Conn) replyMany(r *run, h wire.ReplyHeader, d *wire.Decoder) error {
 	c, b := r.c, r.c.batch
-	ended, err := p.h.Reply(c, b.taken, h, d)
+	ended, err := p.h.Reply(c, b.taken, h.Zxid, h.Err, d)
 	if err != nil {
 		return err
 	}
