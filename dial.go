@@ -17,10 +17,8 @@ import (
 	"github.com/seed-9f8420c6/zk/internal/handshake"
 	"github.com/seed-9f8420c6/zk/internal/hooks"
 	"github.com/seed-9f8420c6/zk/internal/hosts"
-	"github.com/seed-9f8420c6/zk/internal/limits"
 	"github.com/seed-9f8420c6/zk/internal/pipeline"
 	"github.com/seed-9f8420c6/zk/internal/registry"
-	"github.com/seed-9f8420c6/zk/internal/watches"
 	"github.com/seed-9f8420c6/zk/sasl"
 	"github.com/seed-9f8420c6/zk/wire"
 )
@@ -738,105 +736,19 @@ func (s *Session) restore(ctx context.Context, o *doors.Door) error {
 		s.w.reg.OweGap()
 	}
 	var sent []*call
-	var err error
 	for _, a := range s.conf.Auth {
-		var c *call
-		if c, err = s.sendAuth(a, nil); err != nil {
-			break
+		c, err := s.sendAuth(a, nil)
+		if err != nil {
+			return s.restored(sent, err)
 		}
 		sent = append(sent, c)
 	}
-	if r := s.w.reg.Restore(); r != nil && err == nil {
-		defer r.Done()
-		if r.Reads {
-			sent, err = s.reread(r, sent)
-		} else {
-			sent, err = s.setWatches(r, sent)
-		}
-	}
+	sent, done, err := s.engine.RestoreWatches(sent, s.conf.MaxRequest, func(sent []*call) error { return s.restored(sent, nil) })
+	defer done()
 	if err = s.restored(sent, err); err == nil {
 		s.w.reg.Settle()
 	}
 	return err
-}
-
-type restorer = registry.Restorer[EventType, Event]
-
-// setWatches sends the frames that restore the watches, and appends them to sent.
-func (s *Session) setWatches(r *restorer, sent []*call) ([]*call, error) {
-	limit := 4 + min(limits.SetWatchesFrame-4, s.conf.MaxRequest)
-	buf := make([]byte, 0, min(limit, 64*s.w.Len()+64)) // one for all frames: submit copies it
-	for more := true; more; {
-		c := s.engine.New(&calls.SetWatches, "setwatches", "")
-		c.Frames = buf[:0]
-		at := c.Begin(r.Op())
-		n := len(c.Frames)
-		if c.Frames, more = r.Next(c.Frames, limit-n); len(c.Frames) == n {
-			s.engine.Recycle(c)
-			break
-		}
-		c.Restore = &calls.Restoral{Last: !more, Rearms: r.Rearms()}
-		wire.EndFrame(c.Frames, at)
-		err := s.submit(context.Background(), c, c.Frames, 1)
-		buf, c.Frames = c.Frames, nil
-		if err != nil {
-			s.engine.Recycle(c)
-			return sent, err
-		}
-		sent = append(sent, c)
-	}
-	for path, floor := range r.Deaf { // behind their recursive watches, which would end them before 3.9
-		c := s.engine.New(&calls.SetWatches, "setwatches", path)
-		c.ChildWatch(path, floor)
-		c.Restore = &calls.Restoral{Deaf: path}
-		if err := s.submit(context.Background(), c, c.Frames, 1); err != nil {
-			s.engine.Recycle(c)
-			return sent, err
-		}
-		sent = append(sent, c)
-	}
-	return sent, nil
-}
-
-// rereads is how many reads are under way at a time.
-const rereads = 256
-
-// reread restores the watches one by one where the server does not support SetWatches:
-// a read arms a one-shot again, and its answer says whether the watch has missed its
-// event. A persistent watch gets a Gap. It returns the calls whose answers are due.
-func (s *Session) reread(r *restorer, sent []*call) ([]*call, error) {
-	for {
-		path, kind, floor, ok := r.Path()
-		if !ok {
-			return sent, nil
-		}
-		var c *call
-		switch kind {
-		case watches.Child:
-			c = s.engine.New(&calls.RereadChild, "restore", path)
-			c.PathWatch(wire.OpGetChildren2, path, true)
-		case watches.Persistent:
-			c = s.engine.New(&calls.RereadPersistent, "restore", path)
-			c.Frame(wire.OpAddWatch, wire.AddWatchRequest{Path: path, Mode: wire.AddWatchPersistent})
-		case watches.Recursive:
-			c = s.engine.New(&calls.RereadPersistent, "restore", path)
-			c.Frame(wire.OpAddWatch, wire.AddWatchRequest{Path: path, Mode: wire.AddWatchPersistentRecursive})
-		default:
-			c = s.engine.New(&calls.RereadData, "restore", path)
-			c.PathWatch(wire.OpExists, path, true)
-		}
-		c.Restore = &calls.Restoral{Kind: kind, Floor: floor}
-		if err := s.submit(context.Background(), c, c.Frames, 1); err != nil {
-			s.engine.Recycle(c)
-			return sent, err
-		}
-		if sent = append(sent, c); len(sent) == rereads {
-			if err := s.restored(sent, nil); err != nil {
-				return nil, err
-			}
-			sent = nil
-		}
-	}
 }
 
 // restored waits for the answers to what restores a session. It returns err, or why

@@ -10,6 +10,7 @@ import (
 	"github.com/seed-9f8420c6/zk/internal/handover"
 	"github.com/seed-9f8420c6/zk/internal/registry"
 	"github.com/seed-9f8420c6/zk/internal/watches"
+	"github.com/seed-9f8420c6/zk/wire"
 )
 
 // Event reports that something changed, not what it is now: read again.
@@ -78,6 +79,15 @@ func (k WatchKind) String() string {
 	}
 	return "WatchKind(" + strconv.Itoa(int(k)) + ")"
 }
+
+// WatchMode is the mode of AddWatch. A watch that it arms is listed by
+// [Watches.List] with the [WatchKind] of the same name.
+type WatchMode int32
+
+const (
+	WatchPersistent = WatchMode(wire.AddWatchPersistent)          // all events of the path; a PersistentWatch
+	WatchRecursive  = WatchMode(wire.AddWatchPersistentRecursive) // Created, Changed, Deleted of the path and all below it; a RecursiveWatch
+)
 
 // Watch is one entry of Watches.List: a channel armed at a path in one way, or
 // one whose event has not been delivered yet.

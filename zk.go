@@ -509,15 +509,6 @@ func (s *Session) addAuth(ctx context.Context, auth Auth) error {
 	return err
 }
 
-// WatchMode is the mode of AddWatch. A watch that it arms is listed by
-// [Watches.List] with the [WatchKind] of the same name.
-type WatchMode int32
-
-const (
-	WatchPersistent = WatchMode(wire.AddWatchPersistent)          // all events of the path; a PersistentWatch
-	WatchRecursive  = WatchMode(wire.AddWatchPersistentRecursive) // Created, Changed, Deleted of the path and all below it; a RecursiveWatch
-)
-
 // AddWatch arms a channel that stays armed; the path need not exist. After an
 // error it is not armed. A server does not report what changed while such a watch
 // moved to another connection: then the channel gets a Gap before any later
@@ -888,7 +879,7 @@ func (s *Session) Multi(ctx context.Context, ops ...WriteOp) ([]Result, error) {
 	if len(ops) == 0 {
 		return nil, nil
 	}
-	c, err := s.newMulti(ops, s.plainCreates.Load())
+	c, err := frameMulti(s, &kindMulti, "multi", wire.OpMulti, ops, s.plainCreates.Load())
 	if err != nil {
 		return nil, err
 	}
@@ -905,7 +896,7 @@ func (s *Session) multi(ctx context.Context, c *call, ops []WriteOp) ([]Result, 
 	res, err := s.askMulti(ctx, c)
 	if errors.Is(err, ErrMarshalling) && !s.plainCreates.Load() && slices.ContainsFunc(ops, hasPlainCreate) {
 		// A server before 3.5 cannot read a create2, and has done nothing.
-		if c, err = s.newMulti(ops, true); err != nil {
+		if c, err = frameMulti(s, &kindMulti, "multi", wire.OpMulti, ops, true); err != nil {
 			return nil, err
 		}
 		s.calls.again()
@@ -932,22 +923,48 @@ func (s *Session) multi(ctx context.Context, c *call, ops []WriteOp) ([]Result, 
 	return res, nil
 }
 
-// newMulti checks and frames the operations; plain: creates without a Stat.
-func (s *Session) newMulti(ops []WriteOp, plain bool) (*call, error) {
-	c := s.startMulti(&kindMulti, "multi", len(ops))
-	at := c.Begin(wire.OpMulti)
-	for _, o := range ops {
-		a := &c.Value.(*multi).one
+// frameMulti checks and frames the operations of a Multi or MultiRead; plain: creates
+// without a Stat.
+func frameMulti[O Op](s *Session, k *kind, name string, code wire.Op, ops []O, plain bool) (*call, error) {
+	m := &multi{want: make([]wire.Op, 0, len(ops)), chroot: s.conf.Chroot}
+	c, a := s.engine.New(k, name, ""), &m.one
+	c.Value = m
+	at := c.Begin(code)
+	for i, o := range ops {
 		a.of(o)
 		if plain && a.multi == wire.OpCreate2 {
 			a.multi = wire.OpCreate
 		}
-		if err := s.addMulti(c, o, a); err != nil {
+		if err := a.refusedByMulti(name); err != nil {
+			err = notSent(name, a.path, err)
+			s.engine.Recycle(c)
 			return nil, err
 		}
+		before := len(c.Frames)
+		m.want = append(m.want, resultOf(a.multi))
+		c.Frames = wire.MultiHeader{Op: a.multi, Err: -1}.Append(c.Frames)
+		c.Frames = o.body(c.Frames, a.multi, a.full(m.chroot))
+		if i == 0 {
+			reserve(c, len(c.Frames)-before, len(ops)-1)
+		}
 	}
-	endMulti(c, at)
+	c.Frames = wire.AppendMultiEnd(c.Frames)
+	wire.EndFrame(c.Frames, at)
 	return c, nil
+}
+
+// refusedByMulti returns why an operation has no place in a Multi or MultiRead, or nil.
+func (a *about) refusedByMulti(name string) error {
+	err := a.refused()
+	switch {
+	case err != nil:
+		return err
+	case a.watch != nil:
+		return badArgument("a watch in a %s", name)
+	case a.multi == 0:
+		return badArgument("%s outside a Batch", a.name)
+	}
+	return nil
 }
 
 // hasPlainCreate reports whether an operation can be sent as a create without a Stat.
@@ -959,35 +976,6 @@ type multi struct {
 	want   []wire.Op // the types of the results
 	res    []Result
 	chroot string
-}
-
-func (s *Session) startMulti(k *kind, name string, n int) *call {
-	c := s.engine.New(k, name, "")
-	c.Value = &multi{want: make([]wire.Op, 0, n), chroot: s.conf.Chroot}
-	return c
-}
-
-// addMulti checks and frames one operation. After an error the call is gone.
-func (s *Session) addMulti(c *call, o Op, a *about) error {
-	err := a.refused()
-	if err == nil && a.multi == 0 {
-		err = badArgument("%s outside a Batch", a.name)
-	}
-	if err != nil {
-		err = notSent(c.Op, a.path, err)
-		s.engine.Recycle(c)
-		return err
-	}
-	m := c.Value.(*multi)
-	m.want = append(m.want, resultOf(a.multi))
-	c.Frames = wire.MultiHeader{Op: a.multi, Err: -1}.Append(c.Frames)
-	c.Frames = o.body(c.Frames, a.multi, a.full(m.chroot))
-	return nil
-}
-
-func endMulti(c *call, at int) {
-	c.Frames = wire.AppendMultiEnd(c.Frames)
-	wire.EndFrame(c.Frames, at)
 }
 
 func (s *Session) askMulti(ctx context.Context, c *call) ([]Result, error) {
@@ -1059,25 +1047,12 @@ func (s *Session) MultiRead(ctx context.Context, ops ...ReadOp) ([]Result, error
 	if len(ops) == 0 {
 		return nil, nil
 	}
-	c := s.startMulti(&kindMultiRead, "multiread", len(ops))
-	at := c.Begin(wire.OpMultiRead)
-	for i, o := range ops {
-		a := &c.Value.(*multi).one
-		a.of(o)
-		if a.watch != nil {
-			a.invalid = badArgument("a watch in a MultiRead")
-		}
-		before := len(c.Frames)
-		if err := s.addMulti(c, o, a); err != nil {
-			return nil, err
-		}
-		if i == 0 {
-			reserve(c, len(c.Frames)-before, len(ops)-1)
-		}
+	c, err := frameMulti(s, &kindMultiRead, "multiread", wire.OpMultiRead, ops, false)
+	if err != nil {
+		return nil, err
 	}
-	endMulti(c, at)
 	var res []Result
-	err := s.traced(ctx, Call{Op: "multiread", Ops: len(ops)}, func() (err error) {
+	err = s.traced(ctx, Call{Op: "multiread", Ops: len(ops)}, func() (err error) {
 		res, err = s.multiRead(ctx, c, ops)
 		return err
 	})
@@ -1173,17 +1148,10 @@ type batch struct {
 	res     []Result
 	chroot  string
 	arena   answers.Arena
-	frames  []byte    // kept for the next Batch
-	one     about     // the operation that is framed
-	watches []watched // by operation; empty: none arms a channel
+	frames  []byte                // kept for the next Batch
+	armings []calls.Arming[Event] // kept too
+	one     about                 // the operation that is framed
 	line    pipeline.Batch
-}
-
-// watched is what an operation of a Batch arms; the zero value: nothing.
-type watched struct {
-	ch   chan<- Event
-	kind watches.Kind
-	at   string
 }
 
 func (s *Session) newBatch(ops []Op) (*call, *batch) {
@@ -1191,20 +1159,20 @@ func (s *Session) newBatch(ops []Op) (*call, *batch) {
 	b.ops = append(b.ops, ops...)
 	b.res = make([]Result, len(ops))
 	b.chroot = s.conf.Chroot
-	c.Parts, c.Frames = b, b.frames
+	c.Parts, c.Frames, c.Armings = b, b.frames, b.armings
 	c.Many(&b.line, len(ops))
 	return c, b
 }
 
 // recycleBatch gives a Batch's call back that nobody else knows any more.
 func (s *Session) recycleBatch(c *call, b *batch) {
-	frames := c.Frames
+	frames, armings := c.Frames, c.Armings
 	c.Frames = nil
 	s.engine.Recycle(c)
 	if cap(b.ops) <= maxKeptOps && cap(frames) <= maxKeptBatch {
 		clear(b.ops)
-		clear(b.watches)
-		*b = batch{ops: b.ops[:0], watches: b.watches[:0], frames: frames[:0]}
+		clear(armings)
+		*b = batch{ops: b.ops[:0], frames: frames[:0], armings: armings[:0]}
 		batches.Put(b)
 	}
 }
@@ -1218,7 +1186,7 @@ func (s *Session) encodeBatch(c *call, b *batch) error {
 		if err == nil {
 			full := a.full(b.chroot)
 			if err = s.encode(c, o, a, full); a.watch != nil {
-				b.watch(i, watched{a.watch, a.arms, full})
+				c.ArmPart(i, len(b.ops), calls.Arming[Event]{Ch: a.watch, Kind: a.arms, At: full})
 			}
 		}
 		if err != nil {
@@ -1243,7 +1211,6 @@ func (s *Session) encode(c *call, o Op, a *about, full string) error {
 	case a.watch == nil:
 		return nil
 	}
-	c.Arming = true
 	if n > s.conf.MaxRequest-maxRestore { // rarely
 		return s.restorable(full)
 	}
@@ -1319,31 +1286,12 @@ func (b *batch) Describe(i int) (op, path string) {
 	return a.name, a.path
 }
 
-// watch notes what an operation arms.
-func (b *batch) watch(i int, w watched) {
-	if len(b.watches) == 0 {
-		b.watches = slices.Grow(b.watches, len(b.ops))[:len(b.ops)]
-	}
-	b.watches[i] = w
-}
-
-func (b *batch) Watched(i int) (chan<- Event, watches.Kind, string) {
-	if len(b.watches) == 0 {
-		return nil, 0, ""
-	}
-	w := &b.watches[i]
-	return w.ch, w.kind, w.at
-}
-
-func (b *batch) Arms(i int) (chan<- Event, watches.Kind, string) {
-	watch, kind, at := b.Watched(i)
-	if err := b.res[i].Err; watch != nil && err != nil {
-		if b.Kind(i) != &kindExists || !errors.Is(err, ErrNoNode) {
-			return nil, 0, ""
-		}
-		kind = watches.Exists
-	}
-	return watch, kind, at
+// Answered returns what the answer to an operation means for its watch: that is armed, as
+// that of a missing znode or not.
+func (b *batch) Answered(i int) (ok, missing bool) {
+	err := b.res[i].Err
+	missing = err != nil && b.Kind(i) == &kindExists && errors.Is(err, ErrNoNode)
+	return err == nil || missing, missing
 }
 
 func (b *batch) Take(i int, number int32, d *wire.Decoder) {

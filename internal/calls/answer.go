@@ -136,10 +136,23 @@ func (e *Engine[T, E]) SettleMany(p *pipeline.Call, from, to int) {
 	defer e.reg.Unlock()
 	if c.Advance(from, to) {
 		for i := from; i < to; i++ {
-			if watch, kind, at := c.Parts.Arms(i); watch != nil {
-				e.reg.ArmLocked(at, kind, false, watch)
-			}
+			e.armPartLocked(c, i)
 		}
+	}
+}
+
+// armPartLocked arms the watch of an operation of a Batch that was answered, if it has one.
+func (e *Engine[T, E]) armPartLocked(c *Call[E], i int) {
+	a := &c.Armings[i]
+	if a.Ch == nil {
+		return
+	}
+	ok, missing := c.Parts.Answered(i)
+	switch {
+	case missing:
+		e.reg.ArmLocked(a.At, watches.Exists, false, a.Ch)
+	case ok:
+		e.reg.ArmLocked(a.At, a.Kind, false, a.Ch)
 	}
 }
 

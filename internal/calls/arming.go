@@ -51,7 +51,7 @@ func (c *Call[E]) eachArm(frames []byte, f func(frame []byte, path string, kind 
 	}
 	for i := c.First(); len(frames) > 0; i++ {
 		n := 4 + wire.FrameLen(frames)
-		if watch, kind, at := c.Parts.Watched(i); watch != nil && !f(frames[:n], at, kind) {
+		if a := &c.Armings[i]; a.Ch != nil && !f(frames[:n], a.At, a.Kind) {
 			return
 		}
 		frames = frames[n:]
@@ -127,8 +127,8 @@ func (e *Engine[T, E]) Left(p *pipeline.Call, first int) {
 		return
 	}
 	for i := first; i < c.Taken(); i++ {
-		if watch, _, at := c.Parts.Watched(i); watch != nil {
-			e.lock.Armed(at)
+		if a := &c.Armings[i]; a.Ch != nil {
+			e.lock.Armed(a.At)
 		}
 	}
 }

@@ -4,6 +4,8 @@
 package calls
 
 import (
+	"slices"
+
 	"github.com/seed-9f8420c6/zk/internal/interlock"
 	"github.com/seed-9f8420c6/zk/internal/pipeline"
 	"github.com/seed-9f8420c6/zk/internal/watches"
@@ -37,8 +39,9 @@ type Request[E any] struct {
 
 	// What only few calls have, apart, so that the others stay small.
 
-	// Parts are the operations of a Batch.
-	Parts Parts[E]
+	// Parts are the operations of a Batch, and Armings what each arms; empty: none does.
+	Parts   Parts[E]
+	Armings []Arming[E]
 	// Removal is what a RemoveWatch disarms.
 	Removal *Removal[E]
 	// Restore is what a request of a Dial restores.
@@ -49,15 +52,20 @@ type Request[E any] struct {
 	adding *interlock.Addition
 }
 
+// Arming is a channel that an operation of a Batch arms; none: the zero value.
+type Arming[E any] struct {
+	Ch   chan<- E
+	Kind watches.Kind
+	At   string // the path of the server
+}
+
 // Parts are the operations of a Batch, whose answers come one by one.
 type Parts[E any] interface {
 	// Describe names an operation as its method's errors do.
 	Describe(i int) (op, path string)
-	// Watched returns the channel that an operation arms, in which kind, and at which
-	// path of the server; nil: none.
-	Watched(i int) (watch chan<- E, kind watches.Kind, at string)
-	// Arms is Watched of an operation that is answered: nil where nothing is armed.
-	Arms(i int) (watch chan<- E, kind watches.Kind, at string)
+	// Answered returns what the answer to an operation means for its watch: that is armed
+	// (ok), and it is that of a missing znode.
+	Answered(i int) (ok, missing bool)
 	// Kind returns that of an operation's request.
 	Kind(i int) *Kind
 	// Take reads the answer to an operation.
@@ -147,4 +155,12 @@ func (c *Call[E]) Arm(watch chan<- E, kind watches.Kind, at string) {
 	if watch != nil {
 		c.Watch, c.Arms, c.At, c.Arming = watch, kind, at, true
 	}
+}
+
+// ArmPart makes an operation of a Batch, of n, arm a channel.
+func (c *Call[E]) ArmPart(i, n int, a Arming[E]) {
+	if len(c.Armings) == 0 {
+		c.Armings = slices.Grow(c.Armings, n)[:n]
+	}
+	c.Armings[i], c.Arming = a, true
 }

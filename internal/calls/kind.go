@@ -29,9 +29,9 @@ var (
 
 	// A read that restores a watch: whatever that of a one-shot is answered, it says that
 	// the watch has fired or is armed.
-	RereadData       = Kind{Decode: decodeStat, Excuse: staysOpen, Own: true}
-	RereadChild      = Kind{Decode: decodeChildren, Excuse: staysOpen, Own: true}
-	RereadPersistent = Kind{Own: true}
+	rereadData       = Kind{Decode: decodeStat, Excuse: staysOpen, Own: true}
+	rereadChild      = Kind{Decode: decodeChildren, Excuse: staysOpen, Own: true}
+	rereadPersistent = Kind{Own: true}
 
 	rewatch = Kind{Own: true}
 )

@@ -37,7 +37,7 @@ var rooms = map[string][]string{
 
 	"internal/acl":       {"wire"},
 	"internal/answers":   {"wire"},
-	"internal/calls":     {"wire", "internal/interlock", "internal/pipeline", "internal/registry", "internal/watches"},
+	"internal/calls":     {"wire", "internal/interlock", "internal/limits", "internal/pipeline", "internal/registry", "internal/watches"},
 	"internal/doors":     {"sasl", "internal/hosts", "github.com/pkg/errors"},
 	"internal/fifo":      {},
 	"internal/flight":    {},
