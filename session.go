@@ -365,7 +365,7 @@ type Session struct {
 }
 
 // The locks of the client, in the order in which one may be held while another is
-// taken: flight.Successor.mu, flight.Once.mu, credentials.mu; the pipeline's; Watches.mu. None
+// taken: flight.Successor.mu, flight.Once.mu, credentials.mu; the pipeline's; that of internal/registry. None
 // is held over I/O or a wait for the application.
 
 // credentials are those that a redial brings. They grow with AddAuth.

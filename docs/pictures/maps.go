@@ -30,7 +30,7 @@ func lock() string {
 
 // house: the packages, and who may import whom.
 func house() string {
-	c := newCanvas(860, 410+(len(internalRooms)+6)/7*36, "The packages: arrows point to what is imported")
+	c := newCanvas(860, 386+len(internalRooms)*58, "The packages: arrows point to what is imported")
 	c.left(20, 30, muted, "An arrow points to what is imported. Nothing points back.")
 	c.box(330, 46, 200, 40, ground, ink, "your program")
 	c.box(90, 130, 150, 44, paleGreen, green, "recipe")
@@ -49,12 +49,13 @@ func house() string {
 	c.arrow(512, 236, 546, 236, blue)
 	c.text(705, 274, muted, "stands alone")
 
-	rows := (len(internalRooms) + 6) / 7
-	bottom := 336 + rows*36
+	bottom := 312 + len(internalRooms)*58
 	c.box(40, 306, 710, bottom-300, ground, pale)
-	c.left(56, 328, muted, "internal: each room decides one thing")
-	for i, p := range internalRooms {
-		c.box(56+i%7*98, 336+i/7*36, 90, 30, paleBlue, blue, p)
+	for i, group := range internalRooms {
+		c.left(56, 328+i*58, muted, group.what)
+		for j, p := range group.rooms {
+			c.box(56+j*98, 336+i*58, 90, 30, paleBlue, blue, p)
+		}
 	}
 	c.box(40, bottom+26, 780, 34, paleAmber, amber, "wire: every record of the protocol")
 	c.arrow(430, 260, 430, 302, blue)
@@ -65,10 +66,14 @@ func house() string {
 
 // internalRooms are the packages that the client is made of. TestHousePicture asks
 // for a new one.
-var internalRooms = []string{
-	"pipeline", "order", "watches", "handshake", "flight", "hosts", "doors",
-	"frames", "fifo", "liveness", "limits", "zpath", "handover", "interlock", "hooks",
-	"rescue", "talk", "place", "answers", "modes", "acl",
+var internalRooms = []struct {
+	what  string
+	rooms []string
+}{
+	{"internal, calls: one connection, and what its answers do", []string{"calls", "pipeline", "interlock", "answers", "liveness", "frames", "fifo"}},
+	{"internal, watches: what moves with a session", []string{"registry", "watches", "order", "place", "handover"}},
+	{"internal, dialing: from addresses to a session", []string{"doors", "hosts", "handshake", "flight"}},
+	{"internal, small things", []string{"zpath", "modes", "acl", "limits", "hooks", "rescue", "talk"}},
 }
 
 // znodes: a tree with the kinds of znodes that one meets first.

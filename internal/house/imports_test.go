@@ -26,7 +26,7 @@ const module = "github.com/seed-9f8420c6/zk"
 var rooms = map[string][]string{
 	".": {
 		"wire", "sasl", "internal/acl", "internal/answers", "internal/calls", "internal/doors", "internal/flight", "internal/handover", "internal/handshake", "internal/hooks",
-		"internal/hosts", "internal/limits", "internal/modes", "internal/pipeline", "internal/registry", "internal/rescue",
+		"internal/hosts", "internal/modes", "internal/pipeline", "internal/registry", "internal/rescue",
 		"internal/watches", "internal/zpath",
 		"github.com/pkg/errors",
 	},

@@ -1,7 +1,7 @@
 /*
  * A model of how a session's watches move from connection to connection.
  *
- * It is the core of dial.go and watch.go without bytes, goroutines and time, and
+ * It is the core of dial.go and internal/registry without bytes, goroutines and time, and
  * small enough that spin visits every state: every order of reads, writes, calls,
  * deliveries, losses of the link and Dials. TestModel runs it, and shows that each
  * wrong rule (the macros below) makes it fail. By hand, in this folder:
