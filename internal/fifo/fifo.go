@@ -77,6 +77,9 @@ type Ring[T any] struct {
 // Len returns the number of items that have not left.
 func (r *Ring[T]) Len() int { return int(r.tail - r.head.Load()) }
 
+// Pushed returns the number of items that were ever appended.
+func (r *Ring[T]) Pushed() uint64 { return r.tail }
+
 // Push appends an item, and returns its place: the caller fills all of it before it
 // gives the lock up.
 func (r *Ring[T]) Push() *T {

@@ -123,6 +123,7 @@ func TestRing(t *testing.T) {
 	assert.Assert(t, ring.Len() > 0 || writers*each%3 == 0)
 	r.Leave()
 	assert.Equal(t, ring.Len(), 0)
+	assert.Equal(t, ring.Pushed(), uint64(writers*each))
 	assert.Assert(t, r.Drained())
 	assert.Assert(t, !r.Refresh())
 	ring.Release()

@@ -396,3 +396,34 @@ func TestOnSocket(t *testing.T) {
 		assert.Equal(t, onSocket(c.conn), c.want, "%T", c.conn)
 	}
 }
+
+// The flusher holds a write back for others while it is worth it.
+func TestFills(t *testing.T) {
+	const frame = 50
+	for _, tc := range []struct {
+		what       string
+		sent, held int // frames that wait for replies, and that are queued
+		size       int // that was queued when the others last had their turn
+		want       bool
+	}{
+		{"alone", 0, 1, 0, false},
+		{"the others had no turn yet", 0, 2, 0, true},
+		{"they had one, and the server has nothing to do", 0, 2, frame, false},
+		{"they had one, and it has as much to do", 2, 2, frame, true},
+		{"it has less to do", 2, 3, frame, false},
+		{"nobody queued more", 5, 3, 3 * frame, false},
+		{"a full write", 1000, fullWrite / frame, 0, true},
+		{"more than one", 1000, fullWrite/frame + 1, 0, false},
+	} {
+		var p Conn
+		for range tc.sent {
+			p.ring.Push()
+		}
+		p.taken = p.ring.Pushed()
+		for range tc.held {
+			p.ring.Push()
+			p.out.append(make([]byte, frame))
+		}
+		assert.Equal(t, p.fills(tc.size), tc.want, tc.what)
+	}
+}

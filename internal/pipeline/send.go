@@ -136,13 +136,25 @@ func (p *Conn) wake() {
 func (p *Conn) flushAll() {
 	for more := true; more; {
 		p.mu.Lock()
-		if p.ring.Len() > 1 && p.out.size < fullWrite {
+		for size := 0; p.fills(size); {
+			size = p.out.size
 			p.mu.Unlock()
 			runtime.Gosched()
 			p.mu.Lock()
 		}
 		more = p.writeUnlock()
 	}
+}
+
+// fills reports whether to let others queue more, size having been queued when they last
+// were: at first always, and then while they do, and the server has as many requests to
+// answer as are held back here. With fewer it would soon rest.
+func (p *Conn) fills(size int) bool {
+	if p.ring.Len() <= 1 || p.out.size >= fullWrite || p.out.size <= size {
+		return false
+	}
+	held := int(p.ring.Pushed() - p.taken)
+	return size == 0 || held <= p.ring.Len()-held
 }
 
 // writeUnlock writes what is queued, as the writer, and reports whether it is still
@@ -154,6 +166,7 @@ func (p *Conn) writeUnlock() bool {
 		return false
 	}
 	parcel := p.out.take()
+	p.taken = p.ring.Pushed()
 	p.live.WriteBegins(p.sent, parcel.size, time.Now())
 	p.mu.Unlock()
 	n, err := parcel.write(p.conn)
