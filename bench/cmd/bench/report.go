@@ -111,6 +111,9 @@ var extras = map[string]string{
 	"redial_ms":       "redialled in, ms",
 	"peak":            "peak rate, /s",
 	"load":            "of the peak",
+	"busy":            "client's CPU busy",
+	"late_p50_us":     "due late, p50 us",
+	"late_p99_us":     "due late, p99 us",
 	"least":           "caller with the fewest, x mean",
 	"most":            "with the most, x mean",
 	"alone_p50_us":    "p50 us without the large",
@@ -118,7 +121,7 @@ var extras = map[string]string{
 	"large_per_s":     "large, /s",
 }
 
-var extraOrder = []string{"burst_ms", "bytes_per_watch", "restore_ms", "bytes", "heap", "stack", "goroutines", "rss", "cores", "dial_ms", "events", "redial_ms", "peak", "load", "least", "most", "alone_p50_us", "alone_p99_us", "large_per_s"}
+var extraOrder = []string{"burst_ms", "bytes_per_watch", "restore_ms", "bytes", "heap", "stack", "goroutines", "rss", "cores", "dial_ms", "events", "redial_ms", "peak", "load", "busy", "late_p50_us", "late_p99_us", "least", "most", "alone_p50_us", "alone_p99_us", "large_per_s"}
 
 func writeMarkdown(w io.Writer, rep result.Report) {
 	rounds := fmt.Sprintf("%d rounds", rep.Rounds)

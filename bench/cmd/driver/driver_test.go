@@ -47,7 +47,7 @@ func TestWorkloads(t *testing.T) {
 		for name, w := range workloads {
 			t.Run(client+"/"+name, func(t *testing.T) {
 				t.Parallel()
-				r := run{client: client, workload: name, size: 512, n: 300, warmup: 10 * time.Millisecond, time: 30 * time.Millisecond}
+				r := run{client: client, workload: name, size: 512, n: 300, load: 0.5, warmup: 10 * time.Millisecond, time: 30 * time.Millisecond}
 				r.options = options{addr: plain, timeout: 10 * time.Second, channel: 16, single: name == "arm"}
 				if name == "get512ev" {
 					r.addr = eventful
@@ -101,7 +101,7 @@ func TestWorkloads(t *testing.T) {
 						t.Errorf("%d operations", s.Ops)
 					}
 				case "open512":
-					if s.P50 <= 0 || s.P99 < s.P50 || s.P999 < s.P99 || s.Extra["peak"] <= 0 || s.Extra["load"] <= 0 {
+					if s.P50 <= 0 || s.P99 < s.P50 || s.P999 < s.P99 || s.Extra["peak"] <= 0 || s.Extra["load"] <= 0 || s.Extra["busy"] <= 0 || s.Extra["late_p99_us"] < s.Extra["late_p50_us"] {
 						t.Errorf("%+v", s)
 					}
 				case "mixed":
@@ -263,16 +263,17 @@ func TestTimed(t *testing.T) {
 	if err != nil || s.Ops != calls.Load() || s.Ops < 50_000 || s.Allocs > 0.1 || rec.n.Load() != s.Ops {
 		t.Errorf("%+v, %v", s, err)
 	}
-	due := make(chan time.Time, 50_000)
-	for range cap(due) {
-		due <- time.Now()
+	due := make(chan time.Duration, 50_000)
+	for i := range cap(due) {
+		due <- time.Duration(i)
 	}
+	rec.spread()
 	close(due)
 	s, err = r.measure(func() (int64, time.Duration, error) {
-		n, err := work(4, func() error { return nil }, due, rec)
+		n, err := work(4, func() error { return nil }, time.Now(), due, 20_000, rec)
 		return n, 0, err
 	})
-	if err != nil || s.Ops != 50_000 || s.Allocs > 0.1 {
+	if err != nil || s.Ops != 50_000 || s.Allocs > 0.1 || rec.n.Load() != 30_000 {
 		t.Errorf("%+v, %v", s, err)
 	}
 	stop.Store(false)
@@ -290,7 +291,7 @@ func TestShares(t *testing.T) {
 
 // Calls become due at their rate, whoever is slow, and latencies count from then.
 func TestArrivals(t *testing.T) {
-	a := newArrivals(12345.6, 10*time.Millisecond)
+	a := newArrivals(12345.6, 0, 10*time.Millisecond)
 	if a.steps != 100 || a.by(100) != 123 || a.by(50) != 61 || a.by(1) != 1 {
 		t.Error(a.steps, a.by(100), a.by(50), a.by(1))
 	}
@@ -302,14 +303,19 @@ func TestArrivals(t *testing.T) {
 		bursts.Add(1)
 		return nil
 	})
-	if err != nil || n != 123 || bursts.Load() != 1 || took < 123*time.Millisecond {
+	if err != nil || n != 123 || bursts.Load() != 1 || took < 123*time.Millisecond || a.late.n.Load() != 100 {
 		t.Error(n, bursts.Load(), took, err)
 	}
 	// The one caller takes more than a millisecond for each, but they are due within ten.
 	if p := a.rec.spread(); p.p50 < 50_000 || p.p99 < 100_000 {
 		t.Errorf("%+v", p)
 	}
-	a = newArrivals(1000, 10*time.Millisecond)
+	// What is due before the lead is over is made, and not timed.
+	a = newArrivals(10_000, 4*time.Millisecond, 6*time.Millisecond)
+	if n, _, err := a.run(2, func() error { return nil }, func() error { return nil }); err != nil || n != 100 || a.rec.n.Load() != 61 || a.late.n.Load() != 61 {
+		t.Error(n, a.rec.n.Load(), a.late.n.Load(), err)
+	}
+	a = newArrivals(1000, 0, 10*time.Millisecond)
 	if _, _, err := a.run(2, func() error { return errNone }, func() error { return nil }); err != errNone {
 		t.Error(err)
 	}

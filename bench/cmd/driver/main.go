@@ -37,6 +37,7 @@ type run struct {
 	bytes    int // of a value
 	n        int // watches, sessions or names; below 0: as the workload says
 	burst    int // watches that fire at once
+	load     float64
 	ops      int // of the measurement; 0: as many as there is time for
 	warmup   time.Duration
 	time     time.Duration
@@ -59,6 +60,7 @@ func main() {
 	flag.IntVar(&r.size, "batch", 512, "operations of a batch")
 	flag.IntVar(&r.bytes, "bytes", 1<<10, "size of a value of getvalue and setvalue, and of the large ones of mixed")
 	flag.IntVar(&r.burst, "burst", 0, "watches that fire at once, half-way through open512")
+	flag.Float64Var(&r.load, "load", 0.5, "share of the peak rate at which the calls of open512 become due")
 	flag.IntVar(&r.n, "n", -1, "watches, sessions or names of children; below 0: 20000 watches, 10000 sessions (1 of manyget and manyset), 1000 names")
 	flag.IntVar(&r.ops, "ops", 0, "calls to measure instead of a time, for what counts instructions; 0: as many as there is time for")
 	flag.BoolVar(&r.tls, "tls", false, "lay TLS over the connection, and verify nothing: for the responder's -tls")

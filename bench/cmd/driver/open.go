@@ -14,14 +14,16 @@ import (
 const (
 	// step is how far apart calls become due, as many at once as make up the rate.
 	step = 100 * time.Microsecond
-	// load is the share of the peak rate at which calls become due.
-	load = 0.5
+	// leadIn is how long calls are made before they are timed: the first ones of new
+	// goroutines grow stacks, and fill pools that a collection has emptied.
+	leadIn = 100 * time.Millisecond
 )
 
-// open is a load that does not wait for the client: calls become due at half of the
-// rate that as many callers reach at most, and a call's latency counts from when it was
+// open is a load that does not wait for the client: calls become due at a share of the
+// rate that as many callers reach at most (r.load), and a call's latency counts from when it was
 // due, whether a caller was free or not. With r.burst so many watches fire at once
-// half-way.
+// half-way. What there is to the latencies without the client is told beside them: how
+// late calls became due, for what makes them due waits for the same processor.
 func open(r *run, w workload) (*result.Sample, error) {
 	c, err := r.dial()
 	if err != nil {
@@ -51,14 +53,15 @@ func open(r *run, w workload) (*result.Sample, error) {
 			return <-failed
 		}
 	}
-	rate := peak * load
-	due := newArrivals(rate, r.time)
+	rate := peak * r.load
+	due := newArrivals(rate, leadIn, r.time)
 	s, err := r.measure(func() (int64, time.Duration, error) { return due.run(n, f, burst) })
 	if err != nil {
 		return nil, err
 	}
 	due.rec.spread().put(s)
-	s.Extra = map[string]float64{"peak": peak, "load": s.Rate / peak}
+	late := due.late.spread()
+	s.Extra = map[string]float64{"peak": peak, "load": s.Rate / peak, "busy": s.CPU * s.Rate / 1e6, "late_p50_us": late.p50, "late_p99_us": late.p99}
 	return s, nil
 }
 
@@ -66,14 +69,15 @@ func open(r *run, w workload) (*result.Sample, error) {
 func peakOf(r *run, n int, f func() error) (float64, error) {
 	rec := newRecord(1 << 16)
 	s, err := r.both(func(stop *atomic.Bool) (int64, error) {
-		due := make(chan time.Time, n)
+		began := time.Now()
+		due := make(chan time.Duration, n)
 		go func() {
 			defer close(due)
 			for i := 0; i < n || !stop.Load(); i++ {
-				due <- time.Now()
+				due <- time.Since(began)
 			}
 		}()
-		return work(n, f, due, rec)
+		return work(n, f, began, due, 0, rec)
 	})
 	if err != nil {
 		return 0, err
@@ -81,8 +85,9 @@ func peakOf(r *run, n int, f func() error) (float64, error) {
 	return s.Rate, nil
 }
 
-// work lets callers call as calls become due, and returns how often they did.
-func work(n int, f func() error, due <-chan time.Time, rec *record) (int64, error) {
+// work lets callers call as calls become due, in so much time since it began, and returns
+// how often they did. Those that are due before lead is over are not timed.
+func work(n int, f func() error, began time.Time, due <-chan time.Duration, lead time.Duration, rec *record) (int64, error) {
 	var total atomic.Int64
 	var failed atomic.Pointer[error]
 	var wg sync.WaitGroup
@@ -98,7 +103,9 @@ func work(n int, f func() error, due <-chan time.Time, rec *record) (int64, erro
 					failed.Store(&e)
 					continue
 				}
-				rec.add(time.Since(at))
+				if now := time.Since(began); at >= lead {
+					rec.add(now - at)
+				}
 				k++
 			}
 			total.Add(k)
@@ -114,15 +121,19 @@ func work(n int, f func() error, due <-chan time.Time, rec *record) (int64, erro
 // arrivals are calls that become due.
 type arrivals struct {
 	rate  float64
-	steps int // in all
-	due   chan time.Time
-	rec   *record
+	lead  time.Duration // calls due in it are not timed
+	steps int           // in all
+	// due has room for all of them, and no pointers: the garbage collector would look
+	// through it again and again.
+	due  chan time.Duration
+	rec  *record
+	late *record // of the steps: how long after its time each was taken
 }
 
-func newArrivals(rate float64, d time.Duration) *arrivals {
-	a := &arrivals{rate: rate, steps: max(2, int(d/step))}
+func newArrivals(rate float64, lead, d time.Duration) *arrivals {
+	a := &arrivals{rate: rate, lead: lead, steps: int(lead/step) + max(2, int(d/step))}
 	all := a.by(a.steps)
-	a.due, a.rec = make(chan time.Time, max(1, all)), newRecord(all)
+	a.due, a.rec, a.late = make(chan time.Duration, max(1, all)), newRecord(all), newRecord(a.steps)
 	return a
 }
 
@@ -147,7 +158,10 @@ func (a *arrivals) run(n int, f, burst func() error) (int64, time.Duration, erro
 			}
 			for range min(over, a.steps-at) {
 				at++
-				when := began.Add(time.Duration(at) * step)
+				when := time.Duration(at) * step
+				if when >= a.lead {
+					a.late.add(time.Since(began) - when)
+				}
 				for range a.by(at) - a.by(at-1) {
 					a.due <- when
 				}
@@ -157,7 +171,7 @@ func (a *arrivals) run(n int, f, burst func() error) (int64, time.Duration, erro
 			}
 		}
 	}()
-	done, err := work(n, f, a.due, a.rec)
+	done, err := work(n, f, began, a.due, a.lead, a.rec)
 	took := time.Since(began)
 	if err == nil {
 		err = <-failed
