@@ -40,8 +40,14 @@ type Item[E, N any] struct {
 // channel is in the outbox. While it is not empty, a goroutine, the sender, waits
 // for the channel of its head.
 type Sequencer[E, N any] struct {
-	unpicked atomic.Int64  // calls answered and woken that have not left their wait
-	busy     atomic.Uint32 // staging and sending
+	// answered is how many calls were woken. While the stage is empty it is the reader's
+	// alone, and takes no lock.
+	answered int64
+	picked   atomic.Int64 // how many of these have left their wait
+	// goal is what picked has to reach before the head of the stage, an event, may go. It
+	// stays behind when the stage is empty: picked has reached it, and only grows.
+	goal atomic.Int64
+	busy atomic.Uint32 // staging and sending
 
 	stage  fifo.Queue[Item[E, N]]
 	staged int // events in the stage
@@ -76,13 +82,13 @@ func (q *Sequencer[E, N]) Answer(lock sync.Locker, wake chan<- struct{}) {
 		q.check()
 		lock.Unlock()
 	}
-	q.unpicked.Add(1)
+	q.answered++
 	wake <- struct{}{}
 }
 
 // Picked is the first thing that a caller does after its wait, without the lock.
 func (q *Sequencer[E, N]) Picked(lock sync.Locker) {
-	if q.unpicked.Add(-1) == 0 && q.busy.Load()&staging != 0 {
+	if q.picked.Add(1) == q.goal.Load() {
 		lock.Lock()
 		if q.stage.Len() > 0 {
 			q.Sync()
@@ -91,6 +97,9 @@ func (q *Sequencer[E, N]) Picked(lock sync.Locker) {
 		lock.Unlock()
 	}
 }
+
+// unpicked reports whether a call that was answered has not left its wait.
+func (q *Sequencer[E, N]) unpicked() bool { return q.picked.Load() != q.answered }
 
 // Chunk notes that the reader has read more. It calls it without the lock.
 func (q *Sequencer[E, N]) Chunk() { q.checked = false }
@@ -109,7 +118,7 @@ func (q *Sequencer[E, N]) check() {
 // Post puts an event behind all answers and events so far. The reader calls it, and
 // Release after the last.
 func (q *Sequencer[E, N]) Post(it *Item[E, N]) {
-	if q.stage.Len() == 0 && q.unpicked.Load() == 0 {
+	if q.stage.Len() == 0 && !q.unpicked() {
 		q.check()
 		q.deliver(it)
 		return
@@ -132,13 +141,14 @@ func (q *Sequencer[E, N]) Release() {
 func (q *Sequencer[E, N]) release() {
 	for q.stage.Len() > 0 {
 		it := q.stage.Head()
-		switch {
-		case it.wake != nil:
-			q.unpicked.Add(1)
+		if it.wake != nil {
+			q.answered++
 			it.wake <- struct{}{}
-		case q.unpicked.Load() != 0:
-			return
-		default:
+		} else {
+			q.goal.Store(q.answered) // before the look: the last to be picked looks at it
+			if q.unpicked() {
+				return
+			}
 			q.staged--
 			q.deliver(it)
 		}

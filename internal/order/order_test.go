@@ -294,6 +294,36 @@ func TestRandomOrder(t *testing.T) {
 	}
 }
 
+// The caller that an event waits for lets it go, however close the two come.
+func TestLastPickedReleases(t *testing.T) {
+	const rounds = 40_000
+	o := start(new(owner))
+	var answered, picked atomic.Int64
+	go func() {
+		for i := range int64(rounds) {
+			for answered.Load() == i {
+				runtime.Gosched()
+			}
+			o.q.Picked(o)
+			picked.Add(1)
+		}
+	}()
+	ch := make(chan int, 1)
+	for i := range rounds {
+		o.answer()
+		answered.Add(1)
+		for range i % 64 {
+			picked.Load() // some nanoseconds
+		}
+		o.post(i, ch)
+		assert.Equal(t, <-ch, i)
+		for picked.Load() == int64(i) {
+			runtime.Gosched()
+		}
+	}
+	o.stop()
+}
+
 func count(list []bool) (n int) {
 	for _, x := range list {
 		if x {

@@ -10,12 +10,12 @@ import (
 )
 
 // The client lets an event wait while calls that were answered before it have not
-// left their wait. The number of these is read in two places.
+// left their wait. The number of these is read in one place.
 const (
 	orderFile   = "internal/order/order.go"
-	orderOn     = "q.unpicked.Load()"
-	orderOff    = "int64(0)"
-	orderPlaces = 2
+	orderOn     = "q.picked.Load()"
+	orderOff    = "q.answered"
+	orderPlaces = 1
 )
 
 // buildUnordered builds the driver with a client that lets no event wait: what
