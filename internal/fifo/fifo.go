@@ -77,6 +77,9 @@ type Ring[T any] struct {
 // Len returns the number of items that have not left.
 func (r *Ring[T]) Len() int { return int(r.tail - r.head.Load()) }
 
+// Left returns the number of items that have left.
+func (r *Ring[T]) Left() int64 { return int64(r.head.Load()) }
+
 // Pushed returns the number of items that were ever appended.
 func (r *Ring[T]) Pushed() uint64 { return r.tail }
 

@@ -21,6 +21,8 @@ type Call struct {
 	// oversized is the size of its reply, where that was above the limit.
 	oversized int
 
+	// stays: its caller waits for the answer, however long. Nobody gives it up.
+	stays bool
 	state atomic.Uint32 // number of replies that count as answered, and the bit abandoned
 	done  chan struct{} // cap 1
 }
@@ -43,7 +45,7 @@ func (c *Call) Reset() {
 		release(c.Frames)
 		c.Frames = nil
 	}
-	c.Own, c.batch, c.off, c.oversized = false, nil, 0, 0
+	c.Own, c.stays, c.batch, c.off, c.oversized = false, false, nil, 0, 0
 	c.state = atomic.Uint32{} // nobody else looks at it
 }
 
@@ -56,11 +58,11 @@ func (c *Call) Done() <-chan struct{} { return c.done }
 // Wait waits for the answer to a single frame, and reports whether the context ended
 // first. Then the Call is not the caller's any more.
 func (c *Call) Wait(ctx context.Context) (gaveUp bool) {
-	done := ctx.Done()
-	if done == nil {
+	if c.stays {
 		<-c.done
 		return false
 	}
+	done := ctx.Done()
 	select {
 	case <-c.done:
 		return false
@@ -78,7 +80,7 @@ func (c *Call) Abandon() { c.state.Store(abandoned) }
 
 // Answer makes a single frame count as answered, and reports whether somebody waits.
 // Only the reader calls it.
-func (c *Call) Answer() bool { return c.state.CompareAndSwap(0, 1) }
+func (c *Call) Answer() bool { return c.stays || c.state.CompareAndSwap(0, 1) }
 
 // Oversized returns the size of the reply, where that was above the limit, once.
 func (c *Call) Oversized() int {

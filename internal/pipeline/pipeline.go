@@ -129,7 +129,7 @@ type Conn struct {
 	timer   *time.Timer
 	live    liveness.Monitor // but for what the reader says without the lock
 
-	replies atomic.Int64
+	more    atomic.Int64 // replies besides one for each item that has left the ring
 	reader  reader
 }
 
@@ -261,14 +261,14 @@ type Counts struct {
 
 // Counts returns a snapshot.
 func (p *Conn) Counts() Counts {
-	c := Counts{Replies: p.replies.Load(), Received: p.live.Bytes()}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	c := Counts{Replies: p.ring.Left() + p.more.Load(), Received: p.live.Bytes()}
 	c.Frames, c.Calls, c.Pings, c.Sent = p.frames, p.calls, p.pings, p.sent
 	select {
 	case <-p.done:
 	default:
-		c.Pending = int(max(0, p.frames-p.replies.Load()))
+		c.Pending = int(max(0, p.frames-c.Replies))
 	}
 	return c
 }
@@ -388,6 +388,7 @@ func (p *Conn) finish() {
 	p.mu.Lock()
 	p.end = end
 	p.out = outbox{}
+	p.more.Add(-int64(len(left))) // they leave unanswered
 	p.reader.ring.Leave()
 	p.ring.Release()
 	p.mu.Unlock()

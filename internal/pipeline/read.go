@@ -194,7 +194,6 @@ func (p *Conn) reply(h wire.ReplyHeader, d *wire.Decoder) error {
 	if p.slots != nil && !c.Own {
 		p.Release(1)
 	}
-	p.replies.Add(1)
 	p.popOldest()
 	if won {
 		p.h.Hand(c)
@@ -243,7 +242,11 @@ func (p *Conn) settle() {
 	b := c.batch
 	from := b.settled
 	b.settled = b.taken
-	p.replies.Add(int64(b.taken - from))
+	n := b.taken - from
+	if p.reader.cur.n == 0 {
+		n-- // one counts when the run leaves
+	}
+	p.more.Add(int64(n))
 	p.h.SettleMany(c, from, b.taken)
 }
 
@@ -301,7 +304,7 @@ func (p *Conn) authReply(h wire.ReplyHeader) error {
 		}
 		return nil
 	}
-	p.replies.Add(1)
+	p.more.Add(1)
 	won, end := p.h.Auth(c, h.Err)
 	if won {
 		p.h.Hand(c)

@@ -25,13 +25,14 @@ const (
 // SendUnlock queues n frames of a Call, sees to it that they are written, and gives the
 // lock up. marked: the Handler hears when they have left the queue.
 func (p *Conn) SendUnlock(ctx context.Context, c *Call, frames []byte, n int, marked bool) {
+	c.stays = ctx.Done() == nil
 	p.enqueue(c, frames, n, marked)
 	if p.writing {
 		p.mu.Unlock()
 		return
 	}
 	p.writing = true
-	if !p.writesHere(ctx, c, len(frames)) {
+	if !p.writesHere(c, len(frames)) {
 		p.mu.Unlock()
 		go p.flush()
 		return
@@ -47,14 +48,14 @@ func (p *Conn) SendUnlock(ctx context.Context, c *Call, frames []byte, n int, ma
 // wait until it can leave. If its context may end, it must be able to leave a Write
 // that blocks: alone on a socket, whose peer has taken all before, a small one does
 // not. What is the client's own, of a Dial that nobody else waits for, it writes here.
-func (p *Conn) writesHere(ctx context.Context, c *Call, size int) bool {
+func (p *Conn) writesHere(c *Call, size int) bool {
 	switch {
 	case c.Own:
 		return true
 	case p.ring.Len() > 1 || p.out.size > size:
 		return false
 	}
-	return ctx.Done() == nil || p.socket && size <= smallWrite
+	return c.stays || p.socket && size <= smallWrite
 }
 
 // Post queues a frame of a Call for which its caller does not write: another goroutine
@@ -88,17 +89,17 @@ func (p *Conn) Farewell(c *Call) {
 }
 
 func (p *Conn) enqueue(c *Call, frames []byte, n int, marked bool) {
+	p.xid = nextXid(p.xid)
+	putXid(frames, p.xid)
 	r := p.ring.Push()
-	r.c, r.xid, r.n, r.off, r.first, r.marked, r.label = c, nextXid(p.xid), int32(n), p.queued, 0, marked, c.Label
+	r.c, r.xid, r.n, r.off, r.first, r.marked, r.label = c, p.xid, int32(n), p.queued, 0, marked, c.Label
+	p.frames += int64(n)
 	if c.batch != nil {
 		r.first = int32(c.batch.first)
-	}
-	p.frames += int64(n)
-	for at := 0; ; at += 4 + wire.FrameLen(frames[at:]) {
-		p.xid = nextXid(p.xid)
-		putXid(frames[at:], p.xid)
-		if n--; n == 0 {
-			break
+		for at := 0; n > 1; n-- {
+			at += 4 + wire.FrameLen(frames[at:])
+			p.xid = nextXid(p.xid)
+			putXid(frames[at:], p.xid)
 		}
 	}
 	if !c.Own && r.first == 0 {
