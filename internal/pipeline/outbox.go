@@ -22,11 +22,13 @@ const (
 type outbox struct {
 	ahead [][]byte // of what comes before last
 	last  []byte   // small frames are appended to it
+	lent  *loan    // what comes before all; nil: nothing
 	size  int      // bytes in all
 
 	// Empty, for what comes next.
 	spare []byte
 	list  [][]byte
+	loan  *loan
 }
 
 // append copies frames.
@@ -55,6 +57,9 @@ func (o *outbox) push() {
 
 // take empties it.
 func (o *outbox) take() parcel {
+	if o.lent != nil {
+		return o.takeLent()
+	}
 	p := parcel{size: o.size}
 	if len(o.ahead) == 0 { // as most often
 		p.one = o.last
@@ -69,6 +74,10 @@ func (o *outbox) take() parcel {
 
 // back takes the memory of what was written, for what comes next.
 func (o *outbox) back(p parcel) {
+	if p.loan != nil {
+		o.loan = p.loan
+		return
+	}
 	if p.many == nil {
 		if cap(p.one) <= maxSpare {
 			o.spare = p.one[:0]
@@ -88,12 +97,16 @@ func (o *outbox) back(p parcel) {
 type parcel struct {
 	one  []byte
 	many [][]byte // nil: one is all
+	loan *loan    // not nil: it is all
 	size int
 }
 
 // write writes it, in one system call where the connection can do that, and returns how
 // many bytes have left.
 func (p parcel) write(w io.Writer) (int, error) {
+	if p.loan != nil {
+		return p.loan.write(w)
+	}
 	switch len(p.many) {
 	case 0:
 		return w.Write(p.one)

@@ -17,7 +17,11 @@ func TestOutbox(t *testing.T) {
 		var want, got bytes.Buffer
 		next := byte(0)
 		for range 50 {
-			switch rng.IntN(3) {
+			n := 3
+			if o.size == 0 {
+				n = 4
+			}
+			switch rng.IntN(n) {
 			case 0:
 				next++
 				small := bytes.Repeat([]byte{next}, 1+rng.IntN(20))
@@ -29,20 +33,35 @@ func TestOutbox(t *testing.T) {
 				want.Write(frame)
 				o.adopt(frame)
 			case 2:
+				left := o.size
 				p := o.take()
-				assert.Equal(t, o.size, 0)
+				assert.Equal(t, o.size, left-p.size)
+				assert.Assert(t, p.loan != nil || o.size == 0)
 				n, err := p.write(&got)
 				assert.NilError(t, err)
 				assert.Equal(t, n, p.size)
 				for _, b := range p.many { // nobody reads it any more
 					clear(b)
 				}
+				if p.loan != nil {
+					p.loan.parts = [3][]byte{}
+				}
 				o.back(p)
+			case 3:
+				next++
+				c := request("large", 20)
+				c.Lend(bytes.Repeat([]byte{next}, 9000), 20)
+				o.lend(nil, c)
+				want.Write(c.Frames[:24])
+				want.Write(c.lent)
+				want.Write(c.Frames[24:])
 			}
 		}
 		assert.Equal(t, o.size, want.Len()-got.Len())
-		_, err := o.take().write(&got)
-		assert.NilError(t, err)
+		for o.size > 0 {
+			_, err := o.take().write(&got)
+			assert.NilError(t, err)
+		}
 		assert.Assert(t, bytes.Equal(got.Bytes(), want.Bytes()))
 	}
 }
