@@ -164,7 +164,7 @@ func (l *loan) end(c *Call) {
 	}
 	back := make(chan struct{})
 	l.back = back
-	l.p.conn.SetWriteDeadline(time.Unix(1, 0))
+	l.p.conn.SetWriteDeadline(time.Now())
 	l.p.mu.Unlock()
 	<-back
 }
