@@ -12,7 +12,7 @@ import (
 // What is queued leaves in order, whether it was copied or adopted.
 func TestOutbox(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	for range 200 {
+	for range 50 {
 		var o outbox
 		var want, got bytes.Buffer
 		next := byte(0)
