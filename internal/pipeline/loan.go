@@ -109,7 +109,7 @@ func (o *outbox) takeLent() parcel {
 	return p
 }
 
-// write is apart, as writeMany is.
+// write is apart, as gather's is.
 //
 //go:noinline
 func (l *loan) write(w io.Writer) (int, error) {

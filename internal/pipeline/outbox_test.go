@@ -3,8 +3,12 @@ package pipeline
 import (
 	"bytes"
 	"errors"
+	"io"
 	"math/rand/v2"
+	"runtime"
+	"slices"
 	"testing"
+	"weak"
 
 	"gotest.tools/v3/assert"
 )
@@ -66,6 +70,47 @@ func TestOutbox(t *testing.T) {
 	}
 }
 
+// An outbox keeps a few buffers for what comes next, and no more than that.
+func TestOutboxKeeps(t *testing.T) {
+	var o outbox
+	small, large := make([]byte, 100), make([]byte, 0, maxFurther+1)[:largeFrame]
+	round := func(n int) {
+		for range n {
+			for range 10 {
+				o.append(small)
+			}
+			o.adopt(large) // none of Room's, which would keep it at the cost of an allocation
+		}
+		o.append(small)
+		p := o.take()
+		o.append(small) // while it is written
+		p.write(io.Discard)
+		o.back(p)
+		p = o.take()
+		p.write(io.Discard)
+		o.back(p)
+	}
+	round(2)
+	assert.Equal(t, testing.AllocsPerRun(100, func() { round(2) }), 0.0)
+	for _, b := range slices.Concat(o.list[:cap(o.list)], o.gather.parts[:cap(o.gather.parts)]) {
+		assert.Assert(t, b == nil, "what was written is kept alive")
+	}
+	round(100)
+	assert.Equal(t, len(o.spares), maxSpares)
+	assert.Assert(t, o.list == nil && o.gather == nil, "the list was longer than what is kept")
+	for _, size := range []int{maxFurther + 1, maxSpare + 1, maxSpare, maxFurther + 1, maxFurther} {
+		o.back(parcel{one: make([]byte, size)})
+	}
+	assert.Equal(t, len(o.spares), maxSpares, "they are full")
+	o = outbox{}
+	for _, size := range []int{maxSpare + 1, maxSpare, maxFurther + 1, maxFurther} {
+		o.back(parcel{one: make([]byte, size)})
+	}
+	assert.Equal(t, len(o.spares), 2)
+	assert.Equal(t, cap(o.spares[0]), maxSpare)
+	assert.Equal(t, cap(o.spares[1]), maxFurther)
+}
+
 // short is a connection that takes n bytes.
 type short struct{ n int }
 
@@ -105,4 +150,12 @@ func TestRoom(t *testing.T) {
 	release(nil)
 	release(make([]byte, 0, 10<<10)) // which is of no size of theirs
 	assert.Assert(t, cap(Room(nil, 10<<10)) >= 10<<10)
+	// What is released goes back to the system in the end.
+	b := Room(nil, 1<<20)[:1]
+	there := weak.Make(&b[0])
+	release(b)
+	b = nil
+	runtime.GC()
+	runtime.GC()
+	assert.Assert(t, there.Value() == nil)
 }
