@@ -5,6 +5,8 @@ package zk_test
 import (
 	"context"
 	"fmt"
+	"io"
+	"net"
 	"runtime"
 	"runtime/debug"
 	"testing"
@@ -12,6 +14,8 @@ import (
 	"gotest.tools/v3/assert"
 
 	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/internal/suite"
+	"github.com/seed-9f8420c6/zk/wire"
 )
 
 // TestAllocs holds the hot operations to their budget: what the application
@@ -69,6 +73,74 @@ func TestAllocs(t *testing.T) {
 			t.Logf("%s: %v allocations of %v", b.name, got, b.budget)
 		}
 	}
+}
+
+// Over a socket a Set takes its data from the caller's slice, and allocates nothing, whatever
+// its size, with a context that can be cancelled too. A Get costs one allocation, however
+// often the garbage collector empties the pools.
+func TestAllocsOverSocket(t *testing.T) {
+	const size = 1_000_000
+	s, err := zk.Dial(t.Context(), zk.Config{Addrs: []string{answering(t, size)}})
+	assert.NilError(t, err)
+	defer s.Detach()
+	data := make([]byte, size)
+	for _, b := range []struct {
+		name   string
+		budget float64
+		f      func() error
+	}{
+		{"set", 0, func() error { _, err := s.Set(context.Background(), "/a", data, -1); return err }},
+		{"set with a context that can be cancelled", 0, func() error { _, err := s.Set(t.Context(), "/a", data, -1); return err }},
+		{"get", 1, func() error { _, _, err := s.Get(t.Context(), "/a", nil); return err }},
+	} {
+		got := testing.AllocsPerRun(100, func() { // it rounds down: 1.9 are 1
+			for range 10 {
+				if err := b.f(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+		assert.Check(t, got <= 10*b.budget+1, "%s: %v allocations for ten, the budget is %v for one", b.name, got, b.budget)
+	}
+}
+
+// answering is the address of a server that answers all that one client asks, with so many
+// bytes of data for a Get. It allocates nothing meanwhile.
+func answering(t *testing.T, size int) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	assert.NilError(t, err)
+	t.Cleanup(func() { l.Close() })
+	get := suite.Answer(0, 1, wire.GetDataResponse{Data: make([]byte, size)})
+	set := suite.Answer(0, 1, wire.Stat{})
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		in := make([]byte, 2*size)
+		for first := true; ; first = false {
+			if _, err := io.ReadFull(c, in[:4]); err != nil {
+				return
+			}
+			n := wire.FrameLen(in)
+			if _, err := io.ReadFull(c, in[:n]); err != nil {
+				return
+			}
+			reply := get
+			switch {
+			case first:
+				reply = suite.Framed(wire.ConnectResponse{Timeout: 10_000, SessionID: 1, Password: make([]byte, 16)})
+			case in[7] == byte(wire.OpSetData):
+				reply = set
+			}
+			if !first {
+				copy(reply[4:8], in[:4])
+			}
+			c.Write(reply)
+		}
+	}()
+	return l.Addr().String()
 }
 
 // A Get costs one allocation of about the size of its data, whatever that is. A Set

@@ -517,7 +517,7 @@ func (s *Session) admit(ctx context.Context, c *call) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if n := len(c.Frames) - 4; n > s.conf.MaxRequest {
+	if n := c.Size() - 4; n > s.conf.MaxRequest {
 		return tooLarge(n, s.conf.MaxRequest)
 	}
 	if c.Arming && len(c.At) > s.conf.MaxRequest-maxRestore { // rarely

@@ -270,10 +270,9 @@ func (s *Session) create(ctx context.Context, name, path string, data []byte, mo
 	if err != nil {
 		return "", Stat{}, err
 	}
-	c.Room(full, len(data))
-	at := c.Begin(op)
-	c.Frames = appendCreate(c.Frames, op, full, CreateOp{Data: data, Mode: mode, ACL: acl})
-	wire.EndFrame(c.Frames, at)
+	at, appended := c.BeginData(op, full, data)
+	c.Frames = appendCreate(c.Frames, op, full, CreateOp{Data: appended, Mode: mode, ACL: acl})
+	c.EndData(at, full, data)
 	var made string
 	var st Stat
 	err = s.ask(ctx, c, func(c *call) { made, st = zpath.Strip(s.conf.Chroot, c.Str), Stat(c.Stat) })
@@ -386,10 +385,9 @@ func (s *Session) Set(ctx context.Context, path string, data []byte, version int
 	if err != nil {
 		return Stat{}, err
 	}
-	c.Room(full, len(data))
-	at := c.Begin(wire.OpSetData)
-	c.Frames = wire.SetDataRequest{Path: full, Data: data, Version: version}.Append(c.Frames)
-	wire.EndFrame(c.Frames, at)
+	at, appended := c.BeginData(wire.OpSetData, full, data)
+	c.Frames = wire.SetDataRequest{Path: full, Data: appended, Version: version}.Append(c.Frames)
+	c.EndData(at, full, data)
 	var stat Stat
 	err = s.askStat(ctx, c, &stat)
 	return stat, err

@@ -24,7 +24,11 @@ var (
 // taking the xids, joining the queue and joining the stream. Besides the errors above it
 // returns why nothing is sent any more, or that of the context.
 func (e *Engine[T, E]) Submit(ctx context.Context, c *Call[E], frames []byte, n int) error {
-	e.line.Lock()
+	if c.Lent() {
+		e.line.LockFor(ctx, &c.Call)
+	} else {
+		e.line.Lock()
+	}
 	err := e.line.Refusal()
 	counted := false
 	switch {

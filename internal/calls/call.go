@@ -111,6 +111,9 @@ type Result struct {
 	Value any
 }
 
+// head is what a frame has before its first field: its length, xid and type.
+const head = 12
+
 // Begin appends the head of a frame and returns its place for wire.EndFrame.
 func (c *Call[E]) Begin(op wire.Op) int {
 	at := len(c.Frames)
@@ -119,11 +122,25 @@ func (c *Call[E]) Begin(op wire.Op) int {
 	return at
 }
 
-// Room makes room for a frame with a path and so much data, in one piece.
-func (c *Call[E]) Room(path string, data int) {
+// BeginData is Begin, for a frame with a path and data. It returns the data to append: nil
+// where EndData lends it.
+func (c *Call[E]) BeginData(op wire.Op, path string, data []byte) (at int, appended []byte) {
 	const rest = 64 // of a frame, but for an ACL
-	if n := rest + len(path) + data; n > cap(c.Frames) {
+	if len(data) >= pipeline.Large {
+		return c.Begin(op), nil
+	}
+	if n := rest + len(path) + len(data); n > cap(c.Frames) {
 		c.Frames = pipeline.Room(c.Frames, n)
+	}
+	return c.Begin(op), data
+}
+
+// EndData ends such a frame. Large data is lent: it stays the caller's, and is not copied
+// where that can be avoided.
+func (c *Call[E]) EndData(at int, path string, data []byte) {
+	wire.EndFrame(c.Frames, at)
+	if len(data) >= pipeline.Large {
+		c.Lend(data, at+head+4+len(path))
 	}
 }
 

@@ -50,7 +50,7 @@ type Engine[T ~int32, E registry.Event[T]] struct {
 	host   Host[E]
 	hooked bool // the Host has a hook for events
 
-	spare sync.Pool           // of *Call
+	spare spares[E]
 	lock  interlock.Interlock // what the server is asked about watches; under the lock of line
 	// refusedWatches: a SetWatches was answered with an error. Only the reader touches it.
 	refusedWatches bool
@@ -81,11 +81,11 @@ func (e *Engine[T, E]) Counts() Counts {
 // LastZxid returns the newest zxid of the connection, once that is over.
 func (e *Engine[T, E]) LastZxid() int64 { return e.lastZxid.Load() }
 
-// New takes a call from the Engine's pool. A pool for all would carry its channels from
+// New takes a call from the Engine's spares. Those of all Sessions together would carry its channels from
 // one testing/synctest bubble to another, which is fatal.
 func (e *Engine[T, E]) New(k *Kind, op, path string) *Call[E] {
-	c, ok := e.spare.Get().(*Call[E])
-	if !ok {
+	c := e.spare.get()
+	if c == nil {
 		c = new(Call[E])
 		c.Init(c)
 	}
@@ -99,7 +99,29 @@ func (e *Engine[T, E]) Recycle(c *Call[E]) {
 	c.Reset()
 	c.Request = Request[E]{} // together they would be made apart, and copied
 	c.Result = Result{}
-	e.spare.Put(c)
+	e.spare.put(c)
+}
+
+// spares are calls for the next ones: one at hand, and the others in a pool. After each
+// garbage collection a pool costs an allocation, and large values make these frequent.
+type spares[E any] struct {
+	one  atomic.Pointer[Call[E]]
+	pool sync.Pool
+}
+
+// get returns nil if there is none.
+func (p *spares[E]) get() *Call[E] {
+	if c := p.one.Load(); c != nil && p.one.CompareAndSwap(c, nil) {
+		return c
+	}
+	c, _ := p.pool.Get().(*Call[E])
+	return c
+}
+
+func (p *spares[E]) put(c *Call[E]) {
+	if p.one.Load() != nil || !p.one.CompareAndSwap(nil, c) {
+		p.pool.Put(c)
+	}
 }
 
 // Chunk lets the order look anew whether what is queued has to wait.
@@ -112,7 +134,10 @@ func (e *Engine[T, E]) Hand(p *pipeline.Call) { e.reg.Answer(p.Wake()) }
 func (e *Engine[T, E]) Drop(p *pipeline.Call) { e.Recycle(p.Owner.(*Call[E])) }
 
 // Idle gives memory back.
-func (e *Engine[T, E]) Idle() { e.reg.Trim() }
+func (e *Engine[T, E]) Idle() {
+	e.reg.Trim()
+	e.spare.one.Store(nil)
+}
 
 // Why, Tick and Pong are the Host's.
 func (e *Engine[T, E]) Why(err error) error                          { return e.host.Why(err) }

@@ -20,6 +20,9 @@ const (
 	// bytes have come. A server does not store more than 1 MiB in a znode
 	// (jute.maxbuffer).
 	believed = 1<<20 + 4<<10
+	// growth is how many times as large as what has come of a larger frame its buffer
+	// becomes when it is full: each time takes an allocation and a copy.
+	growth = 4
 )
 
 var largeBuffers = sync.Pool{New: func() any { return new([largeBuffer]byte) }}
@@ -117,7 +120,7 @@ func (f *Reader) Settle(idle func() bool) (cut int) {
 	case cut > largeBuffer && (!f.own || f.w == len(f.buf)):
 		size := cut
 		if cut > believed {
-			size = min(cut, 2*max(largeBuffer, f.w))
+			size = min(cut, max(2*largeBuffer, growth*f.w))
 		}
 		grown := make([]byte, size)
 		copy(grown, f.buf[:f.w])
@@ -133,10 +136,11 @@ func (f *Reader) Settle(idle func() bool) (cut int) {
 	return cut
 }
 
-// disown leaves the buffer of one frame to whoever has that.
+// disown leaves the buffer of one frame to whoever has that. That it is full says nothing
+// of what comes next.
 func (f *Reader) disown() {
 	if f.own {
-		f.own, f.buf = false, f.small
+		f.own, f.buf, f.full = false, f.small, false
 		if f.large != nil {
 			f.buf = f.large[:]
 		}

@@ -123,7 +123,7 @@ func TestMemoryGrowsWithWhatCame(t *testing.T) {
 			assert.Assert(t, b == nil && err == nil)
 			f.Settle(func() bool { return true })
 		}
-		want := 2 * max(largeBuffer, 4+c.came)
+		want := max(2*largeBuffer, growth*(4+c.came))
 		if 4+c.length <= believed {
 			want = 4 + c.length
 		}

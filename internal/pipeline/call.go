@@ -17,7 +17,11 @@ type Call struct {
 	Label
 
 	batch *Batch
-	off   int64 // of an auth packet: its place on the wire
+	off   int64  // of an auth packet: its place on the wire
+	cut   int    // where in Frames data belongs that is not in it, see Lend; 0: all is
+	lent  []byte // the caller's data
+	whole []byte // or else the frame with a copy of it
+	loan  *loan  // another goroutine may be reading what was lent
 	// oversized is the size of its reply, where that was above the limit.
 	oversized int
 
@@ -45,6 +49,9 @@ func (c *Call) Reset() {
 		release(c.Frames)
 		c.Frames = nil
 	}
+	if c.cut > 0 {
+		c.forget()
+	}
 	c.Own, c.stays, c.batch, c.off, c.oversized = false, false, nil, 0, 0
 	c.state = atomic.Uint32{} // nobody else looks at it
 }
@@ -65,9 +72,11 @@ func (c *Call) Wait(ctx context.Context) (gaveUp bool) {
 	done := ctx.Done()
 	select {
 	case <-c.done:
+		c.reclaim()
 		return false
 	case <-done:
 	}
+	c.reclaim()
 	if c.state.CompareAndSwap(0, abandoned) {
 		return true
 	}

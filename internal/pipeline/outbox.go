@@ -12,7 +12,11 @@ const (
 	// largeFrame is as many bytes as are better not copied once more.
 	largeFrame = 16 << 10
 	// maxSpare is the largest buffer that an outbox keeps.
-	maxSpare = 256 << 10
+	maxSpare = 512 << 10
+	// maxSpares is how many it keeps: between large frames there are several small ones.
+	// All but one are no larger than maxFurther.
+	maxSpares  = 4
+	maxFurther = 64 << 10
 	// maxList is the longest list of buffers that it keeps.
 	maxList = 64
 )
@@ -22,11 +26,14 @@ const (
 type outbox struct {
 	ahead [][]byte // of what comes before last
 	last  []byte   // small frames are appended to it
+	lent  *loan    // what comes before all; nil: nothing
 	size  int      // bytes in all
 
 	// Empty, for what comes next.
-	spare []byte
-	list  [][]byte
+	spares [][]byte
+	list   [][]byte
+	loan   *loan
+	gather *gather
 }
 
 // append copies frames.
@@ -49,19 +56,44 @@ func (o *outbox) adopt(frame []byte) {
 func (o *outbox) push() {
 	if len(o.last) > 0 {
 		o.ahead = append(o.ahead, o.last)
-		o.last, o.spare = o.spare, nil
+		o.last = o.spare()
+	}
+}
+
+// spare takes an empty buffer; nil: there is none.
+func (o *outbox) spare() []byte {
+	n := len(o.spares) - 1
+	if n < 0 {
+		return nil
+	}
+	b := o.spares[n]
+	o.spares = o.spares[:n]
+	return b
+}
+
+// keep makes a buffer one for what comes next.
+func (o *outbox) keep(b []byte) {
+	if n := len(o.spares); n == 0 && cap(b) <= maxSpare || n < maxSpares && cap(b) <= maxFurther {
+		o.spares = append(o.spares, b[:0])
 	}
 }
 
 // take empties it.
 func (o *outbox) take() parcel {
+	if o.lent != nil {
+		return o.takeLent()
+	}
 	p := parcel{size: o.size}
 	if len(o.ahead) == 0 { // as most often
 		p.one = o.last
-		o.last, o.spare = o.spare, nil
+		o.last = o.spare()
 	} else {
 		o.push()
 		p.many, o.ahead = o.ahead, nil
+		p.gather, o.gather = o.gather, nil
+		if p.gather == nil {
+			p.gather = new(gather)
+		}
 	}
 	o.size = 0
 	return p
@@ -69,46 +101,62 @@ func (o *outbox) take() parcel {
 
 // back takes the memory of what was written, for what comes next.
 func (o *outbox) back(p parcel) {
+	if p.loan != nil {
+		o.loan = p.loan
+		return
+	}
 	if p.many == nil {
-		if cap(p.one) <= maxSpare {
-			o.spare = p.one[:0]
-		}
+		o.keep(p.one)
 		return
 	}
 	for _, b := range p.many {
-		release(b)
+		if !release(b) {
+			o.keep(b)
+		}
 	}
 	if cap(p.many) <= maxList {
 		clear(p.many)
-		o.list = p.many[:0]
+		o.list, o.gather = p.many[:0], p.gather
 	}
 }
 
 // parcel is what a writer has taken.
 type parcel struct {
-	one  []byte
-	many [][]byte // nil: one is all
-	size int
+	one    []byte
+	many   [][]byte // nil: one is all
+	gather *gather  // with many
+	loan   *loan    // not nil: it is all
+	size   int
+}
+
+// gather is a list that a write takes apart.
+type gather struct {
+	parts [][]byte
+	bufs  net.Buffers
 }
 
 // write writes it, in one system call where the connection can do that, and returns how
 // many bytes have left.
 func (p parcel) write(w io.Writer) (int, error) {
+	if p.loan != nil {
+		return p.loan.write(w)
+	}
 	switch len(p.many) {
 	case 0:
 		return w.Write(p.one)
 	case 1:
 		return w.Write(p.many[0])
 	}
-	return p.writeMany(w)
+	return p.gather.write(w, p.many)
 }
 
-// writeMany is apart, so that the goroutine that writes fits its first stack.
+// write is apart, so that the goroutine that writes fits its first stack.
 //
 //go:noinline
-func (p parcel) writeMany(w io.Writer) (int, error) {
-	bufs := net.Buffers(slices.Clone(p.many)) // WriteTo takes it apart
-	n, err := bufs.WriteTo(w)
+func (g *gather) write(w io.Writer, list [][]byte) (int, error) {
+	g.parts = append(g.parts[:0], list...)
+	g.bufs = g.parts
+	n, err := g.bufs.WriteTo(w) // which clears them
 	return int(n), err
 }
 
@@ -121,7 +169,10 @@ const (
 	besides  = 256
 )
 
-// large keeps buffers by their size, from minLarge on.
+// large keeps buffers by their size, from minLarge on. It is one for all connections: of
+// many that rarely send something large each would keep a buffer for itself. What it holds
+// is no more than was under way at once, and is gone after two garbage collections without
+// use. Only what has to be copied needs it, see loan.
 var large [maxLarge - minLarge + 1]sync.Pool
 
 // Room returns an empty buffer for n bytes: buf, if that has room.
@@ -136,12 +187,14 @@ func Room(buf []byte, n int) []byte {
 	return make([]byte, 0, 1<<class+besides)
 }
 
-// release keeps a large buffer that nobody uses any more.
-func release(buf []byte) {
+// release keeps a large buffer that nobody uses any more. It reports whether it does: it
+// is of Room's.
+func release(buf []byte) bool {
 	class := bits.Len(uint(cap(buf))) - 1
 	if class < minLarge || class > maxLarge || cap(buf) != 1<<class+besides {
-		return // it is none of Room's
+		return false
 	}
-	buf = buf[:0]
-	large[class-minLarge].Put(&buf)
+	empty := buf[:0] // buf would be on the heap wherever it comes from
+	large[class-minLarge].Put(&empty)
+	return true
 }

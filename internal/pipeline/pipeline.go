@@ -101,6 +101,7 @@ type Options struct {
 type Conn struct {
 	conn   net.Conn
 	socket bool      // conn is one of the system
+	lends  bool      // and nothing is laid over it: it writes several buffers at once
 	tls    *tls.Conn // what conn is or is laid over; nil: no TLS
 	h      Handler
 	opts   Options
@@ -156,6 +157,7 @@ func New(conn net.Conn, h Handler, opts Options) *Conn {
 		done: make(chan struct{}), dying: make(chan struct{}),
 	}
 	p.tls, _ = p.under().(*tls.Conn)
+	p.lends = isSocket(conn)
 	if opts.MaxInFlight > 0 {
 		p.slots = make(chan struct{}, opts.MaxInFlight)
 	}
@@ -185,6 +187,10 @@ func onSocket(conn net.Conn) bool {
 		}
 		conn = over.NetConn()
 	}
+	return isSocket(conn)
+}
+
+func isSocket(conn net.Conn) bool {
 	switch conn.(type) {
 	case *net.TCPConn, *net.UnixConn:
 		return true

@@ -26,6 +26,9 @@ const (
 // lock up. marked: the Handler hears when they have left the queue.
 func (p *Conn) SendUnlock(ctx context.Context, c *Call, frames []byte, n int, marked bool) {
 	c.stays = ctx.Done() == nil
+	if c.cut > 0 {
+		frames = p.lending(ctx, c)
+	}
 	p.enqueue(c, frames, n, marked)
 	if p.writing {
 		p.mu.Unlock()
@@ -33,6 +36,7 @@ func (p *Conn) SendUnlock(ctx context.Context, c *Call, frames []byte, n int, ma
 	}
 	p.writing = true
 	if !p.writesHere(c, len(frames)) {
+		c.loan = p.out.lent
 		p.mu.Unlock()
 		go p.flush()
 		return
@@ -52,6 +56,8 @@ func (p *Conn) writesHere(c *Call, size int) bool {
 	switch {
 	case c.Own:
 		return true
+	case c.lent != nil: // nothing is queued but this
+		return c.stays
 	case p.ring.Len() > 1 || p.out.size > size:
 		return false
 	}
@@ -105,10 +111,8 @@ func (p *Conn) enqueue(c *Call, frames []byte, n int, marked bool) {
 	if !c.Own && r.first == 0 {
 		p.calls++
 	}
-	if len(frames) >= largeFrame && c.batch == nil && !c.Own {
-		p.out.adopt(frames) // no copy: the Call has no more use for it
-		p.queued += int64(len(frames))
-		c.Frames = nil
+	if c.cut > 0 || len(frames) >= largeFrame && c.batch == nil && !c.Own {
+		p.enqueueLarge(c, frames)
 		return
 	}
 	p.append(frames)
@@ -122,6 +126,21 @@ func putXid(frame []byte, xid int32) {
 func (p *Conn) append(frames []byte) {
 	p.out.append(frames)
 	p.queued += int64(len(frames))
+}
+
+// enqueueLarge queues a frame without a copy.
+func (p *Conn) enqueueLarge(c *Call, frame []byte) {
+	p.queued += int64(len(frame) + len(c.lent))
+	switch {
+	case c.lent != nil:
+		p.out.lend(p, c)
+	case c.whole != nil:
+		p.out.adopt(frame)
+		c.whole = nil
+	default:
+		p.out.adopt(frame)
+		c.Frames = nil // the Call has no more use for it
+	}
 }
 
 // wake makes another goroutine write what is queued, unless somebody does already.
@@ -173,6 +192,9 @@ func (p *Conn) writeUnlock() bool {
 	n, err := parcel.write(p.conn)
 	p.mu.Lock()
 	p.live.WriteEnds()
+	if parcel.loan != nil {
+		err = p.repay(parcel.loan, err)
+	}
 	if err != nil {
 		if p.tls != nil {
 			// What the failing record held may have left.
@@ -202,6 +224,10 @@ func (p *Conn) writeUnlock() bool {
 // leave ends being the writer.
 func (p *Conn) leave() {
 	p.writing = false
+	if p.out.lent != nil { // it is not written any more
+		p.repay(p.out.lent, nil)
+		p.out.lent = nil
+	}
 	if p.idle != nil {
 		close(p.idle)
 		p.idle = nil

@@ -43,6 +43,7 @@ var specs = []spec{
 	value("get", "1 KB", 1<<10), value("get", "64 KB", 64<<10), value("get", "1 MB", 1e6),
 	overTLS(value("get", "1 MB", 1e6)),
 	value("set", "1 KB", 1<<10), value("set", "64 KB", 64<<10), value("set", "1 MB", 1e6),
+	cancellable(value("set", "1 MB", 1e6)),
 	{name: "events", workload: "events", clients: known, quick: true, about: "a burst of 20,000 events of as many watches; an operation is one event"},
 	{name: "events unpinned", workload: "events", place: anywhere, clients: inGo, about: "the same on all CPUs"},
 	{name: "arm", workload: "arm", clients: []string{"ours", "dropin", "gozk", "samuel"}, args: []string{"-n", "1000000"}, each: []string{"dropin=-n 20000", "gozk=-n 20000", "samuel=-n 20000"}, once: true, limit: 2 * time.Minute,
@@ -76,6 +77,13 @@ func value(op, size string, bytes int) spec {
 		name: op + " " + size, workload: op + "value", place: together, clients: four, about: about,
 		server: []string{"-data", strconv.Itoa(bytes)}, args: []string{"-bytes", strconv.Itoa(bytes)},
 	}
+}
+
+// cancellable is a workload of this client alone, beside the limit.
+func cancellable(s spec) spec {
+	s.name, s.about = s.name+" context", s.about+". The context can be cancelled"
+	s.clients, s.args = []string{"ours", "raw"}, append(s.args, "-cancel")
+	return s
 }
 
 func overTLS(s spec) spec {

@@ -47,6 +47,7 @@ type options struct {
 	channel int  // capacity of an event channel
 	single  bool // one channel per watch
 	absent  bool // watch for creation, by exists
+	cancel  bool // set with a context that can be cancelled
 }
 
 // trusting is the TLS of the responder's -tls, which nobody can verify; nil: none.
@@ -80,6 +81,10 @@ func dialOurs(o options) (*client, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(bg)
+	setCtx := bg
+	if o.cancel {
+		setCtx = ctx
+	}
 	c := &client{
 		get: func(path string) error {
 			_, _, err := s.Get(bg, path, nil)
@@ -94,7 +99,7 @@ func dialOurs(o options) (*client, error) {
 			return err
 		},
 		set: func(path string, data []byte) error {
-			_, err := s.Set(bg, path, data, -1)
+			_, err := s.Set(setCtx, path, data, -1)
 			return err
 		},
 		children: func(path string) (int, error) {

@@ -66,6 +66,7 @@ func main() {
 	flag.BoolVar(&r.tls, "tls", false, "lay TLS over the connection, and verify nothing: for the responder's -tls")
 	flag.IntVar(&r.channel, "channel", 1024, "capacity of the event channel")
 	flag.BoolVar(&r.single, "single", false, "a channel per watch, where the client leaves the choice")
+	flag.BoolVar(&r.cancel, "cancel", false, "set with a context that can be cancelled, where the client is ours")
 	flag.BoolVar(&r.absent, "absent", false, "watch for the creation of missing nodes, by exists")
 	pid := flag.Int("server-pid", 0, "`process` of the server, to tell its CPU time too")
 	flag.StringVar(&r.profile.cpu, "cpuprofile", "", "`file` for a CPU profile of the measurement")
