@@ -102,13 +102,6 @@ func (o *outbox) lend(p *Conn, c *Call) {
 	o.size += c.Size()
 }
 
-func (o *outbox) takeLent() parcel {
-	p := parcel{loan: o.lent, size: o.lent.call.Size()}
-	o.size -= p.size
-	o.lent = nil
-	return p
-}
-
 // write is apart, as gather's is.
 //
 //go:noinline

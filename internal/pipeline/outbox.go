@@ -78,35 +78,38 @@ func (o *outbox) keep(b []byte) {
 	}
 }
 
-// take empties it.
-func (o *outbox) take() parcel {
-	if o.lent != nil {
-		return o.takeLent()
-	}
-	p := parcel{size: o.size}
-	if len(o.ahead) == 0 { // as most often
-		p.one = o.last
-		o.last = o.spare()
-	} else {
-		o.push()
-		p.many, o.ahead = o.ahead, nil
-		p.gather, o.gather = o.gather, nil
-		if p.gather == nil {
-			p.gather = new(gather)
-		}
-	}
-	o.size = 0
-	return p
-}
-
-// back takes the memory of what was written, for what comes next.
-func (o *outbox) back(p parcel) {
-	if p.loan != nil {
-		o.loan = p.loan
+// take moves what is queued into a parcel, which is empty.
+func (o *outbox) take(p *parcel) {
+	if o.lent != nil || len(o.ahead) > 0 {
+		o.takeLarge(p)
 		return
 	}
-	if p.many == nil {
+	p.one, p.size = o.last, o.size // as most often
+	o.last, o.size = o.spare(), 0
+}
+
+func (o *outbox) takeLarge(p *parcel) {
+	if o.lent != nil { // alone
+		p.loan, p.size = o.lent, o.lent.call.Size()
+		o.lent, o.size = nil, o.size-p.size
+		return
+	}
+	o.push()
+	p.many, p.gather, p.size = o.ahead, o.gather, o.size
+	o.ahead, o.gather, o.size = nil, nil, 0
+	if p.gather == nil {
+		p.gather = new(gather)
+	}
+}
+
+// back takes the memory of what was written, for what comes next, and empties the parcel.
+func (o *outbox) back(p *parcel) {
+	switch {
+	case p.loan != nil:
+		o.loan = p.loan
+	case p.many == nil: // as most often
 		o.keep(p.one)
+		p.one = nil
 		return
 	}
 	for _, b := range p.many {
@@ -114,10 +117,11 @@ func (o *outbox) back(p parcel) {
 			o.keep(b)
 		}
 	}
-	if cap(p.many) <= maxList {
+	if p.many != nil && cap(p.many) <= maxList {
 		clear(p.many)
 		o.list, o.gather = p.many[:0], p.gather
 	}
+	*p = parcel{}
 }
 
 // parcel is what a writer has taken.
@@ -137,7 +141,7 @@ type gather struct {
 
 // write writes it, in one system call where the connection can do that, and returns how
 // many bytes have left.
-func (p parcel) write(w io.Writer) (int, error) {
+func (p *parcel) write(w io.Writer) (int, error) {
 	if p.loan != nil {
 		return p.loan.write(w)
 	}

@@ -38,7 +38,8 @@ func TestOutbox(t *testing.T) {
 				o.adopt(frame)
 			case 2:
 				left := o.size
-				p := o.take()
+				var p parcel
+				o.take(&p)
 				assert.Equal(t, o.size, left-p.size)
 				assert.Assert(t, p.loan != nil || o.size == 0)
 				n, err := p.write(&got)
@@ -50,7 +51,7 @@ func TestOutbox(t *testing.T) {
 				if p.loan != nil {
 					p.loan.parts = [3][]byte{}
 				}
-				o.back(p)
+				o.back(&p)
 			case 3:
 				next++
 				c := request("large", 20)
@@ -63,7 +64,9 @@ func TestOutbox(t *testing.T) {
 		}
 		assert.Equal(t, o.size, want.Len()-got.Len())
 		for o.size > 0 {
-			_, err := o.take().write(&got)
+			var p parcel
+			o.take(&p)
+			_, err := p.write(&got)
 			assert.NilError(t, err)
 		}
 		assert.Assert(t, bytes.Equal(got.Bytes(), want.Bytes()))
@@ -73,6 +76,7 @@ func TestOutbox(t *testing.T) {
 // An outbox keeps a few buffers for what comes next, and no more than that.
 func TestOutboxKeeps(t *testing.T) {
 	var o outbox
+	var p parcel
 	small, large := make([]byte, 100), make([]byte, 0, maxFurther+1)[:largeFrame]
 	round := func(n int) {
 		for range n {
@@ -82,13 +86,13 @@ func TestOutboxKeeps(t *testing.T) {
 			o.adopt(large) // none of Room's, which would keep it at the cost of an allocation
 		}
 		o.append(small)
-		p := o.take()
+		o.take(&p)
 		o.append(small) // while it is written
 		p.write(io.Discard)
-		o.back(p)
-		p = o.take()
+		o.back(&p)
+		o.take(&p)
 		p.write(io.Discard)
-		o.back(p)
+		o.back(&p)
 	}
 	round(2)
 	assert.Equal(t, testing.AllocsPerRun(100, func() { round(2) }), 0.0)
@@ -99,12 +103,12 @@ func TestOutboxKeeps(t *testing.T) {
 	assert.Equal(t, len(o.spares), maxSpares)
 	assert.Assert(t, o.list == nil && o.gather == nil, "the list was longer than what is kept")
 	for _, size := range []int{maxFurther + 1, maxSpare + 1, maxSpare, maxFurther + 1, maxFurther} {
-		o.back(parcel{one: make([]byte, size)})
+		o.back(&parcel{one: make([]byte, size)})
 	}
 	assert.Equal(t, len(o.spares), maxSpares, "they are full")
 	o = outbox{}
 	for _, size := range []int{maxSpare + 1, maxSpare, maxFurther + 1, maxFurther} {
-		o.back(parcel{one: make([]byte, size)})
+		o.back(&parcel{one: make([]byte, size)})
 	}
 	assert.Equal(t, len(o.spares), 2)
 	assert.Equal(t, cap(o.spares[0]), maxSpare)
@@ -131,7 +135,9 @@ func TestParcelCut(t *testing.T) {
 		o.append(make([]byte, 10))
 		o.adopt(make([]byte, 20))
 		o.append(make([]byte, 10))
-		n, err := o.take().write(&short{cut})
+		var p parcel
+		o.take(&p)
+		n, err := p.write(&short{cut})
 		assert.ErrorContains(t, err, "full")
 		assert.Equal(t, n, cut)
 	}

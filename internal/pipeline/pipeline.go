@@ -116,6 +116,7 @@ type Conn struct {
 	end     error // why it is over; set once
 	xid     int32
 	out     outbox
+	parcel  parcel        // what the writer has taken; the writer's alone
 	queued  int64         // bytes ever put into out
 	sent    int64         // bytes that left
 	writing bool          // somebody is the writer
@@ -130,8 +131,8 @@ type Conn struct {
 	timer   *time.Timer
 	live    liveness.Monitor // but for what the reader says without the lock
 
-	more    atomic.Int64 // replies besides one for each item that has left the ring
-	reader  reader
+	more   atomic.Int64 // replies besides one for each item that has left the ring
+	reader reader
 }
 
 // pending is a run of n frames of one Call that wait for their replies.
@@ -393,7 +394,7 @@ func (p *Conn) finish() {
 	end = p.h.Finish(end)
 	p.mu.Lock()
 	p.end = end
-	p.out = outbox{}
+	p.out, p.parcel = outbox{}, parcel{}
 	p.more.Add(-int64(len(left))) // they leave unanswered
 	p.reader.ring.Leave()
 	p.ring.Release()

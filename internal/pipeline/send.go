@@ -181,11 +181,16 @@ func (p *Conn) fills(size int) bool {
 // the writer because more has come. It gives the lock up.
 func (p *Conn) writeUnlock() bool {
 	if p.end != nil || p.out.size == 0 {
+		if p.out.lent != nil { // it is not written any more
+			p.repay(p.out.lent, nil)
+			p.out.lent = nil
+		}
 		p.leave()
 		p.mu.Unlock()
 		return false
 	}
-	parcel := p.out.take()
+	parcel := &p.parcel
+	p.out.take(parcel)
 	p.taken = p.ring.Pushed()
 	p.live.WriteBegins(p.sent, parcel.size, time.Now())
 	p.mu.Unlock()
@@ -224,10 +229,6 @@ func (p *Conn) writeUnlock() bool {
 // leave ends being the writer.
 func (p *Conn) leave() {
 	p.writing = false
-	if p.out.lent != nil { // it is not written any more
-		p.repay(p.out.lent, nil)
-		p.out.lent = nil
-	}
 	if p.idle != nil {
 		close(p.idle)
 		p.idle = nil
