@@ -102,11 +102,7 @@ func (p *Conn) enqueue(c *Call, frames []byte, n int, marked bool) {
 	p.frames += int64(n)
 	if c.batch != nil {
 		r.first = int32(c.batch.first)
-		for at := 0; n > 1; n-- {
-			at += 4 + wire.FrameLen(frames[at:])
-			p.xid = nextXid(p.xid)
-			putXid(frames[at:], p.xid)
-		}
+		p.xid = number(frames, n, p.xid)
 	}
 	if !c.Own && r.first == 0 {
 		p.calls++
@@ -116,6 +112,16 @@ func (p *Conn) enqueue(c *Call, frames []byte, n int, marked bool) {
 		return
 	}
 	p.append(frames)
+}
+
+// number numbers n frames, of which the first has its xid, and returns the last xid.
+func number(frames []byte, n int, xid int32) int32 {
+	for ; n > 1; n-- {
+		frames = frames[4+wire.FrameLen(frames):]
+		xid = nextXid(xid)
+		putXid(frames, xid)
+	}
+	return xid
 }
 
 func putXid(frame []byte, xid int32) {
