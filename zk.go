@@ -1136,8 +1136,8 @@ func batchError(res []Result) error {
 var batches = sync.Pool{New: func() any { return new(batch) }}
 
 const (
-	maxKeptOps   = 4 << 10
-	maxKeptBatch = 256 << 10 // bytes of requests
+	maxKeptOps   = 16 << 10
+	maxKeptBatch = 512 << 10 // bytes of requests
 )
 
 // batch is what a Batch's call has.
