@@ -751,16 +751,21 @@ func (s *Session) restore(ctx context.Context, o *doors.Door) error {
 	return err
 }
 
-// restored waits for the answers to what restores a session. It returns err, or why
-// one of them failed: credentials that are refused count most.
+// restored waits for the answers to what restores a session. It returns why one of them
+// failed, for that says more than err, which is why no more were sent: credentials that
+// are refused count most.
 func (s *Session) restored(sent []*call, err error) error {
+	var failed error
 	for _, c := range sent {
 		<-c.Done()
 		s.w.reg.Picked()
-		if c.Err != nil && (err == nil || errors.Is(c.Err, ErrAuth) && !errors.Is(err, ErrAuth)) {
-			err = c.Err
+		if c.Err != nil && (failed == nil || errors.Is(c.Err, ErrAuth) && !errors.Is(failed, ErrAuth)) {
+			failed = c.Err
 		}
 		s.engine.Recycle(c)
+	}
+	if failed != nil {
+		return failed
 	}
 	return err
 }
@@ -780,7 +785,7 @@ func (s *Session) authenticate(ctx context.Context, ex sasl.Exchange, token []by
 			s.engine.Recycle(c)
 			return tooLarge(n, s.conf.MaxRequest)
 		}
-		if err := s.submit(ctx, c, c.Frames, 1); err != nil {
+		if err := s.engine.Submit(ctx, c, c.Frames, 1); err != nil {
 			s.engine.Recycle(c)
 			return err
 		}

@@ -472,7 +472,7 @@ func (s *Session) do(ctx context.Context, c *call) error {
 	}
 	if err := s.engine.Submit(ctx, c, c.Frames, 1); err != nil {
 		s.line.Release(1)
-		return s.refuse(c, unsent(err))
+		return s.refuse(c, err)
 	}
 	op, path := c.Op, c.Path
 	if c.Wait(ctx) { // the reader recycles it
@@ -527,10 +527,10 @@ func (s *Session) admit(ctx context.Context, c *call) error {
 	}
 	if c.Removal != nil && s.line.Limited() { // what needs no request needs no slot
 		if err := s.engine.Remove(c); err != nil {
-			return unsent(err)
+			return err
 		}
 	}
-	return ofOthers(s.line.Acquire(ctx))
+	return ofOthers(s.line.Acquire(ctx, &c.Call))
 }
 
 // maxRestore is more than the frame that restores a watch has besides its path.
@@ -546,25 +546,6 @@ func (s *Session) restorable(path string) error {
 }
 
 const requestHeaderSize = 8
-
-// submit queues n frames of a call and sees to it that they are written.
-func (s *Session) submit(ctx context.Context, c *call, frames []byte, n int) error {
-	if err := s.engine.Submit(ctx, c, frames, n); err != nil {
-		return unsent(err)
-	}
-	return nil
-}
-
-// unsent is why a call is not sent, as its error has it.
-func unsent(err error) error {
-	switch err {
-	case calls.ErrNoWatcher:
-		return ErrNoWatcher
-	case calls.ErrCrowded:
-		return ErrSlowConsumer
-	}
-	return ofOthers(err)
-}
 
 // host is a Session as the Host of its calls: the errors that they return, its hooks and
 // its Logger.
@@ -589,6 +570,17 @@ func (h *host) Unanswered(op, path string, lost bool, oversized int, end error) 
 		err.Err = ofOthers(end)
 	}
 	return err
+}
+
+// Unsent is why a call is not sent, as its error has it.
+func (*host) Unsent(err error) error {
+	switch err {
+	case calls.ErrNoWatcher:
+		return ErrNoWatcher
+	case calls.ErrCrowded:
+		return ErrSlowConsumer
+	}
+	return ofOthers(err)
 }
 
 func (h *host) tooLarge(n int) *SizeError {

@@ -933,7 +933,7 @@ func frameMulti[O Op](s *Session, k *kind, name string, code wire.Op, ops []O, p
 		if plain && a.multi == wire.OpCreate2 {
 			a.multi = wire.OpCreate
 		}
-		if err := a.refusedByMulti(name); err != nil {
+		if err := a.refusedByMulti(); err != nil {
 			err = notSent(name, a.path, err)
 			s.engine.Recycle(c)
 			return nil, err
@@ -942,7 +942,7 @@ func frameMulti[O Op](s *Session, k *kind, name string, code wire.Op, ops []O, p
 		m.want = append(m.want, resultOf(a.multi))
 		c.Frames = wire.MultiHeader{Op: a.multi, Err: -1}.Append(c.Frames)
 		c.Frames = o.body(c.Frames, a.multi, a.full(m.chroot))
-		if i == 0 {
+		if i == 0 && code == wire.OpMultiRead { // of a Multi the first may have much data, and the others none
 			reserve(c, len(c.Frames)-before, len(ops)-1)
 		}
 	}
@@ -952,13 +952,13 @@ func frameMulti[O Op](s *Session, k *kind, name string, code wire.Op, ops []O, p
 }
 
 // refusedByMulti returns why an operation has no place in a Multi or MultiRead, or nil.
-func (a *about) refusedByMulti(name string) error {
+func (a *about) refusedByMulti() error {
 	err := a.refused()
 	switch {
 	case err != nil:
 		return err
 	case a.watch != nil:
-		return badArgument("a watch in a %s", name)
+		return badArgument("a watch in a MultiRead")
 	case a.multi == 0:
 		return badArgument("%s outside a Batch", a.name)
 	}
@@ -1102,7 +1102,7 @@ func (s *Session) Batch(ctx context.Context, ops ...Op) ([]Result, error) {
 	var res []Result
 	err := s.traced(ctx, what, func() error {
 		sent, err := s.line.SendMany(ctx, &c.Call, func(frames []byte, n int) error {
-			return s.submit(ctx, c, frames, n)
+			return s.engine.Submit(ctx, c, frames, n)
 		})
 		if sent == 0 {
 			s.calls.unqueued.Add(1)

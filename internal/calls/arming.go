@@ -21,8 +21,7 @@ var (
 )
 
 // Submit queues n frames of a call and sees to it that they are written. One lock covers
-// taking the xids, joining the queue and joining the stream. Besides the errors above it
-// returns why nothing is sent any more, or that of the context.
+// taking the xids, joining the queue and joining the stream. Its error is one of the Host's.
 func (e *Engine[T, E]) Submit(ctx context.Context, c *Call[E], frames []byte, n int) error {
 	if c.Lent() {
 		e.line.LockFor(ctx, &c.Call)
@@ -41,7 +40,7 @@ func (e *Engine[T, E]) Submit(ctx context.Context, c *Call[E], frames []byte, n 
 	}
 	if err != nil {
 		e.line.Unlock()
-		return err
+		return e.host.Unsent(err)
 	}
 	e.line.SendUnlock(ctx, &c.Call, frames, n, counted)
 	return nil
@@ -141,7 +140,7 @@ func (e *Engine[T, E]) Left(p *pipeline.Call, first int) {
 func (e *Engine[T, E]) Remove(c *Call[E]) error {
 	e.line.Lock()
 	defer e.line.Unlock()
-	return e.removeLocked(c)
+	return e.host.Unsent(e.removeLocked(c))
 }
 
 // removeLocked disarms a channel at a path, here if that is enough. The server is asked to

@@ -21,6 +21,9 @@ type Host[E any] interface {
 	// Unanswered makes the error of an operation that has no answer: it was lost, or not
 	// sent. oversized is the size of its reply, where that was above the limit.
 	Unanswered(op, path string, lost bool, oversized int, end error) error
+	// Unsent makes the error of a call that is not sent: for one of the reasons above, for
+	// that of its context, or for the end of the connection. Of nil it is nil.
+	Unsent(err error) error
 	// End is why a connection is over by an answer with this code, 0 being that to the
 	// last request. what was asked, by the client itself, or is empty.
 	End(code int32, what string) error

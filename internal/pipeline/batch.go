@@ -55,7 +55,7 @@ func (p *Conn) SendMany(ctx context.Context, c *Call, send func(frames []byte, n
 			if err := flush(); err != nil {
 				return sent, err
 			}
-			if err := p.Acquire(ctx); err != nil {
+			if err := p.Acquire(ctx, c); err != nil {
 				return sent, err
 			}
 		}

@@ -45,8 +45,11 @@ func (c *Call) Lend(data []byte, at int) {
 // Size is that of the Frames, with what is lent.
 func (c *Call) Size() int { return len(c.Frames) + len(c.lent) }
 
-// join copies what is lent.
+// join copies what is lent, if it is lent still.
 func (c *Call) join() {
+	if c.lent == nil {
+		return
+	}
 	b := append(Room(nil, c.Size()), c.Frames[:c.cut]...)
 	c.whole = append(append(b, c.lent...), c.Frames[c.cut:]...)
 	c.lent = nil
@@ -68,7 +71,7 @@ func (p *Conn) LockFor(ctx context.Context, c *Call) {
 
 // lending returns the frame to queue of a Call that has lent something.
 func (p *Conn) lending(ctx context.Context, c *Call) []byte {
-	if c.lent != nil && !p.mayLend(ctx) {
+	if !p.mayLend(ctx) {
 		c.join()
 	}
 	if c.whole != nil {

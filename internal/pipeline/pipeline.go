@@ -448,18 +448,16 @@ func nextXid(x int32) int32 {
 	return x + 1
 }
 
-// Acquire takes one of MaxInFlight slots; waiters are served in order.
-func (p *Conn) Acquire(ctx context.Context) error {
-	if p.slots == nil {
+// Acquire takes one of MaxInFlight slots for a frame of a Call; waiters are served in order.
+func (p *Conn) Acquire(ctx context.Context, c *Call) error {
+	if p.slots == nil || p.TryAcquire() {
 		return nil
 	}
-	return p.acquire(ctx)
+	return p.acquire(ctx, c)
 }
 
-func (p *Conn) acquire(ctx context.Context) error {
-	if p.TryAcquire() {
-		return nil
-	}
+func (p *Conn) acquire(ctx context.Context, c *Call) error {
+	c.join() // while it waits anyway: with a slot others would overtake it meanwhile
 	select {
 	case p.slots <- struct{}{}:
 		return nil

@@ -310,16 +310,16 @@ func TestSlots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, h, server := open(Options{MaxInFlight: 2})
 		p.Start(timeout, 0, true)
-		assert.NilError(t, p.Acquire(t.Context()))
+		assert.NilError(t, p.Acquire(t.Context(), new(Call)))
 		assert.Assert(t, p.TryAcquire() && !p.TryAcquire() && p.Limited())
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		assert.ErrorIs(t, p.Acquire(ctx), context.DeadlineExceeded)
+		assert.ErrorIs(t, p.Acquire(ctx, new(Call)), context.DeadlineExceeded)
 		c := request("call", 4)
 		go h.send(c, 1, false)
 		server.Write(reply(xids(t, server, 1)[0], 0))
 		assert.Assert(t, !c.Wait(t.Context()))
-		assert.NilError(t, p.Acquire(t.Context()))
+		assert.NilError(t, p.Acquire(t.Context(), new(Call)))
 		own := request("own", 4)
 		own.Own = true
 		go h.send(own, 1, false) // takes none, and gives none back
@@ -327,7 +327,7 @@ func TestSlots(t *testing.T) {
 		assert.Assert(t, !own.Wait(t.Context()))
 		assert.Assert(t, !p.TryAcquire())
 		full := make(chan error)
-		go func() { full <- p.Acquire(context.Background()) }()
+		go func() { full <- p.Acquire(context.Background(), new(Call)) }()
 		synctest.Wait()
 		broken := errors.New("broken")
 		p.Fail(broken, true)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"runtime"
 	"sync"
@@ -15,6 +17,7 @@ import (
 	"gotest.tools/v3/assert"
 
 	"github.com/seed-9f8420c6/zk"
+	"github.com/seed-9f8420c6/zk/internal/limits"
 	"github.com/seed-9f8420c6/zk/internal/suite"
 	"github.com/seed-9f8420c6/zk/wire"
 	"github.com/seed-9f8420c6/zk/zktest"
@@ -47,6 +50,53 @@ func TestMaxReplyOfOthers(t *testing.T) {
 		}
 		assert.Assert(t, s.Close() != nil)
 	})
+}
+
+// A frame above MaxReply comes while a Dial still sends its SetWatches: if it is the reply
+// to one, redialing does not help, and if it is an event, nobody can say so.
+func TestMaxReplyWhileRestoring(t *testing.T) {
+	for _, event := range []bool{false, true} {
+		suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+			t.Cleanup(suite.Shrink(&limits.SetWatchesFrame, 70))
+			s, l := r.Open(r.Config())
+			for i := range 10 {
+				suite.Arm(t, s, l, zk.DataWatch, fmt.Sprintf("/watch-%d", i), make(chan zk.Event, 1))
+			}
+			conf := s.Detach()
+			conf.MaxReply = 1000
+			client, server := net.Pipe() // a write waits until it is read: the frames leave one by one
+			dialed := false
+			conf.DialContext = func(context.Context, string, string) (net.Conn, error) {
+				if dialed {
+					return nil, errors.New("one connection is all there is")
+				}
+				dialed = true
+				return client, nil
+			}
+			go func() {
+				var size [4]byte
+				io.ReadFull(server, size[:])
+				query := make([]byte, wire.FrameLen(size[:]))
+				io.ReadFull(server, query)
+				var q wire.ConnectRequest
+				d := wire.NewDecoder(query)
+				q.Decode(&d)
+				server.Write(suite.Welcome(q))
+				var head [8]byte
+				io.ReadFull(server, head[:]) // the length and the xid of the first SetWatches
+				xid := head[4:]
+				if event {
+					xid = []byte{0xff, 0xff, 0xff, 0xff}
+				}
+				server.Write(append([]byte{0, 0, 8, 0}, xid...))
+				io.Copy(io.Discard, server)
+			}()
+			_, err := zk.Dial(suite.BG, conf)
+			assert.Equal(t, zk.Hopeless(err), !event, "%v", err)
+			assert.Equal(t, errors.Is(err, zk.ErrTooLarge), !event, "%v", err)
+			server.Close()
+		})
+	}
 }
 
 // No more than MaxInFlight calls wait for replies at a time; the others wait

@@ -174,3 +174,28 @@ func TestI36_MemoryGoesBack(t *testing.T) {
 		runtime.KeepAlive(ch)
 	})
 }
+
+// A Multi whose first operation has much data reserves no more than it needs: nothing is
+// guessed from that.
+func TestMultiReservesNoMore(t *testing.T) {
+	const data, others = 100 << 10, 2
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		s, l := r.Open(r.Config())
+		go l.Serve(func(a suite.Asked) [][]byte { return [][]byte{suite.Refusal(a.Xid, 1, zk.ErrNoAuth)} })
+		ops := []zk.WriteOp{zk.SetOp{Path: "/a", Data: make([]byte, data), Version: -1}}
+		for range others {
+			ops = append(ops, zk.CheckOp{Path: "/b", Version: 3})
+		}
+		const calls = 100
+		run := func() {
+			for range calls {
+				_, err := s.Multi(suite.BG, ops...)
+				assert.ErrorIs(t, err, zk.ErrNoAuth)
+			}
+		}
+		run()
+		got := allocated(run) / calls
+		assert.Check(t, got < 4*data, "%d bytes a call, with those of the server", got)
+		s.Detach()
+	})
+}
