@@ -15,8 +15,8 @@ func (e *Engine[T, E]) ends(k *Kind, code int32) error {
 }
 
 // Answer takes the reply to a call. Its place on the wire is where the zxid advances,
-// the watch is armed and the call is answered. It is read also when nobody waits: one
-// that makes no sense ends the connection.
+// the watch is armed and the call is answered. It is read even if nobody waits, because
+// one that makes no sense ends the connection.
 func (e *Engine[T, E]) Answer(p *pipeline.Call, zxid int64, code int32, d *wire.Decoder) (won bool, end, err error) {
 	c := p.Owner.(*Call[E])
 	if code == 0 && c.Kind.Decode != nil {
@@ -130,8 +130,7 @@ func (e *Engine[T, E]) SettleMany(p *pipeline.Call, from, to int) {
 		c.Advance(from, to)
 		return
 	}
-	// Whoever gives the Batch up does it under the same lock: what it finds answered
-	// is armed.
+	// GiveUp takes the same lock: what it finds answered is armed.
 	e.reg.Lock()
 	defer e.reg.Unlock()
 	if c.Advance(from, to) {
@@ -185,8 +184,8 @@ func (e *Engine[T, E]) Auth(p *pipeline.Call, code int32) (won bool, end error) 
 }
 
 // Failed makes the error of a call, or of an operation of a Batch, that was not answered.
-// Of a reply that was too large only the call is told whose reply it was: the others' may
-// not be.
+// Only the call whose reply was too large learns of it: the replies to the others may not
+// be.
 func (e *Engine[T, E]) Failed(p *pipeline.Call, i int, lost bool, end error) {
 	c := p.Owner.(*Call[E])
 	size := c.Oversized()

@@ -33,7 +33,7 @@ func (e *Engine[T, E]) Submit(ctx context.Context, c *Call[E], frames []byte, n 
 	switch {
 	case c.Removal != nil:
 		if err = e.removeLocked(c); err == nil {
-			e.lock.Remove(c.At)
+			e.interlock.Remove(c.At)
 		}
 	case c.Arming && err == nil:
 		counted, err = e.prepareArmLocked(ctx, c, frames)
@@ -61,13 +61,14 @@ func (c *Call[E]) eachArm(frames []byte, f func(frame []byte, path string, kind 
 	}
 }
 
-// prepareArmLocked waits while a path's AddWatch is unanswered, for only its answer
-// decides what else may be sent. Beside a persistent watch a one-shot is not armed on the
-// server, where before 3.9 it would replace that; it takes part in the local stream
-// instead. An AddWatch does not wait for another.
+// prepareArmLocked waits while a path's AddWatch is unanswered, because only its answer
+// decides what else may be sent. An AddWatch does not wait for another. Beside a persistent
+// watch a one-shot is not armed on the server, where before 3.9 it would replace that: it
+// gets the events that the server sends to the persistent one. counted: Left must hear of
+// the call's answer.
 func (e *Engine[T, E]) prepareArmLocked(ctx context.Context, c *Call[E], frames []byte) (counted bool, err error) {
 	if c.Code == wire.OpAddWatch {
-		c.adding = e.lock.Add(c.At, c.Arms, e.reg.Armed(c.At))
+		c.adding = e.interlock.Add(c.At, c.Arms, e.reg.Armed(c.At))
 		wire.AppendInt32(frames[:len(frames)-4], modeOf(c.adding)) // the mode is the request's last field
 		return false, nil
 	}
@@ -82,7 +83,7 @@ func (e *Engine[T, E]) prepareArmLocked(ctx context.Context, c *Call[E], frames 
 		return false, nil
 	}
 	c.eachArm(frames, func(frame []byte, path string, kind watches.Kind) bool {
-		if !e.lock.Arm(path, kind, e.reg.Armed(path)) {
+		if !e.interlock.Arm(path, kind, e.reg.Armed(path)) {
 			frame[len(frame)-1] = 0 // the watch flag is a request's last byte
 		}
 		return true
@@ -92,10 +93,10 @@ func (e *Engine[T, E]) prepareArmLocked(ctx context.Context, c *Call[E], frames 
 
 // awaitAddingLocked waits until no AddWatch of a path that a call arms is unanswered.
 func (e *Engine[T, E]) awaitAddingLocked(ctx context.Context, c *Call[E], frames []byte) error {
-	for !e.lock.Idle() {
+	for !e.interlock.Idle() {
 		var wait <-chan struct{}
 		c.eachArm(frames, func(_ []byte, path string, _ watches.Kind) bool {
-			wait = e.lock.Adding(path)
+			wait = e.interlock.Adding(path)
 			return wait == nil
 		})
 		if wait == nil {
@@ -126,17 +127,18 @@ func (e *Engine[T, E]) Left(p *pipeline.Call, first int) {
 	e.line.Lock()
 	defer e.line.Unlock()
 	if c.Parts == nil {
-		e.lock.Armed(c.At)
+		e.interlock.Armed(c.At)
 		return
 	}
 	for i := first; i < c.Taken(); i++ {
 		if a := &c.Armings[i]; a.Ch != nil {
-			e.lock.Armed(a.At)
+			e.interlock.Armed(a.At)
 		}
 	}
 }
 
-// Remove does what of a RemoveWatch needs no request. Without an error one is needed.
+// Remove does the part of a RemoveWatch that needs no request. If it returns no error, a
+// request is needed.
 func (e *Engine[T, E]) Remove(c *Call[E]) error {
 	e.line.Lock()
 	defer e.line.Unlock()
@@ -144,15 +146,15 @@ func (e *Engine[T, E]) Remove(c *Call[E]) error {
 }
 
 // removeLocked disarms a channel at a path, here if that is enough. The server is asked to
-// remove a persistent watch only where nothing else is armed, or about to be: it would go
-// too.
+// remove a persistent watch only where nothing else is armed, or about to be: the server
+// would remove that too.
 func (e *Engine[T, E]) removeLocked(c *Call[E]) error {
 	if err := e.line.Refused(); err != nil {
 		return err
 	}
 	r := c.Removal
 	before := e.reg.Armed(c.At)
-	shared := e.line.Ended() != nil || e.lock.Busy(c.At)
+	shared := e.line.Ended() != nil || e.interlock.Busy(c.At)
 	found, asked := e.reg.Disarm(c.At, r.Ch, shared)
 	r.found = r.found || found
 	if r.Alias != "" {
@@ -171,8 +173,8 @@ func (e *Engine[T, E]) removeLocked(c *Call[E]) error {
 	return nil
 }
 
-// watchAnswered notes that an AddWatch or a RemoveWatch is under way no more: first in the
-// registry, then for the calls that look at it.
+// watchAnswered notes that an AddWatch or a RemoveWatch was answered: first in the registry,
+// then in the interlock, for the calls that wait.
 func (e *Engine[T, E]) watchAnswered(c *Call[E], code int32, zxid int64) {
 	if c.Kind == &rewatch {
 		switch {
@@ -190,21 +192,21 @@ func (e *Engine[T, E]) watchAnswered(c *Call[E], code int32, zxid int64) {
 			e.told(c, zxid)
 		}
 		e.line.Lock()
-		e.lock.Added(c.At)
+		e.interlock.Added(c.At)
 		e.line.Unlock()
 	case wire.OpRemoveWatches:
 		if code == 0 || code == noWatcher {
 			e.reg.Disarm(c.At, c.Removal.Ch, true)
 		}
 		e.line.Lock()
-		e.lock.Removed(c.At)
+		e.interlock.Removed(c.At)
 		e.line.Unlock()
 	}
 }
 
-// told does what the answer to an AddWatch makes necessary. The registry notes it until
-// the server has answered: a connection that ends before must not lose what the deaf
-// watches missed. Only the reader calls it.
+// told does what the answer to an AddWatch makes necessary. Until the server has answered
+// that, the registry has a note of it: a connection that ends before must not lose what
+// the deaf watches missed. Only the reader calls it.
 func (e *Engine[T, E]) told(c *Call[E], zxid int64) {
 	repair := c.adding.After(e.reg.Armed(c.At), zxid)
 	if repair.Gap {
@@ -218,13 +220,13 @@ func (e *Engine[T, E]) told(c *Call[E], zxid int64) {
 	e.tellLocked(c.At, repair.Tell)
 }
 
-// rewatchLocked tells the server of a path's persistent watch again, where a recursive
-// one is gone that it was told last.
+// rewatchLocked tells the server of a path's persistent watch again. It is called where a
+// recursive one is gone, of which the server was told last.
 func (e *Engine[T, E]) rewatchLocked(path string) {
-	e.tellLocked(path, e.lock.AfterRemoval(path, e.reg.Armed(path)))
+	e.tellLocked(path, e.interlock.AfterRemoval(path, e.reg.Armed(path)))
 }
 
-// modeOf is what an AddWatch asks for.
+// modeOf is the mode that an AddWatch asks for.
 func modeOf(a *interlock.Addition) int32 {
 	if a.Tells == watches.Recursive {
 		return wire.AddWatchPersistentRecursive
@@ -239,13 +241,14 @@ func (e *Engine[T, E]) tellLocked(path string, a *interlock.Addition) {
 	}
 	c := e.New(&rewatch, "addwatch", path)
 	c.Frame(wire.OpAddWatch, wire.AddWatchRequest{Path: path, Mode: modeOf(a)})
-	c.At, c.adding = path, e.lock.AddAgain(path, *a)
+	c.At, c.adding = path, e.interlock.AddAgain(path, *a)
 	e.reg.Tell(a.Since, a.Gap)
 	c.Abandon()
 	e.line.Post(&c.Call)
 }
 
-// restoreChildLocked sends a SetWatches for the child watch of a path.
+// restoreChildLocked sends a SetWatches for the child watch of a path, which nobody waits
+// for either.
 func (e *Engine[T, E]) restoreChildLocked(path string, floor int64) {
 	if e.line.Ended() != nil {
 		return

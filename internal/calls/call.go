@@ -63,8 +63,8 @@ type Arming[E any] struct {
 type Parts[E any] interface {
 	// Describe names an operation as its method's errors do.
 	Describe(i int) (op, path string)
-	// Answered returns what the answer to an operation means for its watch: that is armed
-	// (ok), and it is that of a missing znode.
+	// Answered returns what the answer to an operation means for its watch. ok: it is armed;
+	// missing: as that of a missing znode.
 	Answered(i int) (ok, missing bool)
 	// Kind returns that of an operation's request.
 	Kind(i int) *Kind
@@ -77,13 +77,15 @@ type Parts[E any] interface {
 // Removal is what a RemoveWatch disarms on success.
 type Removal[E any] struct {
 	Ch chan<- E
-	// Alias is another path for the same, of a watch that the server has fired or forgets.
+	// Alias is another path of the same znode, where the channel is disarmed too. The server
+	// is not asked about that: its watch there has fired, or the server forgets it.
 	Alias string
 
 	found bool // something was disarmed
 }
 
-// Restoral is a SetWatches of a Dial, or what stands for one watch of it.
+// Restoral says what a request of a Dial restores: it is a SetWatches, or the read or
+// AddWatch that stands for one watch of it.
 type Restoral struct {
 	// Last: there is no frame behind it.
 	Last bool

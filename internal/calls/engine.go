@@ -53,8 +53,8 @@ type Engine[T ~int32, E registry.Event[T]] struct {
 	host   Host[E]
 	hooked bool // the Host has a hook for events
 
-	spare spares[E]
-	lock  interlock.Interlock // what the server is asked about watches; under the lock of line
+	spare     spares[E]
+	interlock interlock.Interlock // what the server is asked about watches; under the lock of line
 	// refusedWatches: a SetWatches was answered with an error. Only the reader touches it.
 	refusedWatches bool
 
@@ -84,8 +84,8 @@ func (e *Engine[T, E]) Counts() Counts {
 // LastZxid returns the newest zxid of the connection, once that is over.
 func (e *Engine[T, E]) LastZxid() int64 { return e.lastZxid.Load() }
 
-// New takes a call from the Engine's spares. Those of all Sessions together would carry its channels from
-// one testing/synctest bubble to another, which is fatal.
+// New takes a call from the Engine's spares. Spares for all Engines would carry the calls'
+// channels from one testing/synctest bubble to another, which is fatal.
 func (e *Engine[T, E]) New(k *Kind, op, path string) *Call[E] {
 	c := e.spare.get()
 	if c == nil {
@@ -100,7 +100,7 @@ func (e *Engine[T, E]) New(k *Kind, op, path string) *Call[E] {
 // Recycle gives a call back that nobody else knows any more.
 func (e *Engine[T, E]) Recycle(c *Call[E]) {
 	c.Reset()
-	c.Request = Request[E]{} // together they would be made apart, and copied
+	c.Request = Request[E]{} // two assignments: for one, the compiler would make a copy first
 	c.Result = Result{}
 	e.spare.put(c)
 }
@@ -127,7 +127,7 @@ func (p *spares[E]) put(c *Call[E]) {
 	}
 }
 
-// Chunk lets the order look anew whether what is queued has to wait.
+// Chunk lets the registry ask anew whether what is queued has to wait.
 func (e *Engine[T, E]) Chunk() { e.reg.Chunk() }
 
 // Hand wakes a caller, behind the events before its answer.
@@ -147,8 +147,8 @@ func (e *Engine[T, E]) Why(err error) error                          { return e.
 func (e *Engine[T, E]) Tick(now time.Time, longest pipeline.Waiting) { e.host.Tick(now, longest) }
 func (e *Engine[T, E]) Pong(took time.Duration) error                { return e.host.Pong(took) }
 
-// Ending forgets what the server was asked: who waits for an AddWatch sees Dying.
-func (e *Engine[T, E]) Ending() { e.lock = interlock.Interlock{} }
+// Ending forgets what the server was asked. A call that waits for an AddWatch sees Dying.
+func (e *Engine[T, E]) Ending() { e.interlock = interlock.Interlock{} }
 
 // Finish lets the events stand still.
 func (e *Engine[T, E]) Finish(end error) error {
@@ -158,8 +158,9 @@ func (e *Engine[T, E]) Finish(end error) error {
 	return e.host.Finish(end)
 }
 
-// Rest deals with the watches that closed channels have lost: the server is told again
-// what is left, and the Logger hears of it.
+// Rest shows the hooks the Gaps that came without an event, and deals with the watches that
+// closed channels have lost: the server is told again what is left, and the Logger hears
+// of them.
 func (e *Engine[T, E]) Rest() {
 	if !e.reg.News() {
 		return
@@ -178,8 +179,8 @@ func (e *Engine[T, E]) Rest() {
 	}
 }
 
-// Event takes a notification. One that nobody here watches is legal: after a cancelled
-// call, a closed channel or a second Deleted.
+// Event takes a notification. One that nobody here watches for is legal: it comes after a
+// cancelled call, a closed channel or a second Deleted.
 func (e *Engine[T, E]) Event(zxid int64, d *wire.Decoder) error {
 	typ := d.Int32()
 	d.Int32() // state
@@ -194,8 +195,8 @@ func (e *Engine[T, E]) Event(zxid int64, d *wire.Decoder) error {
 	return e.notify(T(typ), path, zxid)
 }
 
-// notify hands an event to the watches, and shows it to the hooks, behind the Gaps ahead
-// of it.
+// notify hands an event to the watches, and shows it to the hooks, after the Gaps that go
+// before it.
 func (e *Engine[T, E]) notify(typ T, path []byte, zxid int64) error {
 	var got *registry.Notified[E]
 	if e.hooked {

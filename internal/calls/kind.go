@@ -7,10 +7,11 @@ import "github.com/seed-9f8420c6/zk/wire"
 type Kind struct {
 	// Decode reads the body of a reply without error; nil: there is none.
 	Decode func(r *Result, d *wire.Decoder)
-	// Excuse reports whether an error is as good as an answer without; nil: none is.
+	// Excuse reports whether a reply with an error counts as an answer without one; nil:
+	// none does.
 	Excuse func(r *Result, code int32) bool
-	// MayStayOpen: a server may answer -6 and go on, for it supports the operation and
-	// has switched it off. With any other it closes the connection.
+	// MayStayOpen: a server may answer -6 and go on, because it supports the operation and
+	// has switched it off. After a -6 to any other operation it closes the connection.
 	MayStayOpen bool
 	// Own: a request of the client's own, which takes no slot of MaxInFlight.
 	Own bool
@@ -27,8 +28,8 @@ var (
 	SetWatches = Kind{Own: true}
 	Close      = Kind{Own: true, Last: true}
 
-	// A read that restores a watch: whatever that of a one-shot is answered, it says that
-	// the watch has fired or is armed.
+	// The requests of reread. Whatever the read of a one-shot is answered, it says that the
+	// watch has fired or is armed.
 	rereadData       = Kind{Decode: decodeStat, Excuse: staysOpen, Own: true}
 	rereadChild      = Kind{Decode: decodeChildren, Excuse: staysOpen, Own: true}
 	rereadPersistent = Kind{Own: true}

@@ -9,9 +9,9 @@ import (
 	"github.com/seed-9f8420c6/zk/wire"
 )
 
-// RestoreWatches hands what is watched to the server, in requests of up to so many bytes.
-// It appends to sent the calls whose answers are due. Where they are many, wait waits for
-// those so far. Afterwards, done ends the migration.
+// RestoreWatches hands what is watched to the server, in requests of up to maxRequest bytes.
+// It appends to sent the calls whose answers are due. Where they are many, it calls wait
+// with those so far, and they are due no more. After the last answer, the caller calls done.
 func (e *Engine[T, E]) RestoreWatches(sent []*Call[E], maxRequest int, wait func(sent []*Call[E]) error) (due []*Call[E], done func(), err error) {
 	r := e.reg.Restore()
 	if r == nil {

@@ -2,7 +2,6 @@ package registry
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/seed-9f8420c6/zk/internal/handover"
 	"github.com/seed-9f8420c6/zk/internal/limits"
@@ -96,16 +95,11 @@ func (r *Registry[T, E]) appPath(path string, raw bool) string {
 	return zpath.Strip(r.who.chroot, path)
 }
 
-// queueGapsLocked queues the Gap of each (persistent path, channel) that has none
-// undelivered, where one is owed.
+// queueGapsLocked queues the Gap of each persistent watch, where one is owed.
 func (r *Registry[T, E]) queueGapsLocked() {
-	if !r.place.TakeGap() {
-		return
+	if r.place.TakeGap() {
+		r.postGapsLocked(r.table.EachPersistent)
 	}
-	r.queue.Sync() // a Gap that was just received is undelivered no more
-	var owed []watches.Target[chan<- E]
-	r.table.EachPersistent(func(x watches.Target[chan<- E]) { owed = append(owed, x) })
-	r.postGapsLocked(owed)
 }
 
 // GapAt queues a Gap for the persistent watches of one kind at a path. Only the reader
@@ -113,17 +107,21 @@ func (r *Registry[T, E]) queueGapsLocked() {
 func (r *Registry[T, E]) GapAt(path string, kind watches.Kind) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.queue.Sync()
-	var owed []watches.Target[chan<- E]
-	r.table.Channels(path, kind, func(x watches.Target[chan<- E]) { owed = append(owed, x) })
-	r.postGapsLocked(owed)
+	r.postGapsLocked(func(f func(watches.Target[chan<- E])) { r.table.Channels(path, kind, f) })
 	r.queue.Release()
 }
 
-// postGapsLocked queues a Gap for each (path, channel) that has none undelivered.
-func (r *Registry[T, E]) postGapsLocked(owed []watches.Target[chan<- E]) {
-	owed = slices.DeleteFunc(owed, func(x watches.Target[chan<- E]) bool { return !r.noteGapLocked(x.Path, x.Ch) })
-	for _, x := range owed {
+// postGapsLocked queues a Gap for each (path, channel) of some watches that has none
+// undelivered.
+func (r *Registry[T, E]) postGapsLocked(each func(f func(watches.Target[chan<- E]))) {
+	r.queue.Sync() // a Gap that was just received is undelivered no more
+	var owed []watches.Target[chan<- E]
+	each(func(x watches.Target[chan<- E]) {
+		if r.noteGapLocked(x.Path, x.Ch) {
+			owed = append(owed, x)
+		}
+	})
+	for _, x := range owed { // which may find a channel closed, and change the table
 		ev := E(fields[T]{Type: handover.Gap, Path: r.appPath(x.Path, x.Raw)})
 		r.newly = append(r.newly, ev)
 		r.news.Store(true)
@@ -158,9 +156,9 @@ func (r *Registry[T, E]) TakeGaps() (gaps []E, queued bool) {
 
 // load is how many events are undelivered.
 type load struct {
-	persistent int // of persistent watches, but for Gaps, of which there is one per watch at most
+	persistent int // of persistent watches, without Gaps: of these each watch has one at most
 	oneShots   int
-	peak       int  // entries that were armed, at most, since oneShots was zero
+	peak       int  // the most entries that were armed since oneShots was zero
 	waits      bool // the next one finds its channel full
 }
 
@@ -174,9 +172,9 @@ func (l *load) count(kind watches.Kind, gap bool, n int) {
 	}
 }
 
-// overflowsLocked reports whether there is no room for so many events of persistent
-// watches. With nothing undelivered there is, however many they are: every next
-// connection would only end by them again.
+// overflowsLocked reports whether there is no room for n more events of persistent
+// watches. With none undelivered there is always room, because every next connection would
+// only end by them again.
 func (r *Registry[T, E]) overflowsLocked(n int) bool {
 	if r.load.persistent == 0 || r.load.persistent+n <= limits.PersistentQueue {
 		return false
@@ -185,9 +183,9 @@ func (r *Registry[T, E]) overflowsLocked(n int) bool {
 	return r.load.persistent > 0 && r.load.persistent+n > limits.PersistentQueue
 }
 
-// crowdedLocked reports whether so many events of one-shot watches are undelivered
-// that no more are armed. Events of watches that were armed when the oldest of them
-// fired do not count: their channels may have been armed all at once.
+// crowdedLocked reports whether too many events of one-shots are undelivered to arm one
+// more. As many as were armed when the oldest of them fired do not count: an application
+// may arm them all at once.
 func (r *Registry[T, E]) crowdedLocked() bool {
 	if r.load.oneShots <= limits.OneShotQueue+r.load.peak {
 		return false

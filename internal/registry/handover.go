@@ -12,7 +12,7 @@ import (
 )
 
 // Adopt takes over what another process has left, and has been checked. Its watches have
-// no channels until Rebind. It reports whether it does so: not if the Registry is in use.
+// no channels until Rebind. If the Registry is in use, it does nothing and returns false.
 func (r *Registry[T, E]) Adopt(j *handover.Watches) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -28,9 +28,10 @@ func (r *Registry[T, E]) Adopt(j *handover.Watches) bool {
 	return true
 }
 
-// Rebind gives adopted watches their channels: f is called once for each, without the
-// lock; nil drops the watch and its undelivered events. It reports whether that is so:
-// not if the watches have channels.
+// Rebind gives adopted watches their channels. f is called once for each, without the
+// lock; where it returns nil, the watch and its undelivered events are dropped. If the
+// Registry has not adopted any and is in use, Rebind does nothing and returns false. So it
+// does if another Rebind was faster.
 func (r *Registry[T, E]) Rebind(f func(j *handover.Watches, a handover.Armed, fired bool) chan<- E) bool {
 	r.mu.Lock()
 	u, idle := r.unbound, r.idleLocked()
@@ -66,7 +67,7 @@ func (r *Registry[T, E]) idleLocked() bool {
 	return r.who.owner == nil && r.table.Len() == 0 && r.queue.Undelivered() == 0
 }
 
-// takePlaceLocked takes the place in history that another process has left.
+// takePlaceLocked goes on from the place in history that another process has left.
 func (r *Registry[T, E]) takePlaceLocked(j *handover.Watches) {
 	deaf := make(place.Children, len(j.Deaf))
 	for _, x := range j.Deaf {

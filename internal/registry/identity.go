@@ -45,7 +45,8 @@ type Claim struct {
 	Owner any
 }
 
-// Claim looks up a session, 0 being a new one, for who knows the watches by a chroot.
+// Claim looks up a session for somebody who knows the watches by a chroot. 0 is a new
+// session.
 func (r *Registry[T, E]) Claim(id int64, chroot string) Claim {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -73,39 +74,6 @@ func (r *Registry[T, E]) fitsLocked(chroot string) bool {
 	return r.who.chroot == chroot || r.table.Len() == 0 && r.queue.Undelivered() == 0
 }
 
-// Past is a place in history that was given up.
-type Past struct{ zxid, floor int64 }
-
-// GiveUp makes the history begin anew: the zxid and the floor are zero.
-func (r *Registry[T, E]) GiveUp() Past {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	zxid := r.zxid.Load()
-	was := Past{zxid, r.place.Floor(zxid)}
-	r.zxid.Store(0)
-	r.place.Move(0)
-	return was
-}
-
-// TakeBack undoes GiveUp.
-func (r *Registry[T, E]) TakeBack(was Past) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.Advance(was.zxid)
-	r.place.Move(was.floor)
-}
-
-// GoOn takes the place in history of a session that nobody has had in this process. Of
-// one that somebody had, the watches may know more.
-func (r *Registry[T, E]) GoOn(zxid int64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.Advance(max(zxid, r.place.Floor(0)))
-	if r.table.Len() == 0 {
-		r.place.Move(zxid)
-	}
-}
-
 // Enter makes a chroot that of the watches, if it fits; else it returns theirs.
 func (r *Registry[T, E]) Enter(chroot string) (theirs string, ok bool) {
 	r.mu.Lock()
@@ -118,7 +86,7 @@ func (r *Registry[T, E]) Enter(chroot string) (theirs string, ok bool) {
 }
 
 // Own makes somebody the owner of the identity, with a session that other servers know,
-// or 0. It returns who was before; nil: nobody.
+// or 0. It returns the owner before; nil: nobody.
 func (r *Registry[T, E]) Own(owner any, id int64, password []byte) (before any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -10,13 +10,13 @@ import (
 // Start lets the events move: a connection has its session.
 func (r *Registry[T, E]) Start() {
 	r.mu.Lock()
-	r.queue.Start((*owner[T, E])(r))
+	r.queue.Start((*queueOwner[T, E])(r))
 	r.mu.Unlock()
 }
 
-// Stop waits until all that the reader read is handed over, and lets the events stand
-// still. From here on the floor stands still too. Only the reader calls it, as its last
-// act but one.
+// Stop waits until the callers that were answered run and the events before them are on
+// their way. Then it lets the events stand still, and the floor too. Only the reader calls
+// it, at the end of its connection.
 func (r *Registry[T, E]) Stop() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -43,19 +43,19 @@ func (r *Registry[T, E]) Trim() {
 	r.mu.Unlock()
 }
 
-// owner is a Registry as the owner of its queue.
-type owner[T ~int32, E Event[T]] Registry[T, E]
+// queueOwner is a Registry as the owner of its queue.
+type queueOwner[T ~int32, E Event[T]] Registry[T, E]
 
-func (o *owner[T, E]) Lock()   { o.mu.Lock() }
-func (o *owner[T, E]) Unlock() { o.mu.Unlock() }
+func (o *queueOwner[T, E]) Lock()   { o.mu.Lock() }
+func (o *queueOwner[T, E]) Unlock() { o.mu.Unlock() }
 
 // Sent notes that an event has left the queue.
-func (o *owner[T, E]) Sent(it order.Item[E, note], shut bool) {
+func (o *queueOwner[T, E]) Sent(it order.Item[E, note], shut bool) {
 	(*Registry[T, E])(o).sentLocked(&it, shut)
 }
 
 // Waits notes that an event is the next, and its channel is full.
-func (o *owner[T, E]) Waits(it order.Item[E, note]) {
+func (o *queueOwner[T, E]) Waits(it order.Item[E, note]) {
 	o.load.waits = true
 	o.head = Head{Since: time.Now(), Path: fields[T](it.Event).Path, Cap: cap(it.Ch)}
 }
@@ -81,7 +81,8 @@ type Head struct {
 	seen bool
 }
 
-// Stuck returns the event that has waited for its channel for so long, once.
+// Stuck returns the event that has waited for its channel for as long as limit. It
+// returns each event once, and otherwise nil.
 func (r *Registry[T, E]) Stuck(now time.Time, limit time.Duration) *Head {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -126,8 +127,8 @@ type Lost struct {
 	Kind     watches.Kind
 }
 
-// dropLocked forgets the watch of a channel that was found closed. The channel's
-// other watches go at the next sweep, for that looks at all there are.
+// dropLocked forgets the watch of a channel that was found closed. The channel's other
+// watches go at the next sweep, because a sweep looks at all watches there are.
 func (r *Registry[T, E]) dropLocked(it *order.Item[E, note]) {
 	if !it.Note.kind.OneShot() {
 		r.table.Remove(it.Note.at, it.Note.kind, it.Ch)

@@ -53,7 +53,7 @@ type fields[T ~int32] struct {
 	Zxid int64
 }
 
-// Lock and Unlock are for what is decided together with what is armed.
+// Lock and Unlock are for what has to be decided together with what is armed.
 func (r *Registry[T, E]) Lock()   { r.mu.Lock() }
 func (r *Registry[T, E]) Unlock() { r.mu.Unlock() }
 
@@ -126,9 +126,9 @@ func (r *Registry[T, E]) Room() (room, persistent bool) {
 	return !r.crowdedLocked(), r.table.Persistent() > 0
 }
 
-// Disarm removes a channel from a path. Its one-shots go at once, and with shared its
-// persistent kinds too, or else if another channel is armed there; asked reports that
-// persistent ones are left, for the server to remove first.
+// Disarm removes a channel from a path. Its one-shots go at once. Its persistent kinds go
+// at once if shared is set, or if another channel is armed there. Otherwise they stay, and
+// asked is set: the server has to remove them first.
 func (r *Registry[T, E]) Disarm(path string, ch chan<- E, shared bool) (found, asked bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -6,66 +6,6 @@ import (
 	"github.com/seed-9f8420c6/zk/wire"
 )
 
-// Tell notes an AddWatch of the client's own, see place.Place.Tell; Heard its answer.
-func (r *Registry[T, E]) Tell(since int64, longer bool) {
-	r.mu.Lock()
-	r.place.Tell(since, longer)
-	r.mu.Unlock()
-}
-
-// Heard notes the answer to an AddWatch of the client's own.
-func (r *Registry[T, E]) Heard() {
-	r.mu.Lock()
-	r.place.Heard()
-	r.mu.Unlock()
-}
-
-// ChildDeaf notes that the child watch of a path is deaf since a zxid.
-func (r *Registry[T, E]) ChildDeaf(path string, since int64) {
-	r.mu.Lock()
-	r.place.ChildDeaf(path, since)
-	r.mu.Unlock()
-}
-
-// ChildHears notes that it was restored.
-func (r *Registry[T, E]) ChildHears(path string) {
-	r.mu.Lock()
-	r.place.ChildHears(path)
-	r.mu.Unlock()
-}
-
-// Restored notes the reply to a SetWatches frame, which rearms persistent watches or
-// not; after the last one the floor follows the zxid. Only the reader calls it.
-func (r *Registry[T, E]) Restored(zxid int64, rearms, last bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.place.Restored(zxid, rearms) {
-		r.queueGapsLocked()
-		r.queue.Release()
-	}
-	if last {
-		r.place.Settle()
-	}
-}
-
-// Settle does the same where there was no frame to wait for. A connection that has
-// ended meanwhile has settled nothing.
-func (r *Registry[T, E]) Settle() {
-	r.mu.Lock()
-	if r.queue.Moves() {
-		r.place.Settle()
-	}
-	r.mu.Unlock()
-}
-
-// OweGap makes sure of the Gap that persistent watches get with a new session: when the
-// server begins to restore them, for until then they miss changes.
-func (r *Registry[T, E]) OweGap() {
-	r.mu.Lock()
-	r.place.OweGap(r.table.Persistent() > 0)
-	r.mu.Unlock()
-}
-
 // Restorer builds the SetWatches frames of one migration.
 type Restorer[T ~int32, E Event[T]] struct {
 	// Deaf are the lower floors of child watches.
