@@ -61,6 +61,7 @@ type rig struct {
 	*zktest.Ensemble
 	timeout time.Duration
 	chroot  string
+	stalls  bool // connections fall silent
 	alone   bool // nobody redials while a recipe waits
 }
 
