@@ -69,8 +69,10 @@ func (l *line) enter(ctx context.Context, s *zk.Session, wait bool) (*identity, 
 	c := id.take(key)
 	kept := c != nil
 	if !kept {
-		if l.guid != "" && !id.reserve(key) {
-			return nil, nil, fmt.Errorf("%w: GUID %s is in use", ErrDeadlock, l.guid)
+		if l.guid != "" {
+			if err := id.reserve(ctx, key); err != nil {
+				return nil, nil, err
+			}
 		}
 		c = newClaim(s, key, l.dir, l.data, l.layout, l.kind)
 	}

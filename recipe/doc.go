@@ -73,8 +73,9 @@
 //
 // A server that stood still can execute a create long after its answer was lost,
 // when the session comes back to it. So such a create is looked for on every
-// further connection of the session, by one goroutine for all of them. It is not
-// looked for where the GUID was given: the next contender with that GUID finds it.
+// further connection of the session, by one goroutine for all of them. One whose
+// GUID was given ends there if the Session is detached, because another process
+// may go on with that GUID.
 //
 // These goroutines, and one for each Hold, are all that works unasked. No
 // goroutine, timer, watch or znode outlives what holds it.

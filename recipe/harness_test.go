@@ -22,6 +22,13 @@ import (
 var bg = context.Background()
 
 func TestMain(m *testing.M) {
+	if os.Getenv(asProcess) != "" {
+		if err := beProcess(os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	code := m.Run()
 	if left := leftovers(); code == 0 && left != "" {
 		fmt.Println("FAIL: goroutines outlive the tests:\n" + left)
@@ -54,6 +61,7 @@ type rig struct {
 	*zktest.Ensemble
 	timeout time.Duration
 	chroot  string
+	stalls  bool // connections fall silent
 	alone   bool // nobody redials while a recipe waits
 }
 

@@ -16,12 +16,13 @@ import (
 type identity struct {
 	mu      sync.Mutex // guards all below; never held over a request
 	places  map[placeKey][]*place
-	used    map[nameKey]int        // claims by given GUID, of which there is one at a time, and by the path of Own
-	orphans []*watch               // armed on a Session that was over when they had to be disarmed
-	strands []*claim               // that nobody redialed for in time
-	late    map[int64]*lateCreates // by session
-	old     bool                   // a server of 3.4 was met: no create2, no containers
-	recent  bool                   // a server since 3.5 was met
+	used    map[nameKey]int           // claims by given GUID, of which there is one at a time, and by the path of Own
+	undoing map[nameKey]chan struct{} // given GUIDs of late creates that are being deleted
+	orphans []*watch                  // armed on a Session that was over when they had to be disarmed
+	strands []*claim                  // that nobody redialed for in time
+	late    map[int64]*lateCreates    // by session
+	old     bool                      // a server of 3.4 was met: no create2, no containers
+	recent  bool                      // a server since 3.5 was met
 }
 
 // placeKey says which calls may go on with a place.
@@ -153,15 +154,27 @@ func (id *identity) keep(s *zk.Session, key placeKey, c *claim) {
 	}()
 }
 
-// reserve takes a given GUID, and reports whether nobody uses it.
-func (id *identity) reserve(key placeKey) bool {
+// reserve takes a given GUID that nobody uses.
+func (id *identity) reserve(ctx context.Context, key placeKey) error {
 	id.mu.Lock()
 	defer id.mu.Unlock()
+	for id.undoing[key.name()] != nil {
+		over := id.undoing[key.name()]
+		id.mu.Unlock()
+		select {
+		case <-over:
+		case <-ctx.Done():
+		}
+		id.mu.Lock()
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("recipe: not begun: %w", err)
+		}
+	}
 	if id.used[key.name()] > 0 {
-		return false
+		return fmt.Errorf("%w: GUID %s is in use", ErrDeadlock, key.guid)
 	}
 	id.used[key.name()]++
-	return true
+	return nil
 }
 
 // use notes one more claim of the name.

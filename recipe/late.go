@@ -3,6 +3,7 @@ package recipe
 import (
 	"bytes"
 	"context"
+	"errors"
 	"slices"
 	"strings"
 
@@ -31,11 +32,9 @@ type lateCreate struct {
 const mostLate = 100
 
 // expect looks for what a create of a claim that is over may still make, but for
-// the znode at keep. A given GUID is not looked for: what has it may be another
-// process's by then, to which the session was handed over and has come back from;
-// and the next contender with that GUID finds what there is.
+// the znode at keep.
 func (id *identity) expect(s *zk.Session, c *claim, keep string) {
-	if !c.late || c.stays || c.key.guid != "" {
+	if !c.late || c.stays {
 		return
 	}
 	over := &claim{session: c.session, key: c.key, dir: c.dir, prefix: c.prefix, guid: c.guid, fixed: c.fixed, stamp: c.stamp}
@@ -78,9 +77,16 @@ func (id *identity) unexpect(c *claim) {
 // connections to come. It ends with the session, or when nobody redials, or when
 // all have been found.
 func (id *identity) lookOut(s *zk.Session, l *lateCreates, session int64) {
-	for {
-		last, renewed := newest(s)
-		if s = last; s.ID() != session || renewed != nil || !id.lookAround(s, l) {
+	for s.ID() == session {
+		next, err := s.Successor(canceled)
+		if errors.Is(s.Err(), zk.ErrClosed) {
+			id.giveAway(l)
+		}
+		if err == nil {
+			s = next
+			continue
+		}
+		if !id.lookAround(s, l) {
 			break
 		}
 		select {
@@ -89,7 +95,7 @@ func (id *identity) lookOut(s *zk.Session, l *lateCreates, session int64) {
 		case <-s.Done():
 		}
 		ctx, cancel := context.WithDeadline(context.Background(), lastHope(s))
-		_, err := s.Successor(ctx)
+		_, err = s.Successor(ctx)
 		cancel()
 		if err != nil {
 			break
@@ -100,6 +106,14 @@ func (id *identity) lookOut(s *zk.Session, l *lateCreates, session int64) {
 	if id.late[session] == l {
 		delete(id.late, session)
 	}
+}
+
+// giveAway looks no more for what has a given GUID: the session was detached, and
+// another process may go on with that GUID.
+func (id *identity) giveAway(l *lateCreates) {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	l.list = slices.DeleteFunc(l.list, func(c lateCreate) bool { return c.key.guid != "" })
 }
 
 // lookAround deletes what late creates have made, and reports whether there are
@@ -154,7 +168,12 @@ func (id *identity) undo(s *zk.Session, l *lateCreates, c lateCreate, answer zk.
 		err := s.Delete(context.Background(), join(c.dir, c.prefix), answer.Stat.Version)
 		return !ended(s, err)
 	}
-	for _, name := range c.mine(answer.Children) {
+	found := c.mine(answer.Children)
+	if len(found) == 0 || !id.beginUndo(l, c) {
+		return false
+	}
+	defer id.endUndo(c)
+	for _, name := range found {
 		if path := join(c.dir, name); path != c.keep {
 			err := c.removeOwned(context.Background(), s, path, 0)
 			over = err == nil || !ended(s, err)
@@ -182,5 +201,36 @@ func (c lateCreate) madeBy(r zk.Result) bool {
 func (id *identity) inUse(l *lateCreates, c lateCreate) bool {
 	id.mu.Lock()
 	defer id.mu.Unlock()
+	return id.inUseLocked(l, c)
+}
+
+func (id *identity) inUseLocked(l *lateCreates, c lateCreate) bool {
 	return id.used[c.key.name()] > 0 || !slices.Contains(l.list, c)
+}
+
+// beginUndo reports whether what has the GUID of c may be deleted. Until endUndo,
+// no contender begins with that GUID, which could adopt it.
+func (id *identity) beginUndo(l *lateCreates, c lateCreate) bool {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	if c.key.guid == "" {
+		return true
+	}
+	if id.inUseLocked(l, c) {
+		return false
+	}
+	if id.undoing == nil {
+		id.undoing = map[nameKey]chan struct{}{}
+	}
+	id.undoing[c.key.name()] = make(chan struct{})
+	return true
+}
+
+func (id *identity) endUndo(c lateCreate) {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	if over := id.undoing[c.key.name()]; over != nil {
+		close(over)
+		delete(id.undoing, c.key.name())
+	}
 }

@@ -161,6 +161,76 @@ func TestR21_CreateTurnsUpAtTheEnd(t *testing.T) {
 	})
 }
 
+// What has a given GUID is undone as well, unless another process may go on with
+// that GUID: when the session was detached.
+func TestR21_GivenGUIDTurnsUpAtTheEnd(t *testing.T) {
+	const name = "/l/_c_01234567-89ab-cdef-0123-456789abcdef-lock-"
+	lock := recipe.Lock{Path: "/l", GUID: someGUID}
+	late := func(r *rig, s *zk.Session) {
+		_, err := s.Create(bg, name, nil, zk.EphemeralSequential, zk.ACLOpen)
+		assert.NilError(r, err)
+		assert.Equal(r, len(r.children("/l")), 1)
+	}
+	over := func(r *rig) *zk.Session { // a create was lost, sent again, and its hold is over
+		s := r.dial()
+		_, err := s.Create(bg, "/l", nil, zk.Persistent, zk.ACLOpen)
+		assert.NilError(r, err)
+		r.Fault(zktest.Rule{Session: s.ID(), Do: zktest.CutBefore, Match: func(f zktest.Frame) bool { return f.Op == wire.OpCreate2 }})
+		h, s, err := again(s, func(s *zk.Session) (*recipe.Hold, error) { return lock.Acquire(bg, s) })
+		assert.NilError(r, err)
+		assert.NilError(r, h.Release())
+		synctest.Wait() // it has been looked for
+		return s
+	}
+	bubble(t, func(r *rig) {
+		s := r.move(over(r))
+		late(r, s)
+		r.move(s)
+		assert.Equal(t, len(r.children("/l")), 0)
+	})
+	bubble(t, func(r *rig) { // the next contender with that GUID takes it up
+		s := over(r)
+		late(r, s)
+		h, err := lock.Acquire(bg, s)
+		assert.NilError(t, err)
+		s = r.move(s)
+		assert.NilError(t, h.Err())
+		assert.Equal(t, len(r.children("/l")), 1)
+		assert.NilError(t, h.Release())
+		late(r, s)
+		r.move(s)
+		assert.Equal(t, len(r.children("/l")), 0)
+	})
+	bubble(t, func(r *rig) { // and waits while it is being deleted
+		s := over(r)
+		late(r, s)
+		r.ForgetFrames()
+		r.Fault(zktest.Rule{Session: s.ID(), Dir: zktest.ToClient, Op: wire.OpExists, Delay: time.Second})
+		s = r.move(s)
+		ctx, cancel := context.WithTimeout(bg, time.Millisecond)
+		defer cancel()
+		_, err := lock.Acquire(ctx, s)
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+		h, err := lock.Acquire(bg, s)
+		assert.NilError(t, err)
+		sent := r.requests(s.ID())
+		assert.Equal(t, sent[slices.Index(sent, wire.OpExists)+1], wire.OpDelete)
+		assert.NilError(t, h.Err())
+		assert.NilError(t, h.Release())
+	})
+	bubble(t, func(r *rig) { // by another process, which takes the session over and gives it back
+		s := over(r)
+		s, err := zk.Dial(bg, s.Detach())
+		assert.NilError(t, err)
+		late(r, s)
+		s = r.move(s)
+		assert.Equal(t, len(r.children("/l")), 1)
+		h, err := lock.Acquire(bg, s)
+		assert.NilError(t, err)
+		assert.NilError(t, h.Release())
+	})
+}
+
 // lateCreate is a create that a server has read and not executed yet.
 type lateCreate struct {
 	*rig

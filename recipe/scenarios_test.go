@@ -165,19 +165,23 @@ func scenarios() map[string]scenario {
 		},
 		check: func(r *rig, s *zk.Session) { assert.Equal(r, s.Watches().Len(), 0) },
 	}
-	// behind is the same while another session holds what is acquired, for a second.
-	behind := func(f func(s *zk.Session) (*recipe.Hold, error), dirs ...string) scenario {
+	// after is the same while another session has the first, for a second.
+	after := func(first, f func(s *zk.Session) (*recipe.Hold, error), dirs ...string) scenario {
 		sc := acquireAll(f, dirs...)
 		return scenario{
 			run: func(r *rig, s *zk.Session) {
 				other := r.dial()
-				h, err := f(other)
+				h, err := first(other)
 				assert.NilError(r, err)
 				go func() { time.Sleep(time.Second); h.Release() }()
 				sc.run(r, s)
 			},
 			check: sc.check,
 		}
+	}
+	// behind waits for another one of its kind.
+	behind := func(f func(s *zk.Session) (*recipe.Hold, error), dirs ...string) scenario {
+		return after(f, f, dirs...)
 	}
 	observe := scenario{
 		run: func(r *rig, s *zk.Session) {
@@ -269,6 +273,8 @@ func scenarios() map[string]scenario {
 	lock := recipe.Lock{Path: "/locks/a"}
 	kazoo := recipe.Lock{Path: "/locks/a", Layout: recipe.Kazoo, KeepDir: true}
 	rw := recipe.RWLock{Path: "/locks/a"}
+	given := recipe.Lock{Path: "/locks/a", GUID: someGUID}
+	standby := recipe.Election{Path: "/election", GUID: someGUID}
 	sem := recipe.Semaphore{Path: "/sem", Max: 2}
 	one := recipe.Semaphore{Path: "/one", Max: 1}
 	kazooSem := recipe.Semaphore{Path: "/sem", Max: 2, Layout: recipe.Kazoo}
@@ -279,6 +285,9 @@ func scenarios() map[string]scenario {
 		"Once": once, "Counter": counter, "Queue": queue, "Barrier": barrier, "DoubleBarrier": double, "CreateProtected": protected,
 		"Observe": observe, "Partition": partition, "Looks": looks,
 		"LockBehind":     behind(func(s *zk.Session) (*recipe.Hold, error) { return lock.Acquire(bg, s) }, "/locks/a"),
+		"GivenGUID":      acquireAll(func(s *zk.Session) (*recipe.Hold, error) { return given.Acquire(bg, s) }, "/locks/a"),
+		"GUIDBehind":     behind(func(s *zk.Session) (*recipe.Hold, error) { return standby.Campaign(bg, s) }, "/election"),
+		"ReadBehind":     after(func(s *zk.Session) (*recipe.Hold, error) { return rw.AcquireWrite(bg, s) }, func(s *zk.Session) (*recipe.Hold, error) { return rw.AcquireRead(bg, s) }, "/locks/a"),
 		"WriteBehind":    behind(func(s *zk.Session) (*recipe.Hold, error) { return rw.AcquireWrite(bg, s) }, "/locks/a"),
 		"LeaseBehind":    behind(func(s *zk.Session) (*recipe.Hold, error) { return one.Acquire(bg, s) }, "/one/locks", "/one/leases"),
 		"CampaignBehind": behind(func(s *zk.Session) (*recipe.Hold, error) { return election.Campaign(bg, s) }, "/election"),
