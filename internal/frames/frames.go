@@ -76,21 +76,22 @@ func (f *Reader) Busy() bool { return f.last >= largeBuffer/2 }
 // Next returns the next frame without its length, which is valid until Settle; nil:
 // none is complete.
 func (f *Reader) Next() ([]byte, error) {
-	if f.w-f.r < 4 {
+	b := f.buf[f.r:f.w]
+	if len(b) < 4 {
 		return nil, nil
 	}
-	size := wire.FrameLen(f.buf[f.r:])
+	size := wire.FrameLen(b)
+	b = b[4:]
 	switch {
 	case size < minFrame:
 		return nil, TooSmall(size)
 	case size > f.limit:
-		return nil, &TooLarge{size, f.buf[f.r+4 : f.w]}
-	case f.w-f.r < 4+size:
+		return nil, &TooLarge{size, b}
+	case len(b) < size:
 		return nil, nil
 	}
-	frame := f.buf[f.r+4 : f.r+4+size]
 	f.r += 4 + size
-	return frame, nil
+	return b[:size], nil
 }
 
 // Kept reports whether the last frame may be kept: nobody will write into it.

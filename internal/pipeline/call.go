@@ -63,18 +63,21 @@ func (c *Call) Wake() chan<- struct{} { return c.done }
 func (c *Call) Done() <-chan struct{} { return c.done }
 
 // Wait waits for the answer to a single frame, and reports whether the context ended
-// first. Then the Call is not the caller's any more.
+// first, which is that it was sent with. Then the Call is not the caller's any more.
 func (c *Call) Wait(ctx context.Context) (gaveUp bool) {
 	if c.stays {
 		<-c.done
 		return false
 	}
-	done := ctx.Done()
+	return c.wait(ctx)
+}
+
+func (c *Call) wait(ctx context.Context) (gaveUp bool) {
 	select {
 	case <-c.done:
 		c.reclaim()
 		return false
-	case <-done:
+	case <-ctx.Done():
 	}
 	c.reclaim()
 	if c.state.CompareAndSwap(0, abandoned) {
