@@ -779,7 +779,7 @@ func (s *Session) authenticate(ctx context.Context, ex sasl.Exchange, token []by
 		if token == nil {
 			token = []byte{}
 		}
-		c := s.engine.New(&calls.SASL, "sasl", "")
+		c := s.engine.New(&calls.KindSASL, "sasl", "")
 		c.Frame(wire.OpSASL, wire.SASLRequest{Token: token})
 		if n := len(c.Frames) - 4; n > s.conf.MaxRequest {
 			s.engine.Recycle(c)
@@ -941,7 +941,7 @@ func (s *Session) closeSession() error {
 
 // closeCall is the request that ends the session on the server.
 func (s *Session) closeCall() *call {
-	c := s.engine.New(&calls.Close, "close", "")
+	c := s.engine.New(&calls.KindClose, "close", "")
 	c.Frame(wire.OpCloseSession, nil)
 	return c
 }

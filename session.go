@@ -364,9 +364,9 @@ type Session struct {
 	plainCreates atomic.Bool
 }
 
-// The locks of the client, in the order in which one may be held while another is
-// taken: flight.Successor.mu, flight.Once.mu, credentials.mu; the pipeline's; that of internal/registry. None
-// is held over I/O or a wait for the application.
+// The locks of the client, in the order in which one may be held while another is taken:
+// flight.Successor.mu, flight.Once.mu, credentials.mu; the pipeline's; that of
+// internal/registry. None is held over I/O or a wait for the application.
 
 // credentials are those that a redial brings. They grow with AddAuth.
 type credentials struct {
@@ -911,7 +911,7 @@ func appendAuth(b []byte, a Auth) []byte {
 // sendAuth sends an auth packet; its answer comes with the call. accepted is called then,
 // if the server accepts it.
 func (s *Session) sendAuth(a Auth, accepted func()) (*call, error) {
-	c := s.engine.New(&calls.Auth, "addauth", "")
+	c := s.engine.New(&calls.KindAuth, "addauth", "")
 	c.Accepted = accepted
 	c.Frames = appendAuth(c.Frames, a)
 	if n := len(c.Frames) - 4; n > s.conf.MaxRequest {

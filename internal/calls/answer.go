@@ -8,7 +8,7 @@ import (
 
 // ends returns why an answer ends the connection, or nil.
 func (e *Engine[T, E]) ends(k *Kind, code int32) error {
-	if closes(code) || code == unimplemented && !k.MayStayOpen {
+	if closes(code) || code == wire.ErrUnimplemented && !k.MayStayOpen {
 		return e.host.End(code, "")
 	}
 	return nil
@@ -36,7 +36,7 @@ func (e *Engine[T, E]) Answer(p *pipeline.Call, zxid int64, code int32, d *wire.
 	if won = c.Call.Answer(); won {
 		e.settle(c, code, end != nil)
 	}
-	if c.Restore != nil {
+	if c.restore != nil {
 		err := e.restoredBy(c, code, won, zxid)
 		if err == nil {
 			err = e.showGaps() // before the Dial is over
@@ -80,23 +80,23 @@ func (e *Engine[T, E]) arm(c *Call[E]) {
 
 // restoredBy takes the answer to a call that restores watches.
 func (e *Engine[T, E]) restoredBy(c *Call[E], code int32, won bool, zxid int64) error {
-	r := c.Restore
+	r := c.restore
 	switch {
-	case r.Kind == 0 && code != 0:
+	case r.kind == 0 && code != 0:
 		e.refusedWatches = true // then the floor stays, whatever the others are answered
-		if code == unimplemented {
+		if code == wire.ErrUnimplemented {
 			e.reg.ReadNext()
 		}
 	case !won:
-	case r.Deaf != "":
-		e.reg.ChildHears(r.Deaf)
-	case r.Kind == 0:
-		e.reg.Restored(zxid, r.Rearms, r.Last && !e.refusedWatches)
-	case r.Kind.OneShot():
-		if r.Kind == watches.Child {
+	case r.deaf != "":
+		e.reg.ChildHears(r.deaf)
+	case r.kind == 0:
+		e.reg.Restored(zxid, r.rearms, r.last && !e.refusedWatches)
+	case r.kind.OneShot():
+		if r.kind == watches.Child {
 			e.reg.ChildHears(c.Path)
 		}
-		if typ := r.Kind.Missed(code == 0, code == noNode, c.Stat, r.Floor); typ != 0 {
+		if typ := r.kind.Missed(code == 0, code == wire.ErrNoNode, c.Stat, r.floor); typ != 0 {
 			return e.notify(T(typ), []byte(c.Path), 0)
 		}
 	case code == 0:

@@ -35,9 +35,9 @@ func TestAnswers(t *testing.T) {
 		{name: "auth failed", kind: &kindGet, code: -115, err: "get /x refused: -115, ended true", end: "end -115 "},
 		{name: "moved", kind: &kindExists, code: -118, err: "get /x refused: -118, ended true", end: "end -118 "},
 		{name: "SASL required", kind: &kindGet, code: -124, err: "get /x refused: -124, ended true", end: "end -124 "},
-		{name: "a watch is read again, refused", kind: &rereadData, code: -102, arms: watches.Data},
-		{name: "a watch is read again, expired", kind: &rereadChild, code: -112, err: "get /x refused: -112, ended true", end: "end -112 "},
-		{name: "the last", kind: &Close, arms: watches.Data, end: "end 0 "},
+		{name: "a watch is read again, refused", kind: &kindRereadData, code: -102, arms: watches.Data},
+		{name: "a watch is read again, expired", kind: &kindRereadChild, code: -112, err: "get /x refused: -112, ended true", end: "end -112 "},
+		{name: "the last", kind: &KindClose, arms: watches.Data, end: "end 0 "},
 		{name: "the last, refused", kind: &Kind{Last: true}, code: -101, err: "get /x refused: -101, ended true", end: "end -101 "},
 	} {
 		t.Run(x.name, func(t *testing.T) {
@@ -58,7 +58,7 @@ func TestAnswers(t *testing.T) {
 				} else {
 					assert.Error(t, end, x.end)
 				}
-				ends := closes(x.code) || x.code == unimplemented && x.kind != &kindSwitched
+				ends := closes(x.code) || x.code == wire.ErrUnimplemented && x.kind != &kindSwitched
 				assert.Equal(t, r.shown.over, ends, "nothing more is sent when the caller wakes")
 				malformed := x.name == "cut short"
 				assert.Equal(t, r.watched.Zxid() == 5, !malformed, "what makes no sense says nothing")
@@ -108,7 +108,7 @@ func TestAuth(t *testing.T) {
 	play(t, func(t *testing.T, r *rig) {
 		var accepted []int
 		post := func(n int) *call {
-			c := r.New(&Auth, "addauth", "")
+			c := r.New(&KindAuth, "addauth", "")
 			c.Frame(wire.OpAuth, wire.AuthRequest{Scheme: "digest"})
 			c.Accepted = func() { accepted = append(accepted, n) }
 			if n == 2 {

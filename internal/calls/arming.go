@@ -2,49 +2,12 @@ package calls
 
 import (
 	"context"
-	"errors"
 
 	"github.com/seed-9f8420c6/zk/internal/interlock"
 	"github.com/seed-9f8420c6/zk/internal/pipeline"
 	"github.com/seed-9f8420c6/zk/internal/watches"
 	"github.com/seed-9f8420c6/zk/wire"
 )
-
-// Why a call is not sent.
-var (
-	// ErrRemoved: a RemoveWatch needs no request, and is done.
-	ErrRemoved = errors.New("removed here")
-	// ErrNoWatcher: there is nothing to remove.
-	ErrNoWatcher = errors.New("no such watch")
-	// ErrCrowded: too many events of one-shots are undelivered to arm one more.
-	ErrCrowded = errors.New("too many undelivered events")
-)
-
-// Submit queues n frames of a call and sees to it that they are written. One lock covers
-// taking the xids, joining the queue and joining the stream. Its error is one of the Host's.
-func (e *Engine[T, E]) Submit(ctx context.Context, c *Call[E], frames []byte, n int) error {
-	if c.Lent() {
-		e.line.LockFor(ctx, &c.Call)
-	} else {
-		e.line.Lock()
-	}
-	err := e.line.Refusal()
-	counted := false
-	switch {
-	case c.Removal != nil:
-		if err = e.removeLocked(c); err == nil {
-			e.interlock.Remove(c.At)
-		}
-	case c.Arming && err == nil:
-		counted, err = e.prepareArmLocked(ctx, c, frames)
-	}
-	if err != nil {
-		e.line.Unlock()
-		return e.host.Unsent(err)
-	}
-	e.line.SendUnlock(ctx, &c.Call, frames, n, counted)
-	return nil
-}
 
 // eachArm calls f for every frame that arms a channel, until f returns false.
 func (c *Call[E]) eachArm(frames []byte, f func(frame []byte, path string, kind watches.Kind) bool) {
@@ -176,7 +139,7 @@ func (e *Engine[T, E]) removeLocked(c *Call[E]) error {
 // watchAnswered notes that an AddWatch or a RemoveWatch was answered: first in the registry,
 // then in the interlock, for the calls that wait.
 func (e *Engine[T, E]) watchAnswered(c *Call[E], code int32, zxid int64) {
-	if c.Kind == &rewatch {
+	if c.Kind == &kindRewatch {
 		switch {
 		case code != 0: // the next connection restores all
 			e.line.Fail(e.host.End(code, c.Op+" of "+c.Path), true)
@@ -195,7 +158,7 @@ func (e *Engine[T, E]) watchAnswered(c *Call[E], code int32, zxid int64) {
 		e.interlock.Added(c.At)
 		e.line.Unlock()
 	case wire.OpRemoveWatches:
-		if code == 0 || code == noWatcher {
+		if code == 0 || code == wire.ErrNoWatcher {
 			e.reg.Disarm(c.At, c.Removal.Ch, true)
 		}
 		e.line.Lock()
@@ -239,7 +202,7 @@ func (e *Engine[T, E]) tellLocked(path string, a *interlock.Addition) {
 	if a == nil || e.line.Ended() != nil {
 		return // the next connection restores all
 	}
-	c := e.New(&rewatch, "addwatch", path)
+	c := e.New(&kindRewatch, "addwatch", path)
 	c.Frame(wire.OpAddWatch, wire.AddWatchRequest{Path: path, Mode: modeOf(a)})
 	c.At, c.adding = path, e.interlock.AddAgain(path, *a)
 	e.reg.Tell(a.Since, a.Gap)
@@ -253,8 +216,8 @@ func (e *Engine[T, E]) restoreChildLocked(path string, floor int64) {
 	if e.line.Ended() != nil {
 		return
 	}
-	c := e.New(&rewatch, "setwatches", path)
-	c.ChildWatch(path, floor)
+	c := e.New(&kindRewatch, "setwatches", path)
+	c.childWatch(path, floor)
 	c.At = path
 	e.reg.ChildDeaf(path, floor)
 	c.Abandon()

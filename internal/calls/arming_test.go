@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-9f8420c6/zk/internal/limits"
 	"github.com/seed-9f8420c6/zk/internal/watches"
+	"github.com/seed-9f8420c6/zk/wire"
 )
 
 // Beside a persistent watch that covers it, a one-shot is armed here alone.
@@ -151,7 +152,7 @@ func TestRemoveWatch(t *testing.T) {
 		{name: "nothing armed", err: ErrNoWatcher},
 		{name: "one-shot", armed: watches.Data, err: ErrRemoved},
 		{name: "persistent", armed: watches.Persistent},
-		{name: "the server has none", armed: watches.Recursive, code: noWatcher, failed: "removewatch /x refused: -121, ended false"},
+		{name: "the server has none", armed: watches.Recursive, code: wire.ErrNoWatcher, failed: "removewatch /x refused: -121, ended false"},
 		{name: "refused", armed: watches.Persistent, code: -102, failed: "removewatch /x refused: -102, ended false", left: 1},
 		{name: "beside another", armed: watches.Persistent, do: func(r *rig) { r.arm("/x", watches.Data, 0) }, err: ErrRemoved, left: 1},
 		{name: "beside another of its kind", armed: watches.Persistent, do: func(r *rig) { r.arm("/x", watches.Persistent, 0) }, err: ErrRemoved, left: 1},

@@ -1,6 +1,6 @@
-// Package calls is the requests of a session under way: how each is framed and its answer
-// read, what that does to the watches, and what else it has to wait for. It has no errors
-// of the API, no hooks and no Logger: those are its Host's.
+// Package calls has the requests of a session that are under way. It frames them, reads
+// their answers, and says what an answer does to the watches and what a request must wait
+// for. It has no errors of the API, no hooks and no Logger: those are its Host's.
 package calls
 
 import (
@@ -44,9 +44,9 @@ type Request[E any] struct {
 	Armings []Arming[E]
 	// Removal is what a RemoveWatch disarms.
 	Removal *Removal[E]
-	// Restore is what a request of a Dial restores.
-	Restore *Restoral
-	// Accepted is called when a credential is accepted.
+	// restore is what a request of a Dial restores.
+	restore *restoral
+	// Accepted is called by the reader when a credential is accepted. It must not wait.
 	Accepted func()
 
 	adding *interlock.Addition
@@ -63,8 +63,8 @@ type Arming[E any] struct {
 type Parts[E any] interface {
 	// Describe names an operation as its method's errors do.
 	Describe(i int) (op, path string)
-	// Answered returns what the answer to an operation means for its watch. ok: it is armed;
-	// missing: as that of a missing znode.
+	// Answered says whether an answered operation arms its watch (ok), and whether that is the
+	// watch of a missing znode. It is called under the lock of the registry.
 	Answered(i int) (ok, missing bool)
 	// Kind returns that of an operation's request.
 	Kind(i int) *Kind
@@ -84,19 +84,19 @@ type Removal[E any] struct {
 	found bool // something was disarmed
 }
 
-// Restoral says what a request of a Dial restores: it is a SetWatches, or the read or
+// restoral says what a request of a Dial restores: it is a SetWatches, or the read or
 // AddWatch that stands for one watch of it.
-type Restoral struct {
-	// Last: there is no frame behind it.
-	Last bool
-	// Rearms: it has persistent watches.
-	Rearms bool
-	// Deaf is the path of a child watch that it is for; empty: for all.
-	Deaf string
-	// Kind is that of the one watch that is read again; 0: it is a SetWatches.
-	Kind watches.Kind
-	// Floor is the zxid since which that watch may have missed its event.
-	Floor int64
+type restoral struct {
+	// last: there is no frame behind it.
+	last bool
+	// rearms: it has persistent watches.
+	rearms bool
+	// deaf is the path of a child watch that it is for; empty: for all.
+	deaf string
+	// kind is that of the one watch that is read again; 0: it is a SetWatches.
+	kind watches.Kind
+	// floor is the zxid since which that watch may have missed its event.
+	floor int64
 }
 
 // Result is what an answer brings.
@@ -162,8 +162,8 @@ func (c *Call[E]) PathWatch(op wire.Op, path string, watch bool) {
 	wire.EndFrame(c.Frames, at)
 }
 
-// ChildWatch frames a SetWatches of one child watch.
-func (c *Call[E]) ChildWatch(path string, floor int64) {
+// childWatch frames a SetWatches of one child watch.
+func (c *Call[E]) childWatch(path string, floor int64) {
 	c.Frame(wire.OpSetWatches, wire.SetWatchesRequest{
 		RelativeZxid: floor, Data: []string{}, Exist: []string{}, Child: []string{path}, // null would be refused
 	})

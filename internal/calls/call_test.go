@@ -12,8 +12,8 @@ import (
 // The lists of a SetWatches are not null, which a server would refuse.
 func TestChildWatch(t *testing.T) {
 	play(t, func(t *testing.T, r *rig) {
-		c := r.New(&SetWatches, "setwatches", "/x")
-		c.ChildWatch("/x", 5)
+		c := r.New(&kindSetWatches, "setwatches", "/x")
+		c.childWatch("/x", 5)
 		var q wire.SetWatchesRequest
 		d := wire.NewDecoder(c.Frames[head:])
 		q.Decode(&d)

@@ -13,7 +13,8 @@ import (
 )
 
 // Host makes the errors that calls return, and shows hooks and the Logger what happens.
-// What is called by the reader must wait for nothing.
+// Callers call Unsent. The timer calls Tick. Whoever ends the connection calls Why, perhaps
+// under its lock. The reader calls the others. None may wait for anything.
 type Host[E any] interface {
 	// Refused makes the error of an operation that the server answered with a code. ended:
 	// nothing more comes of the connection.
@@ -24,8 +25,8 @@ type Host[E any] interface {
 	// Unsent makes the error of a call that is not sent: for one of the reasons above, for
 	// that of its context, or for the end of the connection. Of nil it is nil.
 	Unsent(err error) error
-	// End is why a connection is over by an answer with this code, 0 being that to the
-	// last request. what was asked, by the client itself, or is empty.
+	// End makes the error that ends a connection, by an answer with this code; 0: Close was
+	// answered. what names the client's own request that was answered, or is empty.
 	End(code int32, what string) error
 	// Malformed is why a connection is over by a frame that cannot be read.
 	Malformed(what string, err error) error

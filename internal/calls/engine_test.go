@@ -18,12 +18,12 @@ import (
 // A call that is used again has nothing of the one before.
 func TestRecycle(t *testing.T) {
 	play(t, func(t *testing.T, r *rig) {
-		c := r.New(&Close, "one", "/x")
-		assert.Assert(t, c.Own && c.Kind == &Close && c.Op == "one" && c.Path == "/x")
+		c := r.New(&KindClose, "one", "/x")
+		assert.Assert(t, c.Own && c.Kind == &KindClose && c.Op == "one" && c.Path == "/x")
 		c.Frame(wire.OpGetData, wire.PathRequest{Path: "/x"})
 		c.Request = Request[event]{
 			Code: 1, Watch: make(chan event), Arms: 1, At: "/x", Raw: true, Arming: true, Traced: true,
-			Parts: new(parts), Armings: make([]Arming[event], 1), Removal: new(Removal[event]), Restore: new(Restoral),
+			Parts: new(parts), Armings: make([]Arming[event], 1), Removal: new(Removal[event]), restore: new(restoral),
 			Accepted: func() {}, adding: new(interlock.Addition),
 		}
 		c.Result = Result{Err: io.EOF, Str: "x", Data: []byte("x"), Names: []string{"x"}, Num: 1, Missing: true, Value: 1}

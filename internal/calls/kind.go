@@ -23,18 +23,18 @@ func (k *Kind) excuses(r *Result, code int32) bool { return k.Excuse != nil && k
 
 // The kinds of the client's own requests.
 var (
-	Auth       = Kind{Own: true}
-	SASL       = Kind{Decode: decodeToken, Own: true}
-	SetWatches = Kind{Own: true}
-	Close      = Kind{Own: true, Last: true}
+	KindAuth       = Kind{Own: true}
+	KindSASL       = Kind{Decode: decodeToken, Own: true}
+	kindSetWatches = Kind{Own: true}
+	KindClose      = Kind{Own: true, Last: true}
 
 	// The requests of reread. Whatever the read of a one-shot is answered, it says that the
 	// watch has fired or is armed.
-	rereadData       = Kind{Decode: decodeStat, Excuse: staysOpen, Own: true}
-	rereadChild      = Kind{Decode: decodeChildren, Excuse: staysOpen, Own: true}
-	rereadPersistent = Kind{Own: true}
+	kindRereadData       = Kind{Decode: decodeStat, Excuse: staysOpen, Own: true}
+	kindRereadChild      = Kind{Decode: decodeChildren, Excuse: staysOpen, Own: true}
+	kindRereadPersistent = Kind{Own: true}
 
-	rewatch = Kind{Own: true}
+	kindRewatch = Kind{Own: true}
 )
 
 func decodeToken(r *Result, d *wire.Decoder) {
@@ -52,21 +52,10 @@ func decodeChildren(r *Result, d *wire.Decoder) {
 
 func staysOpen(_ *Result, code int32) bool { return !closes(code) }
 
-// The codes of KeeperException that matter here.
-const (
-	unimplemented  = -6
-	noNode         = -101
-	sessionExpired = -112
-	authFailed     = -115
-	sessionMoved   = -118
-	noWatcher      = -121
-	saslRequired   = -124
-)
-
 // closes reports whether a server ends the connection with this code.
 func closes(code int32) bool {
 	switch code {
-	case sessionExpired, sessionMoved, authFailed, saslRequired:
+	case wire.ErrSessionExpired, wire.ErrSessionMoved, wire.ErrAuthFailed, wire.ErrSessionClosedRequireSASL:
 		return true
 	}
 	return false

@@ -39,7 +39,7 @@ func (e *Engine[T, E]) setWatches(r *registry.Restorer[T, E], sent []*Call[E], m
 	limit := 4 + min(limits.SetWatchesFrame-4, maxRequest)
 	buf := make([]byte, 0, min(limit, 64*e.reg.Len()+64)) // one for all frames: Submit copies it
 	for more := true; more; {
-		c := e.New(&SetWatches, "setwatches", "")
+		c := e.New(&kindSetWatches, "setwatches", "")
 		c.Frames = buf[:0]
 		at := c.Begin(r.Op())
 		n := len(c.Frames)
@@ -47,7 +47,7 @@ func (e *Engine[T, E]) setWatches(r *registry.Restorer[T, E], sent []*Call[E], m
 			e.Recycle(c)
 			break
 		}
-		c.Restore = &Restoral{Last: !more, Rearms: r.Rearms()}
+		c.restore = &restoral{last: !more, rearms: r.Rearms()}
 		wire.EndFrame(c.Frames, at)
 		buf = c.Frames
 		var err error
@@ -57,9 +57,9 @@ func (e *Engine[T, E]) setWatches(r *registry.Restorer[T, E], sent []*Call[E], m
 		c.Frames = nil
 	}
 	for path, floor := range r.Deaf { // behind their recursive watches, which would end them before 3.9
-		c := e.New(&SetWatches, "setwatches", path)
-		c.ChildWatch(path, floor)
-		c.Restore = &Restoral{Deaf: path}
+		c := e.New(&kindSetWatches, "setwatches", path)
+		c.childWatch(path, floor)
+		c.restore = &restoral{deaf: path}
 		var err error
 		if sent, err = e.send(sent, c); err != nil {
 			return sent, err
@@ -83,19 +83,19 @@ func (e *Engine[T, E]) reread(r *registry.Restorer[T, E], sent []*Call[E], wait 
 		var c *Call[E]
 		switch kind {
 		case watches.Child:
-			c = e.New(&rereadChild, "restore", path)
+			c = e.New(&kindRereadChild, "restore", path)
 			c.PathWatch(wire.OpGetChildren2, path, true)
 		case watches.Persistent:
-			c = e.New(&rereadPersistent, "restore", path)
+			c = e.New(&kindRereadPersistent, "restore", path)
 			c.Frame(wire.OpAddWatch, wire.AddWatchRequest{Path: path, Mode: wire.AddWatchPersistent})
 		case watches.Recursive:
-			c = e.New(&rereadPersistent, "restore", path)
+			c = e.New(&kindRereadPersistent, "restore", path)
 			c.Frame(wire.OpAddWatch, wire.AddWatchRequest{Path: path, Mode: wire.AddWatchPersistentRecursive})
 		default:
-			c = e.New(&rereadData, "restore", path)
+			c = e.New(&kindRereadData, "restore", path)
 			c.PathWatch(wire.OpExists, path, true)
 		}
-		c.Restore = &Restoral{Kind: kind, Floor: floor}
+		c.restore = &restoral{kind: kind, floor: floor}
 		var err error
 		if sent, err = e.send(sent, c); err != nil {
 			return sent, err

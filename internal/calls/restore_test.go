@@ -73,7 +73,7 @@ func TestRestoreWatches(t *testing.T) {
 			r.arm("/c", watches.Child, 9)
 			r.watched.ChildDeaf("/c", 4)
 		})
-		before := r.New(&Auth, "addauth", "")
+		before := r.New(&KindAuth, "addauth", "")
 		m := r.restore([]*call{before}, 1000, nil)
 		q := []request{
 			r.asks("setWatches2 {RelativeZxid:10 Data:[/1 /2] Exist:[] Child:[] Persistent:[] Recursive:[]}"),
@@ -191,7 +191,7 @@ func TestReread(t *testing.T) {
 		}
 		answer("exists {Path:/1 Watch:true}", 0, wire.Stat{Mzxid: 11})
 		answer("exists {Path:/same Watch:true}", 0, wire.Stat{Mzxid: 10})
-		answer("exists {Path:/2 Watch:true}", noNode)
+		answer("exists {Path:/2 Watch:true}", wire.ErrNoNode)
 		answer("getChildren2 {Path:/3 Watch:true}", 0, wire.Children2Response{Children: []string{}, Stat: wire.Stat{Pzxid: 5}})
 		answer("addWatch {Path:/4 Mode:0}", 0)
 		answer("addWatch {Path:/5 Mode:1}", 0)
@@ -239,14 +239,14 @@ func TestRereadPortions(t *testing.T) {
 			return nil
 		})
 		for range rereads + 10 {
-			r.server.Write(reply(r.next().xid, 1, noNode))
+			r.server.Write(reply(r.next().xid, 1, wire.ErrNoNode))
 		}
 		r.answered(m, 10)
 		assert.DeepEqual(t, waited, []int{rereads})
 
 		m = r.restore(nil, 1000, func(sent []*call) error { return stop })
 		for range rereads {
-			r.server.Write(reply(r.next().xid, 1, noNode))
+			r.server.Write(reply(r.next().xid, 1, wire.ErrNoNode))
 		}
 		synctest.Wait()
 		assert.Assert(t, m.over && m.err == stop && m.due == nil)

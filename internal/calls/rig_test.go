@@ -47,7 +47,7 @@ var bg = context.Background()
 var (
 	kindGet    = Kind{Decode: func(r *Result, d *wire.Decoder) { r.Str = d.String() }}
 	kindExists = Kind{Excuse: func(r *Result, code int32) bool {
-		r.Missing = code == noNode
+		r.Missing = code == wire.ErrNoNode
 		return r.Missing
 	}}
 	kindSwitched = Kind{MayStayOpen: true}

@@ -1,6 +1,8 @@
 package house
 
 import (
+	"go/ast"
+	"go/parser"
 	"go/scanner"
 	"go/token"
 	"os"
@@ -54,4 +56,40 @@ func TestSizeOfGozk(t *testing.T) {
 	}
 	assert.Check(t, n <= gozkLines, "gozk has %d lines of code, more than %d", n, gozkLines)
 	assert.Check(t, n > gozkLines/2, "only %d lines of code: is it elsewhere now?", n)
+}
+
+// The rooms of the client stay small: a file that one reads in a sitting, a function that fits
+// a screen, a struct that one can hold in mind. zk.go is longer than the others: it is a list of
+// short methods and of the values that they take, and the root gets no further files.
+func TestSizeOfClient(t *testing.T) {
+	suite.ToRoot(t)
+	files := append(globAll(t, "internal/*/*.go"), rootFiles...)
+	checked := 0
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		checked++
+		longest := 1000
+		if file == "zk.go" {
+			longest = 1500
+		}
+		fset := token.NewFileSet()
+		parsed, err := parser.ParseFile(fset, file, nil, parser.SkipObjectResolution)
+		assert.NilError(t, err)
+		lines := func(n ast.Node) int { return fset.Position(n.End()).Line - fset.Position(n.Pos()).Line + 1 }
+		assert.Check(t, fset.File(parsed.Pos()).LineCount() <= longest, "%s has more than %d lines", file, longest)
+		ast.Inspect(parsed, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.FuncDecl:
+				assert.Check(t, lines(n) <= 70, "%s: %s has %d lines", file, n.Name.Name, lines(n))
+			case *ast.TypeSpec:
+				if s, ok := n.Type.(*ast.StructType); ok {
+					assert.Check(t, s.Fields.NumFields() <= 30, "%s: %s has %d fields", file, n.Name.Name, s.Fields.NumFields())
+				}
+			}
+			return true
+		})
+	}
+	assert.Check(t, checked > 50, "only %d files: are they elsewhere now?", checked)
 }

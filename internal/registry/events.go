@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"github.com/seed-9f8420c6/zk/internal/handover"
-	"github.com/seed-9f8420c6/zk/internal/limits"
 	"github.com/seed-9f8420c6/zk/internal/order"
 	"github.com/seed-9f8420c6/zk/internal/watches"
 	"github.com/seed-9f8420c6/zk/internal/zpath"
@@ -152,44 +151,4 @@ func (r *Registry[T, E]) TakeGaps() (gaps []E, queued bool) {
 	defer r.mu.Unlock()
 	gaps, r.newly = r.newly, nil
 	return gaps, r.queue.Undelivered() > 0
-}
-
-// load is how many events are undelivered.
-type load struct {
-	persistent int // of persistent watches, without Gaps: of these each watch has one at most
-	oneShots   int
-	peak       int  // the most entries that were armed since oneShots was zero
-	waits      bool // the next one finds its channel full
-}
-
-// count adds n events of a kind.
-func (l *load) count(kind watches.Kind, gap bool, n int) {
-	switch {
-	case kind.OneShot():
-		l.oneShots += n
-	case !gap:
-		l.persistent += n
-	}
-}
-
-// overflowsLocked reports whether there is no room for n more events of persistent
-// watches. With none undelivered there is always room, because every next connection would
-// only end by them again.
-func (r *Registry[T, E]) overflowsLocked(n int) bool {
-	if r.load.persistent == 0 || r.load.persistent+n <= limits.PersistentQueue {
-		return false
-	}
-	r.queue.Sync()
-	return r.load.persistent > 0 && r.load.persistent+n > limits.PersistentQueue
-}
-
-// crowdedLocked reports whether too many events of one-shots are undelivered to arm one
-// more. As many as were armed when the oldest of them fired do not count: an application
-// may arm them all at once.
-func (r *Registry[T, E]) crowdedLocked() bool {
-	if r.load.oneShots <= limits.OneShotQueue+r.load.peak {
-		return false
-	}
-	r.queue.Sync()
-	return r.load.oneShots > limits.OneShotQueue+r.load.peak
 }

@@ -24,7 +24,7 @@ func (r *Registry[T, E]) Turn() chan struct{} {
 // Verdict is why a session cannot be claimed.
 type Verdict uint8
 
-// The verdicts. Ours is none.
+// The verdicts. Ours: it may be dialed.
 const (
 	Ours        Verdict = iota
 	Unbound             // the watches have no channels
@@ -45,8 +45,8 @@ type Claim struct {
 	Owner any
 }
 
-// Claim looks up a session for somebody who knows the watches by a chroot. 0 is a new
-// session.
+// Claim says whether a session may be dialed (0: a new one), and what is known of it. chroot
+// is that of who asks.
 func (r *Registry[T, E]) Claim(id int64, chroot string) Claim {
 	r.mu.Lock()
 	defer r.mu.Unlock()

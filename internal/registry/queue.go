@@ -3,6 +3,7 @@ package registry
 import (
 	"time"
 
+	"github.com/seed-9f8420c6/zk/internal/limits"
 	"github.com/seed-9f8420c6/zk/internal/order"
 	"github.com/seed-9f8420c6/zk/internal/watches"
 )
@@ -24,7 +25,7 @@ func (r *Registry[T, E]) Stop() {
 	r.place.Stop(r.zxid.Load(), r.table.Persistent() > 0)
 }
 
-// Chunk notes that the reader has read more.
+// Chunk notes that the reader has read more. Only the reader calls it.
 func (r *Registry[T, E]) Chunk() { r.queue.Chunk() }
 
 // Answer wakes a caller, behind the events before its answer. Only the reader calls it.
@@ -109,72 +110,42 @@ func (r *Registry[T, E]) QueuedFor(now time.Time) time.Duration {
 	return now.Sub(r.head.Since)
 }
 
-// closed are the channels that the application has closed although they are armed.
-type closed[E any] struct {
-	// known are those found closed. They stay here while events are undelivered, so
-	// that each is reported once.
-	known map[chan<- E]struct{}
-	// unswept counts those whose other watches may be armed still.
-	unswept int
-	lost    []Lost // for the reader to report
+// load is how many events are undelivered.
+type load struct {
+	persistent int // of persistent watches, without Gaps: of these each watch has one at most
+	oneShots   int
+	peak       int  // the most entries that were armed since oneShots was zero
+	waits      bool // the next one finds its channel full
 }
 
-// Lost is the watch whose event found its channel closed.
-type Lost struct {
-	// At is its path as the server knows it, and Path that of the event as the application
-	// does.
-	At, Path string
-	Kind     watches.Kind
-}
-
-// dropLocked forgets the watch of a channel that was found closed. The channel's other
-// watches go at the next sweep, because a sweep looks at all watches there are.
-func (r *Registry[T, E]) dropLocked(it *order.Item[E, note]) {
-	if !it.Note.kind.OneShot() {
-		r.table.Remove(it.Note.at, it.Note.kind, it.Ch)
-	}
-	c := &r.closed
-	if _, ok := c.known[it.Ch]; ok {
-		return
-	}
-	if c.known == nil {
-		c.known = make(map[chan<- E]struct{})
-	}
-	c.known[it.Ch] = struct{}{}
-	c.unswept++
-	c.lost = append(c.lost, Lost{At: it.Note.at, Path: fields[T](it.Event).Path, Kind: it.Note.kind})
-	r.news.Store(true)
-}
-
-// sweepShare is how many entries are looked at for one closed channel.
-const sweepShare = 64
-
-// sweepLocked forgets all watches of closed channels. Unless all is set, it waits
-// until that is worth a look at all watches.
-func (r *Registry[T, E]) sweepLocked(all bool) {
-	c := &r.closed
-	if c.unswept == 0 || !all && c.unswept*sweepShare < r.table.Len() {
-		return
-	}
-	c.unswept = 0
-	r.table.Sweep(func(ch chan<- E) bool {
-		_, ok := c.known[ch]
-		return ok
-	})
-	if r.queue.Undelivered() == 0 {
-		c.known = nil
+// count adds n events of a kind.
+func (l *load) count(kind watches.Kind, gap bool, n int) {
+	switch {
+	case kind.OneShot():
+		l.oneShots += n
+	case !gap:
+		l.persistent += n
 	}
 }
 
-// TakeLost returns the watches that were lost to closed channels since the last call.
-// Only the reader calls it.
-func (r *Registry[T, E]) TakeLost() []Lost {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.sweepLocked(false)
-	lost := r.closed.lost
-	r.closed.lost = nil
-	r.newly = nil // which a hook has seen, if there is one
-	r.news.Store(false)
-	return lost
+// overflowsLocked reports whether there is no room for n more events of persistent
+// watches. With none undelivered there is always room, because every next connection would
+// only end by them again.
+func (r *Registry[T, E]) overflowsLocked(n int) bool {
+	if r.load.persistent == 0 || r.load.persistent+n <= limits.PersistentQueue {
+		return false
+	}
+	r.queue.Sync()
+	return r.load.persistent > 0 && r.load.persistent+n > limits.PersistentQueue
+}
+
+// crowdedLocked reports whether too many events of one-shots are undelivered to arm one
+// more. As many as were armed when the oldest of them fired do not count: an application
+// may arm them all at once.
+func (r *Registry[T, E]) crowdedLocked() bool {
+	if r.load.oneShots <= limits.OneShotQueue+r.load.peak {
+		return false
+	}
+	r.queue.Sync()
+	return r.load.oneShots > limits.OneShotQueue+r.load.peak
 }

@@ -46,7 +46,7 @@ type Event[T ~int32] interface {
 	}
 }
 
-// fields is an Event whose fields can be named.
+// fields is an Event whose fields can be named: Go lets no generic code name those of E.
 type fields[T ~int32] struct {
 	Type T
 	Path string
@@ -60,7 +60,7 @@ func (r *Registry[T, E]) Unlock() { r.mu.Unlock() }
 // Zxid returns the newest transaction that a reply reported.
 func (r *Registry[T, E]) Zxid() int64 { return r.zxid.Load() }
 
-// Advance notes the zxid of a reply.
+// Advance notes the zxid of a reply. Only the reader calls it, or a Dial while there is none.
 func (r *Registry[T, E]) Advance(zxid int64) {
 	if zxid > r.zxid.Load() {
 		r.zxid.Store(zxid)
