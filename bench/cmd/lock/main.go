@@ -1,9 +1,9 @@
 // Lock measures turns under a lock, an acquire and a release, side by side on one
-// real server: recipe.Lock, Curator's InterProcessMutex and kazoo's Lock, with one
-// session and with several. Each client is a process of its own. All of them take
-// turns in rounds, one client after another in each, so that what else the machine
-// does meets all alike; the first rounds are to warm up. It writes
-// results/lock.md.
+// real server: recipe.Lock, its frames without a client, Curator's
+// InterProcessMutex and kazoo's Lock, with one session and with several. Each
+// client is a process of its own. All of them take turns in rounds, one client
+// after another in each, so that what else the machine does meets all alike; the
+// first rounds are to warm up. It writes results/lock.md.
 //
 // Curator comes by Maven, kazoo from the system's Python; what is missing is left
 // out.
@@ -57,12 +57,13 @@ type client struct {
 
 const (
 	ours   = "recipe.Lock"
+	limit  = "raw limit"
 	writes = "the writes alone"
-	warmUp = 3 // rounds
+	warmUp = 15 // rounds, after which Java has compiled what it runs
 )
 
 func main() {
-	child := flag.String("child", "", "for the program itself: take turns here, `lock or writes`")
+	child := flag.String("child", "", "for the program itself: take turns here, `lock, raw or writes`")
 	sessions := flag.String("sessions", "1,8", "how many contend")
 	turns := flag.Int("turns", 1000, "of all sessions together, in a round")
 	rounds := flag.Int("rounds", 9, "that count")
@@ -87,30 +88,17 @@ func serve(mode string, args []string, in io.Reader, out io.Writer) error {
 	}
 	n, _ := strconv.Atoi(args[2])
 	turns, _ := strconv.Atoi(args[3])
-	ctx := context.Background()
-	var sessions []*zk.Session
-	for range n {
-		s, err := zk.Dial(ctx, zk.Config{Addrs: args[:1], Timeout: 30 * time.Second})
-		if err != nil {
-			return err
-		}
-		defer s.Close()
-		sessions = append(sessions, s)
-	}
-	turn := lockTurn(args[1])
-	if mode == "writes" {
-		turn = writeTurn(args[1])
+	sessions, end, err := join(mode, args[0], args[1], n)
+	defer end()
+	if err != nil {
+		return err
 	}
 	for lines := bufio.NewScanner(in); lines.Scan(); {
 		errs := make([]error, n)
 		var all sync.WaitGroup
 		start := host.Now()
-		for i, s := range sessions {
-			all.Go(func() {
-				for k := 0; k < turns && errs[i] == nil; k++ {
-					errs[i] = turn(ctx, s)
-				}
-			})
+		for i, take := range sessions {
+			all.Go(func() { errs[i] = take(turns) })
 		}
 		all.Wait()
 		took, used := host.Now().Since(start)
@@ -122,6 +110,45 @@ func serve(mode string, args []string, in io.Reader, out io.Writer) error {
 		}
 	}
 	return nil
+}
+
+// join begins sessions, each of which takes as many turns as it is told, and
+// returns what ends them.
+func join(mode, addr, dir string, n int) (sessions []func(turns int) error, end func(), err error) {
+	ctx := context.Background()
+	var ends []func()
+	end = func() {
+		for _, f := range ends {
+			f()
+		}
+	}
+	turn := lockTurn(dir)
+	if mode == "writes" {
+		turn = writeTurn(dir)
+	}
+	for i := range n {
+		if mode == "raw" {
+			c, err := dialRaw(addr, dir, i)
+			if err != nil {
+				return nil, end, err
+			}
+			ends = append(ends, func() { c.nc.Close() })
+			sessions = append(sessions, c.turns)
+			continue
+		}
+		s, err := zk.Dial(ctx, zk.Config{Addrs: []string{addr}, Timeout: 30 * time.Second})
+		if err != nil {
+			return nil, end, err
+		}
+		ends = append(ends, func() { s.Close() })
+		sessions = append(sessions, func(turns int) (err error) {
+			for k := 0; k < turns && err == nil; k++ {
+				err = turn(ctx, s)
+			}
+			return err
+		})
+	}
+	return sessions, end, nil
 }
 
 // lockTurn returns a turn under a lock.
@@ -175,7 +202,7 @@ func measure(sessions string, turns, rounds int, out string) error {
 		return err
 	}
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "# Turns under a lock\n\nBy `go run ./cmd/lock` in bench: one ZooKeeper %s, a turn is an acquire and a release. Medians of %d rounds of %d\nturns, in each of which all clients had theirs one after another; CPU is the client's. The writes alone are a create\nand a delete with nothing around them, and what no client can be quicker than.\n", e.Release(), rounds, turns)
+	fmt.Fprintf(&b, "# Turns under a lock\n\nBy `go run ./cmd/lock` in bench: one ZooKeeper %s, a turn is an acquire and a release. Medians of %d rounds of %d\nturns, in each of which all clients had theirs one after another, after %d rounds to warm up; CPU is the client's. The raw\nlimit sends the frames of recipe.Lock with no client around them: so much quicker can a client be that keeps its\nrules. The writes alone are a create and a delete with nothing around them.\n", e.Release(), rounds, turns, warmUp)
 	for _, text := range strings.Split(sessions, ",") {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 {
@@ -211,7 +238,7 @@ func measure(sessions string, turns, rounds int, out string) error {
 	return os.WriteFile(out, b.Bytes(), 0o666)
 }
 
-// ready returns the clients that can run here, ours first.
+// ready returns the clients that can run here, ours and the raw limit first.
 func ready(ctx context.Context, dir string) ([]client, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -228,6 +255,7 @@ func ready(ctx context.Context, dir string) ([]client, error) {
 	}
 	clients := []client{
 		{name: ours, command: []string{self, "-child", "lock"}},
+		{name: limit, command: []string{self, "-child", "raw"}},
 		{name: writes, command: []string{self, "-child", "writes"}},
 	}
 	if java, err := peers.Curator(ctx, dir, "Turns"); err != nil {
@@ -272,21 +300,34 @@ func (c *client) end() error {
 	return c.cmd.Wait()
 }
 
-// table compares the clients with the first one, round by round.
+// table compares the clients with ours and with the raw limit, round by round.
 func table(clients []*client, sessions, turns int) string {
 	var b strings.Builder
 	plural := map[bool]string{true: "s"}[sessions > 1]
-	fmt.Fprintf(&b, "\n## %d session%s\n\n| client | turn | turns per second | CPU per turn | × %s | × its CPU |\n|---|---|---|---|---|---|\n", sessions, plural, ours)
+	fmt.Fprintf(&b, "\n## %d session%s\n\n| client | turn | turns per second | CPU per turn | × %s | × its CPU | × %[4]s | × its CPU |\n|---|---|---|---|---|---|---|---|\n", sessions, plural, ours, limit)
 	for _, c := range clients {
-		var seconds, cpu, slower, busier []float64
-		for i, s := range c.samples {
-			first := clients[0].samples[i]
+		var seconds, cpu []float64
+		for _, s := range c.samples {
 			seconds, cpu = append(seconds, s.Seconds/float64(turns)), append(cpu, s.CPU/float64(turns))
-			slower, busier = append(slower, s.Seconds/first.Seconds), append(busier, s.CPU/first.CPU)
 		}
-		fmt.Fprintf(&b, "| %s | %.3f ms | %.0f | %.0f µs | %.2f | %.2f |\n", c.name, 1e3*median(seconds), 1/median(seconds), 1e6*median(cpu), median(slower), median(busier))
+		fmt.Fprintf(&b, "| %s | %.3f ms | %.0f | %.0f µs |", c.name, 1e3*median(seconds), 1/median(seconds), 1e6*median(cpu))
+		for _, other := range clients[:2] {
+			slower, busier := c.times(other)
+			fmt.Fprintf(&b, " %.2f | %.2f |", slower, busier)
+		}
+		b.WriteByte('\n')
 	}
 	return b.String()
+}
+
+// times returns the medians of how much slower and busier than another client this
+// one was in a round.
+func (c *client) times(other *client) (slower, busier float64) {
+	var seconds, cpu []float64
+	for i, s := range c.samples {
+		seconds, cpu = append(seconds, s.Seconds/other.samples[i].Seconds), append(cpu, s.CPU/other.samples[i].CPU)
+	}
+	return median(seconds), median(cpu)
 }
 
 func median(list []float64) float64 {
