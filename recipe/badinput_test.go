@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"gotest.tools/v3/assert"
 
@@ -180,7 +181,14 @@ func TestBadInput(t *testing.T) {
 		big := make([]byte, zk.DefaultMaxRequest+1)
 		quiet("Data", func() error { _, err := (&recipe.Lock{Path: "/x", Data: big}).Acquire(bg, s); return err }(), zk.ErrTooLarge)
 		quiet("data", func() error { _, err := recipe.Own(bg, s, "/x", big, nil); return err }(), zk.ErrTooLarge)
-		assert.NilError(t, s.Close())
+		h := r.hold(s, "/x/l")
+		other, err := (&recipe.DoubleBarrier{Path: "/x/b", Members: 1}).Enter(bg, s)
+		assert.NilError(t, err)
+		synctest.Wait()
+		r.ForgetFrames()
+		quiet("Leave of a lock", (&recipe.DoubleBarrier{Path: "/x/l", Members: 1}).Leave(bg, s, h), zk.ErrBadArguments)
+		quiet("Leave of another", (&recipe.DoubleBarrier{Path: "/x/c", Members: 1}).Leave(bg, s, other), zk.ErrBadArguments)
+		assert.NilError(t, errors.Join(h.Err(), other.Err(), s.Close()))
 		r.ForgetFrames()
 		for name, f := range everyCall(s) {
 			quiet(name+" closed", f(bg, ""), zk.ErrClosed)

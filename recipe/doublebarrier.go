@@ -227,7 +227,8 @@ func (b *DoubleBarrier) announce(ctx context.Context, s *zk.Session, path string
 
 // Leave gives up the Hold of Enter, and waits until all members of the round have
 // left or their sessions are gone. After an error of the connection, or of ctx,
-// the membership may be over or not: call Leave again.
+// the membership may be over or not: call Leave again. ErrBadArguments: h is no
+// membership of this barrier, and nothing was sent.
 func (b *DoubleBarrier) Leave(ctx context.Context, s *zk.Session, h *Hold) error {
 	id, err := b.begin(ctx, s)
 	if err != nil {
@@ -236,6 +237,9 @@ func (b *DoubleBarrier) Leave(ctx context.Context, s *zk.Session, h *Hold) error
 	in := h.inner()
 	if in == nil {
 		return errZeroHold
+	}
+	if in.claim.key.kind != memberKind || in.claim.key.dir != fullPath(s, b.Path) {
+		return badArgument("%s is no member of %s", in.claim.path, b.Path)
 	}
 	_, me := split(in.claim.path)
 	for {
