@@ -20,9 +20,6 @@ const (
 	// bytes have come. A server does not store more than 1 MiB in a znode
 	// (jute.maxbuffer).
 	believed = 1<<20 + 4<<10
-	// growth is how many times as large as what has come of a larger frame its buffer
-	// becomes when it is full: each time takes an allocation and a copy.
-	growth = 4
 )
 
 var largeBuffers = sync.Pool{New: func() any { return new([largeBuffer]byte) }}
@@ -121,7 +118,7 @@ func (f *Reader) Settle(idle func() bool) (cut int) {
 	case cut > largeBuffer && (!f.own || f.w == len(f.buf)):
 		size := cut
 		if cut > believed {
-			size = min(cut, max(2*largeBuffer, growth*f.w))
+			size = min(cut, 2*max(largeBuffer, f.w))
 		}
 		grown := make([]byte, size)
 		copy(grown, f.buf[:f.w])

@@ -123,7 +123,7 @@ func TestMemoryGrowsWithWhatCame(t *testing.T) {
 			assert.Assert(t, b == nil && err == nil)
 			f.Settle(func() bool { return true })
 		}
-		want := max(2*largeBuffer, growth*(4+c.came))
+		want := 2 * max(largeBuffer, 4+c.came)
 		if 4+c.length <= believed {
 			want = 4 + c.length
 		}
@@ -187,4 +187,5 @@ func TestKept(t *testing.T) {
 		}
 		f.Settle(func() bool { return false })
 	}), 1.0)
+	assert.Assert(t, len(f.buf) == smallBuffer && f.large == nil, "it took a buffer for more, and nothing is left")
 }
