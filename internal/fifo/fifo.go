@@ -71,7 +71,7 @@ const minRing = 8
 type Ring[T any] struct {
 	slots []T
 	tail  uint64
-	mark  uint64
+	mark  uint64 // tail at the last Mark
 	head  atomic.Uint64
 }
 
