@@ -71,6 +71,7 @@ const minRing = 8
 type Ring[T any] struct {
 	slots []T
 	tail  uint64
+	mark  uint64 // tail at the last Mark
 	head  atomic.Uint64
 }
 
@@ -80,8 +81,11 @@ func (r *Ring[T]) Len() int { return int(r.tail - r.head.Load()) }
 // Left returns the number of items that have left.
 func (r *Ring[T]) Left() int64 { return int64(r.head.Load()) }
 
-// Pushed returns the number of items that were ever appended.
-func (r *Ring[T]) Pushed() uint64 { return r.tail }
+// Mark makes all items so far old ones.
+func (r *Ring[T]) Mark() { r.mark = r.tail }
+
+// Fresh returns the number of items that were appended since Mark.
+func (r *Ring[T]) Fresh() int { return int(r.tail - r.mark) }
 
 // Push appends an item, and returns its place: the caller fills all of it before it
 // gives the lock up.

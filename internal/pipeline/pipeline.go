@@ -122,7 +122,6 @@ type Conn struct {
 	writing bool          // somebody is the writer
 	idle    chan struct{} // closed when the writer is gone after the end; nil unless waited for
 	ring    fifo.Ring[pending]
-	taken   uint64            // items of the ring that writers have taken, ever
 	auths   fifo.Queue[*Call] // auth packets are answered outside the ring
 	frames  int64             // requests queued
 	calls   int64             // of these, those that began a Call that is not the client's own

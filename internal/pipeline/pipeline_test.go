@@ -419,7 +419,7 @@ func TestFills(t *testing.T) {
 		for range tc.sent {
 			p.ring.Push()
 		}
-		p.taken = p.ring.Pushed()
+		p.ring.Mark()
 		for range tc.held {
 			p.ring.Push()
 			p.out.append(make([]byte, frame))

@@ -179,7 +179,7 @@ func (p *Conn) fills(size int) bool {
 	if p.ring.Len() <= 1 || p.out.size >= fullWrite || p.out.size <= size {
 		return false
 	}
-	held := int(p.ring.Pushed() - p.taken)
+	held := p.ring.Fresh()
 	return size == 0 || held <= p.ring.Len()-held
 }
 
@@ -197,7 +197,7 @@ func (p *Conn) writeUnlock() bool {
 	}
 	parcel := &p.parcel
 	p.out.take(parcel)
-	p.taken = p.ring.Pushed()
+	p.ring.Mark()
 	p.live.WriteBegins(p.sent, parcel.size, time.Now())
 	p.mu.Unlock()
 	n, err := parcel.write(p.conn)
