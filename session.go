@@ -467,6 +467,25 @@ func (s *Session) do(ctx context.Context, c *call) error {
 	if s.conf.Trace != nil && !c.Traced {
 		return s.doTraced(ctx, c)
 	}
+	if err := s.send(ctx, c); err != nil {
+		return err
+	}
+	op, path := c.Op, c.Path
+	if c.Wait(ctx) { // the reader recycles it
+		return s.gaveUp(ctx, op, path)
+	}
+	s.w.reg.Picked()
+	if c.Err != nil {
+		return s.failed(c)
+	}
+	return nil
+}
+
+// What do does before and after its wait is apart: a goroutine that waits with less on its
+// stack fits the first one, and many that do fit the processor's cache.
+
+//go:noinline
+func (s *Session) send(ctx context.Context, c *call) error {
 	if err := s.admit(ctx, c); err != nil {
 		return s.refuse(c, err)
 	}
@@ -474,17 +493,20 @@ func (s *Session) do(ctx context.Context, c *call) error {
 		s.line.Release(1)
 		return s.refuse(c, err)
 	}
-	op, path := c.Op, c.Path
-	if c.Wait(ctx) { // the reader recycles it
-		s.calls.abandoned.Add(1)
-		return s.calls.fail(&OpError{Op: op, Path: path, Err: ctx.Err(), outcome: Lost})
-	}
-	s.w.reg.Picked()
-	if err := c.Err; err != nil {
-		s.engine.Recycle(c)
-		return s.calls.fail(err)
-	}
 	return nil
+}
+
+//go:noinline
+func (s *Session) gaveUp(ctx context.Context, op, path string) error {
+	s.calls.abandoned.Add(1)
+	return s.calls.fail(&OpError{Op: op, Path: path, Err: ctx.Err(), outcome: Lost})
+}
+
+//go:noinline
+func (s *Session) failed(c *call) error {
+	err := c.Err
+	s.engine.Recycle(c)
+	return s.calls.fail(err)
 }
 
 // refuse ends a call that was not sent.

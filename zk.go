@@ -385,9 +385,7 @@ func (s *Session) Set(ctx context.Context, path string, data []byte, version int
 	if err != nil {
 		return Stat{}, err
 	}
-	at, appended := c.BeginData(wire.OpSetData, full, data)
-	c.Frames = wire.SetDataRequest{Path: full, Data: appended, Version: version}.Append(c.Frames)
-	c.EndData(at, full, data)
+	c.SetData(full, data, version)
 	var stat Stat
 	err = s.askStat(ctx, c, &stat)
 	return stat, err

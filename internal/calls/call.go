@@ -162,6 +162,13 @@ func (c *Call[E]) PathWatch(op wire.Op, path string, watch bool) {
 	wire.EndFrame(c.Frames, at)
 }
 
+// SetData frames the request of a Set.
+func (c *Call[E]) SetData(path string, data []byte, version int32) {
+	at, appended := c.BeginData(wire.OpSetData, path, data)
+	c.Frames = wire.SetDataRequest{Path: path, Data: appended, Version: version}.Append(c.Frames)
+	c.EndData(at, path, data)
+}
+
 // childWatch frames a SetWatches of one child watch.
 func (c *Call[E]) childWatch(path string, floor int64) {
 	c.Frame(wire.OpSetWatches, wire.SetWatchesRequest{

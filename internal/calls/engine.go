@@ -100,14 +100,16 @@ func (e *Engine[T, E]) New(k *Kind, op, path string) *Call[E] {
 
 // Recycle gives a call back that nobody else knows any more.
 func (e *Engine[T, E]) Recycle(c *Call[E]) {
+	large := len(c.Data) >= pipeline.Large || c.Lent()
 	c.Reset()
 	c.Request = Request[E]{} // two assignments: for one, the compiler would make a copy first
 	c.Result = Result{}
-	e.spare.put(c)
+	e.spare.put(c, large)
 }
 
-// spares are calls for the next ones: one at hand, and the others in a pool. After each
-// garbage collection a pool costs an allocation, and large values make these frequent.
+// spares are calls for the next ones: one at hand, if it was large, and the others in a pool.
+// After each garbage collection a pool costs an allocation, and large values make these
+// frequent. Small calls find none at hand, and pay for no compare-and-swap.
 type spares[E any] struct {
 	one  atomic.Pointer[Call[E]]
 	pool sync.Pool
@@ -122,8 +124,8 @@ func (p *spares[E]) get() *Call[E] {
 	return c
 }
 
-func (p *spares[E]) put(c *Call[E]) {
-	if p.one.Load() != nil || !p.one.CompareAndSwap(nil, c) {
+func (p *spares[E]) put(c *Call[E], large bool) {
+	if !large || p.one.Load() != nil || !p.one.CompareAndSwap(nil, c) {
 		p.pool.Put(c)
 	}
 }

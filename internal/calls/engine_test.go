@@ -11,6 +11,7 @@ import (
 
 	"github.com/seed-9f8420c6/zk/internal/interlock"
 	"github.com/seed-9f8420c6/zk/internal/limits"
+	"github.com/seed-9f8420c6/zk/internal/pipeline"
 	"github.com/seed-9f8420c6/zk/internal/watches"
 	"github.com/seed-9f8420c6/zk/wire"
 )
@@ -26,7 +27,7 @@ func TestRecycle(t *testing.T) {
 			Parts: new(parts), Armings: make([]Arming[event], 1), Removal: new(Removal[event]), restore: new(restoral),
 			Accepted: func() {}, adding: new(interlock.Addition),
 		}
-		c.Result = Result{Err: io.EOF, Str: "x", Data: []byte("x"), Names: []string{"x"}, Num: 1, Missing: true, Value: 1}
+		c.Result = Result{Err: io.EOF, Str: "x", Data: make([]byte, pipeline.Large), Names: []string{"x"}, Num: 1, Missing: true, Value: 1}
 		for _, part := range []any{c.Request, c.Result} {
 			v := reflect.ValueOf(part)
 			for i := range v.NumField() {
@@ -36,10 +37,13 @@ func TestRecycle(t *testing.T) {
 		r.Recycle(c)
 		assert.Assert(t, reflect.ValueOf(c.Request).IsZero() && reflect.ValueOf(c.Result).IsZero() && len(c.Frames) == 0)
 		again, other := r.New(&kindGet, "two", ""), r.New(&kindGet, "three", "")
-		assert.Assert(t, again == c && other != c, "one is at hand")
+		assert.Assert(t, again == c && other != c, "a large one is at hand")
 		assert.Assert(t, !c.Own && c.Kind == &kindGet && c.Op == "two" && c.Path == "")
-		r.Recycle(again)
 		r.Recycle(other)
+		assert.Assert(t, r.spare.one.Load() == nil, "small ones go to the pool")
+		again.BeginData(wire.OpSetData, "/x", make([]byte, pipeline.Large))
+		again.EndData(0, "/x", make([]byte, pipeline.Large))
+		r.Recycle(again)
 		assert.Assert(t, r.spare.one.Load() == c)
 		r.Idle()
 		assert.Assert(t, r.spare.one.Load() == nil, "an idle connection keeps none")
