@@ -13,9 +13,12 @@ import (
 // Owner has the lock of a Sequencer, and learns what became of its events.
 type Owner[E, N any] interface {
 	sync.Locker
-	// Sent is called under the lock when an event has left: it is in its channel, or
-	// the channel was found closed. It must not call the Sequencer.
-	Sent(it Item[E, N], closed bool)
+	// Sent is called under the lock when an event has left: it is in its channel. Neither
+	// this nor Closed may call the Sequencer.
+	Sent(ch chan<- E, note N)
+	// Closed is called under the lock when an event has left, because its channel was found
+	// closed.
+	Closed(it Item[E, N])
 	// Waits is called under the lock, once for an event, when all before it have left
 	// and its channel is full.
 	Waits(it Item[E, N])
@@ -165,12 +168,21 @@ func (q *Sequencer[E, N]) release() {
 func (q *Sequencer[E, N]) deliver(it *Item[E, N]) {
 	if q.owner != nil && q.outbox.Len() == 0 {
 		if res := try(it.Ch, it.Event); res != notTaken {
-			q.owner.Sent(*it, res == chanClosed)
+			q.left(it, res)
 			return
 		}
 	}
 	q.outbox.Push(*it)
 	q.flush()
+}
+
+// left reports to the owner that an event has left. An Item is large to hand over.
+func (q *Sequencer[E, N]) left(it *Item[E, N], res result) {
+	if res == chanClosed {
+		q.owner.Closed(*it)
+	} else {
+		q.owner.Sent(it.Ch, it.Note)
+	}
 }
 
 // Queue puts an event into the outbox, before the first Start.
@@ -203,7 +215,8 @@ func (q *Sequencer[E, N]) flush() {
 func (q *Sequencer[E, N]) sent(res result) {
 	if res != notTaken {
 		q.waits = false
-		q.owner.Sent(q.outbox.Pop(), res == chanClosed)
+		it := q.outbox.Pop()
+		q.left(&it, res)
 	}
 }
 

@@ -30,11 +30,11 @@ type owner struct {
 
 func (o *owner) Waits(it ev) { o.waited = append(o.waited, it.Note) }
 
-func (o *owner) Sent(it ev, closed bool) {
+func (o *owner) Sent(chan<- int, string) { o.sent++ }
+
+func (o *owner) Closed(it ev) {
 	o.sent++
-	if closed {
-		o.closed = append(o.closed, it.Note)
-	}
+	o.closed = append(o.closed, it.Note)
 }
 
 func start(o *owner) *owner {

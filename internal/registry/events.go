@@ -14,6 +14,7 @@ type note struct {
 	at   string // the watch's path, as the server knows it
 	kind watches.Kind
 	raw  bool // the event has the server's path, not the application's
+	gap  bool // it is a Gap
 }
 
 type gapKey[E any] struct {
@@ -51,18 +52,14 @@ func (r *Registry[T, E]) Notify(typ T, path []byte, zxid int64, got *Notified[E]
 	if r.load.oneShots == 0 {
 		r.load.peak = r.table.Len()
 	}
-	full := "" // the event's path, if no armed path can stand for it
+	var ev E
 	for i := range targets {
 		x := &targets[i]
-		p := x.Path
-		if len(p) != len(path) { // a recursive watch further up
-			if full == "" {
-				full = string(path)
-			}
-			p = full
+		if i == 0 || x.Raw != targets[i-1].Raw { // it is the same for all others
+			ev = E(fields[T]{Type: typ, Path: r.appPath(eventPath(x.Path, path), x.Raw), Zxid: max(zxid, 0)})
 		}
-		ev := E(fields[T]{Type: typ, Path: r.appPath(p, x.Raw), Zxid: max(zxid, 0)})
-		r.postLocked(&order.Item[E, note]{Ch: x.Ch, Event: ev, Note: note{at: x.Path, kind: x.Kind, raw: x.Raw}})
+		r.load.count(x.Kind, false, 1)
+		r.queue.Post(&order.Item[E, note]{Ch: x.Ch, Event: ev, Note: note{at: x.Path, kind: x.Kind, raw: x.Raw}})
 		if got != nil && i == 0 {
 			got.Event = ev
 		}
@@ -77,13 +74,13 @@ func (r *Registry[T, E]) Notify(typ T, path []byte, zxid int64, got *Notified[E]
 	return len(targets), nil
 }
 
-func (r *Registry[T, E]) postLocked(it *order.Item[E, note]) {
-	r.load.count(it.Note.kind, isGap[T](it), 1)
-	r.queue.Post(it)
-}
-
-func isGap[T ~int32, E Event[T]](it *order.Item[E, note]) bool {
-	return fields[T](it.Event).Type == handover.Gap
+// eventPath returns an event's path. That of a watch stands for it, without a copy, where
+// it is the same and not that of a recursive watch further up.
+func eventPath(armed string, path []byte) string {
+	if len(armed) == len(path) {
+		return armed
+	}
+	return string(path)
 }
 
 // appPath returns a path of the server as a watch's events have it.
@@ -124,7 +121,8 @@ func (r *Registry[T, E]) postGapsLocked(each func(f func(watches.Target[chan<- E
 		ev := E(fields[T]{Type: handover.Gap, Path: r.appPath(x.Path, x.Raw)})
 		r.newly = append(r.newly, ev)
 		r.news.Store(true)
-		r.postLocked(&order.Item[E, note]{Ch: x.Ch, Event: ev, Note: note{at: x.Path, kind: x.Kind, raw: x.Raw}})
+		r.load.count(x.Kind, true, 1)
+		r.queue.Post(&order.Item[E, note]{Ch: x.Ch, Event: ev, Note: note{at: x.Path, kind: x.Kind, raw: x.Raw, gap: true}})
 	}
 }
 

@@ -87,7 +87,7 @@ func (r *Registry[T, E]) requeueLocked(e handover.Event, ch chan<- E) {
 	r.queue.Queue(order.Item[E, note]{
 		Ch:    ch,
 		Event: E(fields[T]{Type: T(e.Type), Path: r.appPath(e.Event, e.Raw), Zxid: int64(e.Zxid)}),
-		Note:  note{at: e.Path, kind: kind, raw: e.Raw},
+		Note:  note{at: e.Path, kind: kind, raw: e.Raw, gap: gap},
 	})
 }
 

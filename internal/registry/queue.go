@@ -50,9 +50,14 @@ type queueOwner[T ~int32, E Event[T]] Registry[T, E]
 func (o *queueOwner[T, E]) Lock()   { o.mu.Lock() }
 func (o *queueOwner[T, E]) Unlock() { o.mu.Unlock() }
 
-// Sent notes that an event has left the queue.
-func (o *queueOwner[T, E]) Sent(it order.Item[E, note], shut bool) {
-	(*Registry[T, E])(o).sentLocked(&it, shut)
+// Sent notes that an event is in its channel.
+func (o *queueOwner[T, E]) Sent(ch chan<- E, n note) { (*Registry[T, E])(o).leftLocked(ch, n) }
+
+// Closed notes that an event has found its channel closed.
+func (o *queueOwner[T, E]) Closed(it order.Item[E, note]) {
+	r := (*Registry[T, E])(o)
+	r.leftLocked(it.Ch, it.Note)
+	r.dropLocked(&it)
 }
 
 // Waits notes that an event is the next, and its channel is full.
@@ -61,15 +66,12 @@ func (o *queueOwner[T, E]) Waits(it order.Item[E, note]) {
 	o.head = Head{Since: time.Now(), Path: fields[T](it.Event).Path, Cap: cap(it.Ch)}
 }
 
-func (r *Registry[T, E]) sentLocked(it *order.Item[E, note], shut bool) {
-	gap := isGap[T](it)
+// leftLocked notes that an event has left the queue.
+func (r *Registry[T, E]) leftLocked(ch chan<- E, n note) {
 	r.load.waits = false
-	r.load.count(it.Note.kind, gap, -1)
-	if gap {
-		delete(r.gaps, gapKey[E]{it.Note.at, it.Ch})
-	}
-	if shut {
-		r.dropLocked(it)
+	r.load.count(n.kind, n.gap, -1)
+	if n.gap {
+		delete(r.gaps, gapKey[E]{n.at, ch})
 	}
 }
 
