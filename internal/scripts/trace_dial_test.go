@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"gotest.tools/v3/assert"
@@ -392,6 +393,7 @@ func TestLoggerMessages(t *testing.T) {
 		e.Create(s, path+"/b", "")
 		<-full
 		e.Fence(s)
+		synctest.Wait() // the reader says so when it has handed over the answers
 		check("zk: a closed channel lost its watches", slog.LevelWarn, map[string]string{"addr": addr, "id": id, "path": path, "kind": "child"})
 
 		e.Sim.Expire(s.ID())
