@@ -71,7 +71,8 @@ type Config struct {
 	ReadOnly bool
 	// DialContext connects. Nil: names are resolved on every Dial, and each IP is
 	// tried. Set: it gets host:port unresolved, once per address; TLS is laid over
-	// what it returns, and Close of that must unblock Write.
+	// what it returns, and Close of that must unblock Write. Of a plain *net.TCPConn or
+	// *net.UnixConn the client sets the write deadline.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
 	// Wrap lays a connection of the application's over each one that is dialed, over TCP
 	// and TLS; nil: none. addr is what Trace's hooks get. What it returns carries all
