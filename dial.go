@@ -785,7 +785,7 @@ func (s *Session) authenticate(ctx context.Context, ex sasl.Exchange, token []by
 			s.engine.Recycle(c)
 			return tooLarge(n, s.conf.MaxRequest)
 		}
-		if err := s.engine.Submit(ctx, c, c.Frames, 1); err != nil {
+		if err := s.engine.Submit(ctx, c); err != nil {
 			s.engine.Recycle(c)
 			return err
 		}

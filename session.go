@@ -490,7 +490,7 @@ func (s *Session) send(ctx context.Context, c *call) error {
 	if err := s.admit(ctx, c); err != nil {
 		return s.refuse(c, err)
 	}
-	if err := s.engine.Submit(ctx, c, c.Frames, 1); err != nil {
+	if err := s.engine.Submit(ctx, c); err != nil {
 		s.line.Release(1)
 		return s.refuse(c, err)
 	}
@@ -548,7 +548,7 @@ func (s *Session) admit(ctx context.Context, c *call) error {
 			return err
 		}
 	}
-	if c.Removal != nil && s.line.Limited() { // what needs no request needs no slot
+	if c.Removes() && s.line.Limited() { // what needs no request needs no slot
 		if err := s.engine.Remove(c); err != nil {
 			return err
 		}
@@ -935,7 +935,9 @@ func appendAuth(b []byte, a Auth) []byte {
 // if the server accepts it.
 func (s *Session) sendAuth(a Auth, accepted func()) (*call, error) {
 	c := s.engine.New(&calls.KindAuth, "addauth", "")
-	c.Accepted = accepted
+	if accepted != nil {
+		c.More = &calls.More[Event]{Accepted: accepted}
+	}
 	c.Frames = appendAuth(c.Frames, a)
 	if n := len(c.Frames) - 4; n > s.conf.MaxRequest {
 		s.engine.Recycle(c)

@@ -208,7 +208,9 @@ func (s *Session) start(k *kind, op, path string, sequential bool, invalid error
 }
 
 // ask sends a call and lets take have its answer; nil: there is nothing to take. It
-// owns the call's recycling: nobody has the call any more when it returns.
+// owns the call's recycling: nobody has the call any more when it returns. Get and Set,
+// of which there are most, do it themselves: what stands on the stack of a caller that
+// waits costs time.
 func (s *Session) ask(ctx context.Context, c *call, take func(*call)) error {
 	if err := s.do(ctx, c); err != nil {
 		return err
@@ -218,28 +220,6 @@ func (s *Session) ask(ctx context.Context, c *call, take func(*call)) error {
 	}
 	s.engine.Recycle(c)
 	return nil
-}
-
-// askStat is ask for a call that is answered by a Stat. It fills that in where it goes,
-// for to hand it on would copy it again.
-func (s *Session) askStat(ctx context.Context, c *call, stat *Stat) error {
-	if err := s.do(ctx, c); err != nil {
-		return err
-	}
-	*stat = Stat(c.Stat)
-	s.engine.Recycle(c)
-	return nil
-}
-
-// askData is askStat for a call that is answered by data as well.
-func (s *Session) askData(ctx context.Context, c *call, stat *Stat) ([]byte, error) {
-	if err := s.do(ctx, c); err != nil {
-		return nil, err
-	}
-	data := c.Data
-	*stat = Stat(c.Stat)
-	s.engine.Recycle(c)
-	return data, nil
 }
 
 // Create creates a znode and returns its path, which differs from the one asked
@@ -338,9 +318,12 @@ func (s *Session) Get(ctx context.Context, path string, watch chan<- Event) ([]b
 	}
 	c.PathWatch(wire.OpGetData, full, watch != nil)
 	c.Arm(watch, watches.Data, full)
-	var stat Stat
-	data, err := s.askData(ctx, c, &stat)
-	return data, stat, err
+	if err := s.do(ctx, c); err != nil {
+		return nil, Stat{}, err
+	}
+	data, stat := c.Data, Stat(c.Stat)
+	s.engine.Recycle(c)
+	return data, stat, nil
 }
 
 // Exists reports whether a znode exists. In both cases the channel is armed: of
@@ -386,9 +369,12 @@ func (s *Session) Set(ctx context.Context, path string, data []byte, version int
 		return Stat{}, err
 	}
 	c.SetData(full, data, version)
-	var stat Stat
-	err = s.askStat(ctx, c, &stat)
-	return stat, err
+	if err := s.do(ctx, c); err != nil {
+		return Stat{}, err
+	}
+	stat := Stat(c.Stat)
+	s.engine.Recycle(c)
+	return stat, nil
 }
 
 // Delete deletes a znode that has no children (ErrNotEmpty), if its version is
@@ -398,9 +384,7 @@ func (s *Session) Delete(ctx context.Context, path string, version int32) error 
 	if err != nil {
 		return err
 	}
-	at := c.Begin(wire.OpDelete)
-	c.Frames = wire.PathVersionRequest{Path: full, Version: version}.Append(c.Frames)
-	wire.EndFrame(c.Frames, at)
+	c.PathVersion(wire.OpDelete, full, version)
 	return s.ask(ctx, c, nil)
 }
 
@@ -415,7 +399,7 @@ func (s *Session) Sync(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	c.Frame(wire.OpSync, wire.PathRequest{Path: full})
+	c.OfPath(wire.OpSync, full)
 	return s.ask(ctx, c, nil)
 }
 
@@ -426,7 +410,7 @@ func (s *Session) GetACL(ctx context.Context, path string) (ACL, Stat, error) {
 	if err != nil {
 		return nil, Stat{}, err
 	}
-	c.Frame(wire.OpGetACL, wire.PathRequest{Path: full})
+	c.OfPath(wire.OpGetACL, full)
 	var acl ACL
 	var st Stat
 	err = s.ask(ctx, c, func(c *call) { acl, st = c.Value.(ACL), Stat(c.Stat) })
@@ -470,7 +454,7 @@ func (s *Session) SetACL(ctx context.Context, path string, acl ACL, version int3
 	}
 	c.Frame(wire.OpSetACL, wire.SetACLRequest{Path: full, ACL: acl.wire(), Version: version})
 	var stat Stat
-	err = s.askStat(ctx, c, &stat)
+	err = s.ask(ctx, c, func(c *call) { stat = Stat(c.Stat) })
 	return stat, err
 }
 
@@ -551,10 +535,11 @@ func (s *Session) RemoveWatch(ctx context.Context, path string, watch chan<- Eve
 	// The one type that all servers since 3.6 support for a persistent watch; it
 	// takes everything on the path, and nothing else is there.
 	c.Frame(wire.OpRemoveWatches, wire.WatcherTypeRequest{Path: full, Type: wire.WatcherAny})
-	c.At, c.Removal = full, &calls.Removal[Event]{Ch: watch}
+	alias := ""
 	if path == configPath && full != configPath { // GetConfig's, which is below no chroot
-		c.Removal.Alias = configPath
+		alias = configPath
 	}
+	c.Disarm(full, watch, alias)
 	if err := s.ask(ctx, c, nil); !errors.Is(err, calls.ErrRemoved) {
 		return err
 	}
@@ -581,7 +566,7 @@ func (s *Session) Ephemerals(ctx context.Context, prefix string) ([]string, erro
 	if prefix != "" && prefix != "/" {
 		full = s.conf.Chroot + prefix
 	}
-	c.Frame(wire.OpGetEphemerals, wire.PathRequest{Path: full})
+	c.OfPath(wire.OpGetEphemerals, full)
 	var all []string
 	if err := s.ask(ctx, c, func(c *call) { all = c.Names }); err != nil {
 		return nil, err
@@ -604,7 +589,7 @@ func (s *Session) AllChildrenNumber(ctx context.Context, path string) (int, erro
 	if err != nil {
 		return 0, err
 	}
-	c.Frame(wire.OpAllChildrenNumber, wire.PathRequest{Path: full})
+	c.OfPath(wire.OpAllChildrenNumber, full)
 	var n int
 	err = s.ask(ctx, c, func(c *call) { n = int(c.Num) })
 	return n, err
@@ -657,9 +642,10 @@ func (s *Session) GetConfig(ctx context.Context, watch chan<- Event) ([]byte, St
 	c.Raw = true
 	c.PathWatch(wire.OpGetData, configPath, watch != nil)
 	c.Arm(watch, watches.Data, configPath)
-	var stat Stat
-	data, err := s.askData(ctx, c, &stat)
-	return data, stat, err
+	var data []byte
+	var st Stat
+	err := s.ask(ctx, c, func(c *call) { data, st = c.Data, Stat(c.Stat) })
+	return data, st, err
 }
 
 // Reconfig is a change of the ensemble: either servers that join
@@ -687,9 +673,10 @@ func (s *Session) Reconfig(ctx context.Context, change Reconfig) ([]byte, Stat, 
 	c.Frame(wire.OpReconfig, wire.ReconfigRequest{
 		Joining: joinList(change.Join), Leaving: joinList(change.Leave), NewMembers: joinList(change.Members), ConfigID: change.Version,
 	})
-	var stat Stat
-	data, err := s.askData(ctx, c, &stat)
-	return data, stat, err
+	var data []byte
+	var st Stat
+	err := s.ask(ctx, c, func(c *call) { data, st = c.Data, Stat(c.Stat) })
+	return data, st, err
 }
 
 func (r Reconfig) check() error {
@@ -1100,7 +1087,7 @@ func (s *Session) Batch(ctx context.Context, ops ...Op) ([]Result, error) {
 	var res []Result
 	err := s.traced(ctx, what, func() error {
 		sent, err := s.line.SendMany(ctx, &c.Call, func(frames []byte, n int) error {
-			return s.engine.Submit(ctx, c, frames, n)
+			return s.engine.SubmitMany(ctx, c, frames, n)
 		})
 		if sent == 0 {
 			s.calls.unqueued.Add(1)
@@ -1140,14 +1127,14 @@ const (
 
 // batch is what a Batch's call has.
 type batch struct {
-	ops     []Op
-	res     []Result
-	chroot  string
-	arena   answers.Arena
-	frames  []byte                // kept for the next Batch
-	armings []calls.Arming[Event] // kept too
-	one     about                 // the operation that is framed
-	line    pipeline.Batch
+	ops    []Op
+	res    []Result
+	chroot string
+	arena  answers.Arena
+	frames []byte // kept for the next Batch
+	one    about  // the operation that is framed
+	line   pipeline.Batch
+	more   calls.More[Event] // its Armings are kept too
 }
 
 func (s *Session) newBatch(ops []Op) (*call, *batch) {
@@ -1155,20 +1142,22 @@ func (s *Session) newBatch(ops []Op) (*call, *batch) {
 	b.ops = append(b.ops, ops...)
 	b.res = make([]Result, len(ops))
 	b.chroot = s.conf.Chroot
-	c.Parts, c.Frames, c.Armings = b, b.frames, b.armings
+	b.more.Parts = b
+	c.More, c.Frames = &b.more, b.frames
 	c.Many(&b.line, len(ops))
 	return c, b
 }
 
 // recycleBatch gives a Batch's call back that nobody else knows any more.
 func (s *Session) recycleBatch(c *call, b *batch) {
-	frames, armings := c.Frames, c.Armings
+	frames, armings := c.Frames, b.more.Armings
 	c.Frames = nil
 	s.engine.Recycle(c)
 	if cap(b.ops) <= maxKeptOps && cap(frames) <= maxKeptBatch {
 		clear(b.ops)
 		clear(armings)
-		*b = batch{ops: b.ops[:0], frames: frames[:0], armings: armings[:0]}
+		*b = batch{ops: b.ops[:0], frames: frames[:0]}
+		b.more.Armings = armings[:0]
 		batches.Put(b)
 	}
 }

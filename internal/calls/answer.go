@@ -36,7 +36,7 @@ func (e *Engine[T, E]) Answer(p *pipeline.Call, zxid int64, code int32, d *wire.
 	if won = c.Call.Answer(); won {
 		e.settle(c, code, end != nil)
 	}
-	if c.restore != nil {
+	if c.More != nil && c.More.restore != nil {
 		err := e.restoredBy(c, code, won, zxid)
 		if err == nil {
 			err = e.showGaps() // before the Dial is over
@@ -52,7 +52,7 @@ func (e *Engine[T, E]) Answer(p *pipeline.Call, zxid int64, code int32, d *wire.
 			e.reg.End()
 		}
 	}
-	if c.At != "" {
+	if c.asks {
 		e.watchAnswered(c, code, zxid)
 	}
 	return won, end, nil
@@ -80,7 +80,7 @@ func (e *Engine[T, E]) arm(c *Call[E]) {
 
 // restoredBy takes the answer to a call that restores watches.
 func (e *Engine[T, E]) restoredBy(c *Call[E], code int32, won bool, zxid int64) error {
-	r := c.restore
+	r := c.More.restore
 	switch {
 	case r.kind == 0 && code != 0:
 		e.refusedWatches = true // then the floor stays, whatever the others are answered
@@ -108,14 +108,14 @@ func (e *Engine[T, E]) restoredBy(c *Call[E], code int32, won bool, zxid int64) 
 // Reply reads the reply to an operation of a Batch.
 func (e *Engine[T, E]) Reply(p *pipeline.Call, i int, zxid int64, code int32, d *wire.Decoder) (ended, err error) {
 	c := p.Owner.(*Call[E])
-	c.Parts.Take(i, code, d)
+	c.More.Parts.Take(i, code, d)
 	if code == 0 {
 		if err := d.Err(); err != nil {
 			return nil, e.host.Malformed("reply to "+c.Op, err)
 		}
-	} else if ended = e.ends(c.Parts.Kind(i), code); ended != nil {
-		op, path := c.Parts.Describe(i)
-		c.Parts.Fail(i, e.host.Refused(op, path, code, true))
+	} else if ended = e.ends(c.More.Parts.Kind(i), code); ended != nil {
+		op, path := c.More.Parts.Describe(i)
+		c.More.Parts.Fail(i, e.host.Refused(op, path, code, true))
 	}
 	if zxid > 0 {
 		e.reg.Advance(zxid)
@@ -142,11 +142,11 @@ func (e *Engine[T, E]) SettleMany(p *pipeline.Call, from, to int) {
 
 // armPartLocked arms the watch of an operation of a Batch that was answered, if it has one.
 func (e *Engine[T, E]) armPartLocked(c *Call[E], i int) {
-	a := &c.Armings[i]
+	a := &c.More.Armings[i]
 	if a.Ch == nil {
 		return
 	}
-	ok, missing := c.Parts.Answered(i)
+	ok, missing := c.More.Parts.Answered(i)
 	switch {
 	case missing:
 		e.reg.ArmLocked(a.At, watches.Exists, false, a.Ch)
@@ -177,8 +177,8 @@ func (e *Engine[T, E]) Auth(p *pipeline.Call, code int32) (won bool, end error) 
 	}
 	if code != 0 {
 		c.Err = e.host.Refused(c.Op, "", code, true)
-	} else if c.Accepted != nil {
-		c.Accepted()
+	} else if c.More != nil {
+		c.More.Accepted()
 	}
 	return true, end
 }
@@ -189,10 +189,10 @@ func (e *Engine[T, E]) Auth(p *pipeline.Call, code int32) (won bool, end error) 
 func (e *Engine[T, E]) Failed(p *pipeline.Call, i int, lost bool, end error) {
 	c := p.Owner.(*Call[E])
 	size := c.Oversized()
-	if c.Parts == nil {
+	if c.parts() == nil {
 		c.Err = e.host.Unanswered(c.Op, c.Path, lost, size, end)
 		return
 	}
-	op, path := c.Parts.Describe(i)
-	c.Parts.Fail(i, e.host.Unanswered(op, path, lost, size, end))
+	op, path := c.More.Parts.Describe(i)
+	c.More.Parts.Fail(i, e.host.Unanswered(op, path, lost, size, end))
 }

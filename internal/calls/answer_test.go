@@ -110,9 +110,8 @@ func TestAuth(t *testing.T) {
 		post := func(n int) *call {
 			c := r.New(&KindAuth, "addauth", "")
 			c.Frame(wire.OpAuth, wire.AuthRequest{Scheme: "digest"})
-			c.Accepted = func() { accepted = append(accepted, n) }
-			if n == 2 {
-				c.Accepted = nil
+			if n != 2 {
+				c.More = &More[event]{Accepted: func() { accepted = append(accepted, n) }}
 			}
 			if n == 3 {
 				c.Abandon()
@@ -168,16 +167,16 @@ func (p *parts) Fail(i int, err error) { p.results[i] = err.Error() }
 func (r *rig) batch(n int, arms map[int]chan event) (*call, *parts, []request) {
 	p := &parts{results: make([]string, n)}
 	c := r.New(&kindGet, "batch", "")
-	c.Parts = p
+	c.More = &More[event]{Parts: p}
 	c.Many(&p.Batch, n)
 	for i := range n {
 		_, path := p.Describe(i)
-		c.PathWatch(wire.OpGetData, path, arms[i] != nil)
+		c.Frame(wire.OpGetData, wire.PathWatchRequest{Path: path, Watch: arms[i] != nil})
 		if arms[i] != nil {
 			c.ArmPart(i, n, Arming[event]{Ch: arms[i], Kind: watches.Data, At: path})
 		}
 	}
-	go r.Submit(bg, c, c.Frames, n)
+	go r.SubmitMany(bg, c, c.Frames, n)
 	var asked []request
 	for range n {
 		asked = append(asked, r.next())

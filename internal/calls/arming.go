@@ -9,49 +9,60 @@ import (
 	"github.com/seed-9f8420c6/zk/wire"
 )
 
-// eachArm calls f for every frame that arms a channel, until f returns false.
+// eachArm calls f for every channel that frames of a call arm, with its frame, until f
+// returns false. Of a single call frames may be nil.
 func (c *Call[E]) eachArm(frames []byte, f func(frame []byte, path string, kind watches.Kind) bool) {
-	if c.Parts == nil {
+	if c.parts() == nil {
 		f(frames, c.At, c.Arms)
 		return
 	}
 	for i := c.First(); len(frames) > 0; i++ {
 		n := 4 + wire.FrameLen(frames)
-		if a := &c.Armings[i]; a.Ch != nil && !f(frames[:n], a.At, a.Kind) {
+		if a := &c.More.Armings[i]; a.Ch != nil && !f(frames[:n], a.At, a.Kind) {
 			return
 		}
 		frames = frames[n:]
 	}
 }
 
-// prepareArmLocked waits while a path's AddWatch is unanswered, because only its answer
-// decides what else may be sent. An AddWatch does not wait for another. Beside a persistent
-// watch a one-shot is not armed on the server, where before 3.9 it would replace that: it
-// gets the events that the server sends to the persistent one. counted: Left must hear of
-// the call's answer.
-func (e *Engine[T, E]) prepareArmLocked(ctx context.Context, c *Call[E], frames []byte) (counted bool, err error) {
+// mayArmLocked waits while a path's AddWatch is unanswered, because only its answer decides
+// what else may be sent. An AddWatch does not wait for another. beside: the call arms
+// one-shots where persistent watches are armed. Left must hear of its answer then.
+func (e *Engine[T, E]) mayArmLocked(ctx context.Context, c *Call[E], frames []byte) (beside bool, err error) {
 	if c.Code == wire.OpAddWatch {
-		c.adding = e.interlock.Add(c.At, c.Arms, e.reg.Armed(c.At))
-		wire.AppendInt32(frames[:len(frames)-4], modeOf(c.adding)) // the mode is the request's last field
 		return false, nil
 	}
 	if err := e.awaitAddingLocked(ctx, c, frames); err != nil {
 		return false, err
 	}
 	room, persistent := e.reg.Room()
-	switch {
-	case !room:
+	if !room {
 		return false, ErrCrowded
-	case !persistent:
-		return false, nil
 	}
-	c.eachArm(frames, func(frame []byte, path string, kind watches.Kind) bool {
-		if !e.interlock.Arm(path, kind, e.reg.Armed(path)) {
-			frame[len(frame)-1] = 0 // the watch flag is a request's last byte
-		}
-		return true
-	})
-	return true, nil
+	return persistent, nil
+}
+
+// armLocked makes the frames of a call that arms channels ask for what the server must be
+// asked. Beside a persistent watch a one-shot is not armed on the server, where before 3.9
+// it would replace that: it gets the events that the server sends to the persistent one.
+func (e *Engine[T, E]) armLocked(c *Call[E], frames []byte, beside bool) {
+	switch {
+	case c.Code == wire.OpAddWatch:
+		c.add(e.interlock.Add(c.At, c.Arms, e.reg.Armed(c.At)))
+		wire.AppendInt32(frames[:len(frames)-4], modeOf(c.More.adding)) // the mode is the request's last field
+	case beside:
+		c.eachArm(frames, func(frame []byte, path string, kind watches.Kind) bool {
+			if !e.interlock.Arm(path, kind, e.reg.Armed(path)) {
+				frame[len(frame)-1] = 0 // the watch flag is a request's last byte
+			}
+			return true
+		})
+	}
+}
+
+// add makes it an AddWatch that the interlock has.
+func (c *Call[E]) add(a *interlock.Addition) {
+	c.More, c.asks = &More[E]{adding: a}, true
 }
 
 // awaitAddingLocked waits until no AddWatch of a path that a call arms is unanswered.
@@ -89,12 +100,12 @@ func (e *Engine[T, E]) Left(p *pipeline.Call, first int) {
 	c := p.Owner.(*Call[E])
 	e.line.Lock()
 	defer e.line.Unlock()
-	if c.Parts == nil {
+	if c.parts() == nil {
 		e.interlock.Armed(c.At)
 		return
 	}
 	for i := first; i < c.Taken(); i++ {
-		if a := &c.Armings[i]; a.Ch != nil {
+		if a := &c.More.Armings[i]; a.Ch != nil {
 			e.interlock.Armed(a.At)
 		}
 	}
@@ -115,13 +126,13 @@ func (e *Engine[T, E]) removeLocked(c *Call[E]) error {
 	if err := e.line.Refused(); err != nil {
 		return err
 	}
-	r := c.Removal
+	r := c.More.removal
 	before := e.reg.Armed(c.At)
 	shared := e.line.Ended() != nil || e.interlock.Busy(c.At)
-	found, asked := e.reg.Disarm(c.At, r.Ch, shared)
+	found, asked := e.reg.Disarm(c.At, r.ch, shared)
 	r.found = r.found || found
-	if r.Alias != "" {
-		found, _ := e.reg.Disarm(r.Alias, r.Ch, true)
+	if r.alias != "" {
+		found, _ := e.reg.Disarm(r.alias, r.ch, true)
 		r.found = r.found || found
 	}
 	switch {
@@ -143,7 +154,7 @@ func (e *Engine[T, E]) watchAnswered(c *Call[E], code int32, zxid int64) {
 		switch {
 		case code != 0: // the next connection restores all
 			e.line.Fail(e.host.End(code, c.Op+" of "+c.Path), true)
-		case c.adding != nil:
+		case c.Code == wire.OpAddWatch:
 			e.reg.Heard()
 		default:
 			e.reg.ChildHears(c.At)
@@ -159,7 +170,7 @@ func (e *Engine[T, E]) watchAnswered(c *Call[E], code int32, zxid int64) {
 		e.line.Unlock()
 	case wire.OpRemoveWatches:
 		if code == 0 || code == wire.ErrNoWatcher {
-			e.reg.Disarm(c.At, c.Removal.Ch, true)
+			e.reg.Disarm(c.At, c.More.removal.ch, true)
 		}
 		e.line.Lock()
 		e.interlock.Removed(c.At)
@@ -171,9 +182,10 @@ func (e *Engine[T, E]) watchAnswered(c *Call[E], code int32, zxid int64) {
 // that, the registry has a note of it: a connection that ends before must not lose what
 // the deaf watches missed. Only the reader calls it.
 func (e *Engine[T, E]) told(c *Call[E], zxid int64) {
-	repair := c.adding.After(e.reg.Armed(c.At), zxid)
+	adding := c.More.adding
+	repair := adding.After(e.reg.Armed(c.At), zxid)
 	if repair.Gap {
-		e.reg.GapAt(c.At, c.adding.Tells)
+		e.reg.GapAt(c.At, adding.Tells)
 	}
 	e.line.Lock()
 	defer e.line.Unlock()
@@ -204,7 +216,8 @@ func (e *Engine[T, E]) tellLocked(path string, a *interlock.Addition) {
 	}
 	c := e.New(&kindRewatch, "addwatch", path)
 	c.Frame(wire.OpAddWatch, wire.AddWatchRequest{Path: path, Mode: modeOf(a)})
-	c.At, c.adding = path, e.interlock.AddAgain(path, *a)
+	c.At = path
+	c.add(e.interlock.AddAgain(path, *a))
 	e.reg.Tell(a.Since, a.Gap)
 	c.Abandon()
 	e.line.Post(&c.Call)
@@ -218,7 +231,7 @@ func (e *Engine[T, E]) restoreChildLocked(path string, floor int64) {
 	}
 	c := e.New(&kindRewatch, "setwatches", path)
 	c.childWatch(path, floor)
-	c.At = path
+	c.At, c.asks = path, true
 	e.reg.ChildDeaf(path, floor)
 	c.Abandon()
 	e.line.Post(&c.Call)

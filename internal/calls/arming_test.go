@@ -128,7 +128,7 @@ func TestCrowded(t *testing.T) {
 			r.arm("/x", watches.Data, 0)
 			r.serve(notice(1, changed, "/x"))
 		}
-		assert.Equal(t, r.Submit(bg, r.get("/x", make(chan event)), nil, 1), ErrCrowded)
+		assert.Equal(t, r.Submit(bg, r.get("/x", make(chan event))), ErrCrowded)
 		w := r.send(bg, r.addWatch("/x", watches.Persistent, make(chan event)))
 		r.serve(reply(r.next().xid, 1, 0))
 		r.done(w, "")
@@ -180,10 +180,10 @@ func TestRemoveWatch(t *testing.T) {
 					other = r.next()
 				}
 				c := r.removeWatch("/x", ch)
-				c.Removal.Alias = x.alias
+				c.More.removal.alias = x.alias
 				if x.err != nil {
 					before := r.conn.Counts().Frames
-					assert.Equal(t, r.Submit(bg, c, c.Frames, 1), x.err)
+					assert.Equal(t, r.Submit(bg, c), x.err)
 					assert.Assert(t, r.watched.Len() == x.left && r.conn.Counts().Frames == before)
 					return
 				}
@@ -213,7 +213,7 @@ func TestRemoveTwice(t *testing.T) {
 		c := r.removeWatch("/x", ch)
 		assert.NilError(t, r.Remove(c))
 		r.watched.Disarm("/x", ch, true)
-		assert.Equal(t, r.Submit(bg, c, c.Frames, 1), ErrRemoved)
+		assert.Equal(t, r.Submit(bg, c), ErrRemoved)
 	})
 }
 

@@ -4,9 +4,6 @@
 package calls
 
 import (
-	"slices"
-
-	"github.com/seed-9f8420c6/zk/internal/interlock"
 	"github.com/seed-9f8420c6/zk/internal/pipeline"
 	"github.com/seed-9f8420c6/zk/internal/watches"
 	"github.com/seed-9f8420c6/zk/wire"
@@ -19,37 +16,6 @@ type Call[E any] struct {
 	Kind *Kind
 	Request[E]
 	Result
-}
-
-// Request is what a call asks for.
-type Request[E any] struct {
-	// Code is the type of its frame, or of the last.
-	Code wire.Op
-	// Watch is the channel to arm on success, in the kind Arms, at the path At of the
-	// server; nil: none.
-	Watch chan<- E
-	Arms  watches.Kind
-	At    string
-	// Raw: its events have the server's path.
-	Raw bool
-	// Arming: it arms a channel, or one of its operations does.
-	Arming bool
-	// Traced: its hooks are at work.
-	Traced bool
-
-	// What only few calls have, apart, so that the others stay small.
-
-	// Parts are the operations of a Batch, and Armings what each arms; empty: none does.
-	Parts   Parts[E]
-	Armings []Arming[E]
-	// Removal is what a RemoveWatch disarms.
-	Removal *Removal[E]
-	// restore is what a request of a Dial restores.
-	restore *restoral
-	// Accepted is called by the reader when a credential is accepted. It must not wait.
-	Accepted func()
-
-	adding *interlock.Addition
 }
 
 // Arming is a channel that an operation of a Batch arms; none: the zero value.
@@ -74,14 +40,11 @@ type Parts[E any] interface {
 	Fail(i int, err error)
 }
 
-// Removal is what a RemoveWatch disarms on success.
-type Removal[E any] struct {
-	Ch chan<- E
-	// Alias is another path of the same znode, where the channel is disarmed too. The server
-	// is not asked about that: its watch there has fired, or the server forgets it.
-	Alias string
-
-	found bool // something was disarmed
+// removal is what a RemoveWatch disarms on success.
+type removal[E any] struct {
+	ch    chan<- E
+	alias string // another path of the same znode, see Call.Disarm
+	found bool   // something was disarmed
 }
 
 // restoral says what a request of a Dial restores: it is a SetWatches, or the read or
@@ -120,8 +83,12 @@ const head = 12
 func (c *Call[E]) Begin(op wire.Op) int {
 	at := len(c.Frames)
 	c.Code = op
-	c.Frames = append(c.Frames, 0, 0, 0, 0, 0, 0, 0, 0, byte(op>>24), byte(op>>16), byte(op>>8), byte(op))
+	c.Frames = appendHead(c.Frames, op)
 	return at
+}
+
+func appendHead(dst []byte, op wire.Op) []byte {
+	return append(dst, 0, 0, 0, 0, 0, 0, 0, 0, byte(op>>24), byte(op>>16), byte(op>>8), byte(op))
 }
 
 // BeginData is Begin, for a frame with a path and data. It returns the data to append: nil
@@ -155,38 +122,9 @@ func (c *Call[E]) Frame(op wire.Op, body interface{ Append([]byte) []byte }) {
 	wire.EndFrame(c.Frames, at)
 }
 
-// PathWatch frames the requests of a path and whether to watch it.
-func (c *Call[E]) PathWatch(op wire.Op, path string, watch bool) {
-	at := c.Begin(op)
-	c.Frames = wire.PathWatchRequest{Path: path, Watch: watch}.Append(c.Frames)
-	wire.EndFrame(c.Frames, at)
-}
-
-// SetData frames the request of a Set.
-func (c *Call[E]) SetData(path string, data []byte, version int32) {
-	at, appended := c.BeginData(wire.OpSetData, path, data)
-	c.Frames = wire.SetDataRequest{Path: path, Data: appended, Version: version}.Append(c.Frames)
-	c.EndData(at, path, data)
-}
-
 // childWatch frames a SetWatches of one child watch.
 func (c *Call[E]) childWatch(path string, floor int64) {
 	c.Frame(wire.OpSetWatches, wire.SetWatchesRequest{
 		RelativeZxid: floor, Data: []string{}, Exist: []string{}, Child: []string{path}, // null would be refused
 	})
-}
-
-// Arm makes the call arm a channel at its reply; nil does nothing.
-func (c *Call[E]) Arm(watch chan<- E, kind watches.Kind, at string) {
-	if watch != nil {
-		c.Watch, c.Arms, c.At, c.Arming = watch, kind, at, true
-	}
-}
-
-// ArmPart makes an operation of a Batch, of n, arm a channel.
-func (c *Call[E]) ArmPart(i, n int, a Arming[E]) {
-	if len(c.Armings) == 0 {
-		c.Armings = slices.Grow(c.Armings, n)[:n]
-	}
-	c.Armings[i], c.Arming = a, true
 }

@@ -62,7 +62,7 @@ func TestDataRefused(t *testing.T) {
 		at, appended := c.BeginData(wire.OpSetData, "/x", data)
 		c.Frames = wire.SetDataRequest{Path: "/x", Data: appended}.Append(c.Frames)
 		c.EndData(at, "/x", data)
-		assert.Error(t, r.Submit(bg, c, c.Frames, 1), "EOF")
+		assert.Error(t, r.Submit(bg, c), "EOF")
 		r.Recycle(c)
 		assert.Assert(t, !c.Lent())
 	})

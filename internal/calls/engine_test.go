@@ -9,7 +9,6 @@ import (
 
 	"gotest.tools/v3/assert"
 
-	"github.com/seed-9f8420c6/zk/internal/interlock"
 	"github.com/seed-9f8420c6/zk/internal/limits"
 	"github.com/seed-9f8420c6/zk/internal/pipeline"
 	"github.com/seed-9f8420c6/zk/internal/watches"
@@ -23,9 +22,8 @@ func TestRecycle(t *testing.T) {
 		assert.Assert(t, c.Own && c.Kind == &KindClose && c.Op == "one" && c.Path == "/x")
 		c.Frame(wire.OpGetData, wire.PathRequest{Path: "/x"})
 		c.Request = Request[event]{
-			Code: 1, Watch: make(chan event), Arms: 1, At: "/x", Raw: true, Arming: true, Traced: true,
-			Parts: new(parts), Armings: make([]Arming[event], 1), Removal: new(Removal[event]), restore: new(restoral),
-			Accepted: func() {}, adding: new(interlock.Addition),
+			Code: 1, shape: watched, version: 1, data: []byte{1}, Watch: make(chan event), Arms: 1, At: "/x",
+			Raw: true, Arming: true, Traced: true, asks: true, More: new(More[event]),
 		}
 		c.Result = Result{Err: io.EOF, Str: "x", Data: make([]byte, pipeline.Large), Names: []string{"x"}, Num: 1, Missing: true, Value: 1}
 		for _, part := range []any{c.Request, c.Result} {
@@ -35,7 +33,7 @@ func TestRecycle(t *testing.T) {
 			}
 		}
 		r.Recycle(c)
-		assert.Assert(t, reflect.ValueOf(c.Request).IsZero() && reflect.ValueOf(c.Result).IsZero() && len(c.Frames) == 0)
+		assert.Assert(t, reflect.ValueOf(c.Request).IsZero() && reflect.ValueOf(c.Result).IsZero() && len(c.Frames) == 0 && !c.Made)
 		again, other := r.New(&kindGet, "two", ""), r.New(&kindGet, "three", "")
 		assert.Assert(t, again == c && other != c, "a large one is at hand")
 		assert.Assert(t, !c.Own && c.Kind == &kindGet && c.Op == "two" && c.Path == "")
@@ -140,7 +138,7 @@ func TestClosedAtTheEnd(t *testing.T) {
 		shut := r.arm("/x", watches.Data, 0)
 		close(shut)
 		c := r.get("/y", nil)
-		go r.Submit(bg, c, c.Frames, 1)
+		go r.Submit(bg, c)
 		r.serve(reply(r.next().xid, 1, 0, text("")), notice(2, changed, "/x"))
 		r.server.Close()
 		synctest.Wait()

@@ -27,7 +27,7 @@ func (e *Engine[T, E]) RestoreWatches(sent []*Call[E], maxRequest int, wait func
 
 // send sends a call of the client's own, and appends it to those whose answers are due.
 func (e *Engine[T, E]) send(sent []*Call[E], c *Call[E]) ([]*Call[E], error) {
-	if err := e.Submit(context.Background(), c, c.Frames, 1); err != nil {
+	if err := e.Submit(context.Background(), c); err != nil {
 		e.Recycle(c)
 		return sent, err
 	}
@@ -47,7 +47,7 @@ func (e *Engine[T, E]) setWatches(r *registry.Restorer[T, E], sent []*Call[E], m
 			e.Recycle(c)
 			break
 		}
-		c.restore = &restoral{last: !more, rearms: r.Rearms()}
+		c.More = &More[E]{restore: &restoral{last: !more, rearms: r.Rearms()}}
 		wire.EndFrame(c.Frames, at)
 		buf = c.Frames
 		var err error
@@ -59,7 +59,7 @@ func (e *Engine[T, E]) setWatches(r *registry.Restorer[T, E], sent []*Call[E], m
 	for path, floor := range r.Deaf { // behind their recursive watches, which would end them before 3.9
 		c := e.New(&kindSetWatches, "setwatches", path)
 		c.childWatch(path, floor)
-		c.restore = &restoral{deaf: path}
+		c.More = &More[E]{restore: &restoral{deaf: path}}
 		var err error
 		if sent, err = e.send(sent, c); err != nil {
 			return sent, err
@@ -95,7 +95,7 @@ func (e *Engine[T, E]) reread(r *registry.Restorer[T, E], sent []*Call[E], wait 
 			c = e.New(&kindRereadData, "restore", path)
 			c.PathWatch(wire.OpExists, path, true)
 		}
-		c.restore = &restoral{kind: kind, floor: floor}
+		c.More = &More[E]{restore: &restoral{kind: kind, floor: floor}}
 		var err error
 		if sent, err = e.send(sent, c); err != nil {
 			return sent, err

@@ -180,7 +180,7 @@ func (r *rig) addWatch(path string, kind watches.Kind, watch chan event) *call {
 func (r *rig) removeWatch(path string, watch chan event) *call {
 	c := r.New(&kindWatch, "removewatch", path)
 	c.Frame(wire.OpRemoveWatches, wire.WatcherTypeRequest{Path: path, Type: wire.WatcherAny})
-	c.At, c.Removal = path, &Removal[event]{Ch: watch}
+	c.Disarm(path, watch, "")
 	return c
 }
 
@@ -194,7 +194,7 @@ type waiting struct {
 func (r *rig) send(ctx context.Context, c *call) *waiting {
 	w := new(waiting)
 	go func() {
-		if w.err = r.Submit(ctx, c, c.Frames, 1); w.err == nil {
+		if w.err = r.Submit(ctx, c); w.err == nil {
 			if c.Wait(ctx) {
 				w.err = ctx.Err()
 			} else {

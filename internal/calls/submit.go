@@ -15,28 +15,56 @@ var (
 	ErrCrowded = errors.New("too many undelivered events")
 )
 
-// Submit queues n frames of a call and sees to it that they are written. One lock covers
-// taking the xids, joining the queue and joining the stream. Its error is one of the Host's.
-func (e *Engine[T, E]) Submit(ctx context.Context, c *Call[E], frames []byte, n int) error {
-	if c.Lent() {
+// Submit queues the one frame of a call and sees to it that it is written. One lock covers
+// taking the xid, joining the queue and joining the stream. Its error is one of the Host's.
+func (e *Engine[T, E]) Submit(ctx context.Context, c *Call[E]) error {
+	if c.Made {
+		return e.submit(ctx, c, nil, 1)
+	}
+	return e.submit(ctx, c, c.Frames, 1)
+}
+
+// SubmitMany is Submit of the next n frames of a Batch.
+func (e *Engine[T, E]) SubmitMany(ctx context.Context, c *Call[E], frames []byte, n int) error {
+	return e.submit(ctx, c, frames, n)
+}
+
+func (e *Engine[T, E]) submit(ctx context.Context, c *Call[E], frames []byte, n int) error {
+	large := !c.Arming && c.Large()
+	if large {
 		e.line.LockFor(ctx, &c.Call)
 	} else {
 		e.line.Lock()
 	}
 	err := e.line.Refusal()
-	counted := false
+	beside := false
 	switch {
-	case c.Removal != nil:
+	case c.Removes():
 		if err = e.removeLocked(c); err == nil {
 			e.interlock.Remove(c.At)
+			c.asks = true
 		}
 	case c.Arming && err == nil:
-		counted, err = e.prepareArmLocked(ctx, c, frames)
+		beside, err = e.mayArmLocked(ctx, c, frames)
 	}
 	if err != nil {
 		e.line.Unlock()
 		return e.host.Unsent(err)
 	}
-	e.line.SendUnlock(ctx, &c.Call, frames, n, counted)
+	if large {
+		e.line.SendLargeUnlock(ctx, &c.Call)
+		return nil
+	}
+	stream := e.line.Stream()
+	at := len(stream)
+	if c.Made {
+		stream = c.appendMade(stream)
+	} else {
+		stream = append(stream, frames...)
+	}
+	if c.Arming {
+		e.armLocked(c, stream[at:], beside)
+	}
+	e.line.SendUnlock(ctx, &c.Call, stream, n, beside)
 	return nil
 }

@@ -6,17 +6,13 @@ import (
 )
 
 // Call is a request under way: one frame, or the many of a batch. Its owner embeds it.
+//
+// What the calls of most requests have stands together, at the end. With many under way
+// their memory is out of the processor's cache, and each line of it costs.
 type Call struct {
 	// Frames are the requests, one behind another, each with room for its xid.
 	Frames []byte
-	// Own is a request of the client's own: it takes no slot.
-	Own bool
-	// Owner is what the Call is part of.
-	Owner any
-	// Label is what its owner calls it.
-	Label
 
-	batch *Batch
 	off   int64  // of an auth packet: its place on the wire
 	cut   int    // where in Frames data belongs that is not in it, see Lend; 0: all is
 	lent  []byte // the caller's data
@@ -25,10 +21,21 @@ type Call struct {
 	// oversized is the size of its reply, where that was above the limit.
 	oversized int
 
+	// Owner is what the Call is part of.
+	Owner any
+	// Label is what its owner calls it.
+	Label
+
+	batch *Batch
+	done  chan struct{} // cap 1
+	state atomic.Uint32 // number of replies that count as answered, and the bit abandoned
+
+	// Own is a request of the client's own: it takes no slot.
+	Own bool
+	// Made: its frame is made at the end of the Stream. It has none of its own.
+	Made bool
 	// stays: its caller waits for the answer, however long. Nobody gives it up.
 	stays bool
-	state atomic.Uint32 // number of replies that count as answered, and the bit abandoned
-	done  chan struct{} // cap 1
 }
 
 // abandoned is set in a Call's state by the caller that gives it up, or by the reader
@@ -45,6 +52,14 @@ func (c *Call) Init(owner any) {
 
 // Reset makes a Call ready for the next request, when nobody else has it any more.
 func (c *Call) Reset() {
+	if !c.Made {
+		c.resetFrames()
+	}
+	c.Own, c.Made, c.stays, c.batch = false, false, false, nil
+	c.state = atomic.Uint32{} // nobody else looks at it
+}
+
+func (c *Call) resetFrames() {
 	if c.Frames = c.Frames[:0]; cap(c.Frames) > maxKeptFrames {
 		release(c.Frames)
 		c.Frames = nil
@@ -52,8 +67,7 @@ func (c *Call) Reset() {
 	if c.cut > 0 {
 		c.forget()
 	}
-	c.Own, c.stays, c.batch, c.off, c.oversized = false, false, nil, 0, 0
-	c.state = atomic.Uint32{} // nobody else looks at it
+	c.off, c.oversized = 0, 0
 }
 
 // Wake is where its answer is announced, once.

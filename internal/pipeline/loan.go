@@ -55,10 +55,15 @@ func (c *Call) join() {
 	c.lent = nil
 }
 
-// Lent reports whether Lend was called.
-func (c *Call) Lent() bool { return c.cut > 0 }
+// Large reports whether its frame is not copied, but sent by SendLargeUnlock.
+func (c *Call) Large() bool {
+	return !c.Made && (c.cut > 0 || len(c.Frames) >= Large && c.batch == nil && !c.Own)
+}
 
-// LockFor is Lock, to send a Call that has lent something, by SendUnlock. What cannot be
+// Lent reports whether Lend was called.
+func (c *Call) Lent() bool { return !c.Made && c.cut > 0 }
+
+// LockFor is Lock, to send a Call that has lent something, by SendLargeUnlock. What cannot be
 // written from where it is, it copies before, without the lock.
 func (p *Conn) LockFor(ctx context.Context, c *Call) {
 	p.mu.Lock()
@@ -145,7 +150,7 @@ func (o *outbox) first(bufs net.Buffers) {
 
 // reclaim ends the loan of a Call that another goroutine writes, if there is one.
 func (c *Call) reclaim() {
-	if c.loan != nil {
+	if !c.Made && c.loan != nil {
 		c.loan.end(c)
 		c.loan = nil
 	}

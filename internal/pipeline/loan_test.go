@@ -51,7 +51,7 @@ func (h *handler) submit(ctx context.Context, c *Call) {
 	} else {
 		h.p.Lock()
 	}
-	h.p.SendUnlock(ctx, c, c.Frames, 1, false)
+	h.p.queueUnlock(ctx, c, 1, false)
 }
 
 // received reads a frame, and checks that it is of request n and has the data that was lent.
@@ -252,7 +252,7 @@ func TestLoanAtTheEnd(t *testing.T) {
 	c, data := lending("large", 1<<20)
 	p.LockFor(ctx, c)
 	p.failLocked(io.ErrClosedPipe)
-	p.SendUnlock(ctx, c, c.Frames, 1, false)
+	p.queueUnlock(ctx, c, 1, false)
 	go h.end(t, server)
 	assert.Assert(t, !c.Wait(ctx))
 	clear(data)

@@ -37,9 +37,12 @@ type outbox struct {
 }
 
 // append copies frames.
-func (o *outbox) append(frames []byte) {
-	o.last = append(o.last, frames...)
-	o.size += len(frames)
+func (o *outbox) append(frames []byte) { o.extend(append(o.last, frames...), len(frames)) }
+
+// extend takes last back, to which somebody has appended so many bytes.
+func (o *outbox) extend(last []byte, size int) {
+	o.last = last
+	o.size += size
 }
 
 // adopt takes a large frame over: nobody else uses it any more.

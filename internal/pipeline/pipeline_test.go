@@ -123,7 +123,16 @@ func request(name string, sizes ...int) *Call {
 
 func (h *handler) send(c *Call, n int, marked bool) {
 	h.p.Lock()
-	h.p.SendUnlock(context.Background(), c, c.Frames, n, marked)
+	h.p.queueUnlock(context.Background(), c, n, marked)
+}
+
+// queueUnlock queues the frames of a Call, of which there are n, in one of the two ways.
+func (p *Conn) queueUnlock(ctx context.Context, c *Call, n int, marked bool) {
+	if c.Large() {
+		p.SendLargeUnlock(ctx, c)
+		return
+	}
+	p.SendUnlock(ctx, c, append(p.Stream(), c.Frames...), n, marked)
 }
 
 // xids reads n requests and returns their xids.
@@ -253,7 +262,7 @@ func TestLostByTheByte(t *testing.T) {
 			single, many, last := request("single", 4), request("many", 4, 4, 8), request("last", 4)
 			h.p.Lock()
 			h.p.Post(single)
-			h.p.enqueue(many, many.Frames, 3, false)
+			h.p.enqueue(many, append(h.p.Stream(), many.Frames...), 3, false)
 			h.p.Post(last)
 			h.p.Unlock()
 			h.p.Start(timeout, 0, true)

@@ -22,21 +22,44 @@ const (
 	maxTLSRecord = 16 << 10
 )
 
-// SendUnlock queues n frames of a Call, sees to it that they are written, and gives the
-// lock up. marked: the Handler hears when they have left the queue.
-func (p *Conn) SendUnlock(ctx context.Context, c *Call, frames []byte, n int, marked bool) {
+// Stream returns what is queued, for frames to be appended and given to SendUnlock. It is
+// called under the lock.
+func (p *Conn) Stream() []byte { return p.out.last }
+
+// SendUnlock queues n frames of a Call, which were appended to the Stream, sees to it that
+// they are written, and gives the lock up. marked: the Handler hears when they have left
+// the queue.
+func (p *Conn) SendUnlock(ctx context.Context, c *Call, stream []byte, n int, marked bool) {
 	c.stays = ctx.Done() == nil
+	size := len(stream) - len(p.out.last)
+	p.enqueue(c, stream, n, marked)
+	p.seeWrittenUnlock(c, size)
+}
+
+// SendLargeUnlock is SendUnlock of a Call's one frame, which is Large and not appended:
+// the connection takes it over, or has it lent. It arms nothing.
+func (p *Conn) SendLargeUnlock(ctx context.Context, c *Call) {
+	c.stays = ctx.Done() == nil
+	frame := c.Frames
 	if c.cut > 0 {
-		frames = p.lending(ctx, c)
+		frame = p.lending(ctx, c)
 	}
-	p.enqueue(c, frames, n, marked)
+	p.place(c, frame, 1, false)
+	p.appendLarge(c, frame)
+	p.seeWrittenUnlock(c, len(frame))
+}
+
+// seeWrittenUnlock sees to it that the so many bytes that a Call has queued are written.
+func (p *Conn) seeWrittenUnlock(c *Call, size int) {
 	if p.writing {
 		p.mu.Unlock()
 		return
 	}
 	p.writing = true
-	if !p.writesHere(c, len(frames)) {
-		c.loan = p.out.lent
+	if !p.writesHere(c, size) {
+		if !c.Made {
+			c.loan = p.out.lent
+		}
 		p.mu.Unlock()
 		go p.flush()
 		return
@@ -56,7 +79,7 @@ func (p *Conn) writesHere(c *Call, size int) bool {
 	switch {
 	case c.Own:
 		return true
-	case c.lent != nil: // nothing is queued but this
+	case !c.Made && c.lent != nil: // nothing is queued but this
 		return c.stays
 	case p.ring.Len() > 1 || p.out.size > size:
 		return false
@@ -67,7 +90,7 @@ func (p *Conn) writesHere(c *Call, size int) bool {
 // Post queues a frame of a Call for which its caller does not write: another goroutine
 // does. It is called under the lock.
 func (p *Conn) Post(c *Call) {
-	p.enqueue(c, c.Frames, 1, false)
+	p.enqueue(c, append(p.out.last, c.Frames...), 1, false)
 	p.wake()
 }
 
@@ -87,14 +110,24 @@ func (p *Conn) Farewell(c *Call) {
 		p.mu.Unlock()
 		return
 	}
-	p.enqueue(c, c.Frames, 1, false)
+	p.enqueue(c, append(p.out.last, c.Frames...), 1, false)
 	p.writing = true
 	if p.writeUnlock() {
 		go p.flush()
 	}
 }
 
-func (p *Conn) enqueue(c *Call, frames []byte, n int, marked bool) {
+// enqueue queues n frames of a Call, which were appended to the Stream.
+func (p *Conn) enqueue(c *Call, stream []byte, n int, marked bool) {
+	frames := stream[len(p.out.last):]
+	p.place(c, frames, n, marked)
+	p.out.extend(stream, len(frames))
+	p.queued += int64(len(frames))
+}
+
+// place gives n frames of a Call, which are queued next, their xids and their place in the
+// ring.
+func (p *Conn) place(c *Call, frames []byte, n int, marked bool) {
 	p.xid = nextXid(p.xid)
 	putXid(frames, p.xid)
 	r := p.ring.Push()
@@ -107,11 +140,6 @@ func (p *Conn) enqueue(c *Call, frames []byte, n int, marked bool) {
 	if !c.Own && r.first == 0 {
 		p.calls++
 	}
-	if c.cut > 0 || len(frames) >= largeFrame && c.batch == nil && !c.Own {
-		p.enqueueLarge(c, frames)
-		return
-	}
-	p.append(frames)
 }
 
 // number numbers n frames, of which the first has its xid, and returns the last xid.
@@ -134,8 +162,8 @@ func (p *Conn) append(frames []byte) {
 	p.queued += int64(len(frames))
 }
 
-// enqueueLarge queues a frame without a copy.
-func (p *Conn) enqueueLarge(c *Call, frame []byte) {
+// appendLarge queues a frame without a copy.
+func (p *Conn) appendLarge(c *Call, frame []byte) {
 	p.queued += int64(len(frame) + len(c.lent))
 	switch {
 	case c.lent != nil:
