@@ -49,6 +49,7 @@ type sample struct {
 type client struct {
 	name    string
 	command []string // address, directory, sessions and turns of each are appended
+	pinned  bool     // it runs on one CPU
 	cmd     *exec.Cmd
 	in      io.WriteCloser
 	lines   *bufio.Scanner
@@ -60,6 +61,8 @@ const (
 	limit  = "raw limit"
 	writes = "the writes alone"
 	warmUp = 15 // rounds, after which Java has compiled what it runs
+
+	clientCPU = 1 // of those that are pinned
 )
 
 func main() {
@@ -208,34 +211,48 @@ func measure(sessions string, turns, rounds int, out string) error {
 		if err != nil || n < 1 {
 			return fmt.Errorf("%q sessions", text)
 		}
-		clients := make([]*client, len(commands))
-		for i, c := range commands {
-			c := c
-			clients[i] = &c
-			if err := c.start(ctx, e.Addrs()[0], fmt.Sprintf("/lock-%d-%d", n, i), text, strconv.Itoa(max(turns/n, 1))); err != nil {
+		for _, pinned := range []bool{false, true} {
+			if pinned && !host.CanPin() {
+				continue
+			}
+			clients, err := compare(ctx, commands, e.Addrs()[0], n, max(turns/n, 1), rounds, pinned)
+			if err != nil {
 				return err
 			}
+			b.WriteString(table(clients, n, max(turns/n, 1)*n, pinned))
 		}
-		for round := range warmUp + rounds {
-			for _, c := range clients {
-				s, err := c.round()
-				if err != nil {
-					return fmt.Errorf("%s: %w", c.name, err)
-				}
-				if round >= warmUp {
-					c.samples = append(c.samples, s)
-				}
-			}
-		}
-		for _, c := range clients {
-			if err := c.end(); err != nil {
-				return fmt.Errorf("%s: %w", c.name, err)
-			}
-		}
-		b.WriteString(table(clients, n, max(turns/n, 1)*n))
 	}
 	log.Print(b.String())
 	return os.WriteFile(out, b.Bytes(), 0o666)
+}
+
+// compare lets clients of n sessions take turns, in rounds of so many turns of each session.
+func compare(ctx context.Context, commands []client, addr string, n, turns, rounds int, pinned bool) ([]*client, error) {
+	clients := make([]*client, len(commands))
+	for i, c := range commands {
+		c.pinned = pinned
+		clients[i] = &c
+		if err := c.start(ctx, addr, fmt.Sprintf("/lock-%d-%d-%t", n, i, pinned), strconv.Itoa(n), strconv.Itoa(turns)); err != nil {
+			return nil, err
+		}
+	}
+	for round := range warmUp + rounds {
+		for _, c := range clients {
+			s, err := c.round()
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", c.name, err)
+			}
+			if round >= warmUp {
+				c.samples = append(c.samples, s)
+			}
+		}
+	}
+	for _, c := range clients {
+		if err := c.end(); err != nil {
+			return nil, fmt.Errorf("%s: %w", c.name, err)
+		}
+	}
+	return clients, nil
 }
 
 // ready returns the clients that can run here, ours and the raw limit first.
@@ -282,6 +299,9 @@ func (c *client) start(ctx context.Context, args ...string) error {
 	if c.in, err = c.cmd.StdinPipe(); err != nil {
 		return err
 	}
+	if c.pinned {
+		return host.Start(c.cmd, clientCPU)
+	}
 	return c.cmd.Start()
 }
 
@@ -301,10 +321,11 @@ func (c *client) end() error {
 }
 
 // table compares the clients with ours and with the raw limit, round by round.
-func table(clients []*client, sessions, turns int) string {
+func table(clients []*client, sessions, turns int, pinned bool) string {
 	var b strings.Builder
 	plural := map[bool]string{true: "s"}[sessions > 1]
-	fmt.Fprintf(&b, "\n## %d session%s\n\n| client | turn | turns per second | CPU per turn | × %s | × its CPU | × %[4]s | × its CPU |\n|---|---|---|---|---|---|---|---|\n", sessions, plural, ours, limit)
+	place := map[bool]string{true: ", each client on one CPU"}[pinned]
+	fmt.Fprintf(&b, "\n## %d session%s%s\n\n| client | turn | turns per second | CPU per turn | × %[4]s | × its CPU | × %[5]s | × its CPU |\n|---|---|---|---|---|---|---|---|\n", sessions, plural, place, ours, limit)
 	for _, c := range clients {
 		var seconds, cpu []float64
 		for _, s := range c.samples {

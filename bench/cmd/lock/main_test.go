@@ -55,7 +55,10 @@ func TestRounds(t *testing.T) {
 	text := table([]*client{
 		{name: "us", samples: []sample{{1, 0.5}, {2, 0.5}, {4, 0.5}}}, {name: "limit", samples: []sample{{1, 0.2}, {1, 0.2}, {2, 0.2}}},
 		{name: "them", samples: []sample{{3, 1}, {4, 1}, {20, 1}}},
-	}, 8, 1000)
+	}, 8, 1000, true)
+	if !strings.Contains(text, "## 8 sessions, each client on one CPU\n") {
+		t.Fatal(text)
+	}
 	if want := "| them | 4.000 ms | 250 | 1000 µs | 3.00 | 2.00 | 4.00 | 5.00 |\n"; !strings.HasSuffix(text, want) {
 		t.Fatal(text)
 	}
