@@ -455,6 +455,55 @@ func TestClosedChannel(t *testing.T) {
 	})
 }
 
+// A channel that was found closed, and is armed again, loses what it has then with its next
+// event, whether or not others wait for theirs. This is told as well.
+func TestClosedChannelArmedAgain(t *testing.T) {
+	suite.Since(t, zktest.V36, func(t *testing.T, e *suite.Env) {
+		log := new(suite.LockedBuffer)
+		conf, _ := e.Config()
+		conf.Logger = slog.New(slog.NewTextHandler(log, nil))
+		s := e.Dial(conf)
+		a, b, c := e.Create(s, e.Root+"/a", ""), e.Create(s, e.Root+"/b", ""), e.Create(s, e.Root+"/c", "")
+		closed, full := make(chan zk.Event), make(chan zk.Event)
+		assert.NilError(t, s.AddWatch(e.Ctx, a, zk.WatchPersistent, closed))
+		e.Watch(s, a, full)
+		close(closed)
+		e.Set(s, a, "x")
+		assert.Equal(t, s.Stats().Armed, 0)
+		assert.NilError(t, s.AddWatch(e.Ctx, b, zk.WatchPersistent, closed))
+		e.Watch(s, c, closed)
+		assert.Equal(t, s.Stats().Armed, 2)
+		e.Set(s, b, "x")
+		e.Want(full, zk.Changed, a)
+		for range 2 { // what the Logger hears of one answer it has heard when the next is there
+			assert.NilError(t, s.Sync(e.Ctx, "/"))
+		}
+		assert.Equal(t, s.Stats().Armed, 0)
+		assert.Equal(t, strings.Count(log.String(), "closed channel"), 2, log.String())
+	})
+}
+
+// Where a closed channel loses a recursive watch, the persistent watch of another channel
+// at that path hears of children again.
+func TestClosedChannelWasRecursive(t *testing.T) {
+	suite.Since(t, zktest.V36, func(t *testing.T, e *suite.Env) {
+		s := e.Session()
+		a, b := e.Create(s, e.Root+"/a", ""), e.Create(s, e.Root+"/b", "")
+		closed, left := make(chan zk.Event), make(chan zk.Event, 9)
+		e.Watch(s, a, closed)
+		assert.NilError(t, s.AddWatch(e.Ctx, b, zk.WatchRecursive, closed))
+		assert.NilError(t, s.AddWatch(e.Ctx, b, zk.WatchPersistent, left))
+		close(closed)
+		e.Set(s, a, "x")
+		for range 2 { // the server is told behind the first answer
+			assert.NilError(t, s.Sync(e.Ctx, "/"))
+		}
+		e.Create(s, b+"/c", "")
+		e.Want(left, zk.Gap, b)
+		e.Want(left, zk.Child, b)
+	})
+}
+
 func TestRemoveWatch(t *testing.T) {
 	suite.Everywhere(t, func(t *testing.T, e *suite.Env) {
 		s := e.Session()

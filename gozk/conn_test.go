@@ -33,8 +33,12 @@ func connect(t *testing.T, addrs []string, options ...connOption) (*Conn, <-chan
 
 // inMemory runs a test in a bubble with a fake clock, on a server without a network.
 func inMemory(t *testing.T, f func(t *testing.T, server *zktest.Server, through connOption)) {
+	inMemoryOf(t, zktest.V39, f)
+}
+
+func inMemoryOf(t *testing.T, version zktest.Version, f func(t *testing.T, server *zktest.Server, through connOption)) {
 	synctest.Test(t, func(t *testing.T) {
-		server := zktest.NewServer(t, zktest.Options{InMemory: true})
+		server := zktest.NewServer(t, zktest.Options{InMemory: true, Version: version})
 		f(t, server, dialing(server.DialContext))
 	})
 }

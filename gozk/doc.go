@@ -50,4 +50,8 @@
 // Each watch has a channel of its own, which gets one event and is closed. The event is
 // in the channel before any later call returns, such as the Set that caused it. When the
 // session expires, or the Conn is closed, it is EventNotWatching.
+//
+// The channel that Connect returns has each event once, for however many watches it is.
+// On servers before 3.9 it may have one twice, if that comes while a second watch of its path
+// is being armed: their events have no zxid, which shows whether two are of one change.
 package zk

@@ -93,9 +93,7 @@ func behindSlow(t *testing.T, c, other *Conn, inside <-chan struct{}) (slow, beh
 // An event on its way to an older watch of the path is not the newer one's, which has its
 // own on the session's channel too.
 func TestNewWatchBehindAnEvent(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		server := zktest.NewServer(t, zktest.Options{InMemory: true, Version: zktest.V34}) // its events have no zxid
-		through := dialing(server.DialContext)
+	inMemoryOf(t, zktest.V34, func(t *testing.T, server *zktest.Server, through connOption) { // its events have no zxid
 		inside := make(chan struct{})
 		var told atomic.Int32
 		c, _ := connect(t, server.Addrs(), through, WithEventCallback(func(ev Event) {
@@ -142,41 +140,44 @@ func TestCallbackBlocks(t *testing.T) {
 }
 
 // A watch whose call has been answered, and has not returned, shares the event of the
-// session's channel with the older ones of its path.
+// session's channel with the older ones of its path. Where events have no zxid it has one of
+// its own there.
 func TestPendingWatchAndEvent(t *testing.T) {
-	inMemory(t, func(t *testing.T, server *zktest.Server, through connOption) {
-		inside := make(chan struct{})
-		var told atomic.Int32
-		c, _ := connect(t, server.Addrs(), through, WithEventCallback(func(ev Event) {
-			switch ev.Type {
-			case EventNodeChildrenChanged:
-				close(inside)
-				time.Sleep(patience / 2)
-			case EventNodeDataChanged:
-				told.Add(1)
-			}
-		}))
-		other, _ := connect(t, server.Addrs(), through)
-		nodes(t, c, "/a", "/slow")
-		c.GetW("/slow")
-		c.ChildrenW("/slow") // on the second lane
-		_, _, older, err := c.GetW("/a")
-		assert.NilError(t, err)
-		nodes(t, other, "/slow/c")
-		<-inside
-		var newer <-chan Event
-		done := make(chan struct{})
-		go func() {
-			_, _, newer, _ = c.GetW("/a")
-			close(done)
-		}()
-		synctest.Wait() // it waits for the second lane
-		_, err = other.Set("/a", nil, -1)
-		assert.NilError(t, err)
-		<-done
-		assert.Assert(t, len(older) == 1 && len(newer) == 1)
-		assert.Equal(t, told.Load(), int32(1))
-	})
+	for version, times := range map[zktest.Version]int32{zktest.V39: 1, zktest.V38: 2} {
+		inMemoryOf(t, version, func(t *testing.T, server *zktest.Server, through connOption) {
+			inside := make(chan struct{})
+			var told atomic.Int32
+			c, _ := connect(t, server.Addrs(), through, WithEventCallback(func(ev Event) {
+				switch ev.Type {
+				case EventNodeChildrenChanged:
+					close(inside)
+					time.Sleep(patience / 2)
+				case EventNodeDataChanged:
+					told.Add(1)
+				}
+			}))
+			other, _ := connect(t, server.Addrs(), through)
+			nodes(t, c, "/a", "/slow")
+			c.GetW("/slow")
+			c.ChildrenW("/slow") // on the second lane
+			_, _, older, err := c.GetW("/a")
+			assert.NilError(t, err)
+			nodes(t, other, "/slow/c")
+			<-inside
+			var newer <-chan Event
+			done := make(chan struct{})
+			go func() {
+				_, _, newer, _ = c.GetW("/a")
+				close(done)
+			}()
+			synctest.Wait() // it waits for the second lane
+			_, err = other.Set("/a", nil, -1)
+			assert.NilError(t, err)
+			<-done
+			assert.Assert(t, len(older) == 1 && len(newer) == 1)
+			assert.Equal(t, told.Load(), times)
+		})
+	}
 }
 
 // What the server reported before the end is an event, and no EventNotWatching.

@@ -112,7 +112,10 @@
 //	deleted behind a call     for a version, but not for a czxid. If the znode goes and the name
 //	                          comes again within this one round trip, the later one is deleted
 //
-// So give no GUID to two contenders. Hold.Detach takes care of that.
+// So give no GUID to two contenders. Hold.Detach takes care of that. Two processes
+// are two contenders also if they take one session from each other without
+// [zk.Session.Detach]. Their znodes have the same name and the same owner then, so
+// that one which looks for its late create may delete the znode of the other.
 //
 // # Other clients
 //

@@ -8,6 +8,7 @@ import (
 var html = template.Must(template.New("page").Funcs(template.FuncMap{
 	"seconds": seconds,
 	"clock":   func(t time.Time) string { return t.Format("15:04:05.000") },
+	"listed":  func(what string, list []Note) listed { return listed{what, list} },
 	"ago":     func(now, t time.Time) string { return seconds(now.Sub(t).Seconds()) },
 }).Parse(`<!DOCTYPE html>
 <html lang="en">
@@ -57,11 +58,11 @@ td { border-bottom: 1px solid #ddd; font-family: ui-monospace, monospace; font-s
 {{range .List}}<tr><td>{{clock .Time}}</td><td>{{.Addr}}</td><td>{{.Session}}</td><td>{{.Why}}{{if .Text}} – {{.Text}}{{end}}{{.Path}}</td></tr>
 {{end}}</table>{{else}}<p class="none">None.</p>{{end}}{{end}}
 <h2 id="ends">Last ends of Sessions</h2>
-{{template "notes" (.List "why" .Ends)}}
+{{template "notes" (listed "why" .Ends)}}
 <h2 id="dials">Last dials</h2>
-{{template "notes" (.List "failure" .Dials)}}
+{{template "notes" (listed "failure" .Dials)}}
 <h2 id="gaps">Last gaps</h2>
-{{template "notes" (.List "path" .Gaps)}}
+{{template "notes" (listed "path" .Gaps)}}
 {{if .Frames}}<h2 id="frames">Last frames</h2>
 <table>
 <tr><th>time</th><th>server</th><th>frame</th><th>bytes</th>{{if .Paths}}<th>path</th>{{end}}</tr>
@@ -76,6 +77,3 @@ type listed struct {
 	What string
 	List []Note
 }
-
-// List is for the template.
-func (s State) List(what string, list []Note) listed { return listed{what, list} }

@@ -8,7 +8,6 @@ import (
 	"github.com/seed-9f8420c6/zk/internal/interlock"
 	"github.com/seed-9f8420c6/zk/internal/pipeline"
 	"github.com/seed-9f8420c6/zk/internal/registry"
-	"github.com/seed-9f8420c6/zk/internal/watches"
 	"github.com/seed-9f8420c6/zk/wire"
 )
 
@@ -171,13 +170,14 @@ func (e *Engine[T, E]) Rest() {
 	if err := e.showGaps(); err != nil {
 		e.line.Fail(e.host.Why(err), true)
 	}
-	for _, x := range e.reg.TakeLost() {
+	lost, recursive := e.reg.TakeLost()
+	for _, path := range recursive {
+		e.line.Lock()
+		e.rewatchLocked(path)
+		e.line.Unlock()
+	}
+	for _, x := range lost {
 		e.closed.Add(1)
-		if x.Kind == watches.Recursive {
-			e.line.Lock()
-			e.rewatchLocked(x.At)
-			e.line.Unlock()
-		}
 		e.host.Lost(x)
 	}
 }

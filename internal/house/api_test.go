@@ -296,16 +296,93 @@ func TestAPI(t *testing.T) {
 	}
 }
 
-// exportedAPI lists a package's exported names with their types, sorted.
-func exportedAPI(t *testing.T, path string) string {
+// What is exported mentions no type that a reader of the documentation cannot look up.
+func TestNoHiddenTypes(t *testing.T) {
+	suite.ToRoot(t)
+	var paths []string
+	for _, path := range strings.Fields(string(goCommand(t, "list", "-f", `{{if and .GoFiles (ne .Name "main")}}{{.ImportPath}}{{end}}`, "./..."))) {
+		if !strings.Contains(path, "/internal/") {
+			paths = append(paths, path)
+		}
+	}
+	assert.Assert(t, len(paths) >= 10, "%v", paths)
+	load := importing(t, paths...)
+	for _, path := range paths {
+		pkg := load(path)
+		for _, name := range pkg.Scope().Names() {
+			obj := pkg.Scope().Lookup(name)
+			if _, sentinel := obj.(*types.Const); sentinel || !obj.Exported() {
+				continue
+			}
+			if h := hidden(obj.Type()); h != "" {
+				t.Errorf("%s.%s has the type %s", path, name, h)
+			}
+			named, ok := types.Unalias(obj.Type()).(*types.Named)
+			if _, isType := obj.(*types.TypeName); !ok || !isType {
+				continue
+			}
+			for m := range named.Methods() {
+				if h := hidden(m.Type()); h != "" && m.Exported() {
+					t.Errorf("%s.%s.%s has the type %s", path, name, m.Name(), h)
+				}
+			}
+			if st, ok := named.Underlying().(*types.Struct); ok {
+				for f := range st.Fields() {
+					if h := hidden(f.Type()); h != "" && f.Exported() {
+						t.Errorf("%s.%s.%s has the type %s", path, name, f.Name(), h)
+					}
+				}
+			}
+		}
+	}
+}
+
+// hidden returns an unexported type that a type mentions by name, or "".
+func hidden(typ types.Type) string {
+	switch x := types.Unalias(typ).(type) {
+	case *types.Named:
+		if obj := x.Obj(); obj.Pkg() != nil && !obj.Exported() {
+			return obj.Name()
+		}
+		for arg := range x.TypeArgs().Types() {
+			if h := hidden(arg); h != "" {
+				return h
+			}
+		}
+	case *types.Map:
+		return hidden(x.Key()) + hidden(x.Elem())
+	case interface{ Elem() types.Type }: // a pointer, slice, array or channel
+		return hidden(x.Elem())
+	case *types.Signature:
+		for _, list := range []*types.Tuple{x.Params(), x.Results()} {
+			for v := range list.Variables() {
+				if h := hidden(v.Type()); h != "" {
+					return h
+				}
+			}
+		}
+	}
+	return ""
+}
+
+// importing returns a function that loads a package as others see it.
+func importing(t *testing.T, paths ...string) func(path string) *types.Package {
 	exports := make(map[string]string)
-	for line := range strings.Lines(string(goCommand(t, "list", "-export", "-deps", "-f", "{{.ImportPath}}\t{{.Export}}", path))) {
+	for line := range strings.Lines(string(goCommand(t, append([]string{"list", "-export", "-deps", "-f", "{{.ImportPath}}\t{{.Export}}"}, paths...)...))) {
 		path, file, _ := strings.Cut(strings.TrimSpace(line), "\t")
 		exports[path] = file
 	}
 	imp := importer.ForCompiler(token.NewFileSet(), "gc", func(path string) (io.ReadCloser, error) { return os.Open(exports[path]) })
-	pkg, err := imp.Import(path)
-	assert.NilError(t, err)
+	return func(path string) *types.Package {
+		pkg, err := imp.Import(path)
+		assert.NilError(t, err)
+		return pkg
+	}
+}
+
+// exportedAPI lists a package's exported names with their types, sorted.
+func exportedAPI(t *testing.T, path string) string {
+	pkg := importing(t, path)(path)
 	qualify := func(p *types.Package) string {
 		if p == pkg {
 			return ""

@@ -216,7 +216,7 @@ func TestGap(t *testing.T) {
 	assert.Assert(t, len(gaps) == 0)
 	r.OweGap()
 	r.event(t, changed, "/app/y")
-	r.TakeLost()
+	r.lost()
 	gaps, _ = r.TakeGaps()
 	assert.Assert(t, len(gaps) == 0 && !r.News(), "nobody wanted to see them")
 }

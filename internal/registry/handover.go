@@ -12,7 +12,8 @@ import (
 )
 
 // Adopt takes over what another process has left, and has been checked. Its watches have
-// no channels until Rebind. If the Registry is in use, it does nothing and returns false.
+// no channels until Rebind. If the Registry is in use, or a Dial is at work on it, Adopt
+// does nothing and returns false.
 func (r *Registry[T, E]) Adopt(j *handover.Watches) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -20,7 +21,11 @@ func (r *Registry[T, E]) Adopt(j *handover.Watches) bool {
 		return false
 	}
 	r.who.chroot = j.Chroot
-	r.takePlaceLocked(j)
+	deaf := make(place.Children, len(j.Deaf))
+	for _, x := range j.Deaf {
+		deaf[x.Path] = int64(x.Since)
+	}
+	r.place.Take(place.Mark{Floor: int64(j.Floor), Gap: j.Gap, Fresh: j.Fresh, Deaf: deaf})
 	r.unbound = nil
 	if len(j.Armed)+len(j.Events) > 0 {
 		r.unbound = j
@@ -46,7 +51,6 @@ func (r *Registry[T, E]) Rebind(f func(j *handover.Watches, a handover.Armed, fi
 	if r.unbound != u {
 		return false
 	}
-	r.who.chroot = u.Chroot
 	for _, a := range u.Armed {
 		if ch := chans[a]; ch != nil {
 			r.ArmLocked(a.Path, watches.Kind(a.Kind), a.Raw, ch)
@@ -57,23 +61,13 @@ func (r *Registry[T, E]) Rebind(f func(j *handover.Watches, a handover.Armed, fi
 			r.requeueLocked(e, ch)
 		}
 	}
-	r.takePlaceLocked(u)
 	r.unbound = nil
 	return true
 }
 
-// idleLocked reports whether the Registry was never used.
+// idleLocked reports whether the Registry was never used, and no Dial is about to.
 func (r *Registry[T, E]) idleLocked() bool {
-	return r.who.owner == nil && r.table.Len() == 0 && r.queue.Undelivered() == 0
-}
-
-// takePlaceLocked goes on from the place in history that another process has left.
-func (r *Registry[T, E]) takePlaceLocked(j *handover.Watches) {
-	deaf := make(place.Children, len(j.Deaf))
-	for _, x := range j.Deaf {
-		deaf[x.Path] = int64(x.Since)
-	}
-	r.place.Take(place.Mark{Floor: int64(j.Floor), Gap: j.Gap, Fresh: j.Fresh, Deaf: deaf})
+	return r.who.owner == nil && len(r.who.dialing) == 0 && r.table.Len() == 0 && r.queue.Undelivered() == 0
 }
 
 // requeueLocked puts an undelivered event of another process into the queue.

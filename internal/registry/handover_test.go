@@ -55,8 +55,6 @@ func TestHandover(t *testing.T) {
 	assert.Assert(t, same == j && none == nil, "it has no channels to number")
 	c := r.Claim(0, "/other")
 	assert.Assert(t, c.Verdict == Unbound && c.Chroot == "/app", "%+v", c)
-	r.Enter("/other") // by a Dial that is under way
-	r.GoOn(99)
 
 	chans := channels(3)
 	r.rebind(t, chans...)
@@ -112,6 +110,8 @@ func TestInUse(t *testing.T) {
 		"unused":      func(*reg) {},
 		"armed":       func(r *reg) { r.arm("/x", watches.Data, 0) },
 		"owned":       func(r *reg) { r.Own("owner", 0, nil) },
+		"dialing":     func(r *reg) { r.Turn() <- struct{}{} },
+		"dialed":      func(r *reg) { r.Turn() <- struct{}{}; r.Own("owner", 0, nil); <-r.Turn() },
 		"undelivered": func(r *reg) { r.arm("/x", watches.Data, 0); r.event(t, changed, "/x") },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -124,6 +124,9 @@ func TestInUse(t *testing.T) {
 	var r reg
 	assert.Assert(t, r.Adopt(left()) && r.Adopt(&handover.Watches{}), "the last one counts, until Rebind")
 	assert.Equal(t, r.Len(), 0)
+	r.Turn() <- struct{}{} // of a Dial that fails
+	<-r.Turn()
+	assert.Assert(t, r.Adopt(left()))
 }
 
 // What was undelivered elsewhere counts here too.

@@ -38,7 +38,8 @@ func (r *Registry[T, E]) Picked() { r.queue.Picked(&r.mu) }
 func (r *Registry[T, E]) Trim() {
 	r.mu.Lock()
 	r.queue.Trim()
-	if r.closed.unswept == 0 && r.queue.Undelivered() == 0 {
+	r.sweepLocked(true) // there is time for it
+	if r.queue.Undelivered() == 0 {
 		r.closed.known = nil
 	}
 	r.mu.Unlock()

@@ -53,15 +53,15 @@ func TestClosedChannel(t *testing.T) {
 	close(ch)
 	r.Start()
 	assert.Assert(t, r.News())
-	lost := r.TakeLost()
+	lost := r.lost()
 	assert.Assert(t, len(lost) == 1 && !r.News(), "%v", lost)
-	assert.Assert(t, lost[0].At == "/app/x" && lost[0].Path == "/x", "%v", lost)
+	assert.Equal(t, lost[0], Lost{"/x", watches.Persistent})
 	assert.Equal(t, r.Len(), 1)
 	assert.DeepEqual(t, got(left), []event{{created, "/y", 0}})
 
 	r.Arm("/app/z", watches.Data, false, ch) // again, although it is closed
 	r.event(t, changed, "/app/z")
-	assert.DeepEqual(t, r.TakeLost(), []Lost{{At: "/app/z", Path: "/z", Kind: watches.Data}})
+	assert.DeepEqual(t, r.lost(), []Lost{{"/z", watches.Data}})
 }
 
 // While events are undelivered, what was found closed is known, so that it is reported once.
@@ -73,12 +73,12 @@ func TestKnownClosed(t *testing.T) {
 		r.event(t, changed, "/x")
 		close(shut)
 		r.Start()
-		assert.Equal(t, len(r.TakeLost()), 1)
+		assert.Equal(t, len(r.lost()), 1)
 		r.Trim()
 		<-full
 		<-full
 		synctest.Wait()
-		assert.Assert(t, r.Undelivered() == 0 && len(r.TakeLost()) == 0, "its second event is no news")
+		assert.Assert(t, r.Undelivered() == 0 && len(r.lost()) == 0, "its second event is no news")
 
 		r.Trim()
 		r.Arm("/x", watches.Recursive, false, shut)
@@ -86,9 +86,71 @@ func TestKnownClosed(t *testing.T) {
 		r.event(t, changed, "/x/y")
 		r.Trim()
 		assert.Equal(t, r.Len(), 1, "what is not swept yet is not forgotten")
-		assert.Equal(t, len(r.TakeLost()), 1, "nothing was undelivered when it was armed again")
+		assert.Equal(t, len(r.lost()), 1, "nothing was undelivered when it was armed again")
 		r.Stop()
 	})
+}
+
+// A channel that was found closed and is armed again is as any other: its next event makes
+// it lose all that it has then, and is reported. What it had before is not among that.
+func TestClosedChannelArmedAgain(t *testing.T) {
+	for _, others := range []int{0, 2 * sweepShare} { // beside many others it is not swept at once
+		synctest.Test(t, func(t *testing.T) {
+			var r reg
+			for i := range others {
+				r.arm(fmt.Sprint("/", i), watches.Data, 0)
+			}
+			shut, full := r.arm("/x", watches.Persistent, 0), r.arm("/x", watches.Data, 0)
+			r.Arm("/before", watches.Data, false, shut)
+			close(shut)
+			r.Start()
+			r.event(t, changed, "/x")
+			assert.Equal(t, len(r.lost()), 1)
+
+			r.Arm("/a", watches.Data, false, shut)
+			r.Arm("/b", watches.Data, false, shut)
+			assert.Equal(t, r.Len(), others+2)
+			r.event(t, changed, "/a")
+			<-full
+			synctest.Wait()
+			assert.DeepEqual(t, r.lost(), []Lost{{"/a", watches.Data}})
+			assert.Equal(t, r.Len(), others)
+		})
+	}
+}
+
+// Where a closed channel had a recursive watch, the server has to be told what is left. A
+// new connection hears of that anyhow.
+func TestLostRecursive(t *testing.T) {
+	var r reg
+	r.Start()
+	lose := func() {
+		shut := r.arm("/x", watches.Recursive, 0)
+		r.Arm("/y", watches.Recursive, false, shut)
+		r.Arm("/z", watches.Persistent, false, shut)
+		close(shut)
+		r.event(t, changed, "/x")
+	}
+	taken := func() []string {
+		assert.Assert(t, r.News())
+		_, recursive := r.TakeLost()
+		assert.Assert(t, !r.News())
+		return recursive
+	}
+	lose()
+	assert.DeepEqual(t, taken(), []string{"/x", "/y"})
+
+	for i := range 2 * sweepShare {
+		r.arm(fmt.Sprint("/", i), watches.Data, 0)
+	}
+	lose()
+	assert.DeepEqual(t, taken(), []string{"/x"})
+	r.Trim() // which has the time
+	assert.DeepEqual(t, taken(), []string{"/y"})
+
+	lose()
+	r.Restore().Done()
+	assert.Equal(t, len(taken()), 0)
 }
 
 // All watches are looked at for closed channels only when that is worth it, or when
@@ -108,7 +170,7 @@ func TestSweep(t *testing.T) {
 			close(ch)
 		}
 		r.event(t, changed, "/x")
-		assert.Equal(t, len(r.TakeLost()), n)
+		assert.Equal(t, len(r.lost()), n)
 	}
 	for range 3 {
 		lose(1)

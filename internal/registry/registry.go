@@ -107,6 +107,9 @@ func (r *Registry[T, E]) Arm(path string, kind watches.Kind, raw bool, ch chan<-
 
 // ArmLocked is Arm under the lock.
 func (r *Registry[T, E]) ArmLocked(path string, kind watches.Kind, raw bool, ch chan<- E) {
+	if len(r.closed.known) > 0 {
+		r.rearmLocked(ch)
+	}
 	r.table.Add(path, kind, raw, ch)
 	r.load.peak = max(r.load.peak, r.table.Len())
 }

@@ -54,6 +54,12 @@ func got(ch chan event) (list []event) {
 	return list
 }
 
+// lost are the watches that closed channels have lost.
+func (r *reg) lost() []Lost {
+	lost, _ := r.TakeLost()
+	return lost
+}
+
 // shrink lowers a bound of limits.
 func shrink(t *testing.T, limit *int, to int) {
 	was := *limit

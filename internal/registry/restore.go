@@ -23,6 +23,7 @@ func (r *Registry[T, E]) Restore() *Restorer[T, E] {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.sweepLocked(true)
+	r.closed.recursive = nil // the server hears of nothing but what is left
 	deaf := r.place.Restore(func(path string) bool { return r.table.Kinds(path).Has(watches.Child) })
 	floor := r.place.Floor(r.zxid.Load())
 	of := r.table.Restore(floor)

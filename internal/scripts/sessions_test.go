@@ -456,6 +456,29 @@ func TestEventBeforeDone(t *testing.T) {
 	}
 }
 
+// Watches are in use from the beginning of their first Dial. One that fails leaves them as
+// they were.
+func TestUnmarshalWhileDialing(t *testing.T) {
+	e := suite.Private(t, 1)
+	text := []byte(`{"armed":[{"path":"/x","kind":1,"channel":1}]}`)
+	conf, l := e.Config()
+	w := new(zk.Watches)
+	conf.Watches = w
+	refused := errors.New("refused")
+	l.On(func(context.Context, string) error {
+		assert.Check(t, errors.Is(json.Unmarshal(text, w), zk.ErrUnbound))
+		return refused
+	})
+	assert.ErrorIs(t, suite.ErrOf(zk.Dial(e.Ctx, conf)), zk.ErrNoServer)
+	assert.NilError(t, json.Unmarshal(text, w))
+	assert.NilError(t, w.Rebind(func(zk.Watch) chan<- zk.Event { return nil }))
+	refused = nil
+	s := e.Dial(conf)
+	assert.Equal(t, w.Len(), 0)
+	assert.ErrorIs(t, json.Unmarshal(text, w), zk.ErrUnbound)
+	assert.NilError(t, s.Close())
+}
+
 // Rebind is for what was unmarshalled, and Unmarshal for what is not in use.
 func TestRebindInUse(t *testing.T) {
 	e := suite.Private(t, 1)

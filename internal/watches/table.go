@@ -348,13 +348,13 @@ func (t *Table[C]) EachPersistent(f func(Target[C])) {
 	}
 }
 
-// Sweep disarms the channels that gone reports, everywhere.
-func (t *Table[C]) Sweep(gone func(C) bool) {
+// Sweep disarms the entries that gone reports.
+func (t *Table[C]) Sweep(gone func(Target[C]) bool) {
 	var swept []Target[C]
 	for at := range t.slots {
 		if t.slots[at].kind != 0 {
 			t.each(uint32(at), func(e Target[C]) {
-				if gone(e.Ch) {
+				if gone(e) {
 					swept = append(swept, e)
 				}
 			})

@@ -73,7 +73,7 @@ func TestTable(t *testing.T) {
 			case 1:
 				if step%50 == 0 {
 					ch := 1 + rnd.IntN(channels)
-					table.Sweep(func(c int) bool { return c == ch })
+					table.Sweep(func(x Target[int]) bool { return x.Ch == ch })
 					maps.DeleteFunc(m, func(e entry, _ bool) bool { return e.ch == ch })
 				}
 			case 2, 3:

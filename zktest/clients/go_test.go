@@ -35,49 +35,67 @@ type peer struct {
 
 var errNoNode = errors.New("no node")
 
+// conn is a Conn of go-zookeeper, or of what it descends from.
+type conn[ACL, Stat, Event any] interface {
+	SessionID() int64
+	Create(path string, data []byte, flags int32, acl []ACL) (string, error)
+	Get(path string) ([]byte, *Stat, error)
+	Set(path string, data []byte, version int32) (*Stat, error)
+	Exists(path string) (bool, *Stat, error)
+	GetW(path string) ([]byte, *Stat, <-chan Event, error)
+	ChildrenW(path string) ([]string, *Stat, <-chan Event, error)
+	ExistsW(path string) (bool, *Stat, <-chan Event, error)
+	Close()
+}
+
+// peerOf is a Conn as a peer that makes znodes with an ACL; of is one of its events.
+func peerOf[ACL, Stat, Event any](c conn[ACL, Stat, Event], acl []ACL, of func(Event) event) peer {
+	as := func(ch <-chan Event) <-chan event {
+		return relay(ch, func(ev Event) (event, bool) { return of(ev), true })
+	}
+	return peer{
+		id:     c.SessionID,
+		create: func(path string, flags int32) (string, error) { return c.Create(path, nil, flags, acl) },
+		get: func(path string) ([]byte, error) {
+			data, _, err := c.Get(path)
+			return data, err
+		},
+		set: func(path, data string) error {
+			_, err := c.Set(path, []byte(data), -1)
+			return err
+		},
+		exists: func(path string) (bool, error) {
+			ok, _, err := c.Exists(path)
+			return ok, err
+		},
+		watches: func() ([]<-chan event, error) {
+			_, _, data, err1 := c.GetW("/app")
+			_, _, child, err2 := c.ChildrenW("/dir")
+			_, _, born, err3 := c.ExistsW("/later")
+			return []<-chan event{as(data), as(child), as(born)}, errors.Join(err1, err2, err3)
+		},
+		close: c.Close,
+	}
+}
+
 func TestGoZookeeper(t *testing.T) {
 	each(t, func(t *testing.T, s *stage) {
 		c, states, err := gozk.Connect([]string{s.proxy.Addr()}, 20*time.Second, gozk.WithLogInfo(false), gozk.WithLogger(quiet{}))
 		assert.NilError(t, err)
-		as := func(ch <-chan gozk.Event) <-chan event {
-			return relay(ch, func(ev gozk.Event) (event, bool) { return event{int32(ev.Type), ev.Path}, true })
+		acl := gozk.WorldACL(gozk.PermAll)
+		p := peerOf(c, acl, func(ev gozk.Event) event { return event{int32(ev.Type), ev.Path} })
+		p.multi = func(create, remove string) (string, error) {
+			results, err := c.Multi(&gozk.CreateRequest{Path: create, Acl: acl},
+				&gozk.SetDataRequest{Path: "/app", Data: []byte("multi"), Version: -1}, &gozk.DeleteRequest{Path: remove, Version: -1})
+			if errors.Is(err, gozk.ErrNoNode) && errors.Is(results[2].Error, gozk.ErrNoNode) {
+				return "", errNoNode
+			} else if err != nil {
+				return "", err
+			}
+			return results[0].String, nil
 		}
-		play(t, s, peer{
-			id: c.SessionID,
-			create: func(path string, flags int32) (string, error) {
-				return c.Create(path, nil, flags, gozk.WorldACL(gozk.PermAll))
-			},
-			get: func(path string) ([]byte, error) {
-				data, _, err := c.Get(path)
-				return data, err
-			},
-			set: func(path, data string) error {
-				_, err := c.Set(path, []byte(data), -1)
-				return err
-			},
-			exists: func(path string) (bool, error) {
-				ok, _, err := c.Exists(path)
-				return ok, err
-			},
-			watches: func() ([]<-chan event, error) {
-				_, _, data, err1 := c.GetW("/app")
-				_, _, child, err2 := c.ChildrenW("/dir")
-				_, _, born, err3 := c.ExistsW("/later")
-				return []<-chan event{as(data), as(child), as(born)}, errors.Join(err1, err2, err3)
-			},
-			multi: func(create, remove string) (string, error) {
-				results, err := c.Multi(&gozk.CreateRequest{Path: create, Acl: gozk.WorldACL(gozk.PermAll)},
-					&gozk.SetDataRequest{Path: "/app", Data: []byte("multi"), Version: -1}, &gozk.DeleteRequest{Path: remove, Version: -1})
-				if errors.Is(err, gozk.ErrNoNode) && errors.Is(results[2].Error, gozk.ErrNoNode) {
-					return "", errNoNode
-				} else if err != nil {
-					return "", err
-				}
-				return results[0].String, nil
-			},
-			sessions: relay(states, func(ev gozk.Event) (event, bool) { return event{kind: expired}, ev.State == gozk.StateExpired }),
-			close:    c.Close,
-		})
+		p.sessions = relay(states, func(ev gozk.Event) (event, bool) { return event{kind: expired}, ev.State == gozk.StateExpired })
+		play(t, s, p)
 	})
 }
 
@@ -86,45 +104,20 @@ func TestSamuel(t *testing.T) {
 		c, states, err := samuel.Connect([]string{s.proxy.Addr()}, 20*time.Second, samuel.WithLogInfo(false))
 		assert.NilError(t, err)
 		c.SetLogger(quiet{})
-		as := func(ch <-chan samuel.Event) <-chan event {
-			return relay(ch, func(ev samuel.Event) (event, bool) { return event{int32(ev.Type), ev.Path}, true })
+		acl := samuel.WorldACL(samuel.PermAll)
+		p := peerOf(c, acl, func(ev samuel.Event) event { return event{int32(ev.Type), ev.Path} })
+		p.multi = func(create, remove string) (string, error) {
+			results, err := c.Multi(&samuel.CreateRequest{Path: create, Acl: acl},
+				&samuel.SetDataRequest{Path: "/app", Data: []byte("multi"), Version: -1}, &samuel.DeleteRequest{Path: remove, Version: -1})
+			if errors.Is(err, samuel.ErrNoNode) && errors.Is(results[2].Error, samuel.ErrNoNode) {
+				return "", errNoNode
+			} else if err != nil {
+				return "", err
+			}
+			return results[0].String, nil
 		}
-		play(t, s, peer{
-			id: c.SessionID,
-			create: func(path string, flags int32) (string, error) {
-				return c.Create(path, nil, flags, samuel.WorldACL(samuel.PermAll))
-			},
-			get: func(path string) ([]byte, error) {
-				data, _, err := c.Get(path)
-				return data, err
-			},
-			set: func(path, data string) error {
-				_, err := c.Set(path, []byte(data), -1)
-				return err
-			},
-			exists: func(path string) (bool, error) {
-				ok, _, err := c.Exists(path)
-				return ok, err
-			},
-			watches: func() ([]<-chan event, error) {
-				_, _, data, err1 := c.GetW("/app")
-				_, _, child, err2 := c.ChildrenW("/dir")
-				_, _, born, err3 := c.ExistsW("/later")
-				return []<-chan event{as(data), as(child), as(born)}, errors.Join(err1, err2, err3)
-			},
-			multi: func(create, remove string) (string, error) {
-				results, err := c.Multi(&samuel.CreateRequest{Path: create, Acl: samuel.WorldACL(samuel.PermAll)},
-					&samuel.SetDataRequest{Path: "/app", Data: []byte("multi"), Version: -1}, &samuel.DeleteRequest{Path: remove, Version: -1})
-				if errors.Is(err, samuel.ErrNoNode) && errors.Is(results[2].Error, samuel.ErrNoNode) {
-					return "", errNoNode
-				} else if err != nil {
-					return "", err
-				}
-				return results[0].String, nil
-			},
-			sessions: relay(states, func(ev samuel.Event) (event, bool) { return event{kind: expired}, ev.State == samuel.StateExpired }),
-			close:    c.Close,
-		})
+		p.sessions = relay(states, func(ev samuel.Event) (event, bool) { return event{kind: expired}, ev.State == samuel.StateExpired })
+		play(t, s, p)
 	})
 }
 

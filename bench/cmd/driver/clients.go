@@ -225,58 +225,21 @@ func dialGozk(o options) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	up := make(chan struct{}, 16)
-	go func() {
-		for ev := range events {
-			if ev.State == gozk.StateHasSession {
-				up <- struct{}{}
-			}
-		}
-	}()
-	if err := await(up); err != nil {
+	up, err := begun(events, func(ev gozk.Event) bool { return ev.State == gozk.StateHasSession })
+	if err != nil {
 		return nil, err
 	}
 	var armed atomic.Int64 // bytes of watched paths
-	c := &client{
-		get: func(path string) error {
-			_, _, err := s.Get(path)
-			return err
-		},
-		value: func(path string) (int, error) {
-			data, _, err := s.Get(path)
-			return len(data), err
-		},
-		set: func(path string, data []byte) error {
-			_, err := s.Set(path, data, -1)
-			return err
-		},
-		children: func(path string) (int, error) {
-			names, _, err := s.Children(path)
-			return len(names), err
-		},
-		follow:   func(string) error { return nil }, // knows no persistent watches; the events come and are dropped
-		followed: func() int64 { return 0 },
-		close:    s.Close,
-	}
+	c := clientOf(s, o)
+	watching := c.watches
 	c.watches = func(n int) watches {
-		chs := make([]<-chan gozk.Event, n)
-		return watches{
-			arm: func(i int, path string) error {
-				armed.Add(int64(len(path)) + 4)
-				var err error
-				if o.absent {
-					_, _, chs[i], err = s.ExistsW(path)
-				} else {
-					_, _, chs[i], err = s.GetW(path)
-				}
-				return err
-			},
-			wait: func() {
-				for _, ch := range chs {
-					<-ch
-				}
-			},
+		all := watching(n)
+		arm := all.arm
+		all.arm = func(i int, path string) error {
+			armed.Add(int64(len(path)) + 4)
+			return arm(i, path)
 		}
+		return all
 	}
 	c.restore = func() (time.Duration, int64, error) {
 		before := sent.Load()
@@ -304,6 +267,20 @@ func dialGozk(o options) (*client, error) {
 	return c, nil
 }
 
+// begun returns a channel that says when there is a session again. It waits for the
+// first one.
+func begun[Event any](events <-chan Event, begins func(Event) bool) (up <-chan struct{}, err error) {
+	again := make(chan struct{}, 16)
+	go func() {
+		for ev := range events {
+			if begins(ev) {
+				again <- struct{}{}
+			}
+		}
+	}()
+	return again, await(again)
+}
+
 func await(up <-chan struct{}) error {
 	select {
 	case <-up:
@@ -319,15 +296,7 @@ func dialSamuel(o options) (*client, error) {
 		return nil, err
 	}
 	s.SetLogger(quiet{})
-	up := make(chan struct{}, 16)
-	go func() {
-		for ev := range events {
-			if ev.State == samuel.StateHasSession {
-				up <- struct{}{}
-			}
-		}
-	}()
-	if err := await(up); err != nil {
+	if _, err := begun(events, func(ev samuel.Event) bool { return ev.State == samuel.StateHasSession }); err != nil {
 		return nil, err
 	}
 	return clientOf(s, o), nil
@@ -361,7 +330,7 @@ func clientOf[Stat, Event any](s samuelConn[Stat, Event], o options) *client {
 			names, _, err := s.Children(path)
 			return len(names), err
 		},
-		follow:   func(string) error { return nil },
+		follow:   func(string) error { return nil }, // knows no persistent watches; the events come and are dropped
 		followed: func() int64 { return 0 },
 		close:    s.Close,
 	}

@@ -10,15 +10,7 @@ func dialDropin(o options) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	up := make(chan struct{}, 16)
-	go func() {
-		for ev := range events {
-			if ev.State == dropin.StateHasSession {
-				up <- struct{}{}
-			}
-		}
-	}()
-	if err := await(up); err != nil {
+	if _, err := begun(events, func(ev dropin.Event) bool { return ev.State == dropin.StateHasSession }); err != nil {
 		return nil, err
 	}
 	return clientOf(s, o), nil
