@@ -169,8 +169,8 @@ func (w *Watches) Undelivered() int {
 
 // Rebind gives unmarshalled watches their channels: f is called once per entry
 // of List and returns the channel for it; nil drops the watch and its
-// undelivered events. On watches that have channels already it returns an
-// error that matches ErrUnbound.
+// undelivered events. On watches that have channels already, or are being
+// dialed, it returns an error that matches ErrUnbound.
 func (w *Watches) Rebind(f func(Watch) chan<- Event) error {
 	if w == nil || w.reg.Rebind(func(j *handover.Watches, a handover.Armed, fired bool) chan<- Event { return f(watchOf(j, a, fired)) }) {
 		return nil
@@ -192,7 +192,8 @@ func (w *Watches) MarshalJSON() ([]byte, error) {
 }
 
 // UnmarshalJSON reads what MarshalJSON wrote. The watches have no channels
-// until Rebind.
+// until Rebind. Where a Session or a Dial uses w already, it returns an error
+// that matches ErrUnbound, and changes nothing.
 func (w *Watches) UnmarshalJSON(b []byte) error {
 	if w == nil {
 		return badArgument("watches into a nil *Watches")
