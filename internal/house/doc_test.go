@@ -117,10 +117,10 @@ var noClaims = []string{
 	"Package zk is a synchronous client for Apache ZooKeeper.",
 }
 
-// docText returns the text of doc.go, split into paragraphs and blocks of code.
-func docText(t *testing.T) (paragraphs, blocks []string) {
+// docText returns the text of a doc.go, split into paragraphs and blocks of code.
+func docText(t *testing.T, name string) (paragraphs, blocks []string) {
 	t.Helper()
-	file, err := parser.ParseFile(token.NewFileSet(), "doc.go", nil, parser.ParseComments)
+	file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
 	assert.NilError(t, err)
 	return splitText(file.Doc.Text(), "\t")
 }
@@ -160,7 +160,7 @@ func splitText(text, indent string) (paragraphs, blocks []string) {
 
 func TestDocClaims(t *testing.T) {
 	suite.ToRoot(t)
-	paragraphs, blocks := docText(t)
+	paragraphs, blocks := docText(t, "doc.go")
 	claimed := make(map[string]bool)
 	for _, p := range noClaims {
 		claimed[p] = true
@@ -241,13 +241,15 @@ func trimmed(code string) string {
 func TestDocSnippets(t *testing.T) {
 	suite.ToRoot(t)
 	var code string
-	for _, file := range globAll(t, "example_test.go", "internal/scripts/doc_test.go", "examples/*/*.go", "docs/examples/*.go") {
+	for _, file := range globAll(t, "example_test.go", "internal/scripts/doc_test.go", "examples/*/*.go", "docs/examples/*.go", "gozk/doc_test.go") {
 		src, err := os.ReadFile(file)
 		assert.NilError(t, err)
 		code += trimmed(string(src))
 	}
-	_, blocks := docText(t)
+	_, blocks := docText(t, "doc.go")
 	blocks = append(blocks, readmeBlocks(t, "go")...)
+	_, ofGozk := docText(t, "gozk/doc.go")
+	blocks = append(blocks, ofGozk[len(ofGozk)-1]) // the loop
 	n := 0
 	for _, b := range blocks {
 		if !isGo(b) {
