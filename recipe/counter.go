@@ -165,7 +165,7 @@ func (c *Counter) make(ctx context.Context, s *zk.Session) error {
 	}
 	zero, _ := c.Format.encode(0)
 	_, err := s.Create(ctx, c.Path, zero, zk.Persistent, openACL(c.ACL))
-	if code(err) == zk.ErrExists || code(err) == zk.ErrNoNode {
+	if code(err) == zk.ErrExists || code(err) == zk.ErrNoNode && dir != "/" {
 		return nil
 	}
 	return err
