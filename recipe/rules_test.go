@@ -308,7 +308,7 @@ func TestR10_MissingChroot(t *testing.T) {
 			"Counter":         func() error { _, err := (&recipe.Counter{Path: "/x"}).Add(bg, s, 1); return err },
 			"Queue.Put":       func() error { return (&recipe.Queue{Path: "/x"}).Put(bg, s, nil, 1) },
 			"Queue.Take":      func() error { _, err := (&recipe.Queue{Path: "/x"}).Take(bg, s); return err },
-			"Partition":       func() error { return (&recipe.Partition{Path: "/x", ID: "id", Items: []string{"a"}}).Run(bg, s, nil) },
+			"Partition":       func() error { return (&recipe.Partition{Path: "/x", ID: "id", Items: []string{"a"}}).Run(bg, s, idle) },
 			"CreateProtected": func() error { _, err := recipe.CreateProtected(bg, s, "/x-", nil, nil); return err },
 		} {
 			r.ForgetFrames()
