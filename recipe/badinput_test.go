@@ -15,6 +15,9 @@ import (
 
 // everyCall is all of the package that takes a Session, with a path below which
 // it works; "": a good one.
+// idle is work of a Partition that does nothing.
+func idle(context.Context, string, *recipe.Hold) error { return nil }
+
 func everyCall(s *zk.Session) map[string]func(ctx context.Context, path string) error {
 	or := func(path, good string) string {
 		if path == "" {
@@ -109,7 +112,7 @@ func everyCall(s *zk.Session) map[string]func(ctx context.Context, path string) 
 			return err
 		},
 		"Partition.Run": func(ctx context.Context, p string) error {
-			return (&recipe.Partition{Path: or(p, "/x"), ID: "a"}).Run(ctx, s, nil)
+			return (&recipe.Partition{Path: or(p, "/x"), ID: "a"}).Run(ctx, s, idle)
 		},
 		"Queue.Put": func(ctx context.Context, p string) error {
 			return (&recipe.Queue{Path: or(p, "/x")}).Put(ctx, s, nil, 1)
@@ -161,12 +164,13 @@ func TestBadInput(t *testing.T) {
 		quiet("Members", func() error { _, err := (&recipe.DoubleBarrier{Path: "/x", Members: -1}).Enter(bg, s); return err }(), zk.ErrBadArguments)
 		quiet("Leave", (&recipe.DoubleBarrier{Path: "/x", Members: -1}).Leave(bg, s, nil), zk.ErrBadArguments)
 		quiet("Leave", (&recipe.DoubleBarrier{Members: 1}).Leave(bg, s, nil), zk.ErrBadPath)
-		for _, id := range []string{"", "a/b", ".", ".."} {
+		for _, id := range []string{"", "a/b", ".", "..", "a\x00b"} {
 			quiet("id", func() error { _, err := (&recipe.Group{Path: "/x"}).Join(bg, s, id, nil); return err }(), zk.ErrBadArguments, zk.ErrBadPath)
-			quiet("ID", (&recipe.Partition{Path: "/x", ID: id}).Run(bg, s, nil), zk.ErrBadArguments, zk.ErrBadPath)
-			quiet("item", (&recipe.Partition{Path: "/x", ID: "a", Items: []string{id}}).Run(bg, s, nil), zk.ErrBadArguments, zk.ErrBadPath)
+			quiet("ID", (&recipe.Partition{Path: "/x", ID: id}).Run(bg, s, idle), zk.ErrBadArguments, zk.ErrBadPath)
+			quiet("item", (&recipe.Partition{Path: "/x", ID: "a", Items: []string{id}}).Run(bg, s, idle), zk.ErrBadArguments, zk.ErrBadPath)
 		}
-		quiet("items", (&recipe.Partition{Path: "/x", ID: "a", Items: []string{"i", "i"}}).Run(bg, s, nil), zk.ErrBadArguments)
+		quiet("items", (&recipe.Partition{Path: "/x", ID: "a", Items: []string{"i", "i"}}).Run(bg, s, idle), zk.ErrBadArguments)
+		quiet("work", (&recipe.Partition{Path: "/x", ID: "a", Items: []string{"i"}}).Run(bg, s, nil), zk.ErrBadArguments)
 		for _, guid := range []string{"x", someGUID[1:], someGUID + "0", strings.ToUpper(someGUID), "0123456789abcdeg0123456789abcdef"} {
 			quiet("GUID", func() error { _, err := (&recipe.Lock{Path: "/x", GUID: guid}).Acquire(bg, s); return err }(), zk.ErrBadArguments)
 			quiet("GUID", func() error { _, err := (&recipe.RWLock{Path: "/x", GUID: guid}).TryAcquireRead(bg, s); return err }(), zk.ErrBadArguments)

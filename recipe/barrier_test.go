@@ -122,6 +122,28 @@ func TestR46_DoubleBarrier(t *testing.T) {
 	})
 }
 
+// A round that began while a member had no connection has begun for it too, even
+// if the others have left by the time it comes back.
+func TestR46_BegunWhileAway(t *testing.T) {
+	bubble(t, func(r *rig) {
+		b := recipe.DoubleBarrier{Path: "/b", Members: 2}
+		away, other := r.dial(), r.dial()
+		got := r.waiting(func() (*recipe.Hold, error) { return b.Enter(bg, away) })
+		r.Cut(away.ID())
+		assert.ErrorIs(t, (<-got).err, zk.ErrConnection)
+		h, err := b.Enter(bg, other)
+		assert.NilError(t, err)
+		assert.NilError(t, h.Release())
+		away, err = away.Redial(bg)
+		assert.NilError(t, err)
+		got = r.waiting(func() (*recipe.Hold, error) { return b.Enter(bg, away) })
+		assert.Equal(t, len(got), 1, "it waits for others")
+		h = (<-got).h
+		assert.NilError(t, b.Leave(bg, away, h))
+		assert.Equal(t, len(r.children("/b")), 0)
+	})
+}
+
 // A ready is deleted only if it is the one that was read, as far as its version
 // says, and gives way to the next one in one transaction.
 func TestR46_ReadyOfAnotherRound(t *testing.T) {

@@ -35,6 +35,15 @@ func TestPermissions(t *testing.T) {
 		assert.NilError(t, s.Close())
 		assert.Equal(t, len(r.children("/kept")), 0)
 
+		mkdir("/unwatched", zk.PermAll)
+		h, err = (&recipe.Lock{Path: "/unwatched", ACL: zk.ACLWorld(zk.PermAll &^ zk.PermRead)}).Acquire(bg, admin)
+		assert.NilError(t, err)
+		<-h.Lost()
+		assert.ErrorIs(t, h.Err(), recipe.ErrNotHeld)
+		assert.ErrorIs(t, h.Err(), zk.ErrNoAuth)
+		assert.ErrorIs(t, h.Release(), recipe.ErrNotHeld)
+		assert.Equal(t, len(r.children("/unwatched")), 0)
+
 		mkdir("/closed", zk.PermRead)
 		_, err = (&recipe.Lock{Path: "/closed"}).Acquire(bg, admin)
 		assert.ErrorIs(t, err, zk.ErrNoAuth)

@@ -14,6 +14,9 @@ import (
 
 // Counter is a number that many programs change. Each Add counts once, by Once.
 // One goroutine at a time may use a Counter. Do not copy it after its first use.
+//
+// The first Add makes a marker below Path: an ephemeral znode, which goes with the
+// session. So keep a Counter, and do not make a new one for each Add.
 type Counter struct {
 	Path   string // a persistent znode, which is made when it is missing
 	Format Format
@@ -162,7 +165,7 @@ func (c *Counter) make(ctx context.Context, s *zk.Session) error {
 	}
 	zero, _ := c.Format.encode(0)
 	_, err := s.Create(ctx, c.Path, zero, zk.Persistent, openACL(c.ACL))
-	if code(err) == zk.ErrExists || code(err) == zk.ErrNoNode {
+	if code(err) == zk.ErrExists || code(err) == zk.ErrNoNode && dir != "/" {
 		return nil
 	}
 	return err

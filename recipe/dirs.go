@@ -38,7 +38,8 @@ func firstFailure(res []zk.Result) error {
 }
 
 // mkdirAll makes a directory, and those above it, as persistent znodes. What
-// exists already may be of any kind.
+// exists already may be of any kind. The root is never made: below a chroot that
+// does not exist, a create in it is ErrNoNode.
 func mkdirAll(ctx context.Context, s *zk.Session, dir string, acl zk.ACL) error {
 	if dir == "/" {
 		return nil

@@ -139,8 +139,7 @@ func (b *DoubleBarrier) stand(ctx context.Context, s *zk.Session, id *identity, 
 			return nil, err
 		}
 		list, _ := members(names)
-		others := len(list) > 1
-		if began && others && !woken {
+		if began && !woken { // while this member was away, or before it came
 			if woken, err = b.begun(ctx, s, list, created.Czxid); err != nil {
 				id.disarm(s, w)
 				return nil, err

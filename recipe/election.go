@@ -124,16 +124,20 @@ func (e *Election) watchDir(ctx context.Context, s *zk.Session, w *watch, missin
 func (e *Election) Observe(ctx context.Context, s *zk.Session, last Contender) iter.Seq2[Contender, error] {
 	return func(yield func(Contender, error) bool) {
 		id, err := e.begin(ctx, s)
+		var w *watch
+		defer func() { // also if the loop that it yields to panics
+			if w != nil {
+				id.disarm(s, w)
+			}
+		}()
 		for err == nil {
 			var c Contender
-			var w *watch
 			if c, w, err = e.look(ctx, s, id, newWatch); err != nil {
 				break
 			}
 			if c.Path != last.Path || c.Token != last.Token || !bytes.Equal(c.Data, last.Data) {
 				last = c
 				if !yield(c, nil) {
-					id.disarm(s, w)
 					return
 				}
 			}
@@ -145,6 +149,7 @@ func (e *Election) Observe(ctx context.Context, s *zk.Session, last Contender) i
 				err = at("observe", e.Path, ctx.Err())
 			}
 			id.disarm(s, w)
+			w = nil
 		}
 		yield(Contender{}, err)
 	}

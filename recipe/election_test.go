@@ -154,6 +154,17 @@ func TestR41_Watches(t *testing.T) {
 		cancel()
 		<-done
 		assert.Equal(t, s.Watches().Len(), 0)
+
+		h, err = (&recipe.Election{Path: "/e", ID: "a"}).Campaign(bg, a)
+		assert.NilError(t, err)
+		func() { // a loop that panics leaves no watch either
+			defer func() { assert.Check(t, recover() != nil) }()
+			for range (&recipe.Election{Path: "/e"}).Observe(bg, s, recipe.Contender{}) {
+				panic("by the loop")
+			}
+		}()
+		assert.Equal(t, s.Watches().Len(), 0)
+		assert.NilError(t, h.Release())
 	})
 }
 

@@ -15,7 +15,8 @@ type Lock struct {
 	Path string
 	// Data is written into the contender's znode, for people: see Contenders.
 	Data []byte
-	// ACL is that of all znodes that the lock makes; nil: zk.ACLOpen.
+	// ACL is that of all znodes that the lock makes; nil: zk.ACLOpen. It must let this
+	// session read them: a hold whose znode cannot be watched is Lost.
 	ACL    zk.ACL
 	Layout Layout
 	// KeepDir makes a missing directory as a Persistent znode. Otherwise it is made

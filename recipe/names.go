@@ -239,7 +239,7 @@ func checkDir(path string) error {
 
 // checkName refuses what cannot be the name of a child.
 func checkName(what, name string) error {
-	if name == "" || strings.Contains(name, "/") || name == "." || name == ".." {
+	if name == "" || strings.Contains(name, "/") || zk.CheckPath("/"+name) != nil {
 		return badArgument("%s %q cannot be a name", what, name)
 	}
 	return nil

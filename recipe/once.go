@@ -16,7 +16,9 @@ import (
 // a time may use a Once. Do not copy it after its first use.
 type Once struct {
 	// Path is an ephemeral znode of its own, the marker, whose version counts. It
-	// is made, with its parents, by the first Do, and goes with the session.
+	// is made, with its parents, by the first Do, and goes with the session. While
+	// another session has it, Do waits. No other Once of the session may have it
+	// while an answer is missing: its transactions would count as this one's.
 	Path string
 	ACL  zk.ACL // nil: zk.ACLOpen
 
@@ -66,7 +68,10 @@ func (o *Once) Do(ctx context.Context, s *zk.Session, ops ...zk.WriteOp) (res []
 			return res[1:], false, nil
 		case len(res) == 0:
 			if errors.Is(err, zk.ErrLost) {
-				o.pending = slices.Clone(ops)
+				o.pending = make([]zk.WriteOp, len(ops))
+				for i, op := range ops {
+					o.pending[i] = copied(op)
+				}
 			}
 			return nil, false, err
 		case res[0].Err == zk.ErrVersion && o.pending != nil:
@@ -83,6 +88,25 @@ func (o *Once) Do(ctx context.Context, s *zk.Session, ops ...zk.WriteOp) (res []
 			return res[1:], false, err
 		}
 	}
+}
+
+// copied returns an operation that shares no memory with op, which is the
+// caller's again when Do returns.
+func copied(op zk.WriteOp) zk.WriteOp {
+	if v := reflect.ValueOf(op); v.Kind() == reflect.Pointer {
+		c := reflect.New(v.Type().Elem())
+		c.Elem().Set(reflect.ValueOf(copied(v.Elem().Interface().(zk.WriteOp))))
+		return c.Interface().(zk.WriteOp)
+	}
+	switch op := op.(type) {
+	case zk.CreateOp:
+		op.Data, op.ACL = slices.Clone(op.Data), slices.Clone(op.ACL)
+		return op
+	case zk.SetOp:
+		op.Data = slices.Clone(op.Data)
+		return op
+	}
+	return op
 }
 
 func (o *Once) unknown() error {

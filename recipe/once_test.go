@@ -2,6 +2,7 @@ package recipe_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -180,6 +181,45 @@ func TestR48_Guard(t *testing.T) {
 		assert.Equal(t, st.Version, int32(2))
 		<-h.Lost()
 		assert.ErrorIs(t, h.Release(), recipe.ErrNotHeld)
+	})
+}
+
+// What a Do without an answer has sent is remembered by a copy: the caller may
+// write other operations into the same memory.
+func TestR48_OpsAreTheCallersAgain(t *testing.T) {
+	bubble(t, func(r *rig) {
+		s := r.dial()
+		_, err := s.Create(bg, "/a", nil, zk.Persistent, zk.ACLOpen)
+		assert.NilError(t, err)
+		data, acl := []byte("first"), slices.Clone(zk.ACLOpen)
+		first, other := []byte("first"), []byte("other")
+		set := &zk.SetOp{Path: "/a", Data: data, Version: zk.AnyVersion}
+		check := &zk.CheckOp{Path: "/a", Version: zk.AnyVersion}
+		o := recipe.Once{Path: "/marker"}
+		_, _, err = o.Do(bg, s, check) // makes the marker
+		assert.NilError(t, err)
+		for _, op := range []struct {
+			zk.WriteOp
+			spoil, mend func()
+		}{
+			{zk.SetOp{Path: "/a", Data: data, Version: zk.AnyVersion}, func() { copy(data, other) }, func() { copy(data, first) }},
+			{zk.CreateOp{Path: "/a-", Mode: zk.PersistentSequential, Data: data, ACL: zk.ACLOpen}, func() { copy(data, other) }, func() { copy(data, first) }},
+			{zk.CreateOp{Path: "/a-", Mode: zk.PersistentSequential, ACL: acl}, func() { acl[0].Perms = zk.PermRead }, func() { acl[0].Perms = zk.PermAll }},
+			{set, func() { copy(data, other) }, func() { copy(data, first) }},
+			{check, func() { check.Path = "/b" }, func() { check.Path = "/a" }},
+		} {
+			r.Fault(zktest.Rule{Session: s.ID(), Op: wire.OpMulti, Do: zktest.CutAfter})
+			_, _, err := o.Do(bg, s, op.WriteOp)
+			assert.ErrorIs(t, err, zk.ErrLost)
+			s = redial(t, s)
+			op.spoil()
+			_, _, err = o.Do(bg, s, op.WriteOp)
+			assert.Check(t, errors.Is(err, zk.ErrBadArguments), "%v: %v", op.WriteOp, err)
+			op.mend()
+			_, again, err := o.Do(bg, s, op.WriteOp)
+			assert.NilError(t, err)
+			assert.Check(t, again)
+		}
 	})
 }
 

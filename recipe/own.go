@@ -14,7 +14,8 @@ import (
 // If the znode exists and is this session's, Own sets its data and takes it. If
 // it is another session's, such as that of this program before its restart, Own
 // waits until it is gone. It never deletes it. If ctx ends meanwhile, the error
-// matches ErrNotOwner and has the id of that session.
+// matches ErrNotOwner and has the id of that session. A znode that is not
+// ephemeral is waited for likewise.
 //
 // After an error of the connection, call Own again with the successor. The znode
 // is kept for that call for one session timeout, and deleted then. After any
@@ -124,13 +125,17 @@ func (o *owned) meet(ctx context.Context, s *zk.Session, id *identity, c *claim)
 	if o.pass {
 		return zk.ErrExists
 	}
+	owner := fmt.Sprintf("session 0x%x has it", st.EphemeralOwner)
+	if st.EphemeralOwner == 0 {
+		owner = "it is not ephemeral"
+	}
 	select {
 	case <-w.ch:
 		return nil
 	case <-s.Done():
-		return fmt.Errorf("waiting for session 0x%x: %w", st.EphemeralOwner, s.Err())
+		return fmt.Errorf("waiting until %s is gone: %s: %w", path, owner, s.Err())
 	case <-ctx.Done():
-		return fmt.Errorf("%w: session 0x%x has it: %w", ErrNotOwner, st.EphemeralOwner, ctx.Err())
+		return fmt.Errorf("%w: %s: %w", ErrNotOwner, owner, ctx.Err())
 	}
 }
 

@@ -31,6 +31,11 @@ func TestR43_Own(t *testing.T) {
 		assert.ErrorContains(t, err, fmt.Sprintf("0x%x", old.ID()))
 		cancel()
 		assert.Equal(t, s.Watches().Len(), 0)
+		ctx, cancel = context.WithTimeout(bg, time.Second)
+		_, err = recipe.Own(ctx, s, "/app1", nil, nil) // its znode is persistent
+		assert.ErrorIs(t, err, recipe.ErrNotOwner)
+		assert.ErrorContains(t, err, "not ephemeral")
+		cancel()
 		again, err := recipe.Own(bg, old, "/app1/own", []byte("taken"), nil)
 		assert.NilError(t, err)
 		assert.Equal(t, again.Token(), first.Token())

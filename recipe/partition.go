@@ -36,6 +36,9 @@ func (p *Partition) Run(ctx context.Context, s *zk.Session, work func(ctx contex
 	if err := p.check(); err != nil {
 		return err
 	}
+	if work == nil {
+		return badArgument("work is nil")
+	}
 	id, err := begin(ctx, s)
 	if err != nil {
 		return err

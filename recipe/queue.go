@@ -39,6 +39,11 @@ func (q *Queue) taken() string   { return q.Path + "/taken" }
 // Put with the successor: the entry is added once in all. ErrUnknown: the session
 // expired while an answer was missing. Put needs a server since 3.5; an older one
 // answers zk.ErrMarshalling.
+//
+// Puts need a marker each while they run: an ephemeral znode in the queue's
+// directory, which the next Put of this Queue uses again. So keep one Queue for all
+// Puts. One that is given up after such an error keeps its marker until the session
+// ends, and its data in memory.
 func (q *Queue) Put(ctx context.Context, s *zk.Session, data []byte, priority int) error {
 	if err := checkDir(q.Path); err != nil {
 		return err

@@ -285,6 +285,47 @@ func TestR10_Chroot(t *testing.T) {
 	})
 }
 
+// A chroot that does not exist is an error of whatever has to make something, and
+// nothing is tried again and again.
+func TestR10_MissingChroot(t *testing.T) {
+	bubble(t, func(r *rig) {
+		conf := r.conf()
+		conf.Chroot += "/missing"
+		s, err := zk.Dial(bg, conf)
+		assert.NilError(t, err)
+		hold := func(_ *recipe.Hold, err error) error { return err }
+		for name, call := range map[string]func() error{
+			"Lock":      func() error { return hold((&recipe.Lock{Path: "/x"}).Acquire(bg, s)) },
+			"Semaphore": func() error { return hold((&recipe.Semaphore{Path: "/x", Max: 1}).Acquire(bg, s)) },
+			"Semaphore, kazoo": func() error {
+				return hold((&recipe.Semaphore{Path: "/x", Max: 1, Layout: recipe.Kazoo}).Acquire(bg, s))
+			},
+			"Own":             func() error { return hold(recipe.Own(bg, s, "/x", nil, nil)) },
+			"Group":           func() error { return hold((&recipe.Group{Path: "/x"}).Join(bg, s, "id", nil)) },
+			"Barrier":         func() error { return (&recipe.Barrier{Path: "/x"}).Set(bg, s) },
+			"DoubleBarrier":   func() error { return hold((&recipe.DoubleBarrier{Path: "/x", Members: 1}).Enter(bg, s)) },
+			"Once":            func() error { _, _, err := (&recipe.Once{Path: "/x"}).Do(bg, s); return err },
+			"Counter":         func() error { _, err := (&recipe.Counter{Path: "/x"}).Add(bg, s, 1); return err },
+			"Queue.Put":       func() error { return (&recipe.Queue{Path: "/x"}).Put(bg, s, nil, 1) },
+			"Queue.Take":      func() error { _, err := (&recipe.Queue{Path: "/x"}).Take(bg, s); return err },
+			"Partition":       func() error { return (&recipe.Partition{Path: "/x", ID: "id", Items: []string{"a"}}).Run(bg, s, idle) },
+			"CreateProtected": func() error { _, err := recipe.CreateProtected(bg, s, "/x-", nil, nil); return err },
+		} {
+			r.ForgetFrames()
+			got := make(chan error, 1)
+			go func() { got <- call() }()
+			select {
+			case err := <-got:
+				assert.Check(t, errors.Is(err, zk.ErrNoNode), "%s: %v", name, err)
+			case <-r.Fault(zktest.Rule{Session: s.ID(), Skip: 10, Do: zktest.CutBefore}).Struck():
+				t.Fatalf("%s is tried again and again", name)
+			}
+			r.Heal()
+		}
+		assert.NilError(t, s.Close())
+	})
+}
+
 func TestR11_ReadOnly(t *testing.T) {
 	bubble(t, func(r *rig) {
 		if r.chroot != "" {

@@ -128,7 +128,7 @@ func (m *Semaphore) checkMax(ctx context.Context, s *zk.Session) error {
 			return err
 		}
 		_, err = s.Create(ctx, m.Path, []byte(strconv.Itoa(m.Max)), zk.Persistent, openACL(m.ACL))
-		if c := code(err); err != nil && c != zk.ErrExists && c != zk.ErrNoNode {
+		if c := code(err); err != nil && c != zk.ErrExists && (c != zk.ErrNoNode || dir == "/") {
 			return err
 		}
 	}

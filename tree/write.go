@@ -26,8 +26,8 @@ func MkdirAll(ctx context.Context, s *zk.Session, path string, acl zk.ACL) error
 		acl = zk.ACLOpen
 	}
 	_, err := s.Create(ctx, path, nil, zk.Persistent, acl)
-	for errors.Is(err, zk.ErrNoNode) {
-		err = mkdirs(ctx, s, path, acl)
+	for nowhere := false; errors.Is(err, zk.ErrNoNode) && !nowhere; {
+		nowhere, err = mkdirs(ctx, s, path, acl)
 	}
 	if errors.Is(err, zk.ErrNoAuth) { // servers look at the parent's ACL before they see that the child exists
 		if found, _, failed := s.Exists(ctx, path, nil); failed != nil || found {
@@ -41,8 +41,9 @@ func MkdirAll(ctx context.Context, s *zk.Session, path string, acl zk.ACL) error
 }
 
 // mkdirs makes all of a path in one round trip, and returns what became of the
-// last; or why one above could not be made, if that was the reason.
-func mkdirs(ctx context.Context, s *zk.Session, path string, acl zk.ACL) error {
+// last; or why one above could not be made, if that was the reason. nowhere: not
+// even the chroot exists.
+func mkdirs(ctx context.Context, s *zk.Session, path string, acl zk.ACL) (nowhere bool, err error) {
 	var ops []zk.Op
 	for i := 1; i < len(path); i++ {
 		if path[i] == '/' {
@@ -52,18 +53,18 @@ func mkdirs(ctx context.Context, s *zk.Session, path string, acl zk.ACL) error {
 	ops = append(ops, zk.CreateOp{Path: path, ACL: acl})
 	res, err := s.Batch(ctx, ops...)
 	if len(res) != len(ops) || lost(err) || errors.Is(err, zk.ErrConnection) {
-		return err
+		return false, err
 	}
 	last := res[len(res)-1].Err
 	if !errors.Is(last, zk.ErrNoNode) {
-		return last
+		return false, last
 	}
 	for i := len(res) - 1; i >= 0; i-- {
 		if err := res[i].Err; err != nil && !errors.Is(err, zk.ErrExists) && !errors.Is(err, zk.ErrNoNode) {
-			return err // the lowest that could not be made: its parent exists
+			return false, err // the lowest that could not be made: its parent exists
 		}
 	}
-	return last // somebody deletes them meanwhile
+	return errors.Is(res[0].Err, zk.ErrNoNode), last // or somebody deletes them meanwhile
 }
 
 // DeleteAll deletes a znode with all below it. It returns when the znode does not
@@ -214,9 +215,13 @@ func Put(ctx context.Context, s *zk.Session, path string, data []byte, acl zk.AC
 		}
 		stat, err = create(ctx, s, path, data, acl)
 		if errors.Is(err, zk.ErrNoNode) {
-			if err = MkdirAll(ctx, s, parent(path), acl); err == nil {
-				stat, err = create(ctx, s, path, data, acl)
+			if parent(path) == "/" {
+				return stat, err // not even the chroot exists
 			}
+			if err := MkdirAll(ctx, s, parent(path), acl); err != nil {
+				return zk.Stat{}, err
+			}
+			stat, err = create(ctx, s, path, data, acl)
 		}
 		if !errors.Is(err, zk.ErrExists) && !errors.Is(err, zk.ErrNoNode) {
 			return stat, err

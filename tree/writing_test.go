@@ -1,6 +1,7 @@
 package tree_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"strings"
@@ -82,6 +83,30 @@ func TestR54_Race(t *testing.T) {
 	}
 	stop.Store(true)
 	deleting.Wait()
+}
+
+// Below a chroot that does not exist nothing can be made: that is an error, and
+// nothing is tried again and again.
+func TestR54_MissingChroot(t *testing.T) {
+	e, root := server(t)
+	s := dial(t, zk.Config{Addrs: e.Addrs(), Chroot: "/missing/app"})
+	ctx := background(t)
+	fill(t, root, "/a", "/a/b")
+	var export bytes.Buffer
+	assert.NilError(t, tree.Export(ctx, root, "/a", &export, tree.Options{}))
+	for _, path := range []string{"/a", "/a/b", "/a/b/c"} {
+		for name, write := range map[string]func() error{
+			"MkdirAll": func() error { return tree.MkdirAll(ctx, s, path, nil) },
+			"Put":      func() error { _, err := tree.Put(ctx, s, path, nil, nil); return err },
+			"Import": func() error {
+				return tree.Import(ctx, s, path, bytes.NewReader(export.Bytes()), tree.Options{})
+			},
+		} {
+			e.ForgetFrames()
+			assert.ErrorIs(t, write(), zk.ErrNoNode, "%s %s", name, path)
+			assert.Assert(t, requests(e.Ensemble) <= 7, "%s %s: %d requests", name, path, requests(e.Ensemble))
+		}
+	}
 }
 
 func TestR55_DeleteAll(t *testing.T) {
