@@ -163,7 +163,7 @@ func (p *parts) Take(i int, code int32, d *wire.Decoder) {
 func (p *parts) Fail(i int, err error) { p.results[i] = err.Error() }
 
 // batch sends a Batch of n operations, which arm the channel that is given for them, and
-// returns the requests.
+// returns the next n requests.
 func (r *rig) batch(n int, arms map[int]chan event) (*call, *parts, []request) {
 	p := &parts{results: make([]string, n)}
 	c := r.New(&kindGet, "batch", "")
@@ -177,6 +177,7 @@ func (r *rig) batch(n int, arms map[int]chan event) (*call, *parts, []request) {
 		}
 	}
 	go r.SubmitMany(bg, c, c.Frames, n)
+	synctest.Wait()
 	var asked []request
 	for range n {
 		asked = append(asked, r.next())

@@ -27,7 +27,7 @@ func (c *Call[E]) eachArm(frames []byte, f func(frame []byte, path string, kind 
 
 // mayArmLocked waits while a path's AddWatch is unanswered, because only its answer decides
 // what else may be sent. An AddWatch does not wait for another. beside: the call arms
-// one-shots where persistent watches are armed. Left must hear of its answer then.
+// one-shots while persistent watches are armed, of whatever path. Left must hear of its answer.
 func (e *Engine[T, E]) mayArmLocked(ctx context.Context, c *Call[E], frames []byte) (beside bool, err error) {
 	if c.Code == wire.OpAddWatch {
 		return false, nil

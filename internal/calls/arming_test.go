@@ -46,12 +46,17 @@ func TestOneShotBesidePersistent(t *testing.T) {
 	}
 }
 
-// The flags of a Batch are cleared one by one.
+// The flags of a Batch are cleared one by one, whatever is queued ahead of it.
 func TestBatchBesidePersistent(t *testing.T) {
 	play(t, func(t *testing.T, r *rig) {
 		r.arm("/1", watches.Persistent, 9)
 		ch := make(chan event, 9)
+		ahead := []*waiting{r.send(bg, r.get("/a", nil)), r.send(bg, r.get("/b", nil))} // one is being written
 		_, _, q := r.batch(3, map[int]chan event{1: ch, 2: ch})
+		r.serve(reply(q[0].xid, 1, 0, text("")), reply(q[1].xid, 1, 0, text("")))
+		r.done(ahead[0], "")
+		r.done(ahead[1], "")
+		q = []request{q[2], r.next(), r.next()}
 		assert.Equal(t, q[0].text+q[1].text+q[2].text, "getData {Path:/0 Watch:false}getData {Path:/1 Watch:false}getData {Path:/2 Watch:true}")
 		assert.Assert(t, r.interlock.Busy("/1") && r.interlock.Busy("/2") && !r.interlock.Busy("/0"))
 		r.serve(reply(q[0].xid, 1, 0, text("")), reply(q[1].xid, 1, 0, text("")))

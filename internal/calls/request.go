@@ -47,8 +47,9 @@ const (
 	withData    // of a path, and with its version
 )
 
-// made makes it a request that is Made. Nearly all calls are: their frames are small, and go
-// where they are sent from at once. What is made before is memory out of the cache.
+// made makes it a request that is Made. Nearly all calls are. Their frames are small, and are
+// made where they are sent from. One that was made before would be out of the processor's
+// cache by then.
 func (c *Call[E]) made(op wire.Op, path string, s shape) {
 	c.Code, c.At, c.shape, c.Made = op, path, s, true
 }

@@ -49,6 +49,22 @@ func TestMade(t *testing.T) {
 	})
 }
 
+// Large data is lent, and so is framed before.
+func TestSetLargeData(t *testing.T) {
+	play(t, func(t *testing.T, r *rig) {
+		want := wire.SetDataRequest{Path: "/x", Data: bytes.Repeat([]byte{'x'}, pipeline.Large), Version: 3}
+		c := r.New(&kindWatch, "set", "/x")
+		c.SetData(want.Path, want.Data, want.Version)
+		assert.Assert(t, !c.Made && c.Lent() && c.Large())
+		assert.Equal(t, c.Size(), head+len(want.Append(nil)))
+		w := r.send(bg, c)
+		q := r.next()
+		assert.Assert(t, q.op == wire.OpSetData && bytes.Equal(q.body, want.Append(nil)))
+		r.serve(reply(q.xid, 1, 0))
+		r.done(w, "")
+	})
+}
+
 // An AddWatch of a long path is armed as any other, though its frame is as large as one that
 // is not copied.
 func TestArmsLargeFrame(t *testing.T) {

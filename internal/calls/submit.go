@@ -30,8 +30,8 @@ func (e *Engine[T, E]) SubmitMany(ctx context.Context, c *Call[E], frames []byte
 }
 
 func (e *Engine[T, E]) submit(ctx context.Context, c *Call[E], frames []byte, n int) error {
-	large := !c.Arming && c.Large()
-	if large {
+	large := !c.Arming && c.Large() // what arms is edited where it is queued
+	if c.Lent() {
 		e.line.LockFor(ctx, &c.Call)
 	} else {
 		e.line.Lock()
@@ -55,16 +55,16 @@ func (e *Engine[T, E]) submit(ctx context.Context, c *Call[E], frames []byte, n 
 		e.line.SendLargeUnlock(ctx, &c.Call)
 		return nil
 	}
-	stream := e.line.Stream()
-	at := len(stream)
+	tail := e.line.Tail()
+	at := len(tail)
 	if c.Made {
-		stream = c.appendMade(stream)
+		tail = c.appendMade(tail)
 	} else {
-		stream = append(stream, frames...)
+		tail = append(tail, frames...)
 	}
 	if c.Arming {
-		e.armLocked(c, stream[at:], beside)
+		e.armLocked(c, tail[at:], beside)
 	}
-	e.line.SendUnlock(ctx, &c.Call, stream, n, beside)
+	e.line.SendUnlock(ctx, &c.Call, tail, n, beside)
 	return nil
 }

@@ -32,7 +32,7 @@ type Call struct {
 
 	// Own is a request of the client's own: it takes no slot.
 	Own bool
-	// Made: its frame is made at the end of the Stream. It has none of its own.
+	// Made: its frame is made at the end of the Tail. It has none of its own.
 	Made bool
 	// stays: its caller waits for the answer, however long. Nobody gives it up.
 	stays bool
@@ -50,7 +50,9 @@ func (c *Call) Init(owner any) {
 	c.Owner, c.done = owner, make(chan struct{}, 1)
 }
 
-// Reset makes a Call ready for the next request, when nobody else has it any more.
+// Reset makes a Call ready for the next request, when nobody else has it any more. One that is
+// Made has set nothing of what resetFrames resets. Only its reply may have been too large, but
+// then the connection is over.
 func (c *Call) Reset() {
 	if !c.Made {
 		c.resetFrames()

@@ -150,13 +150,17 @@ func TestLend(t *testing.T) {
 			}
 		}
 	}
-	// Who cannot leave writes it himself.
-	p, h, server := socket(t)
-	go io.Copy(io.Discard, server)
-	c, _ := lending("large", 1<<20)
-	h.submit(context.Background(), c)
-	assert.Equal(t, p.Counts().Sent, int64(c.Size()))
-	h.end(t, server)
+	// Who cannot leave writes it himself, be it lent, taken over or copied.
+	lent, _ := lending("large", 1<<20)
+	for _, c := range []*Call{lent, request("large", largeFrame), request("copied", 2*smallWrite)} {
+		p, h, server := socket(t)
+		go io.Copy(io.Discard, server)
+		size := c.Size()
+		h.submit(context.Background(), c)
+		assert.Equal(t, p.Counts().Sent, int64(size))
+		assert.Assert(t, cap(c.Frames) < largeFrame, "what is taken over is the connection's")
+		h.end(t, server)
+	}
 }
 
 // A caller that leaves in the middle of a Write has its slice for itself; the request

@@ -132,7 +132,7 @@ func (p *Conn) queueUnlock(ctx context.Context, c *Call, n int, marked bool) {
 		p.SendLargeUnlock(ctx, c)
 		return
 	}
-	p.SendUnlock(ctx, c, append(p.Stream(), c.Frames...), n, marked)
+	p.SendUnlock(ctx, c, append(p.Tail(), c.Frames...), n, marked)
 }
 
 // xids reads n requests and returns their xids.
@@ -262,7 +262,7 @@ func TestLostByTheByte(t *testing.T) {
 			single, many, last := request("single", 4), request("many", 4, 4, 8), request("last", 4)
 			h.p.Lock()
 			h.p.Post(single)
-			h.p.enqueue(many, append(h.p.Stream(), many.Frames...), 3, false)
+			h.p.enqueue(many, append(h.p.Tail(), many.Frames...), 3, false)
 			h.p.Post(last)
 			h.p.Unlock()
 			h.p.Start(timeout, 0, true)

@@ -22,17 +22,17 @@ const (
 	maxTLSRecord = 16 << 10
 )
 
-// Stream returns what is queued, for frames to be appended and given to SendUnlock. It is
-// called under the lock.
-func (p *Conn) Stream() []byte { return p.out.last }
+// Tail returns the buffer to which small frames are appended, for SendUnlock. It is called
+// under the lock. Until SendUnlock the lock is held, and nothing else is queued.
+func (p *Conn) Tail() []byte { return p.out.last }
 
-// SendUnlock queues n frames of a Call, which were appended to the Stream, sees to it that
+// SendUnlock queues n frames of a Call, which were appended to the Tail, sees to it that
 // they are written, and gives the lock up. marked: the Handler hears when they have left
 // the queue.
-func (p *Conn) SendUnlock(ctx context.Context, c *Call, stream []byte, n int, marked bool) {
+func (p *Conn) SendUnlock(ctx context.Context, c *Call, tail []byte, n int, marked bool) {
 	c.stays = ctx.Done() == nil
-	size := len(stream) - len(p.out.last)
-	p.enqueue(c, stream, n, marked)
+	size := len(tail) - len(p.out.last)
+	p.enqueue(c, tail, n, marked)
 	p.seeWrittenUnlock(c, size)
 }
 
@@ -44,12 +44,13 @@ func (p *Conn) SendLargeUnlock(ctx context.Context, c *Call) {
 	if c.cut > 0 {
 		frame = p.lending(ctx, c)
 	}
-	p.place(c, frame, 1, false)
+	p.lineUp(c, frame, 1, false)
 	p.appendLarge(c, frame)
 	p.seeWrittenUnlock(c, len(frame))
 }
 
-// seeWrittenUnlock sees to it that the so many bytes that a Call has queued are written.
+// seeWrittenUnlock sees to it that a Call is written, which was queued last and has so many
+// bytes.
 func (p *Conn) seeWrittenUnlock(c *Call, size int) {
 	if p.writing {
 		p.mu.Unlock()
@@ -117,17 +118,17 @@ func (p *Conn) Farewell(c *Call) {
 	}
 }
 
-// enqueue queues n frames of a Call, which were appended to the Stream.
-func (p *Conn) enqueue(c *Call, stream []byte, n int, marked bool) {
-	frames := stream[len(p.out.last):]
-	p.place(c, frames, n, marked)
-	p.out.extend(stream, len(frames))
+// enqueue queues n frames of a Call, which were appended to the Tail.
+func (p *Conn) enqueue(c *Call, tail []byte, n int, marked bool) {
+	frames := tail[len(p.out.last):]
+	p.lineUp(c, frames, n, marked)
+	p.out.extend(tail, len(frames))
 	p.queued += int64(len(frames))
 }
 
-// place gives n frames of a Call, which are queued next, their xids and their place in the
+// lineUp gives n frames of a Call, which are queued next, their xids and their place in the
 // ring.
-func (p *Conn) place(c *Call, frames []byte, n int, marked bool) {
+func (p *Conn) lineUp(c *Call, frames []byte, n int, marked bool) {
 	p.xid = nextXid(p.xid)
 	putXid(frames, p.xid)
 	r := p.ring.Push()

@@ -274,7 +274,9 @@ func TestI10_Persistent(t *testing.T) {
 // nothing of children, so a child watch below it must be sent.
 func TestI10_OneShotBesidePersistent(t *testing.T) {
 	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
-		s, l := r.Open(r.Config())
+		conf := r.Config()
+		conf.MaxInFlight = 2
+		s, l := r.Open(conf)
 		ch, one := make(chan zk.Event, 100), make(chan zk.Event, 8)
 		suite.Arm(t, s, l, zk.PersistentWatch, "/p", ch)
 		suite.Arm(t, s, l, zk.RecursiveWatch, "/r", ch)
@@ -300,18 +302,41 @@ func TestI10_OneShotBesidePersistent(t *testing.T) {
 			synctest.Wait()
 			assert.Equal(t, suite.Told(suite.Taken(one)...), fmt.Sprintf("%v %s", c.typ, c.path))
 		}
-		// In a Batch too.
+		// In a Batch too, of which no more than two operations leave together.
 		u := suite.Start(t, func() error {
-			_, err := s.Batch(suite.BG, zk.GetOp{Path: "/q", Watch: one}, zk.GetOp{Path: "/p", Watch: one}, zk.ChildrenOp{Path: "/r", Watch: one}, zk.GetOp{Path: "/p"})
+			_, err := s.Batch(suite.BG, zk.GetOp{Path: "/q", Watch: one}, zk.ChildrenOp{Path: "/r", Watch: one}, zk.GetOp{Path: "/p", Watch: one}, zk.GetOp{Path: "/p"})
 			return err
 		})
-		for _, sent := range []bool{true, false, true, false} {
+		for _, sent := range []bool{true, true, false, false} {
 			q := l.Next()
 			assert.Equal(t, q.Armed(), sent, "%v %s", q.Op, q.Path)
 			l.Send(suite.Fitting(q, 1))
 		}
 		u.OK()
 		assert.Equal(t, suite.ArmedList(s.Config().Watches), "child /r, data /p, data /q, persistent /p, recursive /r")
+	})
+}
+
+// A Batch arms nothing of the one before, whose memory it uses.
+func TestBatchesArmTheirOwn(t *testing.T) {
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		s, l := r.Open(r.Config())
+		ch := make(chan zk.Event, 100)
+		for range 10 { // one of them gets that memory
+			for i, ops := range [][]zk.Op{
+				{zk.GetOp{Path: "/0", Watch: ch}, zk.GetOp{Path: "/a"}},
+				{zk.GetOp{Path: "/a"}, zk.GetOp{Path: "/1", Watch: ch}},
+			} {
+				u := suite.Start(t, func() error { return suite.ErrOf(s.Batch(suite.BG, ops...)) })
+				for range ops {
+					l.Send(suite.Fitting(l.Next(), 1))
+				}
+				u.OK()
+				assert.Equal(t, suite.ArmedList(s.Config().Watches), fmt.Sprint("data /", i))
+				l.Send(suite.Happened(zk.Changed, fmt.Sprint("/", i), -1))
+				synctest.Wait()
+			}
+		}
 	})
 }
 
