@@ -14,8 +14,9 @@ import (
 // work with the next Session. It repeats no request.
 //
 // If no server can be reached, Run tries again until ctx ends. It waits about 50
-// ms first, then longer each time, up to 2 s. It logs nothing: set Config.Logger
-// to see why.
+// ms first, then longer each time, up to 2 s. It does the same when one connection
+// after the other ends as soon as work has it, as where a server refuses a request
+// by that. It logs nothing: set Config.Logger to see why.
 //
 // fresh reports that work gets this session for the first time, so ephemeral
 // znodes must be made again. It is true once for each session, even if that call
@@ -32,6 +33,11 @@ import (
 func Run(ctx context.Context, conf zk.Config, work func(ctx context.Context, s *zk.Session, fresh bool) error) error {
 	var last int64
 	pause := firstPause
+	rest := func() {
+		sleep(ctx, pause/2+rand.N(pause))
+		pause = min(2*pause, longestPause)
+	}
+	short := false // the last connection was of no use
 	for ctx.Err() == nil {
 		s, err := zk.Dial(ctx, conf)
 		switch {
@@ -39,13 +45,12 @@ func Run(ctx context.Context, conf zk.Config, work func(ctx context.Context, s *
 			conf = conf.Renew()
 			continue
 		case errors.Is(err, zk.ErrNoServer):
-			sleep(ctx, pause/2+rand.N(pause))
-			pause = min(2*pause, longestPause)
+			rest()
 			continue
 		case err != nil:
 			return err
 		}
-		pause = firstPause
+		began := time.Now()
 		fresh := s.ID() != last
 		last = s.ID()
 		err = work(ctx, s, fresh)
@@ -59,6 +64,14 @@ func Run(ctx context.Context, conf zk.Config, work func(ctx context.Context, s *
 			break
 		}
 		conf = s.Detach()
+		switch {
+		case time.Since(began) >= firstPause:
+			pause, short = firstPause, false
+		case short:
+			rest()
+		default:
+			short = true
+		}
 	}
 	return ctx.Err()
 }

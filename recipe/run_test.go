@@ -116,3 +116,40 @@ func TestRun_Backoff(t *testing.T) {
 		assert.ErrorIs(t, recipe.Run(bg, zk.Config{Chroot: "x"}, nil), zk.ErrBadPath)
 	})
 }
+
+// A request that ends each connection is not sent as fast as Dials go.
+func TestRun_EndsAtOnce(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.Fault(zktest.Rule{Op: wire.OpGetData, Do: zktest.CutBefore, Count: -1})
+		ctx, cancel := context.WithTimeout(bg, time.Minute)
+		defer cancel()
+		var works []time.Time
+		err := recipe.Run(ctx, r.conf(), func(ctx context.Context, s *zk.Session, _ bool) error {
+			if len(works) == 10 {
+				time.Sleep(time.Second) // one lasts longer
+			}
+			if works = append(works, time.Now()); len(works) > 100 {
+				return errors.New("it does not wait")
+			}
+			_, _, err := s.Get(ctx, "/", nil)
+			return err
+		})
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+		base := 50 * time.Millisecond
+		for i := 1; i < len(works); i++ {
+			d := works[i].Sub(works[i-1])
+			switch i {
+			case 1, 11, 12: // the first that ends at once, and the one that lasted
+				assert.Check(t, d < time.Millisecond, "%d: %v", i, d)
+				base = 50 * time.Millisecond
+			case 10:
+				d -= time.Second
+				fallthrough
+			default:
+				assert.Check(t, d >= base/2 && d < base*3/2, "%d: %v, about %v", i, d, base)
+				base = min(2*base, 2*time.Second)
+			}
+		}
+		assert.Check(t, len(works) > 20 && len(works) < 80, "%d", len(works))
+	}, zktest.Options{FrameLog: -1})
+}
