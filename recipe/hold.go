@@ -15,6 +15,11 @@ import (
 // the session, not to the connection. It lives on when that is redialed, and
 // nobody has to tell it. Until it is released it takes one goroutine and one
 // watch. All methods are safe for concurrent use.
+//
+// Keep a Hold as long as you want what it holds. One that nothing refers to any
+// more is released some time after the garbage collector has found that, so that it
+// does not keep others out. A context of Hold.Context keeps it until that ends. The
+// channel of Hold.Lost does not.
 type Hold struct{ in *holding }
 
 // holding is what the goroutine of a Hold works with. It does not refer to the

@@ -244,9 +244,10 @@ func TestR36a_Forgotten(t *testing.T) {
 	s, err := zk.Dial(bg, zk.Config{Addrs: server.Addrs(), Timeout: time.Second})
 	assert.NilError(t, err)
 	defer s.Close()
-	func() {
-		_, err := (&recipe.Lock{Path: "/l"}).Acquire(bg, s)
+	lost := func() <-chan struct{} {
+		h, err := (&recipe.Lock{Path: "/l"}).Acquire(bg, s)
 		assert.NilError(t, err)
+		return h.Lost() // does not keep it
 	}()
 	stop := make(chan struct{})
 	defer close(stop)
@@ -264,6 +265,7 @@ func TestR36a_Forgotten(t *testing.T) {
 	defer cancel()
 	h, err := (&recipe.Lock{Path: "/l"}).Acquire(ctx, s)
 	assert.NilError(t, err)
+	<-lost
 	held, end := h.Context(bg) // keeps it, though nothing else does
 	path := h.Path()
 	h = nil
