@@ -180,9 +180,8 @@ func (in *lines) check(rec *record, s *zk.Session, root string, ephemeral map[st
 		return z, in.errorf("%q is below an ephemeral, which has no children", rel)
 	}
 	if rel != "" {
-		// The client's own rules for paths come before the context, which has ended.
-		if _, _, err := s.Exists(over, rel, nil); isBadPath(err) {
-			return z, in.errorf("%q is a bad path: %v", rel, err)
+		if why := badPath(s, rel); why != "" {
+			return z, in.errorf("%q is a bad path: %s", rel, why)
 		}
 	}
 	z = znode{path: rebase(root, rel), ephemeral: rec.Owner != ""}

@@ -203,6 +203,9 @@ func (b *batcher) flush(ctx context.Context) error {
 // with the ACL (nil: zk.ACLOpen), and so are missing znodes above it, as MkdirAll
 // makes them. Put returns the new Stat. A lost answer is zk.ErrLost: the data may
 // be set or not.
+//
+// A server of 3.4 cannot create with a Stat. The first Put that makes a znode ends
+// the connection there, once per session: call it again.
 func Put(ctx context.Context, s *zk.Session, path string, data []byte, acl zk.ACL) (zk.Stat, error) {
 	if err := checkTarget("put", s, path); err != nil {
 		return zk.Stat{}, err
