@@ -31,9 +31,9 @@ const maxLine = 64 << 20
 //
 // It checks the header and the first znode before it writes anything. A line
 // further down that is wrong ends it with a *LineError. So does a znode that
-// exists, without Options.Overwrite, with zk.ErrExists and its path. What was
-// written before stays. After a lost connection call it again from the beginning
-// of r, with Overwrite.
+// exists, without Options.Overwrite, with zk.ErrExists and its path: "/" always
+// does. What was written before stays. After a lost connection call it again from
+// the beginning of r, with Overwrite.
 func Import(ctx context.Context, s *zk.Session, path string, r io.Reader, opt Options) error {
 	l, err := newLoader("import", s, path, opt)
 	if err != nil {
