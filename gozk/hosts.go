@@ -18,7 +18,9 @@ type HostProvider interface {
 	Len() int
 	// Next returns the server to try now. retryStart: all have been tried since Connected
 	// or the last retryStart. Then calls that wait fail with ErrNoServer, and the Conn
-	// pauses for a second, except before the first attempts after a loss.
+	// pauses for a second, except before the first attempts after a loss. There is no
+	// other pause: a HostProvider that never says so is asked again at once, and calls
+	// wait for as long as no server answers.
 	Next() (server string, retryStart bool)
 	// Connected says that there is a session with the server that Next returned last.
 	Connected()

@@ -302,7 +302,8 @@ func members(list []string) []string {
 }
 
 // CreateProtectedEphemeralSequential creates an ephemeral znode whose name begins with
-// a random number, so that it is found after a lost answer, and not made twice.
+// a random number, so that it is found after a lost answer, and not made twice. To look
+// for it is tried three times. After an error it may exist.
 func (c *Conn) CreateProtectedEphemeralSequential(path string, data []byte, acl []ACL) (made string, err error) {
 	if err = validatePath(path, true); err != nil {
 		return "", err
@@ -316,6 +317,9 @@ func (c *Conn) CreateProtectedEphemeralSequential(path string, data []byte, acl 
 		case errors.Is(err, ErrSessionExpired): // it cannot exist
 		case err == ErrConnectionClosed:
 			found, lookErr := c.ownChild(dir, prefix)
+			for tries := 1; tries < 3 && (lookErr == ErrConnectionClosed || lookErr == ErrNoServer) && c.ctx.Err() == nil; tries++ {
+				found, lookErr = c.ownChild(dir, prefix)
+			}
 			if found != "" || lookErr != nil {
 				return found, lookErr
 			}

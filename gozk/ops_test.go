@@ -67,6 +67,31 @@ func TestCreateProtected(t *testing.T) {
 	})
 }
 
+// A connection that is lost while it looks for its znode is no reason to leave that.
+func TestCreateProtectedLosesTheLookToo(t *testing.T) {
+	for _, op := range []wire.Op{wire.OpSync, wire.OpGetChildren2, wire.OpExists, zktest.OpConnect} {
+		inMemory(t, func(t *testing.T, server *zktest.Server, through connOption) {
+			c, _ := connect(t, server.Addrs(), through)
+			nodes(t, c, "/d")
+			server.Fault(zktest.Rule{Op: wire.OpCreate, Do: zktest.CutAfter})
+			server.Fault(zktest.Rule{Op: op, Do: zktest.CutBefore, Count: 2})
+			made, err := c.CreateProtectedEphemeralSequential("/d/n-", nil, WorldACL(PermAll))
+			assert.NilError(t, err, "%v", op)
+			names, _, err := c.Children("/d")
+			assert.NilError(t, err)
+			assert.DeepEqual(t, names, []string{strings.TrimPrefix(made, "/d/")})
+		})
+	}
+	inMemory(t, func(t *testing.T, server *zktest.Server, through connOption) { // it ends
+		c, _ := connect(t, server.Addrs(), through)
+		server.Fault(zktest.Rule{Op: wire.OpCreate, Do: zktest.CutAfter})
+		looks := server.Fault(zktest.Rule{Op: wire.OpSync, Do: zktest.CutBefore, Count: -1})
+		_, err := c.CreateProtectedEphemeralSequential("/n-", nil, WorldACL(PermAll))
+		assert.Equal(t, err, ErrConnectionClosed)
+		assert.Equal(t, looks.Hits(), 3)
+	})
+}
+
 // Credentials come along to every connection; those that are refused are told.
 func TestAddAuth(t *testing.T) {
 	inMemory(t, func(t *testing.T, server *zktest.Server, through connOption) {

@@ -94,9 +94,15 @@
 // # What it cannot see
 //
 // No event reports a change of an ACL: Stat.Aversion is as of the last read. A
-// znode that may not be read ends Run with an error. Servers since 3.8.4 and
-// 3.9.2 do not report the creation of a znode that may not be read. Then Run ends
-// at the next change of its parent that they report.
+// znode that may not be read ends Run with an error.
+//
+// Servers since 3.8.4 and 3.9.2 report nothing of a znode that may not be read.
+// If one is created, Run ends at the next change of its parent that they report.
+// If an ACL hides one that a Cache or a Stream shows, they go on showing it as it
+// was, though it is changed or deleted, and Wait does not notice. That uses up
+// one-shot watches, those of a Stream and of per-node mode. Then nothing is seen
+// even when the znode may be read again, until it changes after a redial. A Cache
+// that was closed reads everything anew.
 //
 // A Cache never goes back. If servers were restored from a backup, it shows
 // nothing new until they have come as far as it was. Close it first.

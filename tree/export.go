@@ -19,6 +19,8 @@ import (
 // Options say what Export, Import and Copy do.
 type Options struct {
 	// ACLs exports ACLs and sets them. Without it all that is made has the list ACL.
+	// One that keeps the session itself from writing there, or from making what is
+	// below, ends an Import with zk.ErrNoAuth: the superuser may do all.
 	ACLs bool
 	// ACL is for what is made without ACLs; nil: zk.ACLOpen.
 	ACL zk.ACL

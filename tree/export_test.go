@@ -245,6 +245,10 @@ func TestR59_BadFiles(t *testing.T) {
 	}
 	e.ForgetFrames()
 	good := `{"zk":1}` + "\n" + top
+	assert.Error(t, tree.Import(background(t), s, "bad", strings.NewReader(good), tree.Options{}), "zk: import bad: not sent: bad path: it does not start with /")
+	assert.Error(t, tree.Import(background(t), s, "/bad", strings.NewReader(good+`{"path":"/.."}`+"\n"), tree.Options{}), `zk: import: line 3: "/.." is a bad path: a relative name at byte 1`)
+	assert.NilError(t, tree.DeleteAll(background(t), s, "/bad"))
+	e.ForgetFrames()
 	for path, opt := range map[string]tree.Options{"/zookeeper/x": {}, "/m": {Mirror: true}, "bad": {}, "/n": {Atomic: -1}} {
 		err := tree.Import(background(t), s, path, strings.NewReader(good), opt)
 		assert.ErrorIs(t, err, zk.ErrNotSent, path)

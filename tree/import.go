@@ -31,9 +31,9 @@ const maxLine = 64 << 20
 //
 // It checks the header and the first znode before it writes anything. A line
 // further down that is wrong ends it with a *LineError. So does a znode that
-// exists, without Options.Overwrite, with zk.ErrExists and its path. What was
-// written before stays. After a lost connection call it again from the beginning
-// of r, with Overwrite.
+// exists, without Options.Overwrite, with zk.ErrExists and its path: "/" always
+// does. What was written before stays. After a lost connection call it again from
+// the beginning of r, with Overwrite.
 func Import(ctx context.Context, s *zk.Session, path string, r io.Reader, opt Options) error {
 	l, err := newLoader("import", s, path, opt)
 	if err != nil {
@@ -180,9 +180,8 @@ func (in *lines) check(rec *record, s *zk.Session, root string, ephemeral map[st
 		return z, in.errorf("%q is below an ephemeral, which has no children", rel)
 	}
 	if rel != "" {
-		// The client's own rules for paths come before the context, which has ended.
-		if _, _, err := s.Exists(over, rel, nil); isBadPath(err) {
-			return z, in.errorf("%q is a bad path: %v", rel, err)
+		if why := badPath(s, rel); why != "" {
+			return z, in.errorf("%q is a bad path: %s", rel, why)
 		}
 	}
 	z = znode{path: rebase(root, rel), ephemeral: rec.Owner != ""}

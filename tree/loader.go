@@ -10,8 +10,6 @@ import (
 
 const multiTries = 5 // of a Multi whose znodes others make and delete meanwhile
 
-func isBadPath(err error) bool { return errors.Is(err, zk.ErrBadPath) }
-
 // loader writes znodes that come parents first.
 type loader struct {
 	s    *zk.Session
@@ -30,8 +28,8 @@ func newLoader(op string, s *zk.Session, to string, opt Options) (*loader, error
 	if err := checkTarget(op, s, to); err != nil {
 		return nil, err
 	}
-	if _, _, err := s.Exists(over, to, nil); isBadPath(err) {
-		return nil, &refusal{op, to, zk.ErrBadPath, err.Error()}
+	if why := badPath(s, to); why != "" {
+		return nil, &refusal{op, to, zk.ErrBadPath, why}
 	}
 	switch {
 	case opt.Mirror && !opt.Overwrite:

@@ -143,6 +143,57 @@ func TestR72_Forbidden(t *testing.T) {
 	})
 }
 
+// A znode that an ACL hides while it is shown: newer servers say nothing of what
+// happens to it. Before that Run ends.
+func TestR72_HiddenLater(t *testing.T) {
+	modes(t, func(t *testing.T, perNode bool) {
+		for _, version := range []zktest.Version{zktest.V37, zktest.V39} {
+			e, admin := server(t, zktest.Options{Version: version})
+			ctx := background(t)
+			fill(t, admin, "/a", "/a/x")
+			c := &tree.Cache{Root: "/a", PerNode: perNode}
+			s := dial(t, zk.Config{Addrs: e.Addrs()})
+			over := make(chan error, 1)
+			go func() { over <- c.Run(ctx, s) }()
+			same(t, c, admin)
+			_, err := admin.SetACL(ctx, "/a/x", zk.ACL{{Perms: zk.PermWrite | zk.PermAdmin, Scheme: "world", ID: "anyone"}}, -1)
+			assert.NilError(t, err)
+			stat, err := admin.Set(ctx, "/a/x", []byte("hidden"), -1)
+			assert.NilError(t, err)
+			if version == zktest.V37 {
+				err := <-over
+				assert.ErrorIs(t, err, zk.ErrNoAuth)
+				assert.ErrorContains(t, err, "/a/x")
+			} else {
+				assert.NilError(t, c.Wait(ctx, stat.Mzxid))
+				assert.Assert(t, c.Live())
+			}
+			n, ok := c.Get("/a/x")
+			assert.Assert(t, ok && string(n.Data) == "/a/x", "%q", n.Data)
+			if version == zktest.V39 { // it may be read again
+				_, err := admin.SetACL(ctx, "/a/x", zk.ACLOpen, -1)
+				assert.NilError(t, err)
+				stat, err := admin.Set(ctx, "/a/x", []byte("open"), -1)
+				assert.NilError(t, err)
+				assert.NilError(t, c.Wait(ctx, stat.Mzxid))
+				n, _ := c.Get("/a/x")
+				assert.Equal(t, string(n.Data) == "open", !perNode, "%q", n.Data)
+				e.Cut(s.ID())
+				assert.ErrorIs(t, <-over, zk.ErrConnection)
+				s, err = s.Redial(ctx)
+				assert.NilError(t, err)
+				defer s.Close()
+				go func() { over <- c.Run(ctx, s) }()
+				_, err = admin.Set(ctx, "/a/x", []byte("next"), -1) // the redial has armed the watch again
+				assert.NilError(t, err)
+				same(t, c, admin)
+			}
+			c.Close()
+			assert.Equal(t, s.Watches().Len(), 0)
+		}
+	})
+}
+
 func TestCacheNoData(t *testing.T) {
 	modes(t, func(t *testing.T, perNode bool) {
 		e, admin := server(t)

@@ -17,7 +17,8 @@ var ErrKeep = errors.New("zk: no change")
 // MkdirAll makes a persistent znode and all missing znodes above it, with the ACL
 // (nil: zk.ACLOpen) and null data. Those that exist stay as they are. It takes
 // one round trip if the parent exists, else two. "/" and the server's own znodes
-// are zk.ErrBadPath, and nothing is sent. After a lost connection call it again.
+// are zk.ErrBadPath, and nothing is sent. A chroot is not made: while it does not
+// exist the error is zk.ErrNoNode. After a lost connection call it again.
 func MkdirAll(ctx context.Context, s *zk.Session, path string, acl zk.ACL) error {
 	if err := checkDirectory("mkdirall", s, path); err != nil {
 		return err
@@ -199,8 +200,12 @@ func (b *batcher) flush(ctx context.Context) error {
 }
 
 // Put sets the data of a znode, whatever its version. A missing znode is made
-// with the ACL (nil: zk.ACLOpen), and so are missing znodes above it. Put returns
-// the new Stat. A lost answer is zk.ErrLost: the data may be set or not.
+// with the ACL (nil: zk.ACLOpen), and so are missing znodes above it, as MkdirAll
+// makes them. Put returns the new Stat. A lost answer is zk.ErrLost: the data may
+// be set or not.
+//
+// A server of 3.4 cannot create with a Stat. The first Put that makes a znode ends
+// the connection there, once per session: call it again.
 func Put(ctx context.Context, s *zk.Session, path string, data []byte, acl zk.ACL) (zk.Stat, error) {
 	if err := checkTarget("put", s, path); err != nil {
 		return zk.Stat{}, err
@@ -215,10 +220,11 @@ func Put(ctx context.Context, s *zk.Session, path string, data []byte, acl zk.AC
 		}
 		stat, err = create(ctx, s, path, data, acl)
 		if errors.Is(err, zk.ErrNoNode) {
-			if parent(path) == "/" {
-				return stat, err // not even the chroot exists
+			up := parent(path)
+			if up == "/" || up == "" {
+				return stat, err // not even the chroot exists, or what is above it
 			}
-			if err := MkdirAll(ctx, s, parent(path), acl); err != nil {
+			if err := MkdirAll(ctx, s, up, acl); err != nil {
 				return zk.Stat{}, err
 			}
 			stat, err = create(ctx, s, path, data, acl)

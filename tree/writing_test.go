@@ -94,6 +94,10 @@ func TestR54_MissingChroot(t *testing.T) {
 	fill(t, root, "/a", "/a/b")
 	var export bytes.Buffer
 	assert.NilError(t, tree.Export(ctx, root, "/a", &export, tree.Options{}))
+	// What goes on and on fails by another error.
+	e.Fault(zktest.Rule{Op: wire.OpCreate, Skip: 200, Count: -1, Err: int32(zk.ErrNoAuth)})
+	_, err := tree.Put(ctx, s, "/", nil, nil) // which is /missing/app
+	assert.ErrorIs(t, err, zk.ErrNoNode)
 	for _, path := range []string{"/a", "/a/b", "/a/b/c"} {
 		for name, write := range map[string]func() error{
 			"MkdirAll": func() error { return tree.MkdirAll(ctx, s, path, nil) },

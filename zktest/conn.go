@@ -49,6 +49,7 @@ type conn struct {
 	writing  bool // a goroutine owns the right to write
 	busy     bool // the reader executes requests and will write when it is through
 	closing  bool // ends when out is written
+	severed  bool // a fault of a frame to the client has ended it: nothing more is queued
 	dead     bool
 	stalled  bool        // nothing more is queued
 	deaf     bool        // nothing more is executed
@@ -389,7 +390,7 @@ func (c *conn) begin(xid int32, zxid int64, code int32) int {
 // finish completes the frame that began at, and logs it as f. A reply says to
 // which request.
 func (c *conn) finish(at int, f Frame, r *data.Request) {
-	if c.stalled {
+	if c.stalled || c.severed {
 		c.out = c.out[:at]
 		return
 	}

@@ -325,6 +325,7 @@ func (c *conn) mangle(at int, f *Frame, r *data.Request) int {
 		c.out = c.out[:at]
 	}
 	if rule.Do == CutBefore || rule.Do == CutAfter {
+		c.severed = true
 		c.end("cut by a fault")
 	}
 	return times

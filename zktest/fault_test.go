@@ -141,6 +141,38 @@ func TestFaultsOfReplies(t *testing.T) {
 	assert.Equal(t, len(body), 37)
 }
 
+// What is cut at an event does not go on with the reply behind it: a client that
+// gets the reply takes it that no event is missing.
+func TestCutAtAnEventLosesTheReply(t *testing.T) {
+	e := NewServer(t)
+	c := dial(t, e.Ensemble, 0)
+	c.create("/a", nil, 0)
+	c.create("/b", nil, 0)
+	event := func(f Frame) bool { return f.Op == wire.OpNotification }
+	restart := func() {
+		c.ended()
+		n, _, err := c.move(e.Ensemble, 0)
+		assert.NilError(t, err)
+		c = n
+	}
+	for _, do := range []Action{CutBefore, CutAfter} {
+		sent := func() {
+			if do == CutAfter {
+				assert.Equal(t, c.header().Xid, wire.XidNotification)
+			}
+			restart()
+		}
+		e.Fault(Rule{Dir: ToClient, Match: event, Do: do})
+		c.watch(wire.OpGetData, "/a")
+		c.send(wire.OpSetData, wire.SetDataRequest{Path: "/a", Version: -1})
+		sent()
+
+		e.Fault(Rule{Dir: ToClient, Match: event, Do: do})
+		c.send(wire.OpSetWatches, wire.SetWatchesRequest{Data: []string{"/a", "/b", "/none"}})
+		sent()
+	}
+}
+
 // reply reads the next frame, a reply to xid, and returns its error code.
 func (c *client) reply(xid int32) int32 {
 	c.t.Helper()

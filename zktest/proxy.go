@@ -93,7 +93,7 @@ func NewProxy(tb testing.TB, server string, opts ...ProxyOptions) *Proxy {
 
 // StartProxy starts a proxy. server is host:port. Close ends the proxy. The
 // server need not be there yet: each connection to the proxy makes one to the
-// server, and is reset if that fails.
+// server, and is reset if that fails. Misuse of it panics.
 func StartProxy(server string, opts ProxyOptions) (*Proxy, error) {
 	if _, _, err := net.SplitHostPort(server); err != nil {
 		return nil, fmt.Errorf("proxy: server: %w", err)
@@ -120,7 +120,7 @@ func StartProxy(server string, opts ProxyOptions) (*Proxy, error) {
 func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 
 // Close ends all connections and waits until nothing of the proxy is running. It may
-// be called twice.
+// be called twice. To break something afterwards is misuse.
 func (p *Proxy) Close() {
 	p.stop()
 	p.listener.Close()

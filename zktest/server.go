@@ -232,7 +232,7 @@ func only[T any](opts []T) (one T, err error) {
 	return one, err
 }
 
-// StartServer starts a server. Close ends it.
+// StartServer starts a server. Close ends it. Misuse of it panics.
 func StartServer(opts Options) (*Server, error) {
 	e, err := StartEnsemble(1, opts)
 	if err != nil {
@@ -242,7 +242,7 @@ func StartServer(opts Options) (*Server, error) {
 }
 
 // StartEnsemble starts an ensemble of n servers, which is ready when it returns.
-// Close ends it.
+// Close ends it. Misuse of it panics.
 func StartEnsemble(n int, opts Options) (*Ensemble, error) {
 	if n < 1 || n > 127 {
 		return nil, fmt.Errorf("ensemble of %d servers", n)
@@ -329,7 +329,8 @@ func (e *Ensemble) newHistory() {
 	}, e.zxid, data.FirstConfig(clients))
 }
 
-// Close ends the servers and waits until nothing of them runs any more. It may be called twice.
+// Close ends the servers and waits until nothing of them runs any more. It may be
+// called twice. To break something afterwards is misuse.
 func (e *Ensemble) Close() {
 	e.mu.Lock()
 	if !e.closed {
