@@ -54,7 +54,8 @@
 //	}
 //
 // work returns when the Session can do no more, or with an error of its own.
-// backoff waits a moment. The function recipe.Run is this loop, ready to use.
+// backoff waits a moment. The function recipe.Run is this loop, ready to use. It
+// also waits where one connection after the other ends at once.
 //
 // Goroutines that share a session continue with its successor. Each decides
 // about its operation by the outcome:
