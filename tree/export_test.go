@@ -249,11 +249,13 @@ func TestR59_BadFiles(t *testing.T) {
 	assert.Error(t, tree.Import(background(t), s, "/bad", strings.NewReader(good+`{"path":"/.."}`+"\n"), tree.Options{}), `zk: import: line 3: "/.." is a bad path: a relative name at byte 1`)
 	assert.NilError(t, tree.DeleteAll(background(t), s, "/bad"))
 	e.ForgetFrames()
+	calls := s.Stats().Calls
 	for path, opt := range map[string]tree.Options{"/zookeeper/x": {}, "/m": {Mirror: true}, "bad": {}, "/n": {Atomic: -1}} {
 		err := tree.Import(background(t), s, path, strings.NewReader(good), opt)
 		assert.ErrorIs(t, err, zk.ErrNotSent, path)
 	}
 	assert.Equal(t, requests(e.Ensemble), 0)
+	assert.Equal(t, s.Stats().Calls, calls, "what is refused here is no call")
 	err := tree.Import(background(t), s, "/", strings.NewReader(`{"zk":1}`+"\n"+top+`{"path":"/zookeeper"}`+"\n"), tree.Options{Overwrite: true})
 	var at *tree.LineError
 	assert.Assert(t, errors.As(err, &at) && at.Line == 3, "%v", err)

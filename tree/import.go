@@ -180,7 +180,7 @@ func (in *lines) check(rec *record, s *zk.Session, root string, ephemeral map[st
 		return z, in.errorf("%q is below an ephemeral, which has no children", rel)
 	}
 	if rel != "" {
-		if why := badPath(s, rel); why != "" {
+		if why := badPath(rel); why != "" {
 			return z, in.errorf("%q is a bad path: %s", rel, why)
 		}
 	}

@@ -28,7 +28,7 @@ func newLoader(op string, s *zk.Session, to string, opt Options) (*loader, error
 	if err := checkTarget(op, s, to); err != nil {
 		return nil, err
 	}
-	if why := badPath(s, to); why != "" {
+	if why := badPath(to); why != "" {
 		return nil, &refusal{op, to, zk.ErrBadPath, why}
 	}
 	switch {

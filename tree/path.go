@@ -4,8 +4,6 @@ import (
 	"context"
 	"strings"
 
-	"github.com/pkg/errors"
-
 	"github.com/seed-9f8420c6/zk"
 )
 
@@ -70,15 +68,13 @@ func hidden(s *zk.Session, root string) string {
 	return ""
 }
 
-// badPath returns why the client refuses a path, and "" if it does not. Its rules
-// for paths come before the context, which has ended.
-func badPath(s *zk.Session, path string) string {
-	_, _, err := s.Exists(over, path, nil)
-	if !errors.Is(err, zk.ErrBadPath) {
+// badPath returns why the client refuses a path, and "" if it does not.
+func badPath(path string) string {
+	err := zk.CheckPath(path)
+	if err == nil {
 		return ""
 	}
-	_, why, _ := strings.Cut(err.Error(), strings.TrimPrefix(zk.ErrBadPath.Error(), "zk: ")+": ")
-	return why
+	return strings.TrimPrefix(err.Error(), zk.ErrBadPath.Error()+": ")
 }
 
 // refusal is an error of this package about a call that it does not send.
