@@ -126,7 +126,7 @@ func (e *Engine[T, E]) removeLocked(c *Call[E]) error {
 	if err := e.line.Refused(); err != nil {
 		return err
 	}
-	r := c.More.removal
+	r := &c.More.removal
 	before := e.reg.Armed(c.At)
 	shared := e.line.Ended() != nil || e.interlock.Busy(c.At)
 	found, asked := e.reg.Disarm(c.At, r.ch, shared)

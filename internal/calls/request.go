@@ -142,8 +142,8 @@ type More[E any] struct {
 	// Accepted is called by the reader when a credential is accepted. It must not wait.
 	Accepted func()
 
-	// removal is what a RemoveWatch disarms.
-	removal *removal[E]
+	// removal is what a RemoveWatch disarms; without a channel: it is none.
+	removal removal[E]
 	// restore is what a request of a Dial restores.
 	restore *restoral
 	// adding is what an AddWatch is for the interlock.
@@ -162,8 +162,8 @@ func (c *Call[E]) parts() Parts[E] {
 // same znode, where the channel is disarmed too; empty: none. The server is not asked about
 // that: its watch there has fired, or the server forgets it.
 func (c *Call[E]) Disarm(path string, ch chan<- E, alias string) {
-	c.At, c.More = path, &More[E]{removal: &removal[E]{ch: ch, alias: alias}}
+	c.At, c.More = path, &More[E]{removal: removal[E]{ch: ch, alias: alias}}
 }
 
 // Removes reports whether it is a RemoveWatch.
-func (c *Call[E]) Removes() bool { return c.More != nil && c.More.removal != nil }
+func (c *Call[E]) Removes() bool { return c.More != nil && c.More.removal.ch != nil }

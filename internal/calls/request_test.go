@@ -3,6 +3,7 @@ package calls
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -40,7 +41,7 @@ func TestMade(t *testing.T) {
 			wire.EndFrame(want, 0)
 			assert.Assert(t, c.Code == x.op && c.Made && !c.Large() && len(c.Frames) == 0)
 			assert.Equal(t, c.Size(), len(want), i)
-			queued := []byte("queued")
+			queued := slices.Clip([]byte("queued"))
 			assert.Assert(t, bytes.Equal(c.appendMade(queued), append(queued, want...)), i)
 			assert.Assert(t, c.data == nil)
 			r.Recycle(c)

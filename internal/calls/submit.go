@@ -19,17 +19,13 @@ var (
 // taking the xid, joining the queue and joining the stream. Its error is one of the Host's.
 func (e *Engine[T, E]) Submit(ctx context.Context, c *Call[E]) error {
 	if c.Made {
-		return e.submit(ctx, c, nil, 1)
+		return e.SubmitMany(ctx, c, nil, 1)
 	}
-	return e.submit(ctx, c, c.Frames, 1)
+	return e.SubmitMany(ctx, c, c.Frames, 1)
 }
 
 // SubmitMany is Submit of the next n frames of a Batch.
 func (e *Engine[T, E]) SubmitMany(ctx context.Context, c *Call[E], frames []byte, n int) error {
-	return e.submit(ctx, c, frames, n)
-}
-
-func (e *Engine[T, E]) submit(ctx context.Context, c *Call[E], frames []byte, n int) error {
 	large := !c.Arming && c.Large() // what arms is edited where it is queued
 	if c.Lent() {
 		e.line.LockFor(ctx, &c.Call)
