@@ -23,12 +23,11 @@ import (
 	"github.com/seed-9f8420c6/zk/wire"
 )
 
-// ParseConfig reads a connect string as other clients take it:
-// "h1:2181,h2:2181/chroot". A port that is missing is 2181; an IPv6 address
-// stands in brackets. White space around an address is skipped, and so is a comma
-// after the last one, which templates write. The chroot stands once, at the end, and
-// has no comma: a list with one behind each address is refused. Errors match
-// ErrBadPath for the chroot, else ErrBadArguments.
+// ParseConfig parses the connect string of other clients: "h1:2181,h2:2181/chroot".
+// The default port is 2181. An IPv6 address is in brackets. White space around an
+// address, and a comma after the last one, are ignored. The chroot comes once, at
+// the end, and has no comma: a list with a chroot after each address is refused.
+// Errors match ErrBadPath for the chroot, else ErrBadArguments.
 func ParseConfig(connect string) (Config, error) {
 	var c Config
 	addrs, chroot := hosts.Split(connect)
@@ -59,13 +58,13 @@ func parseAddr(addr string) (string, error) {
 
 // LookupSRV returns the addresses of an ensemble that has DNS SRV records, such
 // as "_zookeeper._tcp.example.com", for Config.Addrs. A nil resolver is
-// net.DefaultResolver. The list is in the order of the records' priorities and
-// weights, which Dial does not keep. To follow changes look up again before a
-// Dial; see [Rebalance].
+// net.DefaultResolver. The list has the order of the records' priorities and
+// weights, but Dial tries it in random order. To follow changes, call it in
+// Config.Resolve; see [Rebalance].
 //
-// It leaves when ctx ends. Errors match ErrNoServer, and unwrap to the
-// *net.DNSError or to the error of ctx. A record that is no address fails it,
-// as does an answer without records: no half of a list is returned.
+// It returns when ctx ends. Errors match ErrNoServer, and unwrap to the
+// *net.DNSError or to the error of ctx. A record that is not an address, or
+// an answer without records, is an error: the list is complete or nil.
 func LookupSRV(ctx context.Context, resolver *net.Resolver, name string) ([]string, error) {
 	if resolver == nil {
 		resolver = net.DefaultResolver
@@ -77,21 +76,21 @@ func LookupSRV(ctx context.Context, resolver *net.Resolver, name string) ([]stri
 	return addrs, nil
 }
 
-// Rebalance says where a client should go when the list of servers changes from
-// old to next, while it is connected to current (Session.Addr): it returns the
-// part of next to dial, or nil to stay. rand is a random number in [0, 1), of
-// each client its own. If the clients were spread evenly before, and all of
-// them do as it says, they are so afterwards, with as few moves as that takes.
+// Rebalance returns where a client should move when the list of servers changes
+// from old to next: the part of next to dial, or nil to stay. current is the
+// server of the client now (Session.Addr), and rand a random number in [0, 1),
+// another for each client. If the clients were spread evenly before, and all of
+// them follow the advice, they are spread evenly afterwards, with as few moves
+// as possible.
 //
-// Of s old servers, k are kept and n are new. If there are more than before
-// (k+n > s), a client on a kept server moves to a new one with the probability
-// 1 - s/(k+n), and a client on a server that goes moves to a new one. Else a
-// client on a kept server stays, and a client on a server that goes moves to a
-// kept one with the probability k(s-k-n) / ((k+n)(s-k)), and otherwise to a new
-// one.
+// Of s old servers, k are kept, and n servers are new. If the list grows (k+n >
+// s), a client on a kept server moves to a new one with the probability 1 -
+// s/(k+n), and a client on a removed server moves to a new one. Else a client
+// on a kept server stays, and a client on a removed server moves to a kept one
+// with the probability k(s-k-n) / ((k+n)(s-k)), and otherwise to a new one.
 //
-// It does nothing by itself. A client that moves sets Config.Addrs to what it
-// returns, dials, and gives the next Dial the whole list again.
+// Rebalance only computes. To move, set Config.Addrs to what it returns, and
+// dial. Give the next Dial the whole list again.
 func Rebalance(old, next []string, current string, rand float64) []string {
 	return hosts.Rebalance(old, next, current, rand)
 }
@@ -150,24 +149,24 @@ func (c *Config) checkAddrs() (err error) {
 	return nil
 }
 
-// Dial connects to one of the servers and returns a Session bound to that
-// connection. It tries them in random order, each once; the one whose connection was
-// just lost comes last. Without State it begins a new session. With a State from
-// Session.Config it moves that session here: the Session that had it ends first, with
-// ErrMoved, then credentials and watches are restored, and events that were missed
-// are delivered, some perhaps before Dial returns.
+// Dial connects to one of the servers and returns a Session bound to that connection.
+// It tries each server once, in random order, and last the one whose connection was
+// just lost. Without a State it begins a new session. With a State from
+// Session.Config it moves that session. First the Session that had it ends, with
+// ErrMoved. Then credentials and watches are restored. Events that were missed are
+// delivered, some perhaps before Dial returns.
 //
-// It obeys ctx in every step; without a deadline it takes at most Config.Timeout for
-// connecting, or the granted timeout of a session that moves, if that is longer. The
-// servers that are left share the time equally; while a session moves they share no
-// more than is left of the session. A Dial that fails leaves the State as it was and
-// nothing behind.
+// Dial obeys ctx in every step. Without a deadline, connecting takes at most
+// Config.Timeout, or the granted timeout of a session that moves, if that is longer.
+// The remaining servers share the time equally. While a session of this process
+// moves and may still live, they share at most the rest of its lifetime. A Dial that
+// fails leaves the State unchanged, and nothing behind.
 //
-// Errors match ErrNoServer, which unwraps to each server's reason; ErrExpired;
-// ErrAuth; ErrMoved for a State that was renewed away; ErrUnbound; or what is wrong
-// with the Config. If all servers refused SASL, or their certificates or the
-// client's were refused, the error unwraps to each reason and does not match
-// ErrNoServer: trying again changes nothing.
+// Errors match ErrNoServer, which unwraps to the reason of each server; ErrExpired;
+// ErrAuth; ErrMoved if the watches of the State were moved to another session by
+// Renew; ErrUnbound; or the reason why the Config is wrong. If every server ended
+// in a refusal, of SASL or of a certificate of either side, the error unwraps to
+// the reason of each and does not match ErrNoServer: trying again changes nothing.
 func Dial(ctx context.Context, conf Config) (*Session, error) {
 	return dial(ctx, conf, nil)
 }
@@ -808,10 +807,10 @@ func (s *Session) authenticate(ctx context.Context, ex sasl.Exchange, token []by
 	return nil
 }
 
-// Successor waits until another Session has taken over from s, whoever dials it,
-// and returns it; s may live until then. It dials nothing. The Session that it
-// returns may be of a new session (Renew): compare the IDs. It returns ErrClosed
-// once s was closed on the server, and the error of ctx.
+// Successor waits for the Session that takes over from s, whoever dials it, and
+// returns it. It does not dial. s may be alive. The successor may be of a new
+// session (Renew): compare the IDs. Successor returns ErrClosed after s was
+// closed on the server, and the error of ctx when that ends.
 func (s *Session) Successor(ctx context.Context) (*Session, error) {
 	if !s.usable() {
 		return nil, ErrClosed
@@ -831,18 +830,17 @@ func (s *Session) Successor(ctx context.Context) (*Session, error) {
 	return nil, ErrClosed
 }
 
-// Redial returns the direct successor of s: the Session that a Dial with its
-// State has made, or one that it dials now. All callers share one Dial, which
-// ends when the last of them has gone and takes at most Config.Timeout to
-// connect. It returns ErrExpired when the session has expired or was renewed,
-// so that nobody gets another session unknowingly, and ErrClosed after Close.
-// If ctx ends first, the error matches ErrNoServer and the context's error. After
-// Detach it dials, as after a loss.
+// Redial returns the direct successor of s. If nobody has dialed it yet, Redial
+// does. All callers share one Dial, which ends when the last caller has left, and
+// is otherwise limited as Dial is. Redial returns ErrExpired if the session has
+// expired or was renewed, so that nobody gets a new session unknowingly, and
+// ErrClosed after Close. If ctx ends first, the error matches ErrNoServer and the
+// context's error. After Detach it dials, as after a loss.
 func (s *Session) Redial(ctx context.Context) (*Session, error) { return s.succeed(ctx, false) }
 
-// Renew makes a new session that takes over the watches, after ErrExpired. All
-// callers share one Dial. Ephemerals must be created again. If s was redialed, it
-// returns ErrMoved: the successor has the session.
+// Renew begins a new session for the watches of s, after ErrExpired. All callers
+// share one Dial. Ephemeral znodes must be created again. If s was redialed,
+// Renew returns ErrMoved: the successor has the session.
 func (s *Session) Renew(ctx context.Context) (*Session, error) { return s.succeed(ctx, true) }
 
 func (s *Session) succeed(ctx context.Context, renew bool) (*Session, error) {
@@ -882,9 +880,9 @@ type takeover struct {
 	renew bool
 }
 
-// Detach leaves the connection and keeps the session on the server, for a
-// redial or another process. Calls in flight end as lost with ErrClosed, and
-// nothing more is written. The Config is final.
+// Detach closes the connection and keeps the session on the server, for a
+// redial or another process. Calls in flight fail as lost, with ErrClosed,
+// and nothing more is written. The Config that it returns is final.
 func (s *Session) Detach() Config {
 	if !s.usable() {
 		return Config{}
@@ -894,12 +892,12 @@ func (s *Session) Detach() Config {
 	return s.Config()
 }
 
-// Close ends the session on the server: its ephemerals are gone when it returns
-// nil. It waits for the requests before it, at most two thirds of the session
-// timeout. Undelivered events stay in the State. On a connection that is lost
-// already, or whose answer does not come, the error reports when the session
-// expires by itself; after a redial it is ErrMoved and nothing is sent. Another
-// Close waits for the first and returns the same.
+// Close ends the session on the server. When it returns nil, the ephemeral
+// znodes are gone. It waits for earlier requests, at most two thirds of the
+// session timeout. Undelivered events stay in the State. If the connection is
+// lost, or no answer comes, the error reports when the session expires by
+// itself. After a redial it is ErrMoved, and nothing is sent. A second Close
+// waits for the first and returns the same.
 func (s *Session) Close() error {
 	if !s.usable() {
 		return notSent("close", "", ErrClosed)

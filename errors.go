@@ -13,19 +13,19 @@ import (
 	"github.com/seed-9f8420c6/zk/internal/zpath"
 )
 
-// Code is an error number that a server answered (KeeperException.Code). A
-// number that is not among the constants is passed through and prints itself.
-// A request that is refused here for a reason the server has a Code for, such
-// as an empty ACL, carries that Code too, with the outcome [NotSent].
+// Code is an error number that a server answered (KeeperException.Code). An
+// unknown number is kept and printed as it is. A request that this client
+// refuses, such as one with an empty ACL, has the Code that the server would
+// answer, with the outcome [NotSent].
 type Code int32
 
-// The codes that a server sends.
+// The codes that servers answer.
 const (
 	ErrSystem                  Code = -1
 	ErrRuntimeInconsistency    Code = -2 // in a Multi: rolled back, or not tried, because of another operation
 	ErrDataInconsistency       Code = -3
 	ErrMarshalling             Code = -5
-	ErrUnimplemented           Code = -6 // an operation that this server does not support or has switched off
+	ErrUnimplemented           Code = -6 // the server does not support the operation, or has it switched off
 	ErrBadArguments            Code = -8
 	ErrNewConfigNoQuorum       Code = -13
 	ErrReconfigInProgress      Code = -14
@@ -37,13 +37,13 @@ const (
 	ErrNotEmpty                Code = -111
 	ErrSessionExpired          Code = -112 // in an answer; a Dial returns ErrExpired
 	ErrInvalidACL              Code = -114
-	ErrAuthFailed              Code = -115 // is also ErrAuth
+	ErrAuthFailed              Code = -115 // matches ErrAuth too
 	ErrSessionMoved            Code = -118
-	ErrNotReadOnly             Code = -119 // a write or a sync on a read-only server
+	ErrNotReadOnly             Code = -119 // a write or Sync on a read-only server
 	ErrEphemeralOnLocalSession Code = -120
 	ErrNoWatcher               Code = -121
 	ErrReconfigDisabled        Code = -123
-	ErrSASLRequired            Code = -124 // is also ErrAuth
+	ErrSASLRequired            Code = -124 // matches ErrAuth too
 	ErrQuotaExceeded           Code = -125
 	ErrThrottled               Code = -127 // not executed
 )
@@ -93,31 +93,31 @@ type reason string
 
 func (r reason) Error() string { return "zk: " + string(r) }
 
-// Is makes ErrExpired match the Code that says the same.
+// Is makes ErrExpired match the Code of the same meaning.
 func (r reason) Is(target error) bool { return r == ErrExpired && target == ErrSessionExpired }
 
-// What a failed call or Dial can be besides a Code; test with errors.Is. The
-// package documentation says what an application does about each.
+// Reasons of a failed call or Dial besides a Code. Test with errors.Is. The
+// package documentation says what to do about each.
 const (
 	ErrConnection   = reason("connection lost")                               // this connection is over; the session may live: redial
 	ErrNotSent      = reason("not sent")                                      // not one byte of the request left
 	ErrLost         = reason("sent, and no answer came")                      // the request may or may not have been executed
-	ErrExpired      = reason("session expired")                               // only a Dial says so: Renew
-	ErrMoved        = reason("session moved to a newer Session")              // this Session was redialed; Redial gives the successor
-	ErrAuth         = reason("credentials refused")                           // the session is not lost by it
+	ErrExpired      = reason("session expired")                               // only Dial and Redial return it: Renew
+	ErrMoved        = reason("session moved to a newer Session")              // another Session has taken over; Redial returns it
+	ErrAuth         = reason("credentials refused")                           // the session lives
 	ErrClosed       = reason("session closed")                                // by Close or Detach
 	ErrProtocol     = reason("protocol violated")                             // by the server
 	ErrTooLarge     = reason("frame too large")                               // MaxRequest or MaxReply
 	ErrBadPath      = reason("bad path")                                      // by the rules of ZooKeeper's PathUtils
 	ErrSlowConsumer = reason("too many undelivered events")                   // of persistent watches
-	ErrNoServer     = reason("no server")                                     // no address gave a session; unwraps to each address's reason
-	ErrUnbound      = reason("unmarshalled watches have no channels: Rebind") // or Rebind was called on watches in use
+	ErrNoServer     = reason("no server")                                     // every address failed; unwraps to the reason of each
+	ErrUnbound      = reason("unmarshalled watches have no channels: Rebind") // or the watches are in use already
 )
 
-// Hopeless reports whether err is an answer that redialing does not help, since
-// the next connection would end by it too: an operation that the server does not
-// support, credentials that it refuses, a frame above a limit. Other calls that
-// such an answer took along are merely lost, and are not hopeless.
+// Hopeless reports whether redialing and repeating the call cannot help,
+// because the server does not support the operation or refuses the
+// credentials, or because a frame is above a limit. Other calls that were in
+// flight when such an answer ended the connection are lost, not hopeless.
 func Hopeless(err error) bool {
 	var e *OpError
 	if !errors.As(err, &e) {
@@ -132,12 +132,11 @@ func Hopeless(err error) bool {
 	return errors.Is(err, ErrTooLarge) && !errors.Is(err, ErrConnection)
 }
 
-// SizeError says how large a frame is, and which limit that is above. It matches
-// ErrTooLarge.
+// SizeError reports a frame above a limit. It matches ErrTooLarge.
 type SizeError struct {
-	// Size is that of the frame, in bytes, without its length prefix.
+	// Size is the size of the frame in bytes, without its length prefix.
 	Size int
-	// Limit is Config.MaxRequest or, for a Reply, Config.MaxReply.
+	// Limit is Config.MaxRequest or, of a Reply, Config.MaxReply, in bytes.
 	Limit int
 	Reply bool
 }
@@ -153,7 +152,7 @@ func (e *SizeError) Error() string {
 // Is matches ErrTooLarge.
 func (e *SizeError) Is(target error) bool { return target == ErrTooLarge }
 
-// Outcome says how far a failed call got.
+// Outcome is how far a failed call got.
 type Outcome uint8
 
 const (
@@ -178,8 +177,8 @@ func (o Outcome) String() string {
 	return "Outcome(" + strconv.Itoa(int(o)) + ")"
 }
 
-// OpError is the error of every failed call of a Session: what was asked,
-// where, why it failed and, by Outcome, how far it got.
+// OpError is the error of a failed call of a Session: the operation, its
+// path, the reason and, by Outcome, how far the call got.
 type OpError struct {
 	Op   string // "get", "create", …
 	Path string // as given by the application; empty where there is none

@@ -33,78 +33,77 @@ const (
 	// DefaultMaxRequest is the limit of a server whose jute.maxbuffer is not
 	// set: it closes the connection for a larger frame, without an answer.
 	DefaultMaxRequest = 0xfffff
-	// DefaultMaxReply is far above what a server's own limit lets into a znode;
-	// only a list of children or a MultiRead can be larger.
+	// DefaultMaxReply is far above the limit of servers for the data of a
+	// znode. Only a list of children or a MultiRead can be larger.
 	DefaultMaxReply = 16 << 20
 )
 
-// Config says where to dial, how, and as whom. It may be copied; Dial never
-// changes it.
+// Config is what Dial needs: servers, settings, credentials, and the State
+// of a session that moves. It may be copied. Dial never changes it.
 //
-// It prints no secret, whatever the verb of fmt or the handler of log/slog. Two
-// things no method can prevent: fmt prints an unexported field of a struct byte by
-// byte, and the JSON of a State, also where slog's JSONHandler makes it of a struct
-// with a State in it, has the password.
+// It prints no secret, whatever the verb of fmt or the handler of log/slog, with
+// two exceptions that no method can prevent: fmt prints an unexported field of a
+// struct byte by byte, and the JSON of a State has the password, also if slog's
+// JSONHandler writes a struct with a State in it.
 type Config struct {
-	// Addrs are the servers of one ensemble, as host:port; empty: DefaultAddr. Without
-	// a port it is 2181. Two spellings of one address count once.
+	// Addrs are the servers of one ensemble, as host:port; empty: DefaultAddr. The
+	// default port is 2181. Two spellings of one address count once.
 	Addrs []string
-	// Resolve returns the Addrs anew, for ensembles whose members change; nil: they
-	// stay. Each Dial, Redial and Renew asks it first, within a share of its time. An
-	// error is the reason of that Dial's ErrNoServer.
+	// Resolve returns the present Addrs, for ensembles whose members change; nil:
+	// Addrs. Each Dial, Redial and Renew calls it first, within a share of its time.
+	// If it fails, so does the Dial, with ErrNoServer and that error.
 	Resolve func(ctx context.Context) ([]string, error)
 	// Chroot is the prefix of every path; empty: none. The client does not create it:
 	// until it exists, calls fail with ErrNoNode.
 	Chroot string
 	// Timeout is the session timeout to ask for, from 1 ms to 2³¹-1 ms; zero:
-	// DefaultTimeout. The server may grant another, within bounds of its own; it is
-	// never written here.
+	// DefaultTimeout. The server may grant another one, which [Session.Timeout]
+	// returns.
 	Timeout time.Duration
-	// Auth are the credentials. Every Dial sends them, before watches are restored.
+	// Auth are credentials. Every Dial sends them, before it restores the watches.
 	Auth []Auth
 	// SASL authenticates each connection, before Auth; nil: none.
 	SASL sasl.Mechanism
-	// TLS is laid over the connection; nil: plain TCP. Its ServerName defaults to the
+	// TLS encrypts the connection; nil: plain TCP. Its ServerName defaults to the
 	// configured host of each address.
 	TLS *tls.Config
 	// ReadOnly accepts a server that is cut off from its quorum.
 	ReadOnly bool
-	// DialContext connects. Nil: names are resolved on every Dial, and each IP is
-	// tried. Set: it gets host:port unresolved, once per address; TLS is laid over
-	// what it returns, and Close of that must unblock Write. Of a plain *net.TCPConn or
-	// *net.UnixConn the client sets the write deadline.
+	// DialContext connects; nil: names are resolved on every Dial, and each IP is
+	// tried. It gets host:port unresolved, once per address. TLS runs over the
+	// connection that it returns, whose Close must unblock Write. The client sets the
+	// write deadline of a plain *net.TCPConn or *net.UnixConn.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
-	// Wrap lays a connection of the application's over each one that is dialed, over TCP
-	// and TLS; nil: none. addr is what Trace's hooks get. What it returns carries all
-	// frames in plain, credentials among them; package tap decodes them. It must do what
-	// c does: count in Write at least the bytes that may have left, return from Read and
-	// Write when it is closed, and pass Close on, which may be called several times. If
-	// it has a method NetConn() net.Conn that returns c, a call may write a small
-	// request to it itself, as it does to a socket: then Write must not wait for
-	// anything but c. A panic in its Read or Write ends the connection, as an error that
-	// has the value and the place.
+	// Wrap returns a connection over c, which is dialed, with TLS if that is set; nil:
+	// none. addr is what Trace's hooks get. All frames pass through it in plain,
+	// credentials among them; package tap decodes them. Its Write must count at least
+	// the bytes that may have left. Its Read and Write must return when it is closed.
+	// Its Close must close c, and may be called several times. If it has a method
+	// NetConn() net.Conn that returns c, callers write small requests to it themselves,
+	// as they do to a socket: then Write must wait for nothing but c. A panic in its
+	// Read or Write ends the connection, with an error that has the value and the place.
 	Wrap func(addr string, c net.Conn) net.Conn
 	// MaxRequest is the largest frame to send, in bytes; zero: DefaultMaxRequest.
 	MaxRequest int
-	// MaxReply is the largest frame to accept, in bytes; zero: DefaultMaxReply. What
-	// is decoded takes at most about five times as much.
+	// MaxReply is the largest frame to accept, in bytes; zero: DefaultMaxReply. The
+	// decoded values take at most about five times as much memory.
 	MaxReply int
-	// MaxInFlight is how many calls wait for replies at a time; zero: no limit. A Batch
-	// counts its operations and a Multi 1. Pings, auth, close and what the client sends
-	// for its own sake do not count.
+	// MaxInFlight limits the calls that wait for replies; zero: no limit. A Batch
+	// counts each operation, and a Multi counts as one. Pings, credentials, close and
+	// the client's own requests do not count.
 	MaxInFlight int
-	// Logger hears of each Dial and of each Session's end, of a channel that is closed or
-	// that holds events up, and of a call that waits long; nil: silent. Its handler
-	// runs in the client's goroutines, as Trace's hooks do: it must not block or call
-	// the Session.
+	// Logger gets a record of each Dial and of each Session's end, of a closed channel,
+	// of a channel that holds up events, and of a call that waits long; nil: none. Its
+	// handler runs in the client's goroutines, as Trace's hooks do: it must not block or
+	// call the Session.
 	Logger *slog.Logger
-	// Trace has hooks; nil: none.
+	// Trace are hooks; nil: none.
 	Trace *Trace
-	// State is the session to move; zero: a new session. [Session.Config] has it.
+	// State is the session to move, from [Session.Config]; zero: a new session.
 	State
 }
 
-// Auth is a credential, as in addauth.
+// Auth is a credential, as for addauth of zkCli.
 type Auth struct {
 	Scheme string
 	// Credential is never printed.
@@ -116,67 +115,70 @@ func Digest(user, password string) Auth {
 	return Auth{Scheme: "digest", Credential: []byte(user + ":" + password)}
 }
 
-// Trace has hooks for what a Session does, as net/http/httptrace has for a request.
-// Each may be nil. They run on the goroutine that does it: the caller's, the reader's
-// for Event, Pong and End. No lock is held meanwhile, so that a hook may call what returns at
-// once (ID, Stats, Watches, Pending), but it must not block, and none may call what
-// waits for the server, Dial, Close or Detach: on the reader that would wait for itself,
-// until the context ends or for ever.
+// Trace are hooks that a Session calls, as net/http/httptrace has for a request. Each may be
+// nil. They run on the goroutine of the caller; Event, Pong and End run on the reader. No
+// lock is held, so a hook may call methods that return at once (ID, Stats, Watches, Pending).
+// It must not block, and must not call Dial, Close, Detach or a method that waits for the
+// server: on the reader such a call waits for itself, until its context ends or for ever.
 //
-// What a hook panics with comes to the caller; during a Redial or Renew to those who
-// wait for it. What Event or Pong panics with ends the connection, as an error that has the value
-// and the place: the event is handed over all the same. Of End it is added to Err.
+// A panic in a hook reaches the caller, or those who wait for the Redial or Renew. A panic in
+// Event or Pong ends the connection, with an error that has the value and the place; the event is
+// delivered nevertheless. A panic in End is added to Err.
 //
-// addr is the address that is connected to: an IP and port where a name was resolved.
-// A context that a hook returns goes to the later hooks of the same address or call; nil
-// stands for the one that it got.
+// addr is the address to connect to: an IP and port, if a name was resolved. A context
+// that a hook returns is passed to the later hooks of the same address or call; nil
+// means the one that the hook got.
 type Trace struct {
-	// Resolved: the name of a configured address was resolved, or why not, after so long.
-	// Its context goes to the hooks of each of the name's IPs. With an empty addr it was
-	// Config.Resolve, and its context goes to the hooks of all addresses.
+	// Resolved: the name of a configured address was resolved, or err says why not; took
+	// is the time that this took. The returned context is passed to the hooks of each IP
+	// of the name. With an empty addr it was Config.Resolve, and the context is passed to
+	// the hooks of all addresses.
 	Resolved func(ctx context.Context, addr string, took time.Duration, err error) context.Context
-	// DialStart: before connecting to an address. Its context goes to DialContext too.
-	// That of a Redial or Renew has the values of the first caller's.
+	// DialStart: before connecting to an address. The returned context is passed to
+	// DialContext too. In a Redial or Renew ctx has the values of the first caller's.
 	DialStart func(ctx context.Context, addr string) context.Context
 	// TLSStart: TCP is up, and TLS begins; only with Config.TLS.
 	TLSStart func(ctx context.Context, addr string)
-	// DialDone: TCP and TLS are up, or why not.
+	// DialDone: TCP and TLS are up, or err says why not.
 	DialDone func(ctx context.Context, addr string, err error)
-	// Handshake: the server's answer is in: session and granted timeout, or why not.
+	// Handshake: the server has answered with the session and the granted timeout,
+	// or err says why not.
 	Handshake func(ctx context.Context, addr string, id int64, timeout time.Duration, err error)
-	// DialFailed: the address gave no session, for this reason, in whichever step. There was
-	// no DialStart where a name was not resolved or SASL did not begin, nor with an empty
-	// addr: then Config.Resolve gave no addresses.
+	// DialFailed: an attempt at an address has failed, in whichever step. If a name was not
+	// resolved, or SASL did not begin, there was no DialStart. With an empty addr,
+	// Config.Resolve gave no addresses.
 	DialFailed func(ctx context.Context, addr string, err error)
-	// Begin: a Dial has succeeded, the watches are restored, and nobody has the Session
-	// yet. moved: its session is an older one.
+	// Begin: a Dial has succeeded, the watches are restored, and no caller has the
+	// Session yet. moved: the session has moved from another connection.
 	Begin func(ctx context.Context, s *Session, moved bool)
-	// End: a Session that has begun is over, and Done is about to be closed.
+	// End: a Session with a Begin is over, and Done is about to be closed.
 	End func(s *Session, err error)
-	// CallStart: a call begins. What is refused for its path or arguments is none.
+	// CallStart: a call begins. Not for a call that is refused for its path or
+	// arguments.
 	CallStart func(ctx context.Context, s *Session, c Call) context.Context
-	// CallDone: it returns this error.
+	// CallDone: the call returns err.
 	CallDone func(ctx context.Context, s *Session, c Call, err error)
-	// Event: an event was handed to its channels, or (queued) at least one of them does
-	// not have it yet, most often because it is full. Of a Gap it is one call per watch.
-	// What no channel is armed for has no hook.
+	// Event: an event was sent to its channels, or (queued) at least one of them does
+	// not have it yet, most often because it is full. A Gap has one call per watch. An
+	// event for which no channel is armed has none.
 	Event func(s *Session, ev Event, queued bool)
-	// Pong: a ping was answered, after so long.
+	// Pong: a ping was answered, took after it was sent.
 	Pong func(s *Session, took time.Duration)
 
 	parts traces // of JoinTraces
 }
 
-// Call is what a call asks for, as in an OpError.
+// Call describes a call. Op and Path are as in an OpError.
 type Call struct {
 	Op, Path string
-	// Ops is how many operations a Batch, Multi or MultiRead has; else 1.
+	// Ops is the number of operations of a Batch, Multi or MultiRead; else
+	// 1.
 	Ops int
 }
 
-// JoinTraces returns hooks that call those of all, in order; a context goes from one to
-// the next. nil and empty ones are left out; without any it returns nil. They must not be
-// changed afterwards.
+// JoinTraces returns a Trace that calls the hooks of all in order, and passes a context
+// from one to the next. It skips nil and empty Traces, and returns nil if there are no
+// others. Do not change the Traces afterwards.
 func JoinTraces(list ...*Trace) *Trace {
 	var all traces
 	for _, t := range list {
@@ -197,7 +199,7 @@ func JoinTraces(list ...*Trace) *Trace {
 	return all.join()
 }
 
-// Without returns the hooks without those of a Trace that JoinTraces has joined to them.
+// Without returns t without the hooks of u, which JoinTraces has joined to it.
 func (t *Trace) Without(u *Trace) *Trace {
 	switch {
 	case t == nil || t == u:
@@ -269,8 +271,8 @@ func (s *Session) traced(ctx context.Context, c Call, run func() error) error {
 	return err
 }
 
-// Renew returns the config for a new session, after ErrExpired: same servers,
-// credentials, Zxid and watches.
+// Renew returns the config of a new session, for a Dial after ErrExpired. It
+// has the same servers, credentials, Zxid and watches.
 func (c Config) Renew() Config {
 	c = c.clone()
 	c.ID, c.Password = 0, nil
@@ -311,12 +313,12 @@ func (c Config) Format(f fmt.State, _ rune) { io.WriteString(f, c.String()) }
 // LogValue prints no secrets.
 func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
-// MarshalJSON is refused: marshal Config.State.
+// MarshalJSON returns an error: marshal Config.State.
 func (c Config) MarshalJSON() ([]byte, error) {
 	return nil, errors.New("zk: a Config is not marshalled, for it holds credentials and functions: marshal Config.State")
 }
 
-// UnmarshalJSON is refused: unmarshal into Config.State.
+// UnmarshalJSON returns an error: unmarshal into Config.State.
 func (c *Config) UnmarshalJSON([]byte) error {
 	return errors.New("zk: a Config is not unmarshalled: unmarshal into Config.State")
 }
@@ -327,7 +329,7 @@ func (a Auth) String() string { return a.Scheme + ":…" }
 // Format prints no credential, whatever the verb.
 func (a Auth) Format(f fmt.State, _ rune) { io.WriteString(f, a.String()) }
 
-// MarshalJSON is refused: nothing writes a credential.
+// MarshalJSON returns an error: nothing writes a credential.
 func (a Auth) MarshalJSON() ([]byte, error) {
 	return nil, errors.New("zk: an Auth is not marshalled, for it holds a credential")
 }
@@ -339,10 +341,10 @@ func (a Auth) LogValue() slog.Value { return slog.StringValue(a.String()) }
 // All methods are safe for concurrent use. A context ends the wait of a call,
 // never the session; the request may still be executed.
 //
-// A Session owns one goroutine, the reader, and a timer for pings. While a
-// channel is full a second goroutine waits for it. When a caller's context can be
-// cancelled, or many callers send at once, another goroutine does the writing. None
-// of them outlives Done.
+// A Session owns one goroutine, the reader, and a timer for pings. While a channel
+// is full, a second goroutine waits for room in it. If the context of a caller can
+// be cancelled, or many callers send at once, another goroutine writes. None of
+// them outlives Done.
 type Session struct {
 	conf     Config // as dialed, but for Auth, see auth
 	w        *Watches
@@ -705,7 +707,7 @@ func (s *Session) String() string {
 // Format prints what String does, whatever the verb.
 func (s *Session) Format(f fmt.State, _ rune) { io.WriteString(f, s.String()) }
 
-// Done is closed when this Session can do no more and its events stand still.
+// Done is closed when the Session is over: its calls fail, and it delivers no more events.
 func (s *Session) Done() <-chan struct{} {
 	if !s.usable() {
 		return closedChan
@@ -715,9 +717,9 @@ func (s *Session) Done() <-chan struct{} {
 
 var closedChan = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
-// Err says why the Session ended; nil before Done. It matches ErrConnection
-// when the connection was lost, ErrMoved after a Dial with its State, ErrClosed
-// after Close or Detach.
+// Err returns why the Session ended, and nil before Done. It matches
+// ErrConnection when the connection was lost, ErrMoved after a Dial with its
+// State, ErrClosed after Close or Detach.
 func (s *Session) Err() error {
 	if !s.usable() {
 		return ErrClosed
@@ -732,9 +734,9 @@ func (s *Session) Err() error {
 	}
 }
 
-// Config returns what to redial with: the configuration as dialed, credentials
-// added by AddAuth, and the State. It is a snapshot, but for the Watches, which
-// the Session goes on using. It is complete and final once Done is closed.
+// Config returns the Config for a redial: the one that was dialed, with the
+// credentials added by AddAuth and the State. It is a snapshot, except for the
+// Watches, which the Session goes on using. Once Done is closed it is final.
 func (s *Session) Config() Config {
 	if !s.usable() {
 		return Config{}
@@ -754,7 +756,7 @@ func (s *Session) Config() Config {
 // begun on a read-only server is known there only.
 func (s *Session) transferable() bool { return !s.readOnly || s.conf.ID == s.id }
 
-// ID returns the session id that the server knows.
+// ID returns the session id.
 func (s *Session) ID() int64 {
 	if !s.usable() {
 		return 0
@@ -762,7 +764,7 @@ func (s *Session) ID() int64 {
 	return s.id
 }
 
-// Zxid returns the newest transaction that a reply reported.
+// Zxid returns the zxid of the newest transaction that a reply reported.
 func (s *Session) Zxid() int64 {
 	if !s.usable() {
 		return 0
@@ -783,7 +785,7 @@ func (s *Session) Chroot() string {
 	return s.conf.Chroot
 }
 
-// Watches returns what Config().Watches does, without a copy of the rest.
+// Watches returns Config().Watches, without copying the rest.
 func (s *Session) Watches() *Watches {
 	if !s.usable() {
 		return nil
@@ -791,7 +793,7 @@ func (s *Session) Watches() *Watches {
 	return s.w
 }
 
-// Timeout returns the session timeout as granted by the server.
+// Timeout returns the session timeout that the server granted.
 func (s *Session) Timeout() time.Duration {
 	if !s.usable() {
 		return 0
@@ -807,14 +809,14 @@ func (s *Session) Addr() string {
 	return s.addr
 }
 
-// ReadOnly reports whether the server said that it is cut off from its quorum.
+// ReadOnly reports whether the server is cut off from its quorum, as it said in the handshake.
 func (s *Session) ReadOnly() bool { return s.usable() && s.readOnly }
 
-// ExpiresAt returns a time before which no server expires the session: the send
-// time of the last answered request plus three quarters of the granted timeout,
-// since a follower may relay a sign of life a quarter late. It has a monotonic
-// reading. That clock stands still while the machine sleeps (on Linux and others), so
-// for as long as it slept the time returned is too late.
+// ExpiresAt returns a time before which no server expires the session: the send time
+// of the last answered request or ping, plus three quarters of the granted timeout,
+// because a follower may relay a sign of life a quarter late. It has a monotonic
+// reading. On Linux and others the monotonic clock stands still while the machine
+// sleeps. The returned time is then late by the time that it slept.
 func (s *Session) ExpiresAt() time.Time {
 	if !s.usable() {
 		return time.Time{}
@@ -822,26 +824,27 @@ func (s *Session) ExpiresAt() time.Time {
 	return s.line.Heard().Add(s.timeout * 3 / 4)
 }
 
-// Stats are counts since the Session was dialed, and the present state of its queues.
+// Stats are counts since the Session was dialed, and the present lengths of its
+// queues.
 type Stats struct {
-	// Calls are those of the application that have begun, as Trace has them: a Batch and a
-	// Multi are one. Failed are those that have returned an error, and Abandoned those of
-	// them that were sent and given up by their context.
+	// Calls counts the calls of the application that have begun, as Trace does: a Batch or
+	// Multi counts once. Failed counts those that have returned an error, and Abandoned
+	// those that were sent and then given up by their context.
 	Calls, Failed, Abandoned int64
 
-	Requests      int64 // frames queued for the server, except pings
-	Replies       int64 // to them
-	Events        int64 // notifications that a channel was armed for
-	Ignored       int64 // notifications that none was armed for
+	Requests      int64 // frames for the server, except pings
+	Replies       int64 // to Requests
+	Events        int64 // notifications for which a channel was armed
+	Ignored       int64 // notifications for which none was armed
 	Closed        int64 // watches that were lost because their channels were closed
 	Pings         int64
 	BytesSent     int64
 	BytesReceived int64
-	Pending       int // requests that wait for their reply now
+	Pending       int // requests that wait for their replies now
 	Armed         int // watches armed now
-	Queued        int // events that wait for their channel now
-	// QueuedFor is how long the first of them has found its channel full, since all
-	// events ahead of it left.
+	Queued        int // events that wait for room in their channels now
+	// QueuedFor is how long the first of the Queued events has waited for room,
+	// since it became the first.
 	QueuedFor time.Duration
 }
 
@@ -863,14 +866,14 @@ func (s *Session) Stats() Stats {
 // PendingCall is a request that waits for its reply.
 type PendingCall struct {
 	Call
-	// Since is when it was written. Where it is one of many that wait, it may be a
-	// little earlier. It has a monotonic reading.
+	// Since is when the request was written, or a little earlier if many wait. It
+	// has a monotonic reading.
 	Since time.Time
 }
 
-// Pending returns the requests that wait for their replies, oldest first; the client's
-// own are among them, and a Batch is one, or a few with MaxInFlight. Credentials come
-// last. A call that was given up by its context stays until its reply comes.
+// Pending returns the requests that wait for their replies, oldest first and
+// credentials last, with the client's own. A Batch is one request, or with MaxInFlight
+// a few. A call that was given up by its context is listed until its reply comes.
 func (s *Session) Pending() []PendingCall {
 	if !s.usable() {
 		return nil

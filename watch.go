@@ -16,10 +16,10 @@ import (
 // Event reports that something changed, not what it is now: read again.
 type Event struct {
 	Type EventType
-	// Path is the znode's, as the application knows it: without the chroot.
+	// Path is the path of the znode, without the chroot.
 	Path string
-	// Zxid is that of the change where the server reports it (3.9 and later, and not
-	// for changes made while disconnected), else 0.
+	// Zxid is the transaction of the change. It is 0 on servers before 3.9, and
+	// for changes made while the session had no connection.
 	Zxid int64
 }
 
@@ -31,8 +31,8 @@ const (
 	Deleted EventType = 2
 	Changed EventType = 3 // of data
 	Child   EventType = 4 // a child was created or deleted
-	// Gap: a persistent watch moved to another connection, and changes in
-	// between may have gone unreported. Read again.
+	// Gap: a persistent watch moved to another connection, and may have
+	// missed changes in between. Read again.
 	Gap EventType = 8
 )
 
@@ -89,30 +89,30 @@ const (
 	WatchRecursive  = WatchMode(wire.AddWatchPersistentRecursive) // Created, Changed, Deleted of the path and all below it; a RecursiveWatch
 )
 
-// Watch is one entry of Watches.List: a channel armed at a path in one way, or
-// one whose event has not been delivered yet.
+// Watch is one entry of Watches.List: a channel that is armed at a path in one
+// way, or whose event is not delivered yet.
 type Watch struct {
 	Path string
 	Kind WatchKind
-	// Channel is a number: within one List, the same for the same channel.
+	// Channel numbers the channels of one List: equal numbers are the same channel.
 	Channel int
-	// Fired: its event is still undelivered.
+	// Fired: its event is not delivered yet.
 	Fired bool
-	// Len and Cap are of the channel: how many events are in it, and how many it has room
-	// for. Unmarshalled watches have no channel, and zeros here.
+	// Len and Cap are those of the channel. Unmarshalled watches have no channel, and
+	// zeros here.
 	Len, Cap int
 }
 
-// Watches holds what a session is watching: the armed watches, the zxid floor
-// they are restored from, and the events that are not delivered yet. It belongs
-// to the session's identity and moves with it from connection to connection.
-// All methods may be called at any time and work on nil.
+// Watches are the armed watches of a session, the zxid from which a server is
+// asked to restore them, and the events that are not delivered yet. They move
+// with the session from connection to connection. All methods may be called at
+// any time and work on nil.
 type Watches struct {
 	reg registry.Registry[EventType, Event]
 }
 
-// String reports how many watches are armed. The session's password, which is kept
-// here too, is not printed.
+// String reports how many watches are armed. It does not print the session's
+// password.
 func (w *Watches) String() string {
 	return fmt.Sprintf("zk.Watches{%d armed, %d undelivered}", w.Len(), w.Undelivered())
 }
@@ -150,7 +150,7 @@ func (w *Watches) Len() int {
 	return w.reg.Len()
 }
 
-// Count returns the number of armed entries of a kind; of unmarshalled watches none.
+// Count returns the number of armed entries of a kind. Before Rebind it is 0.
 func (w *Watches) Count(kind WatchKind) int {
 	if w == nil {
 		return 0
@@ -167,10 +167,10 @@ func (w *Watches) Undelivered() int {
 	return w.reg.Undelivered()
 }
 
-// Rebind gives unmarshalled watches their channels: f is called once per entry
-// of List and returns the channel for it; nil drops the watch and its
-// undelivered events. On watches that have channels already, or are being
-// dialed, it returns an error that matches ErrUnbound.
+// Rebind gives unmarshalled watches their channels. It calls f once per entry
+// of List. f returns the channel, or nil to drop the watch and its undelivered
+// events. If the watches have channels already, or a Dial uses them, the error
+// matches ErrUnbound.
 func (w *Watches) Rebind(f func(Watch) chan<- Event) error {
 	if w == nil || w.reg.Rebind(func(j *handover.Watches, a handover.Armed, fired bool) chan<- Event { return f(watchOf(j, a, fired)) }) {
 		return nil
@@ -180,9 +180,9 @@ func (w *Watches) Rebind(f func(Watch) chan<- Event) error {
 
 func watchesInUse() error { return &detailed{kind: ErrUnbound, detail: "these watches are in use"} }
 
-// MarshalJSON writes the watches with channels as numbers, the floor and the
-// undelivered events. Of a Session that lives it may repeat an event later,
-// but never lose one.
+// MarshalJSON writes the watches with channels as numbers, the zxid to
+// restore from, and the undelivered events. If the Session still lives, an
+// event may come again later, but none is lost.
 func (w *Watches) MarshalJSON() ([]byte, error) {
 	if w == nil {
 		return []byte("null"), nil
@@ -192,8 +192,8 @@ func (w *Watches) MarshalJSON() ([]byte, error) {
 }
 
 // UnmarshalJSON reads what MarshalJSON wrote. The watches have no channels
-// until Rebind. Where a Session or a Dial uses w already, it returns an error
-// that matches ErrUnbound, and changes nothing.
+// until Rebind. If a Session or a Dial uses w already, the error matches
+// ErrUnbound, and nothing changes.
 func (w *Watches) UnmarshalJSON(b []byte) error {
 	if w == nil {
 		return badArgument("watches into a nil *Watches")
@@ -218,19 +218,19 @@ func (w *Watches) UnmarshalJSON(b []byte) error {
 // sessionID prints a session id as servers do.
 func sessionID(id int64) string { return fmt.Sprintf("0x%x", uint64(id)) }
 
-// State is what moves from connection to connection. It marshals to JSON, the
-// password included, so that another process can take the session over: guard
-// it. The receiver brings Addrs, Auth, TLS and Chroot itself.
+// State is what moves from connection to connection. It marshals to JSON,
+// with the password, so that another process can take the session over: guard
+// it. The other process sets Addrs, Auth, TLS and Chroot itself.
 type State struct {
-	// ID is the session's; zero starts a new session.
+	// ID is the session id; zero starts a new session.
 	ID int64
 	// Password proves the ownership of ID. It is never printed.
 	Password []byte
-	// Zxid is the last transaction seen: no server that is behind it is accepted. Zero
-	// gives that up, as for a restored backup, and restores watches with floor 0.
+	// Zxid is the last transaction seen. A server that is behind it refuses the
+	// session. Set it to zero after the servers were restored from a backup: then any
+	// server is accepted, and watches are restored from zxid 0.
 	Zxid int64
-	// Watches are the armed watches, the floor they are restored from, and the events
-	// that are received and not delivered.
+	// Watches are the armed watches and the events that are not delivered yet.
 	Watches *Watches
 
 	given int64 // Zxid + 1 as Session.Config gave it: distinguishes a Zxid set to zero from one that was
@@ -260,14 +260,14 @@ type stateJSON struct {
 	Watches  *Watches
 }
 
-// MarshalJSON writes all of the State, the password included. The Zxid is taken
-// before the watches, so that it is never newer than what they have seen.
+// MarshalJSON writes all of the State, with the password. The Zxid is never
+// newer than what the watches have seen.
 func (s State) MarshalJSON() ([]byte, error) {
 	return json.Marshal(stateJSON{handover.Int(s.ID), s.Password, handover.Int(s.Zxid), s.Watches})
 }
 
-// UnmarshalJSON reads what MarshalJSON wrote, and refuses what no Session can have
-// had; Watches.Rebind comes next. After an error the State is as it was.
+// UnmarshalJSON reads what MarshalJSON wrote, and refuses a State that no Session
+// can have. Call Watches.Rebind next. After an error the State is unchanged.
 func (s *State) UnmarshalJSON(b []byte) error {
 	var j stateJSON
 	if err := json.Unmarshal(b, &j); err != nil {

@@ -19,8 +19,8 @@ import (
 	"github.com/seed-9f8420c6/zk/wire"
 )
 
-// Mode says what kind of znode Create makes. The constants are the protocol's
-// create flags; TTL and SequentialTTL carry their time as well.
+// Mode is the kind of znode that Create creates. The constants are the create
+// flags of the protocol. TTL and SequentialTTL hold a duration as well.
 type Mode int64
 
 const (
@@ -31,11 +31,12 @@ const (
 	Container            Mode = Mode(wire.FlagContainer) // deleted by the server some time after its last child; since 3.5.1, see CreateStat
 )
 
-// TTL returns the mode of a persistent znode that the server deletes when it
-// has had no children and no change for d, rounded up to 1 ms; a d that is not
-// positive, or more than 0xffffffffff ms (34 years), is ErrBadArguments. Servers
-// since 3.5.3 support it, where zookeeper.extendedTypesEnabled is set; without that
-// they answer ErrUnimplemented. So does an older one, and closes the connection.
+// TTL returns the mode of a persistent znode that the server deletes when it has
+// had no children and no change for d, rounded up to 1 ms. A create with a d that
+// is not positive, or above 0xffffffffff ms (34 years), fails with ErrBadArguments.
+// Servers since 3.5.3 support it if zookeeper.extendedTypesEnabled is set.
+// Otherwise the answer is ErrUnimplemented, and a server before 3.5.3 also closes
+// the connection.
 func TTL(d time.Duration) Mode { return Mode(modes.TTL(wire.FlagPersistentTTL, d)) }
 
 // SequentialTTL returns the mode of a sequential znode with a TTL.
@@ -57,7 +58,7 @@ func (m Mode) op(stat bool) (wire.Op, error) {
 	return op, nil
 }
 
-// Permission is what an Access allows.
+// Permission is a set of operations that an Access permits.
 type Permission int32
 
 const (
@@ -69,10 +70,11 @@ const (
 	PermAll    = Permission(wire.PermAll)
 )
 
-// String prints permissions as zkCli does: the letters of "cdrwa" that are given.
+// String prints permissions as zkCli does, as letters of "cdrwa".
 func (p Permission) String() string { return acl.Print(int32(p)) }
 
-// ParsePermission reads letters of "cdrwa", in any order. Errors match ErrBadArguments.
+// ParsePermission parses letters of "cdrwa", in any order. Errors match
+// ErrBadArguments.
 func ParsePermission(text string) (Permission, error) {
 	perms, ok := acl.Perms(text)
 	if !ok {
@@ -87,7 +89,7 @@ type Access struct {
 	Scheme, ID string
 }
 
-// String prints it as zkCli does: scheme:id:permissions.
+// String prints a as zkCli does: scheme:id:permissions.
 func (a Access) String() string { return a.Scheme + ":" + a.ID + ":" + a.Perms.String() }
 
 // ACL is the access control list of a znode. It is not inherited by children.
@@ -104,19 +106,20 @@ var (
 func ACLWorld(perms Permission) ACL { return ACL{{perms, "world", "anyone"}} }
 
 // ACLDigest gives permissions to whoever presents the credential Digest(user, password).
-// The list has a hash (SHA-1) of both, no password.
+// The list holds a SHA-1 hash of both, not the password.
 func ACLDigest(perms Permission, user, password string) ACL {
 	return ACL{{perms, "digest", acl.DigestID(user, password)}}
 }
 
-// ACLIP gives permissions to clients of an address or a network, such as "10.0.0.0/8".
+// ACLIP gives permissions to clients with an address in network, such as "10.0.0.0/8"
+// or "10.1.2.3".
 func ACLIP(perms Permission, network string) ACL { return ACL{{perms, "ip", network}} }
 
-// ACLX509 gives permissions to whoever presents a certificate with a subject, such as
+// ACLX509 gives permissions to clients with a certificate of this subject, such as
 // "CN=app,O=Example".
 func ACLX509(perms Permission, subject string) ACL { return ACL{{perms, "x509", subject}} }
 
-// String prints the list as zkCli does, and as ParseACL reads it.
+// String prints the list as zkCli does. ParseACL parses it.
 func (a ACL) String() string {
 	list := make([]string, len(a))
 	for i, x := range a {
@@ -125,9 +128,9 @@ func (a ACL) String() string {
 	return strings.Join(list, ",")
 }
 
-// ParseACL reads a list as zkCli does: scheme:id:permissions, separated by commas. A
-// comma within an id does not separate: the part after it does not end in permissions.
-// Errors match ErrBadArguments.
+// ParseACL parses a list as zkCli does: scheme:id:permissions, separated by commas. A
+// comma ends an entry only after its permissions, so an id may have commas. Errors
+// match ErrBadArguments.
 func ParseACL(text string) (ACL, error) {
 	var list ACL
 	rest, ok := acl.Split(text, func(perms int32, scheme, id string) {
@@ -151,10 +154,10 @@ type Stat struct {
 	Pzxid                       int64 // transaction that last changed its children
 }
 
-// Created returns when the znode was created, by the clock of the leader then.
+// Created returns when the znode was created, by the clock of the leader.
 func (s Stat) Created() time.Time { return time.UnixMilli(s.Ctime) }
 
-// Modified returns when its data was last changed, by the clock of the leader then.
+// Modified returns when the data was last changed, by the clock of the leader.
 func (s Stat) Modified() time.Time { return time.UnixMilli(s.Mtime) }
 
 // AnyVersion makes Set, SetACL, Delete and their operations skip the check of the version.
@@ -222,21 +225,20 @@ func (s *Session) ask(ctx context.Context, c *call, take func(*call)) error {
 	return nil
 }
 
-// Create creates a znode and returns its path, which differs from the one asked
-// for in the sequential modes: these append a counter of the parent, usually of
-// ten digits. nil data is stored as null, which Get gives back as nil; the slice
-// is the caller's again when Create returns. The server answers ErrExists;
-// ErrNoNode, if there is no parent; ErrNoChildrenForEphemerals, if that is
-// ephemeral; ErrNoAuth; ErrInvalidACL. An empty ACL is ErrInvalidACL too, and not
-// sent.
+// Create creates a znode and returns its path. In the sequential modes the path
+// ends in a counter of the parent, usually of ten digits. nil data is stored as
+// null, which Get returns as nil. The caller may use the slice again when Create
+// returns. The server answers ErrExists; ErrNoNode, if there is no parent;
+// ErrNoChildrenForEphemerals, if the parent is ephemeral; ErrNoAuth;
+// ErrInvalidACL. An empty ACL is not sent: the error is ErrInvalidACL.
 func (s *Session) Create(ctx context.Context, path string, data []byte, mode Mode, acl ACL) (string, error) {
 	path, _, err := s.create(ctx, "create", path, data, mode, acl, false)
 	return path, err
 }
 
-// CreateStat is Create, and also returns the new znode's Stat. Servers since
-// 3.5.0 support it. An older one answers ErrUnimplemented and closes the
-// connection, so that the error matches ErrConnection too; the session lives.
+// CreateStat is Create, and also returns the Stat of the new znode. Servers
+// since 3.5.0 support it. An older one answers ErrUnimplemented, which ends
+// the connection, so the error matches ErrConnection too. The session lives.
 func (s *Session) CreateStat(ctx context.Context, path string, data []byte, mode Mode, acl ACL) (string, Stat, error) {
 	return s.create(ctx, "create", path, data, mode, acl, true)
 }
@@ -309,8 +311,9 @@ func decodeNamesStat(r *calls.Result, d *wire.Decoder) {
 
 func decodeNames(r *calls.Result, d *wire.Decoder) { r.Names = d.Strings() }
 
-// Get returns a znode's data, which is the caller's, and its Stat. On success
-// the channel is armed for one Changed or Deleted; after an error it is not.
+// Get returns the data of a znode, which belongs to the caller, and its Stat.
+// On success the channel is armed for one Changed or Deleted. After an error,
+// such as ErrNoNode or ErrNoAuth, it is not.
 func (s *Session) Get(ctx context.Context, path string, watch chan<- Event) ([]byte, Stat, error) {
 	c, full, err := s.start(&kindGet, "get", path, false, nil)
 	if err != nil {
@@ -326,9 +329,10 @@ func (s *Session) Get(ctx context.Context, path string, watch chan<- Event) ([]b
 	return data, stat, nil
 }
 
-// Exists reports whether a znode exists. In both cases the channel is armed: of
-// an existing znode for one Changed or Deleted, of a missing one for Created.
-// A server before 3.8.4 and 3.9.2 does not check permissions for it.
+// Exists reports whether a znode exists, and returns its Stat. The channel is
+// armed for one Changed or Deleted of an existing znode, or for one Created of
+// a missing one. After an error it is not armed. Since 3.8.4 and 3.9.2 a server
+// answers ErrNoAuth if the session may not read the znode.
 func (s *Session) Exists(ctx context.Context, path string, watch chan<- Event) (bool, Stat, error) {
 	c, full, err := s.start(&kindExists, "exists", path, false, nil)
 	if err != nil {
@@ -342,10 +346,11 @@ func (s *Session) Exists(ctx context.Context, path string, watch chan<- Event) (
 	return found, st, err
 }
 
-// Children returns the names of a znode's children, in no order, and its Stat.
-// On success the channel is armed for one Child or Deleted; after an error it
-// is not. The names share one backing array: a caller that keeps a
-// few of very many should clone them.
+// Children returns the names of the children of a znode, in no particular
+// order, and its Stat. On success the channel is armed for one Child or
+// Deleted. After an error, such as ErrNoNode or ErrNoAuth, it is not. The
+// names share one backing array: a caller that keeps a few of very many should
+// clone them.
 func (s *Session) Children(ctx context.Context, path string, watch chan<- Event) ([]string, Stat, error) {
 	c, full, err := s.start(&kindChildren, "children", path, false, nil)
 	if err != nil {
@@ -359,10 +364,10 @@ func (s *Session) Children(ctx context.Context, path string, watch chan<- Event)
 	return names, st, err
 }
 
-// Set changes a znode's data if its version is the given one (ErrVersion) and
-// returns its new Stat. nil data is stored as null; the slice is the caller's
-// again when Set returns. Other answers are ErrNoNode, ErrNoAuth and, where the
-// server enforces quotas, ErrQuotaExceeded.
+// Set sets the data of a znode if its version is the given one, and returns its
+// new Stat. nil data is stored as null. The caller may use the slice again when
+// Set returns. The server answers ErrVersion, ErrNoNode, ErrNoAuth and, if it
+// enforces quotas, ErrQuotaExceeded.
 func (s *Session) Set(ctx context.Context, path string, data []byte, version int32) (Stat, error) {
 	c, full, err := s.start(&kindSet, "set", path, false, nil)
 	if err != nil {
@@ -377,8 +382,8 @@ func (s *Session) Set(ctx context.Context, path string, data []byte, version int
 	return stat, nil
 }
 
-// Delete deletes a znode that has no children (ErrNotEmpty), if its version is
-// the given one (ErrVersion).
+// Delete deletes a znode without children if its version is the given one. The
+// server answers ErrVersion, ErrNotEmpty, ErrNoNode or ErrNoAuth.
 func (s *Session) Delete(ctx context.Context, path string, version int32) error {
 	c, full, err := s.start(&kindDelete, "delete", path, false, nil)
 	if err != nil {
@@ -389,11 +394,11 @@ func (s *Session) Delete(ctx context.Context, path string, version int32) error 
 }
 
 // Sync waits until this server has caught up with what the leader had committed, so
-// that a later read sees whatever any session had been told before. It covers all
-// paths; path need not exist. Sync is not a write: a leader that has just lost its
+// that a later read sees what any session had been told before. It covers all paths,
+// and path need not exist. Sync is not a write: a leader that has just lost its
 // quorum may still answer it, and a leader may be a moment behind what its followers
-// have reported (CommitProcessor). If that matters, write instead: even a failing
-// write waits, such as a Delete of a znode that does not exist.
+// have reported (CommitProcessor). If that matters, write instead. Even a failing
+// write waits, such as a Delete of a missing znode.
 func (s *Session) Sync(ctx context.Context, path string) error {
 	c, full, err := s.start(&kindSync, "sync", path, false, nil)
 	if err != nil {
@@ -403,8 +408,8 @@ func (s *Session) Sync(ctx context.Context, path string) error {
 	return s.ask(ctx, c, nil)
 }
 
-// GetACL returns a znode's ACL. Without PermAdmin the server masks the
-// passwords of digest identities.
+// GetACL returns the ACL of a znode, and its Stat. Without PermAdmin the
+// server masks the hashes of digest identities.
 func (s *Session) GetACL(ctx context.Context, path string) (ACL, Stat, error) {
 	c, full, err := s.start(&kindGetACL, "getacl", path, false, nil)
 	if err != nil {
@@ -440,9 +445,10 @@ const (
 	minIdentity = 8
 )
 
-// SetACL changes a znode's ACL if its Aversion is the given one (ErrVersion)
-// and returns its new Stat. An empty ACL is ErrInvalidACL and not sent; the
-// slice is the caller's again when SetACL returns.
+// SetACL sets the ACL of a znode if its Aversion is the given one, and
+// returns its new Stat. The server answers ErrVersion, ErrNoNode, ErrNoAuth
+// or ErrInvalidACL. An empty ACL is not sent: the error is ErrInvalidACL.
+// The caller may use the slice again when SetACL returns.
 func (s *Session) SetACL(ctx context.Context, path string, acl ACL, version int32) (Stat, error) {
 	var invalid error
 	if len(acl) == 0 {
@@ -458,11 +464,12 @@ func (s *Session) SetACL(ctx context.Context, path string, acl ACL, version int3
 	return stat, err
 }
 
-// AddAuth adds a credential to the connection. Once accepted it joins
-// Config.Auth, so that every later Dial brings it. A server that refuses it
-// closes the connection: the error matches ErrAuth and ErrConnection, and the
-// session is not lost by it. A call that was given up by its context, or lost,
-// does not join Config.Auth, though the server may have accepted it.
+// AddAuth adds a credential to the connection. When the server has accepted
+// it, it is added to Config.Auth, so that every later Dial sends it. A server
+// that refuses it closes the connection: the error matches ErrAuth and
+// ErrConnection, and the session lives. If the call is given up by its
+// context, or lost, Config.Auth stays as it is, though the server may have
+// accepted the credential.
 func (s *Session) AddAuth(ctx context.Context, auth Auth) error {
 	if !s.usable() {
 		return notSent("addauth", "", ErrClosed)
@@ -489,14 +496,13 @@ func (s *Session) addAuth(ctx context.Context, auth Auth) error {
 	return err
 }
 
-// AddWatch arms a channel that stays armed; the path need not exist. After an
-// error it is not armed. A server does not report what changed while such a watch
-// moved to another connection: then the channel gets a Gap before any later
-// event. Nor does it remember what it reported before: after a move to a server that
-// lags, a change may be reported twice. Servers since 3.6.0 support it; an older one
-// answers ErrUnimplemented, which ends the connection. Before 3.9.0 a WatchPersistent
-// gets no Child events while a WatchRecursive is armed on the very same path, and a Gap
-// when that is removed.
+// AddWatch arms a channel that stays armed. The path need not exist. After an error the
+// channel is not armed. A server does not report what changed while a persistent watch
+// moved to another connection: if something may have changed, the channel gets a Gap
+// before any later event. After a move to a server that lags, a change may be reported
+// twice. Servers since 3.6.0 support AddWatch. An older one answers ErrUnimplemented,
+// which ends the connection. Before 3.9.0 a WatchPersistent gets no Child events while
+// a WatchRecursive is armed on the same path, and a Gap when that is removed.
 func (s *Session) AddWatch(ctx context.Context, path string, mode WatchMode, watch chan<- Event) error {
 	var invalid error
 	kind := watches.Persistent
@@ -517,12 +523,12 @@ func (s *Session) AddWatch(ctx context.Context, path string, mode WatchMode, wat
 	return s.ask(ctx, c, nil)
 }
 
-// RemoveWatch disarms a channel at a path, in every kind in which it is armed
-// there; ErrNoWatcher if in none. Events read before are still delivered. The
-// server is asked only to end a persistent watch that nothing else uses. When
-// its answer is missing (ErrLost, or ErrNotSent on the way), the channel's one-shot
-// watches are gone; the persistent one stays armed, and moves with a
-// redial, unless the answer still comes.
+// RemoveWatch disarms a channel at a path, for all kinds of watches. If it is armed
+// for none, the error is ErrNoWatcher. Events that were read before are still
+// delivered. The client asks the server only to end a persistent watch that no
+// other channel uses. If that is not answered (ErrLost or ErrNotSent), the one-shot
+// watches of the channel are gone. Its persistent watch stays armed, and moves with
+// a redial, unless the answer still comes.
 func (s *Session) RemoveWatch(ctx context.Context, path string, watch chan<- Event) error {
 	var invalid error
 	if watch == nil {
@@ -546,10 +552,10 @@ func (s *Session) RemoveWatch(ctx context.Context, path string, watch chan<- Eve
 	return nil
 }
 
-// Ephemerals returns the paths of this session's ephemeral znodes that begin
-// with the prefix, which may end within a name; "" or "/" for all. Servers
-// since 3.6.0 support it; an older one answers ErrUnimplemented, which ends the
-// connection.
+// Ephemerals returns the paths of the ephemeral znodes of this session that
+// begin with the prefix. The prefix may end within a name; "" or "/" is all.
+// Servers since 3.6.0 support it. An older one answers ErrUnimplemented, which
+// ends the connection.
 func (s *Session) Ephemerals(ctx context.Context, prefix string) ([]string, error) {
 	var invalid error
 	if prefix != "" && prefix != "/" {
@@ -582,7 +588,7 @@ func (s *Session) Ephemerals(ctx context.Context, prefix string) ([]string, erro
 }
 
 // AllChildrenNumber returns the number of all znodes below a path. The server
-// walks its whole tree for it. Servers since 3.6.0 support it; an older one
+// walks its whole tree for that. Servers since 3.6.0 support it. An older one
 // answers ErrUnimplemented, which ends the connection.
 func (s *Session) AllChildrenNumber(ctx context.Context, path string) (int, error) {
 	c, full, err := s.start(&kindAllChildrenNumber, "allchildrennumber", path, false, nil)
@@ -597,12 +603,13 @@ func (s *Session) AllChildrenNumber(ctx context.Context, path string) (int, erro
 
 func decodeNumber(r *calls.Result, d *wire.Decoder) { r.Num = d.Int32() }
 
-// AuthInfo is an identity that the server knows of this connection.
+// AuthInfo is an identity of this connection.
 type AuthInfo struct{ Scheme, User string }
 
-// WhoAmI returns the identities of this connection; its IP address is always
-// among them. Servers since 3.7.0 support it; an older one answers
-// ErrUnimplemented, which ends the connection.
+// WhoAmI returns the identities of this connection, as the server has
+// authenticated it. The IP address is always among them. Servers since 3.7.0
+// support it. An older one answers ErrUnimplemented, which ends the
+// connection.
 func (s *Session) WhoAmI(ctx context.Context) ([]AuthInfo, error) {
 	c, _, err := s.start(&kindWhoAmI, "whoami", "/", false, nil)
 	if err != nil {
@@ -630,10 +637,11 @@ func decodeIdentities(r *calls.Result, d *wire.Decoder) {
 // below a chroot, and neither is the path of its event.
 const configPath = "/zookeeper/config"
 
-// GetConfig returns the configuration of the ensemble, as server.N=… lines and
-// its version; of a server that runs alone it is empty. The channel is armed for
-// one Changed, whose path is /zookeeper/config under any chroot; after an error
-// it is not. Servers since 3.5.0 support it; an older one answers ErrNoNode.
+// GetConfig returns the configuration of the ensemble: server.N=… lines and its
+// version. Of a standalone server it is empty. On success the channel is armed
+// for one Changed, whose path is /zookeeper/config under any chroot. After an
+// error it is not. Servers since 3.5.0 support it. An older one answers
+// ErrNoNode.
 func (s *Session) GetConfig(ctx context.Context, watch chan<- Event) ([]byte, Stat, error) {
 	if !s.usable() {
 		return nil, Stat{}, notSent("getconfig", configPath, ErrClosed)
@@ -649,19 +657,20 @@ func (s *Session) GetConfig(ctx context.Context, watch chan<- Event) ([]byte, St
 }
 
 // Reconfig is a change of the ensemble: either servers that join
-// ("server.4=host:2888:3888;2181") and numbers of servers that leave, or all
-// Members of the new ensemble. Version is that of the configuration to change,
-// else the answer is ErrVersion: what the line version=… of GetConfig says, in
-// hexadecimal. -1: any.
+// ("server.4=host:2888:3888;2181") and the numbers of servers that leave, or
+// all Members of the new ensemble. Version is the version of the present
+// configuration, which GetConfig returns in hexadecimal (version=…); -1: any.
+// If it is another one, the answer is ErrVersion.
 type Reconfig struct {
 	Join, Leave, Members []string
 	Version              int64
 }
 
 // Reconfig changes the ensemble and returns its new configuration. It needs
-// reconfigEnabled (ErrReconfigDisabled) and a write permission on
-// /zookeeper/config (ErrNoAuth). Servers since 3.5.0 support it. One that runs alone
-// answers ErrUnimplemented; so does an older one, and closes the connection.
+// reconfigEnabled (else ErrReconfigDisabled) and the write permission on
+// /zookeeper/config (else ErrNoAuth). Servers since 3.5.0 support it. A standalone
+// server answers ErrUnimplemented. An older one answers that too, and closes the
+// connection.
 func (s *Session) Reconfig(ctx context.Context, change Reconfig) ([]byte, Stat, error) {
 	if !s.usable() {
 		return nil, Stat{}, notSent("reconfig", "", ErrClosed)
@@ -772,18 +781,19 @@ func (a *about) full(chroot string) string {
 	return zpath.Server(chroot, a.path, a.sequential)
 }
 
-// CreateOp is Create. In a Batch its Result has a Path, and a Stat with WantStat
-// or where the mode's request returns one (Container and TTL). In a Multi it has both.
-// But servers before 3.7.2, and 3.8.0 and 3.8.1, leave the Stat out there for the other
-// modes, and so does one before 3.5.0, to which the Multi is sent a second time: it
-// cannot read the first, and has done nothing.
+// CreateOp is Create. In a Batch its Result has a Path, and a Stat with WantStat or in
+// the modes Container and TTL. In a Multi it has both. But servers before 3.7.2, and
+// 3.8.0 and 3.8.1, return no Stat in a Multi for the other modes. A server before 3.5.0
+// cannot read the first request of such a Multi, and executes nothing: the client sends
+// it a second one.
 type CreateOp struct {
 	Path string
 	Data []byte
 	Mode Mode
 	ACL  ACL
 
-	// WantStat asks for a Stat in a Batch, as CreateStat does: 3.5 and later.
+	// WantStat asks for a Stat in a Batch, as CreateStat does. Servers since
+	// 3.5.0 support it.
 	WantStat bool
 }
 
@@ -800,8 +810,8 @@ type DeleteOp struct {
 	Version int32
 }
 
-// CheckOp fails with ErrVersion unless the znode has the version. In a Batch it
-// travels as a multi of one.
+// CheckOp fails with ErrVersion unless the znode has the version. A Batch sends
+// it as a multi of one operation.
 type CheckOp struct {
 	Path    string
 	Version int32
@@ -837,11 +847,11 @@ type SetACLOp struct {
 	Version int32
 }
 
-// SyncOp is Sync, in a Batch only: operations after it see what it waited for.
+// SyncOp is Sync, in a Batch only. Operations after it see what it waited for.
 type SyncOp struct{ Path string }
 
-// Result is the result of one operation. Err is nil or, but for a Multi, an
-// *OpError, with its Outcome.
+// Result is the result of one operation. Err is nil, or an *OpError with its
+// Outcome; in a Multi it is a Code.
 type Result struct {
 	Path     string
 	Data     []byte
@@ -851,10 +861,10 @@ type Result struct {
 	Err      error
 }
 
-// Multi executes all operations, or none, in one transaction. When one fails
-// the error is its code, with its path; its Result has that code too, and the
-// others say that they were rolled back (ErrRuntimeInconsistency). A Multi that
-// is not sent, or lost, has no results. Without operations it returns at once.
+// Multi executes all operations or none, in one transaction. If one fails, the
+// error has its Code and path. Its Result has that Code too, and the other
+// Results have ErrRuntimeInconsistency: they were rolled back. A Multi that is
+// not sent, or lost, returns no results. Without operations it returns at once.
 func (s *Session) Multi(ctx context.Context, ops ...WriteOp) ([]Result, error) {
 	if !s.usable() {
 		return nil, notSent("multi", "", ErrClosed)
@@ -1019,10 +1029,11 @@ func (m *multi) result(x *wire.MultiResult) Result {
 	return r
 }
 
-// MultiRead executes reads in one round trip, each with its own result; the
-// error is the first of theirs. One that is not sent, or lost, has no results.
-// It is no snapshot. Servers since 3.6.0 support it; an older one answers
-// ErrUnimplemented, which ends the connection.
+// MultiRead executes reads in one round trip, each with its own result. The
+// error is the first error of a result. A MultiRead that is not sent, or lost,
+// returns no results. The reads are not a snapshot. Servers since 3.6.0
+// support it. An older one answers ErrUnimplemented, which ends the
+// connection.
 func (s *Session) MultiRead(ctx context.Context, ops ...ReadOp) ([]Result, error) {
 	if !s.usable() {
 		return nil, notSent("multiread", "", ErrClosed)
@@ -1060,13 +1071,13 @@ func (s *Session) multiRead(ctx context.Context, c *call, ops []ReadOp) ([]Resul
 	return res, s.calls.fail(first)
 }
 
-// Batch sends all operations at once and waits for the last answer. They are
-// executed in order, and independently: every Result says what became of its
-// operation. The error is the first of theirs that matches ErrConnection or
-// ErrMoved, or else the first. All are checked before the first is sent: where one is refused, or ctx has ended already, there are no
-// results. Data of up to 16 KiB shares an array of up to 64 KiB with that of
-// other results, and the names of a ChildrenOp share one: a caller that
-// keeps a small part of them should clone it.
+// Batch sends all operations at once and waits for the last answer. They are executed in
+// order and independently. Each Result has the outcome of its operation. The error is the
+// first error of a result that matches ErrConnection or ErrMoved, or else the first error.
+// All operations are checked before the first is sent: if one is refused, or ctx has ended
+// already, there are no results. Data of up to 16 KiB shares an array of up to 64 KiB with
+// that of other results, and the names of one ChildrenOp share an array: a caller that
+// keeps a small part should clone it.
 func (s *Session) Batch(ctx context.Context, ops ...Op) ([]Result, error) {
 	if !s.usable() {
 		return nil, notSent("batch", "", ErrClosed)
@@ -1448,6 +1459,6 @@ func (SyncOp) decode(*batch, *Result, *wire.Decoder) {}
 
 func (s *Stat) decode(d *wire.Decoder) { (*wire.Stat)(s).Decode(d) }
 
-// CheckPath returns what is wrong with a path, as an error that matches ErrBadPath, or
-// nil. Every call checks its paths in the same way, before a byte is written.
+// CheckPath returns nil for a valid path, or an error that matches ErrBadPath and has
+// the reason. Every call checks its paths in this way, before it sends anything.
 func CheckPath(path string) error { return checkPath(path, false) }
