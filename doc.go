@@ -15,7 +15,7 @@
 //	<-s.Done() // the connection is lost
 //	s, err = zk.Dial(ctx, s.Config()) // the same session, the same watches, no event missing
 //
-// Events come through channels that the application makes and never has to
+// Events are sent to channels that the application makes and never has to
 // close. A capacity of 1 is enough for a one-shot watch whose event is received
 // before its channel is armed again. Events are delivered in one order across
 // all channels of a session. A full channel therefore delays all later events
@@ -53,11 +53,11 @@
 //		return ctx.Err()
 //	}
 //
-// work returns when the Session can do no more, or with an error of its own.
-// backoff waits a moment. The function recipe.Run is this loop, ready to use. It
-// also waits where one connection after the other ends at once.
+// work returns when the Session is over, or with an error of its own. backoff
+// waits a moment. The function recipe.Run is this loop, ready to use. It also
+// waits if one connection after another ends at once.
 //
-// Goroutines that share a session continue with its successor. Each decides
+// Goroutines that share a Session continue with its successor. Each decides
 // about its operation by the outcome:
 //
 //	for {
@@ -82,8 +82,8 @@
 //	}
 //
 // Some answers end the connection, and would end the next one too, so that
-// retrying would loop for ever. [Hopeless] recognises them. The other calls that
-// such an answer took along are merely lost.
+// retrying would loop for ever. [Hopeless] recognises them. Other calls in
+// flight are merely lost.
 //
 // look calls [Session.Sync] and then reads, because the next server may lag
 // behind the last one. All goroutines that ask for the successor of a Session
@@ -94,10 +94,11 @@
 //		next, err = s.Renew(ctx)
 //	}
 //
-// Code that uses a Session which others redial, and must not dial itself, waits
-// for the next one by [Session.Successor].
+// Code that uses a Session but must not dial waits for the next one with
+// [Session.Successor].
 //
-// The program in examples/redial runs both, on connections that are cut all the time.
+// The program in examples/redial runs both loops, on connections that are cut all the
+// time.
 //
 // # Outcomes
 //
@@ -108,53 +109,54 @@
 //	ErrNotSent          NotSent     no byte of it left        may repeat it, if the reason has passed
 //	ErrLost             Lost        sent, and not answered    looks, then decides
 //
-// The error has a reason, too. errors.Is finds the outcome and the reason:
+// The error also has a reason. errors.Is finds the outcome and the reason:
 //
 //	ErrConnection   this connection is over; the session may live   Dial, Redial
 //	ErrMoved        another Session has taken over                  Redial gives it
 //	ErrExpired      the server has forgotten the session            Renew
-//	ErrNoServer     no address gave a session: the reason of each   retry later
+//	ErrNoServer     every address failed: the reason of each        retry later
 //	ErrAuth         credentials refused; the session lives          use other credentials
 //	ErrClosed       after Close or Detach
 //	ErrBadPath, ErrTooLarge, ErrBadArguments: not sent, and never will be
 //
-// Only a Dial, or a Redial, returns ErrExpired, because only a server knows.
+// Only Dial and Redial return ErrExpired, because only a server decides
+// that.
 //
-// An answer can end the connection as well, and then its error matches
-// ErrConnection too: [ErrUnimplemented], where the server does not support the
-// operation; ErrAuth, after a refused [Session.AddAuth] or without the SASL that
-// the server requires; ErrTooLarge, of a reply above Config.MaxReply, which is
-// lost. Redialing and repeating the call does not help with these three. It
-// does help after [ErrSessionMoved] and [ErrSessionExpired]. Other calls in
-// flight fail as with any lost connection. Their errors match the same reason,
-// but their outcome is not Answered.
+// Some answers end the connection, and then the error matches ErrConnection too:
+// [ErrUnimplemented], if the server does not support the operation; ErrAuth,
+// after a refused [Session.AddAuth] or without the SASL that the server
+// requires; ErrTooLarge, for a reply above Config.MaxReply, whose call is lost.
+// Redialing and repeating the call does not help with these three. It does help
+// after [ErrSessionMoved] and [ErrSessionExpired]. Other calls in flight fail as
+// with any lost connection. Their errors match the same reason, but their
+// outcome is not Answered.
 //
 // # Contexts
 //
 // A context ends the wait of a call, never the session. A request that was sent
-// by then is [ErrLost] and may still be done. One that was not is [ErrNotSent].
-// Both match the context's error as well.
+// by then is [ErrLost] and may still be executed. A request that was not sent
+// is [ErrNotSent]. Both match the context's error too.
 //
 // Dial obeys its context in every step. It tries every server once, in random
 // order. The server whose connection was just lost comes last. All share the
-// time equally. That is the time until the context's deadline or, if it has
-// none, Config.Timeout. While a session moves it is no more than is left of
-// the session.
+// time equally: the time until the context's deadline or, without one, the
+// longer of Config.Timeout and the granted timeout of a session that moves.
+// While that session may still live, it is at most the rest of its lifetime.
 //
 // # Credentials
 //
-// Those of Config.Auth are sent on every connection, before the watches.
-// Config.SASL comes first. It belongs to the connection too, and its exchange
-// must end within two thirds of the session timeout, because no pings are sent
-// before. Dial fails with [ErrAuth] when a server refuses a credential of
-// Config.Auth, or when all servers refuse SASL or cannot prove themselves by
-// it. ZooKeeper 3.4 refuses SASL by hanging up, which looks like any lost
-// connection.
+// Config.Auth is sent on every connection, before the watches. Config.SASL
+// comes first, on every connection too. Its exchange must end within two
+// thirds of the session timeout, because no pings are sent before that. Dial
+// fails with [ErrAuth] when a server refuses a credential of Config.Auth, or
+// when all servers refuse SASL or fail to authenticate themselves by it.
+// ZooKeeper 3.4 refuses SASL by closing the connection, which looks like any
+// lost connection.
 //
 //	conf.Auth = []zk.Auth{zk.Digest("alice", "secret")} // sent on every connection
 //
-// [Digest] makes a credential. Its counterpart in a list of permissions is
-// [ACLDigest].
+// [Digest] makes a credential. [ACLDigest] makes the matching access control
+// list.
 //
 // # Watches
 //
@@ -167,21 +169,20 @@
 //	Exists     a missing znode     Created
 //	Children   an existing znode   Child or Deleted
 //
-// A call that returns an error has armed nothing. For Exists a missing znode
-// is not an error. A channel that is armed in several ways gets one event per
-// change. An event does not say which call armed its channel: take a channel
-// for each purpose. Use [Session.RemoveWatch] to disarm it. Do not close a channel that
-// may be armed: an event that is just being sent makes that a data race. A
-// channel that is found closed all the same loses its watches, and the Logger
-// hears of it once.
+// A call that returns an error has armed nothing. For Exists a missing znode is not an
+// error. A channel that is armed in several ways gets one event per change. An event
+// does not say which call armed its channel: use a channel for each purpose. Use
+// [Session.RemoveWatch] to disarm it. Do not close a channel that may be armed: an
+// event that is just being sent makes that a data race. A closed channel loses its
+// watches, and the Logger reports that once.
 //
 // # Order
 //
-// One goroutine reads what the server sends, and waits for nothing but the
+// One goroutine reads from the server, and waits for nothing but the
 // network. It keeps three promises:
 //
 //   - An event is not delivered until every call that was answered before it
-//     is running again, or has left by its context.
+//     runs again, or has returned because its context ended.
 //   - A call does not return until every event before its answer is in its
 //     channel, or queued because that channel is full or an earlier event is
 //     queued.
@@ -198,14 +199,14 @@
 // Two things are not promised. Another goroutine may run between a call's
 // return and its caller's next statement. And a read after a redial may not
 // show the change that an event reported before: the next server may be a
-// little behind. It sends the event again when it has caught up, or
-// [Session.Sync] waits for it. For answers there is a promise: no server that
-// is behind State.Zxid is accepted, so no read shows an older state than an
-// answer before it did.
+// little behind. That server sends the event again when it has caught up, or
+// [Session.Sync] waits for that. Answers are safe: no server that is behind
+// State.Zxid is accepted, so no read shows an older state than an answer
+// before it did.
 //
 // # Many operations at once
 //
-// [Session.Multi] does all its operations or none. [Session.Batch] sends
+// [Session.Multi] executes all its operations or none. [Session.Batch] sends
 // operations of any kind without waiting in between; each has its own answer
 // and outcome. [Session.MultiRead] is one request for many reads.
 //
@@ -219,15 +220,15 @@
 // # What a redial brings
 //
 // Dial first ends the Session that held this session before, whoever had
-// dialed it. Its calls in flight are lost and later ones not sent, with
-// [ErrMoved], and its Close does nothing. It returns when the server has the
-// credentials and watches.
+// dialed it. Calls in flight on that Session are lost and later ones not
+// sent, with [ErrMoved], and its Close does nothing. Dial returns when the
+// server has the credentials and watches.
 //
-// Changes in between come as one event per watch. A znode that was deleted and
-// created again gives Changed, and one that was created and deleted gives
-// nothing. A Dial that fails loses nothing: dial the same config again. Where a
-// server does not support SetWatches, reads restore the watches one by one, with
-// the same events.
+// Changes in between are reported by one event per watch. A znode that was
+// deleted and created again gives Changed, and one that was created and deleted
+// gives nothing. A Dial that fails loses nothing: dial the same config again. If
+// a server does not support SetWatches, reads restore the watches one by one,
+// with the same events.
 //
 // Begin the work on a new connection with a read. The watches are still armed,
 // and a channel that is armed again gets no event twice. The ephemeral znodes
@@ -236,38 +237,39 @@
 // # Persistent watches
 //
 // [Session.AddWatch] arms a channel that stays armed. Servers do not report
-// what changed while it moved. If something may have changed, the channel gets
-// a [Gap] before any later event: read again.
+// changes made while such a watch moves. If something may have changed, the
+// channel gets a [Gap] before any later event: read again.
 //
 //	if ev.Type == zk.Gap {
 //		names, _, err = s.Children(ctx, "/jobs", nil)
 //	}
 //
 // More than 65,536 undelivered events of persistent watches end the Session
-// with [ErrSlowConsumer]. The redial brings a Gap for what comes after them.
-// One-shot watches have that limit too, on top of the number that was armed at
-// once. While more of their events are undelivered, a call that would arm one
-// fails with the same error, and nothing is sent.
+// with [ErrSlowConsumer]. The redial brings a Gap for the events after these.
+// For one-shot watches the limit is 65,536 plus the largest number that was
+// armed at once. While more of their events are undelivered, a call that would
+// arm one fails with the same error, and nothing is sent.
 //
 // # Expiry
 //
 // A server expires a session that it has not heard from for [Session.Timeout],
-// and deletes its ephemeral znodes. The client learns of it only at the next
+// and deletes its ephemeral znodes. The client learns this only at the next
 // Dial. No server expires the session before [Session.ExpiresAt]. Code that
-// must not act as the owner of an ephemeral any longer should stop by then:
+// acts as the owner of an ephemeral znode should stop by then:
 //
 //	lease, cancel := context.WithDeadline(ctx, s.ExpiresAt())
 //
-// [Config.Renew] and [Session.Renew] make a new session for the old watches.
-// The watches miss no change by it. Persistent ones always get a Gap.
+// [Config.Renew] and [Session.Renew] begin a new session for the old
+// watches. One-shot watches miss no change. Persistent ones always get a
+// Gap.
 //
 // # Close and Detach
 //
 // [Session.Close] ends the session on the server: when it returns nil, the
-// ephemeral znodes are gone. After a loss it cannot do that, and reports when
-// the session expires by itself. [Session.Detach] leaves only the connection
-// and returns the Config to continue with. Events that were not delivered stay
-// in it. Those that are in a channel already are the application's.
+// ephemeral znodes are gone. On a lost connection it cannot do that, and
+// reports when the session expires by itself. [Session.Detach] closes only the
+// connection and returns the Config to continue with. Undelivered events stay
+// in it. Events in a channel belong to the application.
 //
 // No goroutine, timer or connection of a Session outlives Done, or a failed
 // Dial. One exception: a DNS or Kerberos lookup that was abandoned by its
@@ -277,9 +279,10 @@
 //
 // The State of a Config marshals to JSON, with its password, so guard it.
 // Another process continues with it, after [Watches.Rebind] has given the
-// watches channels of its own. Detach first: a server that gets the session's
-// second connection within milliseconds of the first may keep serving both
-// (NIOServerCnxnFactory), and then two processes write as one owner.
+// watches channels of that process. Detach first: a server that gets the
+// session's second connection within milliseconds of the first may keep
+// serving both (NIOServerCnxnFactory), and then two processes write as one
+// owner.
 //
 //	saved, err := json.Marshal(s.Detach().State)
 //
