@@ -54,7 +54,7 @@ var claims = []struct{ text, tests string }{
 	{"A context ends the wait of a call, never the session", "TestCancelledCall TestContextDone"},
 	{"A request that was sent by then is [ErrLost] and may still be executed. A request that was not sent is [ErrNotSent]. Both match the context's error", "TestDocGivenUp TestI27_Outcomes"},
 	{"Dial obeys its context in every step", "TestDialContextEnds"},
-	{"It tries every server once, in random order. The server whose connection was just lost comes last. All share the time equally", "TestDocDialTimeout TestDocAddrOrder TestLostServerComesLast TestLostAddressIsLast TestSilentServer"},
+	{"It tries every server once, in random order. The server whose connection was just lost comes last. All share the time equally", "TestDocDialTimeout TestDialTimeOfAMove TestDocAddrOrder TestLostServerComesLast TestLostAddressIsLast TestSilentServer"},
 	{"Config.Auth is sent on every connection, before the watches", "TestI16_Order TestAuth"},
 	{"Config.SASL comes first", "TestSASLComesFirst"},
 	{"on every connection too. Its exchange must end within two thirds of the session timeout, because no pings are sent before", "TestSASLHoldsPings"},

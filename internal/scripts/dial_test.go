@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"io"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"gotest.tools/v3/assert"
@@ -449,6 +451,42 @@ func TestDialTime(t *testing.T) {
 		assert.ErrorIs(t, err, context.DeadlineExceeded)
 		assert.Equal(t, time.Since(began), 3*time.Second)
 		assert.DeepEqual(t, at, []time.Duration{0, time.Second, 2 * time.Second})
+	})
+}
+
+// A Dial that moves a session may take the granted timeout, if that is longer than
+// the one to ask for: until the session's time is over, and as long again afterwards.
+// The time of another process's session is not known.
+func TestDialTimeOfAMove(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		opts := suite.SimOptions(zktest.V39)
+		opts.InMemory, opts.MinSessionTimeout = true, 12*time.Second
+		e := suite.Private(t, 3, opts)
+		conf, _ := e.Config()
+		conf.Timeout = 3 * time.Second
+		s := e.Dial(conf)
+		assert.Equal(t, s.Timeout(), 12*time.Second)
+		e.Sim.Fault(zktest.Rule{Op: zktest.OpConnect, Do: zktest.StallBefore, Count: -1})
+		e.Sim.Cut(s.ID())
+		<-s.Done()
+		took := func(dial func() error) time.Duration {
+			began := time.Now()
+			assert.ErrorIs(t, dial(), zk.ErrNoServer)
+			return time.Since(began)
+		}
+		redial := func() error { _, err := s.Redial(context.Background()); return err }
+
+		time.Sleep(4 * time.Second)
+		assert.Equal(t, took(redial), 8*time.Second) // what is left of the session
+		assert.Equal(t, took(redial), 12*time.Second)
+		assert.Equal(t, took(func() error { _, err := zk.Dial(context.Background(), s.Config()); return err }), 12*time.Second)
+
+		conf = s.Config()
+		saved, err := json.Marshal(conf.State)
+		assert.NilError(t, err)
+		conf.State = zk.State{}
+		assert.NilError(t, json.Unmarshal(saved, &conf.State))
+		assert.Equal(t, took(func() error { _, err := zk.Dial(context.Background(), conf); return err }), 3*time.Second)
 	})
 }
 
