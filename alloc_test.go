@@ -189,3 +189,40 @@ func TestAllocsOfValues(t *testing.T) {
 		assert.Check(t, bytes <= uint64(1024+size/8), "a Set of %d bytes takes %d", size, bytes)
 	}
 }
+
+// TestAllocsAtRest holds a watch (without its channel and path) and an idle session to what
+// docs/watches.md and docs/operations.md say.
+func TestAllocsAtRest(t *testing.T) {
+	t.Run("watch", func(t *testing.T) {
+		const n = 100_000
+		s, _ := loopSession(t, zk.Config{})
+		paths, ch := watchPaths(n), make(chan zk.Event, 1)
+		armAll(t, s, paths[:1024], nil) // what a Batch keeps for the next one
+		before := heap()
+		armAll(t, s, paths, ch)
+		each := (heap() - before) / n
+		assert.Check(t, each >= 50 && each <= 60, "a watch takes %d bytes", each)
+		runtime.KeepAlive(paths)
+	})
+	t.Run("session", func(t *testing.T) {
+		const n = 500
+		used := func() int64 {
+			size := heap()
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			return size + int64(m.StackInuse)
+		}
+		goroutines, before := runtime.NumGoroutine(), used()
+		sessions := make([]*zk.Session, n)
+		for i := range sessions {
+			sessions[i], _ = loopSession(t, zk.Config{})
+			_, _, err := sessions[i].Get(context.Background(), "/bench", nil)
+			assert.NilError(t, err)
+		}
+		each := (used() - before) / n
+		assert.Check(t, each >= 9<<10 && each <= 15<<10, "a session takes %d bytes", each)
+		more := runtime.NumGoroutine() - goroutines
+		assert.Check(t, more <= n+n/10, "%d goroutines", more)
+		runtime.KeepAlive(sessions)
+	})
+}
