@@ -30,8 +30,8 @@ type Stat struct {
 	Conns []Conn // with less than Cons reports
 }
 
-// Conn is a client's connection. The one that asks has no more than Received and
-// Sent, and so have all from stat.
+// Conn is a client's connection. In the answer to stat, and for the connection
+// that asks, only Addr, Queued, Received and Sent are set.
 type Conn struct {
 	Addr           string // of the client, host:port
 	Queued         int64  // requests that wait
@@ -44,9 +44,9 @@ type Conn struct {
 	LastCxid    int64         // the client's number of the last request
 	LastZxid    int64
 
-	// LastResponse is when the last request was answered, on a clock of the server whose zero is
-	// unknown, usually the start of its machine. It can be compared between connections of one
-	// server, and between its answers; it is no time of day.
+	// LastResponse is when the last request was answered, on a clock of the server with an
+	// unknown zero, usually the start of its machine. Compare it only with other values of
+	// the same server; it is not a time of day.
 	LastResponse time.Duration
 
 	LastLatency, MinLatency, AvgLatency, MaxLatency time.Duration

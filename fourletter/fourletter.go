@@ -10,7 +10,8 @@
 // A [Client] holds no connection. Each command makes one, which the server ends
 // with its answer. A server answers the commands that its setting
 // 4lw.commands.whitelist names. Since 3.5.3 the default is srvr only. For any
-// other the error is [ErrNotWhitelisted]. Anybody who reaches the port may ask.
+// other the error is [ErrNotWhitelisted]. Anybody who can reach the port may
+// send commands.
 //
 // The answers of servers from 3.4 to 3.9 are parsed into structs. Fields that a
 // release does not report are zero, and unknown lines are skipped. Strings are as
@@ -66,8 +67,8 @@ const (
 	ErrMalformed      = reason("not an answer of a ZooKeeper server")
 )
 
-// Error says why a command failed. Err is one of the errors above, or one of the
-// network or the context.
+// Error says why a command failed. Err is one of the errors above, or an error
+// of the network or the context.
 type Error struct {
 	Word string // the command
 	Addr string
@@ -189,8 +190,8 @@ func (c Client) say(ctx context.Context, word, want string) error {
 	return err
 }
 
-// Ruok asks whether the server's process is alive. A process that is alive may
-// still not serve.
+// Ruok asks whether the server's process is alive. A living process may still
+// not serve.
 func (c Client) Ruok(ctx context.Context) error { return c.say(ctx, "ruok", "imok") }
 
 // Crst resets the statistics of the server's connections, which Cons reports.
@@ -232,13 +233,13 @@ func (c Client) Dump(ctx context.Context) (Dump, error) { return ask(ctx, c, "du
 // Wchs asks how many watches there are.
 func (c Client) Wchs(ctx context.Context) (Watches, error) { return ask(ctx, c, "wchs", parseWchs) }
 
-// Wchc asks for the watched paths of each session. It is much work for a
+// Wchc asks for the watched paths of each session. That is expensive for a
 // server with many watches.
 func (c Client) Wchc(ctx context.Context) (map[int64][]string, error) {
 	return ask(ctx, c, "wchc", parseWchc)
 }
 
-// Wchp asks for the sessions that watch each path. It is much work for a
+// Wchp asks for the sessions that watch each path. That is expensive for a
 // server with many watches.
 func (c Client) Wchp(ctx context.Context) (map[string][]int64, error) {
 	return ask(ctx, c, "wchp", parseWchp)
@@ -255,9 +256,9 @@ const (
 
 // AwaitReadWrite asks the servers in turn, by isro, until one of them serves
 // reads and writes. It returns the address of that one. It is for an application
-// whose Session is read-only, to redial when that is worth while. c says how to
-// ask; its Addr is not used. After a round without success it pauses, for 100 ms
-// at first and twice as long each time, up to 10 s.
+// whose Session is read-only, which then redials. The other fields of c apply,
+// but not its Addr. After a round without success it pauses, for 100 ms at first
+// and twice as long each time, up to 10 s.
 //
 // It works in the caller's goroutine, and ends when ctx ends at the latest. Then
 // the error matches ctx's, and says what each server answered last. A server must

@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// Bounds are the upper bounds of a histogram's buckets, in seconds; the last bucket has
-// none.
+// Bounds are the upper bounds of a histogram's buckets, in seconds. One more bucket has
+// no bound.
 var Bounds = [...]float64{.001, .005, .01, .05, .1, .5, 1, 5, 10}
 
-// FineSchema is that of a Histogram's Fine buckets, as native histograms of Prometheus have
-// it: eight of them double the time, so that each is 9 % wide.
+// FineSchema is the schema of a Histogram's Fine buckets, as of native histograms of
+// Prometheus: eight buckets double the time, so each is 9 % wide.
 const FineSchema = 3
 
 // The first of the fine buckets ends with about 1 µs, and the last with 18 minutes: what is
@@ -69,13 +69,13 @@ var placeOf = func() (list [places]place) {
 	}
 }()
 
-// Durations is a histogram of times. The zero value is empty.
+// Durations is a histogram of durations. The zero value is empty.
 type Durations struct {
 	places [places]atomic.Int64 // both kinds of buckets in one, so that they always agree
 	sum    atomic.Int64         // ns
 }
 
-// Add counts a time.
+// Add counts a duration.
 func (d *Durations) Add(t time.Duration) {
 	i := 0
 	for s := t.Seconds(); i < len(Bounds) && s > Bounds[i]; {
@@ -90,10 +90,11 @@ type Histogram struct {
 	Count int64 `json:"count"`
 	// Sum is in seconds.
 	Sum float64 `json:"sum"`
-	// Buckets are how many times were in each bucket of Bounds, and above the last.
+	// Buckets count the durations in each bucket of Bounds, and above the last
+	// bound.
 	Buckets [len(Bounds) + 1]int64 `json:"buckets"`
-	// Fine are the same times by finer buckets, without those that have none. The largest
-	// time of a bucket is 2^(its key/8) seconds.
+	// Fine are the same durations in finer buckets, without empty ones. The upper bound
+	// of a bucket is 2^(key/8) seconds.
 	Fine map[int]int64 `json:"-"`
 }
 

@@ -10,16 +10,16 @@ import (
 // kept is how many notes of each kind a Set keeps.
 const kept = 64
 
-// Note is something that has happened.
+// Note is an entry of a History.
 type Note struct {
 	Time time.Time
 	// Addr is the server's address, and Session the session's id; zero if there is none.
 	Addr    string
 	Session int64
-	// Why is one of the reasons of a Snapshot. An End may also have moved, closed or other. It
-	// is empty where nothing went wrong.
+	// Why is one of the reasons of a Snapshot, or, of an End, moved, closed or other. It is
+	// empty if nothing went wrong.
 	Why string
-	// Text is the error. It may have a path in it.
+	// Text is the error. It may contain a path.
 	Text string
 	// Path is the path of a Gap.
 	Path string
@@ -40,7 +40,7 @@ func note(list *[]Note, n Note) {
 	*list = append(*list, n)
 }
 
-// History returns what has happened most recently.
+// History returns the most recent dials, ends and Gaps.
 func (s *Set) History() History {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -51,7 +51,8 @@ func (s *Set) History() History {
 type Live struct {
 	*zk.Session
 	Since time.Time
-	// Moves is how many Sessions had its watches before, as far as this Set has seen.
+	// Moves is the number of earlier Sessions with its watches that this Set has
+	// seen.
 	Moves int
 }
 

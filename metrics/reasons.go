@@ -57,7 +57,7 @@ func lossReason(err error) string {
 	return "other"
 }
 
-// Failure is a kind of failed calls. All its fields have few values.
+// Failure is a kind of failed calls. Each field has few values.
 type Failure struct {
 	Op string
 	// Outcome is answered, not_sent or lost.

@@ -1,18 +1,18 @@
-// Package metrics counts what the Sessions of a zk.Config do, and how long their
-// calls take. Two lines add it to a program:
+// Package metrics counts what the Sessions of a zk.Config do, and measures their
+// calls. Two lines add it to a program:
 //
 //	set := metrics.Attach(&conf) // before Dial
 //	http.ListenAndServe("127.0.0.1:6060", nil) // /debug/vars has them as "zk"
 //
 // All Sessions that are dialed from the Config count, and so do their successors
-// by Redial, Renew and Detach: their Config has the hooks. What a living Session
-// counts by itself is read when somebody looks. Only the time of a call is taken
-// at each call.
+// by Redial, Renew and Detach: their Config has the hooks. The counters of a
+// living Session are read on demand. Only the duration of a call is measured at
+// each call.
 //
-// It needs only the standard library. Part of that is expvar, which puts
-// /debug/vars on the default mux of net/http, as it does wherever it is imported.
-// Packages metrics/prom and metrics/otel show the same to Prometheus and
-// OpenTelemetry. They are modules of their own.
+// It needs only the standard library. It imports expvar, which adds /debug/vars
+// to the default mux of net/http. Packages metrics/prom and metrics/otel export
+// the same numbers to Prometheus and OpenTelemetry. They are modules of their
+// own.
 package metrics
 
 import (
@@ -88,7 +88,7 @@ func Attach(conf *zk.Config) *Set {
 	return Default.Attach(conf)
 }
 
-// New returns a Set in which nothing counts yet.
+// New returns an empty Set.
 func New() *Set {
 	s := &Set{
 		sessions: make(map[*zk.Session]live), failed: zeros(dialReasons...), lost: zeros(lossReasons...),
@@ -119,17 +119,16 @@ func eventTypes() (names []string) {
 	return names
 }
 
-// Attach makes conf, and all that is dialed from it, count in s. It joins
-// conf.Trace. It may be called again, and still counts once.
+// Attach makes conf, and all that is dialed from it, count in s. It adds
+// hooks to conf.Trace. A second call changes nothing.
 func (s *Set) Attach(conf *zk.Config) *Set {
 	conf.Trace = zk.JoinTraces(conf.Trace.Without(s.trace), s.trace)
 	return s
 }
 
 // Detach makes conf, all that is dialed from it, and their successors count in
-// the Set that it returns, and no longer in s. Living Sessions go on counting
-// where they did. To move their successors, Detach what their method Config
-// returns.
+// the Set that it returns, and no longer in s. Living Sessions count in s as
+// before. To move their successors, Detach the result of their method Config.
 func (s *Set) Detach(conf *zk.Config) *Set {
 	conf.Trace = conf.Trace.Without(s.trace)
 	return New().Attach(conf)
@@ -311,19 +310,19 @@ func (s *Set) callDone(ctx context.Context, _ *zk.Session, c zk.Call, err error)
 	}
 }
 
-// Observer sees each time that a Set takes. Its functions run where the hooks of
-// zk.Trace run. Each may be nil.
+// Observer gets each duration that a Set measures. Its functions run where the
+// hooks of zk.Trace run. Each may be nil.
 type Observer struct {
 	// Call: a call returns this error.
 	Call func(ctx context.Context, c zk.Call, took time.Duration, err error)
-	// Move: a Session has the watches of an earlier one, which ended so long ago.
+	// Move: a Session has the watches of an earlier one, which ended took ago.
 	Move func(took time.Duration)
-	// Ping: one was answered.
+	// Ping: a ping was answered.
 	Ping func(took time.Duration)
 }
 
-// Observe adds an Observer; stop removes it. It is for packages that show a Set
-// elsewhere, and make histograms of their own.
+// Observe adds an Observer; stop removes it. It is for packages that export a
+// Set with histograms of their own.
 func (s *Set) Observe(o Observer) (stop func()) {
 	mine := &o
 	change := func(f func(list []*Observer) []*Observer) {

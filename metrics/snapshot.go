@@ -10,32 +10,32 @@ import (
 
 // Snapshot is what a Set has counted, and the present state of its Sessions.
 type Snapshot struct {
-	// Sessions is how many live.
+	// Sessions is the number of living Sessions.
 	Sessions int
-	// Dials counts attempts at one address, those of DialsFailed included. A
-	// Config.Resolve that failed counts as one.
+	// Dials counts attempts at one address, failed ones included. A failed
+	// Config.Resolve counts as one.
 	Dials int64
 	// DialsFailed counts them by reason: dns, tcp, tls, handshake, expired, auth, readonly, other.
 	DialsFailed map[string]int64
-	// Moves counts sessions that went to another connection, Renews watches that went to
-	// another session. Expired is how often a server reported that a session had expired.
+	// Moves counts moves of sessions to another connection, and Renews moves of watches
+	// to another session. Expired counts reports of servers that a session had expired.
 	Moves, Renews, Expired int64
-	// MoveTimes are the times from the end of a Session until its successor had the
-	// watches back.
+	// MoveTimes are the durations from the end of a Session until its successor had
+	// the watches.
 	MoveTimes Histogram
 	// ConnectionsLost counts them by reason: eof, silent, protocol, closed_by_peer, other.
 	ConnectionsLost map[string]int64
 	// FramesSent does not count the handshake, and BytesSent does.
 	FramesSent, FramesReceived int64
 	BytesSent, BytesReceived   int64
-	// Calls has the times of calls, and their count, by operation.
+	// Calls has the durations of calls, and their count, by operation.
 	Calls       map[string]Histogram
 	CallsFailed map[Failure]int64
-	// CallsPending is how many requests wait for replies. CallsAbandoned counts calls that
-	// were sent, and given up because their context ended.
+	// CallsPending is the number of requests that wait for replies. CallsAbandoned counts
+	// calls that were sent and then given up, because their context ended.
 	CallsPending   int
 	CallsAbandoned int64
-	// OldestCall is how long the oldest of CallsPending waits.
+	// OldestCall is how long the oldest of these requests has waited.
 	OldestCall time.Duration
 	// Watches counts them by kind: data, exists, child, persistent, recursive.
 	Watches map[string]int
@@ -44,8 +44,8 @@ type Snapshot struct {
 	Events map[string]int64
 	// EventsIgnored counts notifications for which no channel was armed.
 	EventsIgnored int64
-	// EventsQueued is how many events wait for their channels. The first of them has waited
-	// for OldestQueuedEvent.
+	// EventsQueued is the number of events that wait for their channels. The first of them
+	// has waited for OldestQueuedEvent.
 	EventsQueued      int
 	OldestQueuedEvent time.Duration
 	// Gaps counts the gaps among Events.
@@ -54,8 +54,8 @@ type Snapshot struct {
 	ClosedChannels int64
 	Pings          int64
 	PingTimes      Histogram
-	// Lease is the time until the first of the Sessions may expire, if its server is not
-	// heard any more. Without Sessions it is zero.
+	// Lease is the time until the first of the Sessions may expire, if its server sends
+	// nothing more. Without Sessions it is zero.
 	Lease time.Duration
 	// Zxid is the newest transaction that a reply has reported.
 	Zxid int64
@@ -163,8 +163,8 @@ func (x *Snapshot) failures() map[string]int64 {
 	return m
 }
 
-// Map returns the counters as variables of expvar. They are live. The caller may
-// add, change and remove entries.
+// Map returns the counters as variables of expvar, which always show the present
+// values. The caller may add, change and remove entries.
 func (s *Set) Map() *expvar.Map {
 	s.once.Do(func() {
 		for name, get := range vars {

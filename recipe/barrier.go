@@ -6,8 +6,8 @@ import (
 	"github.com/seed-9f8420c6/zk"
 )
 
-// Barrier makes those who Wait wait while it is set. It is set while the znode
-// Path exists. After an error of the connection any of its calls may be repeated.
+// Barrier makes callers of Wait wait while it is set, which is while the znode
+// Path exists. After an error of the connection repeat the call.
 type Barrier struct {
 	Path string
 	ACL  zk.ACL // nil: zk.ACLOpen

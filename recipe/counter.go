@@ -15,8 +15,8 @@ import (
 // Counter is a number that many programs change. Each Add counts once, by Once.
 // One goroutine at a time may use a Counter. Do not copy it after its first use.
 //
-// The first Add makes a marker below Path: an ephemeral znode, which goes with the
-// session. So keep a Counter, and do not make a new one for each Add.
+// The first Add creates a marker below Path: an ephemeral znode, which stays until
+// the session ends. So keep a Counter, and do not make a new one for each Add.
 type Counter struct {
 	Path   string // a persistent znode, which is made when it is missing
 	Format Format
@@ -88,9 +88,9 @@ func (c *Counter) check() error {
 // After an error that matches zk.ErrLost, zk.ErrConnection or zk.ErrMoved, make
 // the same Add with the successor: delta is counted once in all. An Add of
 // another delta gives up the first one, whether that was counted or not.
-// ErrUnknown: the session expired while an answer was missing. Where the ACL
-// permits no marker below the counter, nobody knows what became of a lost Add.
-// Then another one may count twice.
+// ErrUnknown: the session expired while an answer was missing. If the ACL
+// permits no marker below the counter, a lost Add cannot be resolved, and the
+// repeated Add may count twice.
 func (c *Counter) Add(ctx context.Context, s *zk.Session, delta int64) (int64, error) {
 	if err := c.check(); err != nil {
 		return 0, err
@@ -185,7 +185,7 @@ func (c *Counter) write(ctx context.Context, s *zk.Session) error {
 	return err
 }
 
-// Get returns the number. It is 0 where there is none yet.
+// Get returns the number. It is 0 if the counter does not exist yet.
 func (c *Counter) Get(ctx context.Context, s *zk.Session) (int64, error) {
 	if err := c.check(); err != nil {
 		return 0, err

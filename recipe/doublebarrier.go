@@ -224,10 +224,10 @@ func (b *DoubleBarrier) announce(ctx context.Context, s *zk.Session, path string
 	return err
 }
 
-// Leave gives up the Hold of Enter, and waits until all members of the round have
-// left or their sessions are gone. After an error of the connection, or of ctx,
-// the membership may be over or not: call Leave again. ErrBadArguments: h is no
-// membership of this barrier, and nothing was sent.
+// Leave releases the Hold of Enter, and waits until all members of the round have
+// left or their sessions have ended. After an error of the connection, or of ctx,
+// the membership may be over or not: call Leave again. ErrBadArguments: h is not
+// a membership of this barrier, and nothing was sent.
 func (b *DoubleBarrier) Leave(ctx context.Context, s *zk.Session, h *Hold) error {
 	id, err := b.begin(ctx, s)
 	if err != nil {

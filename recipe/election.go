@@ -9,7 +9,7 @@ import (
 	"github.com/seed-9f8420c6/zk"
 )
 
-// Election is a Lock whose holder leads. ID is what others see of it. The other
+// Election is a Lock whose holder is the leader. Others see its ID. The other
 // fields are those of Lock.
 type Election struct {
 	Path, ID string
@@ -19,8 +19,8 @@ type Election struct {
 	GUID     string
 }
 
-// Campaign waits until this candidate leads, as Lock.Acquire does. The Hold is
-// its term. Release resigns.
+// Campaign waits until this candidate is the leader, as Lock.Acquire does. The
+// Hold is its term. Release resigns.
 func (e *Election) Campaign(ctx context.Context, s *zk.Session) (*Hold, error) {
 	l := &line{what: "election", dir: e.Path, kind: latchKind, layout: e.Layout, data: []byte(e.ID), acl: e.ACL, keep: e.KeepDir, guid: e.GUID}
 	return l.acquire(ctx, s, true)
@@ -115,12 +115,13 @@ func (e *Election) watchDir(ctx context.Context, s *zk.Session, w *watch, missin
 	return err == nil, err
 }
 
-// Observe yields the leader, and each one that follows. When there is none after
-// there was one, it yields a Contender without a Path. A leader that changes its
-// data is yielded again. Observe ends with the error of the Session or of ctx.
+// Observe yields the leader, and each leader that follows. When a leader is
+// gone and nobody follows, it yields a Contender without a Path. A leader that
+// changes its data is yielded again. Observe ends with the error of the Session
+// or of ctx.
 //
-// last is what was yielded last, with the Session before. It is not yielded
-// again. The first time it is the zero Contender.
+// last is the Contender that was yielded last, with the Session before. It
+// is not yielded again. The first time pass the zero Contender.
 func (e *Election) Observe(ctx context.Context, s *zk.Session, last Contender) iter.Seq2[Contender, error] {
 	return func(yield func(Contender, error) bool) {
 		id, err := e.begin(ctx, s)

@@ -8,9 +8,9 @@ import (
 	"github.com/seed-9f8420c6/zk"
 )
 
-// What a recipe reports besides the errors of zk. Test with errors.Is.
+// Errors of recipes besides those of zk. Test with errors.Is.
 var (
-	// ErrNotHeld: the hold is over, or may be. The text says why.
+	// ErrNotHeld: the hold is over, or may be over. The text has the reason.
 	ErrNotHeld = errors.New("recipe: not held")
 	// ErrReleased: the hold was given up by Release.
 	ErrReleased = errors.New("recipe: released")
@@ -22,7 +22,8 @@ var (
 	ErrNoLeader = errors.New("recipe: nobody stands for election")
 	// ErrNotOwner: ctx ended while Own waited for the znode of another session. The text has the id of that session.
 	ErrNotOwner = errors.New("recipe: the znode is of another session")
-	// ErrUnknown: the session expired while an answer of Once, Counter or Queue was missing. It matches zk.ErrLost too.
+	// ErrUnknown: the session expired while an answer of Once, Counter or Queue was
+	// missing. It matches zk.ErrLost too.
 	ErrUnknown = errors.New("recipe: nobody can say what was executed")
 )
 

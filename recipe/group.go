@@ -37,7 +37,7 @@ func (g *Group) Join(ctx context.Context, s *zk.Session, id string, data []byte)
 }
 
 // Members returns the data of all members by their ids, in both layouts. A
-// missing directory has no members. Znodes that are not ephemeral are no members.
+// missing directory has no members. Znodes that are not ephemeral do not count.
 func (g *Group) Members(ctx context.Context, s *zk.Session) (map[string][]byte, error) {
 	if err := checkDir(g.Path); err != nil {
 		return nil, err

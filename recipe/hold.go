@@ -12,14 +12,14 @@ import (
 )
 
 // Hold is a lock, a lease, a term or a znode that this session has. It belongs to
-// the session, not to the connection. It lives on when that is redialed, and
-// nobody has to tell it. Until it is released it takes one goroutine and one
-// watch. All methods are safe for concurrent use.
+// the session, not to the connection, and follows a redial without a call. Until
+// it is released it takes one goroutine and one watch. All methods are safe for
+// concurrent use.
 //
-// Keep a Hold as long as you want what it holds. One that nothing refers to any
-// more is released some time after the garbage collector has found that, so that it
-// does not keep others out. A context of Hold.Context keeps it until that ends. The
-// channel of Hold.Lost does not.
+// Keep a Hold as long as you need it. An unreferenced Hold is released some time
+// after a garbage collection, so that it does not keep others out. A context of
+// Hold.Context keeps the Hold until the context ends. The channel of Hold.Lost does
+// not keep it.
 type Hold struct{ in *holding }
 
 // holding is what the goroutine of a Hold works with. It does not refer to the
@@ -78,13 +78,13 @@ var errZeroHold = fmt.Errorf("%w: this Hold was not made by a recipe", ErrNotHel
 
 var closedChan = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
-// Lost is closed when somebody else may get what is held: its znode was deleted,
-// the session was closed, renewed or given to another process, or no server has
+// Lost is closed when somebody else may acquire it: its znode was deleted, the
+// session was closed, renewed or given to another process, or no server has
 // answered until Session.ExpiresAt. Until then nobody else has it, while this
-// process runs. A process that was stopped for a while learns late. What must
-// never be done twice is done by Multi, or guarded by the Token.
+// process runs. A process that was stopped for a while notices late. Use Multi
+// or the Token for actions that must never happen twice.
 //
-// When Lost is closed, stop, and then call Release. Until that, the znode keeps
+// When Lost is closed, stop, and then call Release. Until then the znode keeps
 // others out if it still exists.
 func (h *Hold) Lost() <-chan struct{} {
 	in := h.inner()
@@ -94,9 +94,9 @@ func (h *Hold) Lost() <-chan struct{} {
 	return in.lost
 }
 
-// Err is nil until Lost is closed. Then it says why, and matches ErrNotHeld, or
-// ErrReleased after Release. It looks at the clock itself, so it is right even in
-// a process that was stopped and has not closed Lost yet.
+// Err returns nil until Lost is closed. Then it returns the reason, which matches
+// ErrNotHeld, or ErrReleased after Release. It reads the clock itself, so it is
+// right even in a process that was stopped and has not closed Lost yet.
 func (h *Hold) Err() error {
 	in := h.inner()
 	if in == nil {
@@ -105,9 +105,9 @@ func (h *Hold) Err() error {
 	return in.check()
 }
 
-// Until returns the time before which nobody else can have what is held, even if
-// no server answers any more. It is Session.ExpiresAt of the Session that the
-// hold is on, and the zero time when the hold is over.
+// Until returns the time before which nobody else can acquire it, even if no
+// server answers any more. It is Session.ExpiresAt of the Session that the hold
+// is on, and the zero time when the hold is over.
 func (h *Hold) Until() time.Time {
 	in := h.inner()
 	if in == nil || in.check() != nil {
@@ -118,9 +118,9 @@ func (h *Hold) Until() time.Time {
 	return in.session.ExpiresAt()
 }
 
-// Token is the czxid of the znode. It grows from holder to holder of the same
-// directory. Give it to what the lock protects, which must refuse a token smaller
-// than one that it has seen.
+// Token returns the czxid of the znode. It grows from holder to holder of the
+// same directory. Pass it to whatever the lock protects, which must refuse a
+// token smaller than one it has seen.
 func (h *Hold) Token() int64 {
 	in := h.inner()
 	if in == nil {
@@ -153,15 +153,15 @@ func (h *Hold) Session() *zk.Session {
 
 // Guard returns the operation by which Multi asks whether the hold's znode still
 // exists. Use it in a Multi of your own: if its result is ErrNoNode, the znode is
-// gone. It asks by name. No other znode will ever have that name, unless
+// gone. It checks the name. No other znode will ever have that name, unless
 // Lock.GUID was given.
 func (h *Hold) Guard() zk.CheckOp { return zk.CheckOp{Path: h.Path(), Version: zk.AnyVersion} }
 
 // Multi executes ops as Session.Multi does, if the server has the znode of the
-// hold. Otherwise nothing is executed, and the error matches ErrNotHeld. That is
-// also so when the hold is over here. The results are those of ops. If no answer
-// comes, the error is zk.ErrLost, as of Session.Multi; Once.Do with Guard
-// resolves that.
+// hold. Otherwise nothing is executed, and the error matches ErrNotHeld, as it
+// does when this Hold is over. The results are those of ops. If no answer comes,
+// the error is zk.ErrLost, as with Session.Multi. Once.Do with Guard resolves
+// that.
 func (h *Hold) Multi(ctx context.Context, s *zk.Session, ops ...zk.WriteOp) ([]zk.Result, error) {
 	if err := h.Err(); err != nil {
 		return nil, notHeld(err)
@@ -244,12 +244,12 @@ func (h *Hold) SetData(ctx context.Context, s *zk.Session, data []byte) error {
 // soon as there is a connection, or ends with the session. Where the ACL of the
 // directory forbids the deletion (ErrNoAuth), the znode ends with the session.
 //
-// In the function that Run calls, do not defer Release: Run dials when that
-// function has returned, so Release would wait in vain. Keep the Hold for the
-// next call.
+// In the function that Run calls, do not defer Release: Run dials only when
+// that function has returned, so Release would wait for nothing. Keep the
+// Hold for the next call.
 //
-// A hold that was lost must be released too: Release removes what is left, and
-// returns why it was lost. Another Release returns the same.
+// Release a lost Hold too: Release deletes its znode if that still exists, and
+// returns why the Hold was lost. A second Release returns the same.
 func (h *Hold) Release() error {
 	in := h.inner()
 	if in == nil {

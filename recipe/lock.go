@@ -10,8 +10,8 @@ import (
 // Lock is an exclusive lock. It has no state. Any number of goroutines may use
 // one. Each Acquire is a contender of its own, as with a sync.Mutex.
 type Lock struct {
-	// Path is the directory. It is made when it is missing, and what is in it
-	// belongs to the lock.
+	// Path is the directory. The lock creates it if it is missing, and owns
+	// its children.
 	Path string
 	// Data is written into the contender's znode, for people: see Contenders.
 	Data []byte
@@ -19,8 +19,8 @@ type Lock struct {
 	// session read them: a hold whose znode cannot be watched is Lost.
 	ACL    zk.ACL
 	Layout Layout
-	// KeepDir makes a missing directory as a Persistent znode. Otherwise it is made
-	// as a Container, which servers since 3.5.1 delete when it has long been empty.
+	// KeepDir creates a missing directory as a Persistent znode. Otherwise it is a
+	// Container, which servers since 3.5.1 delete some time after its last child.
 	// ZooKeeper 3.4 has no Containers: it ends the connection once per session, and
 	// the call with the successor succeeds. With KeepDir it does not.
 	KeepDir bool
@@ -35,8 +35,8 @@ func (l *Lock) line(k kind) *line {
 	return &line{what: "lock", dir: l.Path, kind: k, layout: l.Layout, data: l.Data, acl: l.ACL, keep: l.KeepDir, guid: l.GUID}
 }
 
-// Acquire waits for the lock and returns the hold on it. Contenders get it in the
-// order in which they came. One that leaves wakes one other.
+// Acquire waits for the lock and returns the Hold on it. Contenders get it in the
+// order in which they came. A contender that leaves wakes only one other.
 //
 // After an error that matches zk.ErrConnection or zk.ErrMoved the contender keeps
 // its place for one session timeout. Acquire with the successor continues there,
@@ -51,14 +51,14 @@ func (l *Lock) Acquire(ctx context.Context, s *zk.Session) (*Hold, error) {
 	return l.line(lockKind).acquire(ctx, s, true)
 }
 
-// TryAcquire is Acquire, but returns ErrLocked where it would have to wait for
+// TryAcquire is Acquire, but returns ErrLocked if it would have to wait for
 // others.
 func (l *Lock) TryAcquire(ctx context.Context, s *zk.Session) (*Hold, error) {
 	return l.line(lockKind).acquire(ctx, s, false)
 }
 
-// Contenders returns all contenders in the order in which they get the lock. They
-// may be others by the time it returns.
+// Contenders returns all contenders in the order in which they get the lock. The
+// list may be out of date when it returns.
 func (l *Lock) Contenders(ctx context.Context, s *zk.Session) ([]Contender, error) {
 	return contenders(ctx, s, l.Path)
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/seed-9f8420c6/zk"
 )
 
-// Layout says how a recipe names the znodes that it makes. It reads the names of
-// both.
+// Layout is how a recipe names the znodes that it creates. A recipe reads the
+// names of both layouts.
 type Layout uint8
 
 const (

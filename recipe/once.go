@@ -11,14 +11,15 @@ import (
 )
 
 // Once executes each transaction of a session exactly once, over any number of
-// lost connections. It adds one operation to each, which counts them. So a
-// transaction that is sent again is refused if it was executed. One goroutine at
-// a time may use a Once. Do not copy it after its first use.
+// lost connections. It adds one operation to each transaction, which counts it.
+// So a transaction that is sent again is refused if it was executed. One
+// goroutine at a time may use a Once. Do not copy it after its first use.
 type Once struct {
-	// Path is an ephemeral znode of its own, the marker, whose version counts. It
-	// is made, with its parents, by the first Do, and goes with the session. While
-	// another session has it, Do waits. No other Once of the session may have it
-	// while an answer is missing: its transactions would count as this one's.
+	// Path is the marker: an ephemeral znode whose version counts the
+	// transactions. The first Do creates it, with its parents, and it is deleted
+	// when the session ends. While another session has it, Do waits. No other Once
+	// of the session may use it while an answer is missing: its transactions would
+	// count as those of this Once.
 	Path string
 	ACL  zk.ACL // nil: zk.ACLOpen
 
@@ -34,8 +35,8 @@ type Once struct {
 // are refused with zk.ErrBadArguments.
 //
 // The error of an operation means that nothing was executed. ErrUnknown: the
-// session expired in between, and nobody can say what became of ops. It is
-// reported once.
+// session expired in between, and ops may or may not have been executed. It
+// is returned once.
 func (o *Once) Do(ctx context.Context, s *zk.Session, ops ...zk.WriteOp) (res []zk.Result, again bool, err error) {
 	if err := checkDir(o.Path); err != nil {
 		return nil, false, err

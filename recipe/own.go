@@ -8,17 +8,17 @@ import (
 	"github.com/seed-9f8420c6/zk"
 )
 
-// Own makes an ephemeral znode at a fixed path. Missing parents become persistent
-// znodes. nil data is stored as null, and a nil acl is zk.ACLOpen.
+// Own creates an ephemeral znode at a fixed path, and missing parents as
+// persistent znodes. nil data is stored as null, and a nil acl is zk.ACLOpen.
 //
-// If the znode exists and is this session's, Own sets its data and takes it. If
-// it is another session's, such as that of this program before its restart, Own
-// waits until it is gone. It never deletes it. If ctx ends meanwhile, the error
-// matches ErrNotOwner and has the id of that session. A znode that is not
-// ephemeral is waited for likewise.
+// If the znode exists and belongs to this session, Own sets its data and
+// returns a Hold on it. If it belongs to another session, such as that of this
+// program before its restart, or is not ephemeral, Own waits until it is gone.
+// Own never deletes it. If ctx ends meanwhile, the error matches ErrNotOwner
+// and has the id of that session.
 //
 // After an error of the connection, call Own again with the successor. The znode
-// is kept for that call for one session timeout, and deleted then. After any
+// is kept for that call for one session timeout, and then deleted. After any
 // other error it is deleted at once.
 func Own(ctx context.Context, s *zk.Session, path string, data []byte, acl zk.ACL) (*Hold, error) {
 	o := &owned{path: path, data: data, acl: acl, set: true}

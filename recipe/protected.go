@@ -13,7 +13,7 @@ import (
 //
 // A lost answer does no harm. After an error that matches zk.ErrConnection or
 // zk.ErrMoved, make the same call with the successor. It returns the znode if
-// that was made in this session, and makes it otherwise. If nobody calls within
+// this session has created it, and creates it otherwise. If nobody calls within
 // one session timeout, the znode is deleted. After any other error it is deleted
 // at once.
 func CreateProtected(ctx context.Context, s *zk.Session, path string, data []byte, acl zk.ACL) (string, error) {

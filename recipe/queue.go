@@ -11,10 +11,9 @@ import (
 	"github.com/seed-9f8420c6/zk"
 )
 
-// Queue has entries with priorities. An entry that is taken is gone only when it
-// is done with: if its consumer ends, it comes back. The queue is made as kazoo's
-// LockingQueue is. Any number of goroutines may use one. Do not copy it after its
-// first use.
+// Queue has entries with priorities. A taken entry comes back if its consumer
+// ends before Item.Done. The znodes are those of kazoo's LockingQueue. Any number
+// of goroutines may use one. Do not copy it after its first use.
 type Queue struct {
 	Path string
 	ACL  zk.ACL // nil: zk.ACLOpen
@@ -40,9 +39,9 @@ func (q *Queue) taken() string   { return q.Path + "/taken" }
 // expired while an answer was missing. Put needs a server since 3.5; an older one
 // answers zk.ErrMarshalling.
 //
-// Puts need a marker each while they run: an ephemeral znode in the queue's
-// directory, which the next Put of this Queue uses again. So keep one Queue for all
-// Puts. One that is given up after such an error keeps its marker until the session
+// Each running Put needs a marker: an ephemeral znode in the queue's directory,
+// which the next Put of this Queue uses again. So keep one Queue for all Puts. A
+// Put that is not repeated after such an error keeps its marker until the session
 // ends, and its data in memory.
 func (q *Queue) Put(ctx context.Context, s *zk.Session, data []byte, priority int) error {
 	if err := checkDir(q.Path); err != nil {
@@ -116,7 +115,7 @@ type Item struct {
 
 // Take takes the first entry that nobody has taken, and waits until there is one.
 // After an error of the connection, call Take with the successor. Within one
-// session timeout it gets what was taken for it.
+// session timeout it returns the entry that was taken for it.
 func (q *Queue) Take(ctx context.Context, s *zk.Session) (*Item, error) {
 	if err := checkDir(q.Path); err != nil {
 		return nil, err

@@ -14,22 +14,20 @@ import (
 // work with the next Session. It repeats no request.
 //
 // If no server can be reached, Run tries again until ctx ends. It waits about 50
-// ms first, then longer each time, up to 2 s. It does the same when one connection
-// after the other ends as soon as work has it, as where a server refuses a request
-// by that. It logs nothing: set Config.Logger to see why.
+// ms first, then longer each time, up to 2 s. It also waits if one connection
+// after another ends at once, for example because a server closes it on a request.
+// Run logs nothing: set Config.Logger to see why.
 //
-// fresh reports that work gets this session for the first time, so ephemeral
-// znodes must be made again. It is true once for each session, even if that call
-// of work ends before it has made anything: Run cannot know how far it came. So note
-// outside of work what has been made, or keep its Hold, whose Err reports that it must
-// be made again, as in the example.
+// fresh reports that work gets this session for the first time, so ephemeral znodes
+// must be created again. It is true once for each session, even if that call of work
+// ends before it has created anything. So note outside of work what it has created, or
+// keep a Hold, whose Err reports that it must be acquired again, as in the example.
 //
-// When work returns nil or another error, Run closes the session and returns
-// that. It returns the error of a Dial that would fail again in the same way, and
-// the error of ctx when ctx ends. If the connection is lost by then, it does not
-// dial to close the session: what the session holds is freed when it expires. To
-// have it freed at once, let work return the Session's Err, and nil when it is
-// called again.
+// When work returns nil or another error, Run closes the session and returns that
+// value. Run also returns the error of a Dial that would fail again in the same
+// way, and the error of ctx when ctx ends. If the connection is lost by then, Run
+// does not dial to close the session, which then ends by its expiry. To close it
+// at once, let work return the Session's Err, and nil when it is called again.
 func Run(ctx context.Context, conf zk.Config, work func(ctx context.Context, s *zk.Session, fresh bool) error) error {
 	var last int64
 	pause := firstPause

@@ -23,13 +23,13 @@ type Semaphore struct {
 	KeepDir bool
 }
 
-// Acquire waits for a lease and returns the hold on it; see Lock.Acquire. Those
-// who wait stand in a line, and only the first of them watches the leases.
+// Acquire waits for a lease and returns the hold on it; see Lock.Acquire.
+// Waiters form a line, and only the first of them watches the leases.
 func (m *Semaphore) Acquire(ctx context.Context, s *zk.Session) (*Hold, error) {
 	return m.acquire(ctx, s, true)
 }
 
-// TryAcquire is Acquire, but returns ErrLocked where no lease is free or somebody
+// TryAcquire is Acquire, but returns ErrLocked if no lease is free or somebody
 // else is about to take one.
 func (m *Semaphore) TryAcquire(ctx context.Context, s *zk.Session) (*Hold, error) {
 	return m.acquire(ctx, s, false)

@@ -27,8 +27,8 @@ const digestURI = "zookeeper/zk-sasl-md5"
 //
 // Servers up to 3.8.6 accept an unknown user with the password of the user that
 // they looked up last, under the name that it claims. 3.9.5 refuses it. So with
-// older servers an ACL for a user who is not in the server's JAAS file keeps out
-// none of the users who are.
+// older servers every user of the server's JAAS file can pass for a user who is
+// not in it.
 func DigestMD5(user, password string) Mechanism {
 	return &digestMD5{user: user, password: func() string { return password }, uri: digestURI, nonce: randomNonce}
 }

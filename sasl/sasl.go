@@ -55,11 +55,11 @@ func Addr(ctx context.Context) netip.Addr {
 
 // Exchange is one authentication in progress.
 type Exchange interface {
-	// Next takes the server's token, which may be nil, and returns the token to
-	// send. It returns done when the exchange is complete and nothing is to be sent.
-	// An error ends the attempt: the server did not prove itself, or sent something
-	// that the mechanism does not understand. Nothing else is sent meanwhile, not even
-	// pings, so Next must not take long.
+	// Next takes the server's token, which may be nil, and returns the token to send.
+	// It returns done when the exchange is complete and nothing is to be sent. An
+	// error ends the attempt: the server did not authenticate itself, or sent
+	// something that the mechanism does not understand. Nothing else is sent
+	// meanwhile, not even pings, so Next must not take long.
 	Next(challenge []byte) (response []byte, done bool, err error)
 }
 
@@ -70,14 +70,16 @@ type Error int
 const (
 	// ErrMalformed: the server's token cannot be read.
 	ErrMalformed Error = iota + 1
-	// ErrUnsupported: the server asks for what the mechanism does not support, or has no SASL.
+	// ErrUnsupported: the server asks for something that the mechanism does not support, or
+	// has no SASL.
 	ErrUnsupported
-	// ErrUnproved: the server did not prove itself.
+	// ErrUnproved: the server did not authenticate itself.
 	ErrUnproved
 	// ErrCredential: user, password or key cannot be used, or a third party, such as a KDC,
 	// refuses them.
 	ErrCredential
-	// ErrUnavailable: what the mechanism needs is not available at the moment: no KDC answers.
+	// ErrUnavailable: something that the mechanism needs is not available now, such as a
+	// KDC.
 	ErrUnavailable
 )
 

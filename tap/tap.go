@@ -5,7 +5,7 @@
 //		return tap.Conn(c, func(f tap.Frame) { fmt.Println(addr, f) })
 //	}
 //
-// It works on any connection of a ZooKeeper client that carries the frames in plain.
+// It works on any unencrypted connection of a ZooKeeper client.
 //
 // [zk.Config]: https://pkg.go.dev/github.com/seed-9f8420c6/zk#Config
 package tap
@@ -24,10 +24,10 @@ import (
 // OpConnect stands for the handshake, whose frames have no operation.
 const OpConnect = talk.OpConnect
 
-// MaxBody is how many bytes of a frame's body are kept.
+// MaxBody is the number of bytes of a frame's body that are kept.
 const MaxBody = talk.PrefixKept
 
-// Frame is what a frame says.
+// Frame describes a frame.
 type Frame struct {
 	// Time is when the frame was written, or was read as a whole.
 	Time time.Time
@@ -63,17 +63,17 @@ type Frame struct {
 	Body []byte
 }
 
-// Conn returns a connection over c that calls f for each frame. A frame that is
-// sent is reported before it is written, so before its reply. When the connection
-// ends, the last bytes that were reported may never have left. A frame that is
-// received is reported before Read returns it.
+// Conn returns a connection over c that calls f for each frame. f gets a sent
+// frame before it is written, and so before its reply. When the connection ends,
+// the last reported bytes may never have left. f gets a received frame before
+// Read returns it.
 //
 // The calls for one connection come one after the other, on the goroutines that
 // read and write. f must not wait, and must not call a method of the Session that
-// waits for an answer. Bytes that are no frame of the protocol are reported once,
-// with the reason as Note. What follows them passes unseen.
+// waits for an answer. Bytes that are not a frame of the protocol are reported
+// once, with the reason as Note. Later bytes of that direction are not reported.
 //
-// NetConn of the returned connection is c.
+// The method NetConn of the returned connection returns c.
 func Conn(c net.Conn, f func(Frame), opts ...Option) net.Conn {
 	t := &conn{Conn: c, report: f}
 	for _, o := range opts {
@@ -86,8 +86,8 @@ func Conn(c net.Conn, f func(Frame), opts ...Option) net.Conn {
 // Option changes what Conn shows.
 type Option func(*conn)
 
-// WithSecrets leaves passwords, credentials and tokens of SASL in the Body. Whoever sees it
-// can take the session over.
+// WithSecrets leaves passwords, credentials and tokens of SASL in the Body. Whoever sees a
+// Body can take over the session.
 func WithSecrets() Option { return func(c *conn) { c.secrets = true } }
 
 type conn struct {

@@ -11,10 +11,10 @@ import (
 )
 
 // Cache is a copy of a subtree in memory. Any number of goroutines may read it at
-// any time, without waiting for a server. Run keeps it up to date. What is read
-// in one call is the server's subtree at one zxid, never half of a transaction,
-// over any number of redials and renewals. The zero value with a Root is ready.
-// The fields must not change after the first Run.
+// any time, without waiting for a server. Run keeps it up to date. One call shows
+// the server's subtree at one zxid, never half of a transaction, over any number
+// of redials and renewals. The zero value with a Root is ready. The fields must
+// not change after the first Run.
 //
 // See the package documentation for what a Cache cannot see.
 type Cache struct {
@@ -24,14 +24,14 @@ type Cache struct {
 	NoData bool
 
 	// PerNode arms two one-shot watches on each znode, in place of one recursive
-	// watch. It is for servers before 3.6, where it is used anyway, and for trees
-	// that must be exact again right after a redial: then only what has changed is
-	// read.
+	// watch. Servers before 3.6 need that, and there it is always used. Elsewhere
+	// it makes the copy exact sooner after a redial: Run reads only what has
+	// changed.
 	PerNode bool
 
-	// OnChange is called by Run with every path whose state differs from the one
-	// that was shown before, once. The cache shows the new state already. It must
-	// not block, and not call Run, Close or Wait. nil: none.
+	// Run calls OnChange once with every path whose state differs from the one
+	// that was shown before; nil: none. The cache shows the new state already.
+	// OnChange must not block, and must not call Run, Close or Wait.
 	OnChange func([]Change)
 
 	mu      sync.RWMutex // guards what is shown
@@ -133,10 +133,9 @@ func (c *Cache) Live() bool {
 	return c.run != nil && c.run.s.Err() == nil
 }
 
-// Wait waits until the cache shows what a transaction did. zxid is Stat.Mzxid
-// after a Set, or Session.Zxid after any call. With zxid 0 it waits for the first
-// load. It goes on waiting while there is no Run, and returns the error of ctx
-// when that ends.
+// Wait waits until the cache shows a transaction. zxid is Stat.Mzxid after a Set,
+// or Session.Zxid after any call. With zxid 0 it waits for the first load. It
+// also waits while there is no Run, and returns the error of ctx when that ends.
 func (c *Cache) Wait(ctx context.Context, zxid int64) error {
 	c.waiting(zxid, 1)
 	defer c.waiting(zxid, -1)
@@ -216,8 +215,8 @@ func (c *Cache) show(staged map[string]*entry, linked bool, zxid int64) {
 var errCacheClosed = errors.WithMessage(zk.ErrClosed, "zk: the cache")
 
 // Close ends a running Run, and drops the copy and the watches that a Run has
-// left for the next one. When it returns, no watch and no goroutine of the cache
-// is left. It waits for a server for about two session timeouts at most. The
+// left for the next one. When it returns, the cache has no watch and no
+// goroutine. It waits for a server for about two session timeouts at most. The
 // Cache may be used again.
 func (c *Cache) Close() {
 	c.ctl.Lock()

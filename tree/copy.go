@@ -6,15 +6,15 @@ import (
 	"github.com/seed-9f8420c6/zk"
 )
 
-// Copy copies the znode srcPath, with all below it, to dstPath, which may be on
-// other servers. Missing znodes above dstPath are made. It reads as Walk does and
-// writes as Import does, so it is no snapshot. At most about 32 MiB of the data
-// are in memory at a time. After a lost connection call it again, with
-// Options.Overwrite.
+// Copy copies the znode srcPath and all znodes below it to dstPath, which may be
+// on other servers. It creates missing znodes above dstPath. It reads as Walk
+// does and writes as Import does, so the copy is not a snapshot. At most about 32
+// MiB of the data are in memory at a time. After a lost connection call it again,
+// with Options.Overwrite.
 //
-// Neither path may be within the other. Where both Sessions are of one session,
-// that is zk.ErrBadArguments. Where they are not, Copy does not notice it, and
-// does not end.
+// Neither path may be within the other. If both Sessions are of one session,
+// the error is zk.ErrBadArguments. Otherwise Copy does not notice, and does not
+// end.
 func Copy(ctx context.Context, dst *zk.Session, dstPath string, src *zk.Session, srcPath string, opt Options) error {
 	l, err := newLoader("copy", dst, dstPath, opt)
 	if err != nil {

@@ -84,13 +84,13 @@ type recordStat struct {
 
 // Export writes a subtree as JSON, one object per line: a header, then the
 // znodes, parents first. The package documentation has the format. The subtree is
-// a Snapshot where the server supports one, else what Get returns. The header
-// says which. All of it is in memory before the first line is written. After a
-// lost connection call Export again, with an empty w.
+// a Snapshot if the server supports that, else the result of Get. The header says
+// which. All of it is in memory before the first line is written. After a lost
+// connection call Export again, with an empty w.
 //
-// ACLs are read last. If one changes meanwhile, or a znode goes, the export is no
-// snapshot. Without PermAdmin a server masks the digests of an ACL: then Export
-// returns zk.ErrNoAuth.
+// ACLs are read last. If one changes meanwhile, or a znode is deleted, the export
+// is not a snapshot. Without PermAdmin a server masks the digests of an ACL: then
+// Export returns zk.ErrNoAuth.
 func Export(ctx context.Context, s *zk.Session, path string, w io.Writer, opt Options) error {
 	var top *Node
 	var zxid int64

@@ -14,7 +14,7 @@ import (
 	"github.com/seed-9f8420c6/zk"
 )
 
-// LineError reports a line that is not of an export.
+// LineError reports a wrong line in an export.
 type LineError struct {
 	Line   int // counted from 1
 	Reason string
@@ -25,15 +25,15 @@ func (e *LineError) Error() string { return fmt.Sprintf("zk: import: line %d: %s
 // maxLine bounds a line of an export: no server takes nearly as much data.
 const maxLine = 64 << 20
 
-// Import makes the znodes of an export at and below path, parents first, and the
-// missing znodes above it. Versions, times and the counters of sequential names
-// are not restored.
+// Import creates the znodes of an export at and below path, parents first, and
+// missing znodes above path. Versions, times and the counters of sequential
+// names are not restored.
 //
-// It checks the header and the first znode before it writes anything. A line
-// further down that is wrong ends it with a *LineError. So does a znode that
-// exists, without Options.Overwrite, with zk.ErrExists and its path: "/" always
-// does. What was written before stays. After a lost connection call it again from
-// the beginning of r, with Overwrite.
+// It checks the header and the first znode before it writes anything. A wrong
+// line further down ends it with a *LineError. Without Options.Overwrite a znode
+// that exists ends it with zk.ErrExists and its path; "/" always exists. Znodes
+// that were written before stay. After a lost connection call it again from the
+// beginning of r, with Overwrite.
 func Import(ctx context.Context, s *zk.Session, path string, r io.Reader, opt Options) error {
 	l, err := newLoader("import", s, path, opt)
 	if err != nil {

@@ -253,12 +253,12 @@ func (r *reader) send(ctx context.Context, q *request) {
 
 // Walk returns the znode of a path and all below it, level by level: parents
 // before children, siblings by name. The Children of these Nodes are not filled.
-// It is no snapshot: a znode that goes meanwhile is left out. An error comes
-// last, with a nil Node. It matches zk.ErrNoNode if the znode of the path itself
-// does not exist. Of "/" the server's own /zookeeper is left out.
+// It is not a snapshot: a znode that is deleted meanwhile is left out. An error
+// comes last, with a nil Node. It matches zk.ErrNoNode if the znode of the path
+// itself does not exist. A walk of "/" leaves out the server's own /zookeeper.
 //
-// The names of one level are in memory, and the data of three requests: about 1
-// MiB each, or what the first few znodes of a level have.
+// The names of one level are in memory, and the data of three requests, each
+// about 1 MiB or the first few znodes of a level.
 func Walk(ctx context.Context, s *zk.Session, path string) iter.Seq2[*Node, error] {
 	return func(yield func(*Node, error) bool) {
 		err := newReader(s).walk(ctx, path, func(path string, res *zk.Result) error {
@@ -327,8 +327,9 @@ func (r *reader) walk(ctx context.Context, root string, take func(path string, r
 // namesSize guesses the bytes of a list of n names.
 func namesSize(n int32) int { return int(n) * 48 }
 
-// Get returns the znode of a path with all below it. It is no snapshot: a znode
-// that goes meanwhile is left out. See Walk and Snapshot.
+// Get returns the znode of a path and all znodes below it. It is not a
+// snapshot: a znode that is deleted meanwhile is left out. See Walk and
+// Snapshot.
 func Get(ctx context.Context, s *zk.Session, path string) (*Node, error) {
 	nodes := make(map[string]*Node)
 	err := newReader(s).walk(ctx, path, func(at string, res *zk.Result) error {

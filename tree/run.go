@@ -23,20 +23,20 @@ type keeper struct {
 }
 
 // Run keeps the cache up to date on one Session, until that or ctx ends. It
-// returns why: an error that matches zk.ErrConnection or zk.ErrMoved, that of
+// returns an error that matches zk.ErrConnection or zk.ErrMoved, the error of
 // ctx, or zk.ErrClosed after Close. Call it again with the next Session, of the
-// same session or another one. The copy stays readable meanwhile, and is
-// compared, not loaded anew. A second Run at the same time returns
+// same session or another one. The copy stays readable meanwhile, and Run
+// compares it, instead of loading all. A second Run at the same time returns
 // zk.ErrBadArguments.
 //
-// A znode that may not be read ends Run with zk.ErrNoAuth and the path. What was
-// shown before stays. A server that lacks what a Cache asks for ends the
-// connection once, and the next Run does without.
+// A znode that may not be read ends Run with zk.ErrNoAuth and the path. The copy
+// stays. A server that does not support a request of the Cache ends the
+// connection once, and the next Run does without that request.
 //
 // When the Session has ended, the watches stay armed for one session timeout, so
-// that a Run on its successor has less to read. In per-node mode that is so after
-// any end of Run. They hold up no events meanwhile. Otherwise Run removes its
-// watches when it ends.
+// that a Run on its successor has less to read. In per-node mode they stay armed
+// after any end of Run. They hold up no events meanwhile. Otherwise Run removes
+// its watches when it ends.
 func (c *Cache) Run(ctx context.Context, s *zk.Session) error { return c.runOn(ctx, s, false) }
 
 func (c *Cache) runOn(ctx context.Context, s *zk.Session, once bool) error {

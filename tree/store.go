@@ -39,8 +39,8 @@ type store struct {
 }
 
 // Change is a difference between two states that a Cache has shown. Before is nil
-// for a znode that was made, After for one that is gone. Their data belongs to
-// the cache: do not change it.
+// for a created znode, After for a deleted one. Their data belongs to the cache:
+// do not change it.
 type Change struct {
 	Path          string
 	Before, After *Node

@@ -12,7 +12,7 @@ import (
 )
 
 // Stream yields the states of one znode. It never misses the latest state, never
-// goes back and yields none twice. Of quick changes it yields the last. One
+// goes back, and yields no state twice. Of quick changes it yields the last. One
 // goroutine at a time may use it.
 type Stream struct {
 	Path     string
@@ -33,9 +33,9 @@ type State struct {
 }
 
 // States yields the present state, and each that follows, until the Session or
-// ctx ends. The reason comes last, as an error with the last state. Called again
-// with the successor, or with any other Session of the same servers, States
-// yields only what is new. It leaves no watch behind.
+// ctx ends. The reason comes last, as an error, with the last state. Called
+// again with the successor, or with any other Session of the same servers,
+// States yields only what is new. It leaves no watch behind.
 func (w *Stream) States(ctx context.Context, s *zk.Session) iter.Seq2[State, error] {
 	return func(yield func(State, error) bool) {
 		// At most one Changed and one Child, or one Deleted or Created, are on
@@ -183,9 +183,9 @@ func hear(ctx context.Context, s *zk.Session) error {
 	return err
 }
 
-// Wait returns the first state of a znode for which f returns true. The first
-// state that f gets is the present one. States have the names of the children.
-// When the Session ends, call Wait again with the successor.
+// Wait returns the first state of a znode for which f returns true. It calls f
+// with the present state first. States have the names of the children. When
+// the Session ends, call Wait again with the successor.
 func Wait(ctx context.Context, s *zk.Session, path string, f func(State) bool) (State, error) {
 	w := Stream{Path: path, Children: true}
 	for state, err := range w.States(ctx, s) {

@@ -14,11 +14,11 @@ import (
 // is.
 var ErrKeep = errors.New("zk: no change")
 
-// MkdirAll makes a persistent znode and all missing znodes above it, with the ACL
-// (nil: zk.ACLOpen) and null data. Those that exist stay as they are. It takes
+// MkdirAll creates a persistent znode and all missing znodes above it, with the
+// ACL (nil: zk.ACLOpen) and null data. Existing znodes stay as they are. It takes
 // one round trip if the parent exists, else two. "/" and the server's own znodes
-// are zk.ErrBadPath, and nothing is sent. A chroot is not made: while it does not
-// exist the error is zk.ErrNoNode. After a lost connection call it again.
+// are zk.ErrBadPath, and nothing is sent. A missing chroot is not created: the
+// error is zk.ErrNoNode. After a lost connection call it again.
 func MkdirAll(ctx context.Context, s *zk.Session, path string, acl zk.ACL) error {
 	if err := checkDirectory("mkdirall", s, path); err != nil {
 		return err
@@ -199,13 +199,13 @@ func (b *batcher) flush(ctx context.Context) error {
 	return first
 }
 
-// Put sets the data of a znode, whatever its version. A missing znode is made
-// with the ACL (nil: zk.ACLOpen), and so are missing znodes above it, as MkdirAll
-// makes them. Put returns the new Stat. A lost answer is zk.ErrLost: the data may
+// Put sets the data of a znode, whatever its version. A missing znode is created
+// with the ACL (nil: zk.ACLOpen), and so are missing znodes above it, as by
+// MkdirAll. Put returns the new Stat. A lost answer is zk.ErrLost: the data may
 // be set or not.
 //
-// A server of 3.4 cannot create with a Stat. The first Put that makes a znode ends
-// the connection there, once per session: call it again.
+// A server of 3.4 cannot create with a Stat. The first Put that creates a znode
+// there ends the connection, once per session: call it again.
 func Put(ctx context.Context, s *zk.Session, path string, data []byte, acl zk.ACL) (zk.Stat, error) {
 	if err := checkTarget("put", s, path); err != nil {
 		return zk.Stat{}, err
@@ -257,14 +257,14 @@ func create(ctx context.Context, s *zk.Session, path string, data []byte, acl zk
 	return zk.Stat{}, errors.WithStack(zk.ErrExists)
 }
 
-// Update reads the data of a znode, and sets it to what f makes of it. It returns
-// the new Stat. If others change the data meanwhile, Update reads again and calls
-// f again. f must not keep its argument. If f returns ErrKeep, Update returns
-// without a change. Any other error of f it returns. A lost answer is zk.ErrLost:
-// the data may be set or not.
+// Update reads the data of a znode, and sets it to the data that f returns. It
+// returns the new Stat. If others change the data meanwhile, Update reads again
+// and calls f again. f must not keep its argument. If f returns ErrKeep, Update
+// returns without a change. It returns any other error of f. A lost answer is
+// zk.ErrLost: the data may be set or not.
 //
-// Servers compare versions only. A znode that is deleted and made again meanwhile
-// may have the same version.
+// Servers compare only versions. A znode that is deleted and created again
+// meanwhile may have the same version.
 func Update(ctx context.Context, s *zk.Session, path string, f func(data []byte, stat zk.Stat) ([]byte, error)) (zk.Stat, error) {
 	for {
 		data, stat, err := s.Get(ctx, path, nil)

@@ -1,7 +1,6 @@
 // Package zkdebug serves a page about the Sessions of a metrics.Set. It shows
-// their servers and leases, the calls that wait, the watches, the events that
-// nobody receives, and what has happened most recently. As with net/http/pprof,
-// an import is enough:
+// their servers and leases, pending calls, watches, undelivered events, and
+// recent dials, ends and Gaps. As with net/http/pprof, an import is enough:
 //
 //	import _ "github.com/seed-9f8420c6/zk/zkdebug"
 //
@@ -9,8 +8,8 @@
 //	http.ListenAndServe("127.0.0.1:6060", nil) // /debug/zk shows metrics.Default
 //
 // The page has no script. With ?json it is JSON. It shows no password and no
-// credential. It shows paths, and errors, in which there may be paths, only with
-// ?paths=1. It is for operators: serve it where only they can see it.
+// credential. It shows paths, and errors, which may contain paths, only with
+// ?paths=1. Serve it where only operators can reach it.
 package zkdebug
 
 import (
@@ -106,7 +105,7 @@ type State struct {
 	Frames   []Frame // none without Page.Tap
 }
 
-// Session is a Session that lives. Times are in seconds.
+// Session is a living Session. Durations are in seconds.
 type Session struct {
 	ID, Addr       string
 	Since          time.Time
@@ -121,7 +120,7 @@ type Session struct {
 	QueuedFor      float64
 }
 
-// Call is one that waits for its reply.
+// Call is a call that waits for its reply. Age is in seconds.
 type Call struct {
 	Op   string
 	Path string `json:",omitempty"`
@@ -129,7 +128,7 @@ type Call struct {
 	Age  float64
 }
 
-// Note is something that has happened.
+// Note is an entry of a metrics.History.
 type Note struct {
 	Time    time.Time
 	Addr    string
@@ -139,7 +138,7 @@ type Note struct {
 	Path    string `json:",omitempty"`
 }
 
-// Frame is one that has passed.
+// Frame is a frame that was sent or received.
 type Frame struct {
 	Time time.Time
 	Addr string
