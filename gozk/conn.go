@@ -127,10 +127,11 @@ func (c *Conn) change(f func(s *settings)) {
 
 func with(f func(s *settings)) connOption { return func(c *Conn) { c.change(f) } }
 
-// WithDialer sets what connects to a server. Its timeout is one second.
+// WithDialer sets the function that connects to a server. Its timeout is one
+// second.
 func WithDialer(dialer Dialer) connOption { return with(func(s *settings) { s.dialer = dialer }) }
 
-// WithHostProvider sets what chooses the next server.
+// WithHostProvider sets the HostProvider, which chooses the next server.
 func WithHostProvider(hostProvider HostProvider) connOption {
 	return with(func(s *settings) {
 		if hostProvider != nil {
@@ -144,7 +145,7 @@ func WithLogger(logger Logger) connOption {
 	return func(c *Conn) { c.SetLogger(logger) }
 }
 
-// WithLogInfo says whether more than errors is logged. It is by default.
+// WithLogInfo sets whether more than errors is logged. The default is true.
 func WithLogInfo(logInfo bool) connOption { return with(func(s *settings) { s.logInfo = logInfo }) }
 
 // WithEventCallback sets a function that gets all events.
@@ -187,7 +188,7 @@ func (c *Conn) Server() string {
 }
 
 // Close ends the session, with its ephemeral znodes, and all watches. It returns
-// within a second, and then nothing more is sent. Where the server does not answer in
+// within a second, and then nothing more is sent. If the server does not answer in
 // that time, the session ends by its timeout.
 func (c *Conn) Close() {
 	c.stop()

@@ -1,9 +1,9 @@
 // Package zk has the API of github.com/go-zookeeper/zk v1.0.4, on sessions that lose
-// no event. A program has it by one changed import:
+// no event. To use it, change the import:
 //
 //	import zk "github.com/seed-9f8420c6/zk/gozk"
 //
-// or, where a dependency imports go-zookeeper, by one line of go.mod:
+// or, if a dependency imports go-zookeeper, add a line to go.mod:
 //
 //	replace github.com/go-zookeeper/zk => github.com/seed-9f8420c6/zk/gozk v1.1.0
 //
@@ -11,8 +11,8 @@
 //
 // # The loop
 //
-// A Conn reconnects by itself, and this is the only package of the module that does.
-// Its loop is the first of the two in the documentation of the root:
+// A Conn reconnects by itself. Its loop is the first of the two loops in the
+// documentation of the root:
 //
 //	var state root.State // of the session: what it watches, and how much it has seen
 //	for ctx.Err() == nil {
@@ -40,18 +40,18 @@
 //
 // # Calls
 //
-// A call waits for a connection. One that was not sent, because the connection was
-// lost, goes on to the next connection. One that was sent and not answered returns
-// ErrConnectionClosed when State has become StateDisconnected: it may have been done.
-// Nothing is ever repeated.
+// A call waits for a connection. A call that was not sent when the connection was
+// lost is sent on the next one. A call that was sent and not answered returns
+// ErrConnectionClosed when State has become StateDisconnected: it may have been
+// executed. Nothing is ever repeated.
 //
 // # Watches
 //
 // Each watch has a channel of its own, which gets one event and is closed. The event is
-// in the channel before any later call returns, such as the Set that caused it. When the
-// session expires, or the Conn is closed, it is EventNotWatching.
+// in the channel before a later call returns, such as the Set that caused it. When the
+// session expires, or the Conn is closed, the event is EventNotWatching.
 //
-// The channel that Connect returns has each event once, for however many watches it is.
-// On servers before 3.9 it may have one twice, if that comes while a second watch of its path
-// is being armed: their events have no zxid, which shows whether two are of one change.
+// The channel that Connect returns gets each event once, however many watches it is for.
+// Servers before 3.9 send no zxid with an event. So if an event comes while a second watch
+// of its path is being armed, that channel may get the event twice.
 package zk

@@ -9,22 +9,22 @@ import (
 // What is in this file goes beyond go-zookeeper.
 
 // WithConfig lets a function complete the Config of each Dial: TLS, SASL, Auth,
-// Chroot, ReadOnly, MaxInFlight, Logger, Trace, and what ParseConfig returns. Its
-// DialContext connects where WithDialer says nothing else. Addrs, Resolve and State
-// belong to the Conn. The Chroot must stay the same.
+// Chroot, ReadOnly, MaxInFlight, Logger, Trace, and the result of ParseConfig. Its
+// DialContext is used unless WithDialer is given. Addrs, Resolve and State belong
+// to the Conn. The Chroot must stay the same.
 func WithConfig(configure func(*root.Config)) connOption {
 	return with(func(s *settings) { s.configure = configure })
 }
 
-// WithRenew moves the watches to a new session when one expires, where go-zookeeper
-// ends them with EventNotWatching. They miss no change by it. Ephemeral znodes are
-// gone all the same.
+// WithRenew moves the watches to a new session when the session expires, and they
+// miss no change. go-zookeeper ends them with EventNotWatching. Ephemeral znodes
+// are gone nevertheless.
 func WithRenew() connOption { return with(func(s *settings) { s.renew = true }) }
 
 // WithSession sets a function that is called whenever there is a connection, in a
 // goroutine of its own, one call after the other. fresh: the session is a new one, so
-// that ephemeral znodes must be made again. Its calls are best made on s: those
-// report when the connection is lost.
+// that ephemeral znodes must be made again. Make calls on s in it: they report when
+// the connection is lost.
 func WithSession(up func(s *root.Session, fresh bool)) connOption {
 	return with(func(s *settings) { s.hook = up })
 }

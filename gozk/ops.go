@@ -83,7 +83,7 @@ func watched[T any](c *Conn, path string, kind watchKind, from reading[T]) (out 
 	return out, stat(st, nil), w.ch, nil
 }
 
-// AddAuth adds a credential, which every later connection brings too.
+// AddAuth adds a credential, which is also sent on every later connection.
 func (c *Conn) AddAuth(scheme string, auth []byte) error {
 	return c.do(func(l *link) error {
 		return l.s.AddAuth(background, root.Auth{Scheme: scheme, Credential: auth})
@@ -95,7 +95,7 @@ func (c *Conn) Get(path string) ([]byte, *Stat, error) {
 	return read(c, path, (*root.Session).Get)
 }
 
-// GetW is Get with a watch. Its channel gets one event, and is closed then.
+// GetW is Get with a watch. Its channel gets one event, and is then closed.
 func (c *Conn) GetW(path string) ([]byte, *Stat, <-chan Event, error) {
 	return watched(c, path, dataWatch, (*root.Session).Get)
 }
@@ -112,7 +112,7 @@ func children(s *root.Session, ctx context.Context, path string, ch chan<- root.
 // Children returns the names of the children of a znode, in no order.
 func (c *Conn) Children(path string) ([]string, *Stat, error) { return read(c, path, children) }
 
-// ChildrenW is Children with a watch. Its channel gets one event, and is closed then.
+// ChildrenW is Children with a watch. Its channel gets one event, and is then closed.
 func (c *Conn) ChildrenW(path string) ([]string, *Stat, <-chan Event, error) {
 	return watched(c, path, childWatch, children)
 }
@@ -125,7 +125,7 @@ func (c *Conn) Exists(path string) (bool, *Stat, error) {
 }
 
 // ExistsW is Exists with a watch, also for a znode that does not exist. Its channel
-// gets one event, and is closed then.
+// gets one event, and is then closed.
 func (c *Conn) ExistsW(path string) (bool, *Stat, <-chan Event, error) {
 	return watched(c, path, existWatch, (*root.Session).Exists)
 }
@@ -187,8 +187,8 @@ func (c *Conn) CreateContainer(path string, data []byte, flag int32, acl []ACL) 
 	return c.create(path, data, root.Container, acl)
 }
 
-// CreateTTL creates a znode that the server deletes when it has been without children
-// and changes for so long. The flags must be FlagTTL or FlagPersistentSequentialWithTTL.
+// CreateTTL creates a znode that the server deletes when it has had no children and no
+// change for ttl. The flags must be FlagTTL or FlagPersistentSequentialWithTTL.
 func (c *Conn) CreateTTL(path string, data []byte, flag int32, acl []ACL, ttl time.Duration) (string, error) {
 	sequential, timed, err := parseFlags(flag, path)
 	switch {
@@ -221,10 +221,10 @@ func (c *Conn) create(path string, data []byte, mode root.Mode, acl []ACL) (made
 	return made, err
 }
 
-// Multi does all operations or none: *CreateRequest, *DeleteRequest, *SetDataRequest
-// and *CheckVersionRequest. When one fails, the error is its own; those before it have
-// no Error, those behind it an "unknown error: -2". There are no results where one is
-// refused before it is sent, for its path, flags or ACL.
+// Multi executes all operations or none: *CreateRequest, *DeleteRequest,
+// *SetDataRequest and *CheckVersionRequest. If one fails, Multi returns its error; the
+// results before it have no Error, and those after it an "unknown error: -2". If one
+// is refused before it is sent, for its path, flags or ACL, there are no results.
 func (c *Conn) Multi(ops ...interface{}) (_ []MultiResponse, err error) {
 	list := make([]root.WriteOp, len(ops))
 	for i, op := range ops {
@@ -302,8 +302,8 @@ func members(list []string) []string {
 }
 
 // CreateProtectedEphemeralSequential creates an ephemeral znode whose name begins with
-// a random number, so that it is found after a lost answer, and not made twice. To look
-// for it is tried three times. After an error it may exist.
+// a random number. After a lost answer it looks for that name, up to three times, and
+// does not create the znode twice. After an error the znode may exist.
 func (c *Conn) CreateProtectedEphemeralSequential(path string, data []byte, acl []ACL) (made string, err error) {
 	if err = validatePath(path, true); err != nil {
 		return "", err

@@ -25,7 +25,8 @@ func WorldACL(perms int32) []ACL { return []ACL{{perms, "world", "anyone"}} }
 // AuthACL gives permissions to whoever creates the znode, by all credentials of the connection.
 func AuthACL(perms int32) []ACL { return []ACL{{perms, "auth", ""}} }
 
-// DigestACL gives permissions to who presents user:password by AddAuth("digest", …).
+// DigestACL gives permissions to whoever presents user:password with
+// AddAuth("digest", …).
 func DigestACL(perms int32, user, password string) []ACL {
 	return fromACL(root.ACLDigest(root.Permission(perms), user, password))
 }

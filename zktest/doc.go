@@ -11,8 +11,8 @@
 //
 // # Semantics
 //
-// The servers do what those of Apache ZooKeeper do in the release series that
-// [Options] choose:
+// The servers behave like those of Apache ZooKeeper in the release series of
+// Options.Version:
 //
 //   - every operation, with its exact errors, stats and zxids;
 //   - ACLs (world, auth, digest, ip, x509, and sasl with DIGEST-MD5) and quotas;
@@ -24,20 +24,19 @@
 // Tests send random operations to them and to real servers of each release,
 // standalone and in ensembles, and compare all answers. The flags -parity.seed
 // and -parity.ops of TestParity choose which and how many. Kerberos and the admin
-// server are missing. mntr has the values about clients and data, not the metrics
-// of a server's internals, and the hash that it reports is empty.
+// server are missing. mntr has the values about clients and data, but not the
+// metrics of a server's internals, and an empty hash.
 //
 // By default an ensemble serves however few of its members are running. With
-// [Options.Majority] it needs a majority. Members without one serve nobody, or
-// only read-only clients. Then no session expires until there has been an
-// election.
+// [Options.Majority] it needs a majority. Members without a majority serve
+// nobody, or only read-only clients, and no session expires until there has
+// been an election.
 //
 // # A fake clock
 //
-// With [Options.InMemory] connections are made by [Ensemble.DialContext] and need
-// no network. Then servers and clients run inside a testing/synctest bubble.
-// There time passes at once when all goroutines wait, and sessions expire by that
-// time:
+// With [Options.InMemory], [Ensemble.DialContext] makes connections without a
+// network. So servers and clients can run inside a testing/synctest bubble, where
+// time passes at once when all goroutines wait. Sessions expire by that clock:
 //
 //	synctest.Test(t, func(t *testing.T) {
 //		server := zktest.NewServer(t, zktest.Options{InMemory: true})
@@ -51,7 +50,7 @@
 //     session itself.
 //   - [Ensemble.Fault] acts on chosen frames, of either direction. It answers
 //     with an error, delays, cuts before or after they are executed or sent,
-//     falls silent, or loses, doubles or swaps them.
+//     stalls, or drops, duplicates or swaps them.
 //   - [Ensemble.Link] cuts or silences a connection at a byte or a frame, or
 //     slows it down.
 //   - A [Member] can be stopped, refuse connections, stay behind the others, or
@@ -74,10 +73,9 @@
 //
 // # A proxy
 //
-// A [Proxy] does all that for servers that are elsewhere, such as real ones, or
-// for a single client. It logs frames with the time that each reply took. It cuts,
-// resets, holds, delays and slows connections, and redirects them to other
-// servers.
+// A [Proxy] does all that between any client and any server, such as a real one.
+// It logs frames with the time that each reply took. It cuts, resets, holds,
+// delays and slows connections, and redirects them to other servers.
 //
 //	proxy := zktest.NewProxy(t, "127.0.0.1:2181")
 //	session, err := zk.Dial(ctx, zk.Config{Addrs: []string{proxy.Addr()}})
@@ -100,5 +98,5 @@
 // # Byte for byte
 //
 // With a [Script] the test itself writes each frame, for exchanges that no server
-// would produce. A [Pipe] is the bare connection.
+// would produce. [Pipe] returns a bare connection.
 package zktest

@@ -15,14 +15,15 @@ import (
 // and in the frame log.
 const OpConnect wire.Op = -10 // OpCode.createSession
 
-// Action is what a fault does to a frame or its connection.
+// Action is the effect of a fault on a frame or its connection.
 type Action int
 
-// Actions. For a request, Before means that it is not executed. After means that
-// it is, without a reply or with the rule's Err as its reply; frames that were
-// queued for the client before are still sent, and so are events that the
-// execution causes. For a frame to the client, Before means that it is not sent,
-// After that it is. [Ensemble.Stall] says what ends a stalled connection.
+// Actions. For a request, Before means that it is not executed, and After that
+// it is executed, without a reply or with the rule's Err as its reply; frames
+// that were queued for the client before, and events that the execution causes,
+// are still sent. For a frame to the client, Before means that it is not sent,
+// and After that it is sent. [Ensemble.Stall] says what ends a stalled
+// connection.
 const (
 	Pass        Action = iota
 	CutBefore          // close the connection
@@ -34,8 +35,8 @@ const (
 	HoldBack           // execute or send it after the next one, or never if none comes
 )
 
-// Rule says which frames a fault strikes, and how. All its conditions must hold.
-// A rule whose fields contradict each other is misuse.
+// Rule selects the frames that a fault strikes, and what it does. All conditions
+// must hold. A rule whose fields contradict each other is misuse.
 type Rule struct {
 	// Dir chooses requests, before they are executed (FromClient, the default), or
 	// replies and events (ToClient).
@@ -53,26 +54,27 @@ type Rule struct {
 	Path string
 	// Match must return true for the frame; nil: any. It must not call the ensemble.
 	Match func(Frame) bool
-	// Skip is how many matching frames are spared before the first strike.
+	// Skip is the number of matching frames that pass before the first
+	// strike.
 	Skip int
 	// Count is how often the fault strikes; 0: once, negative: without end.
 	Count int
 
-	// Delay is waited before anything else. Later frames of the same direction
-	// wait too. If the server or a fault ends the connection meanwhile, the frames to
-	// the client still come before that end.
+	// Delay is the time to wait before anything else. Later frames of the same
+	// direction wait too. If the server or a fault ends the connection meanwhile, the
+	// frames to the client still come before that end.
 	Delay time.Duration
-	// Err is an error code. A request that is not executed is answered with it, and
-	// so is one that is, in place of its reply: Do decides. So it cannot be combined
-	// with CutBefore, StallBefore and Drop. Handshakes and events have no error
-	// code, and do not match.
+	// Err is an error code to answer with. Do decides whether the request is
+	// executed; either way Err takes the place of the reply. So it cannot be
+	// combined with CutBefore, StallBefore and Drop. Handshakes and events have no
+	// error code, and do not match.
 	Err int32
-	// Do is what happens last. With Duplicate and HoldBack the request of a handshake does not
-	// match.
+	// Do is the action, which comes last. Duplicate and HoldBack do not match the request
+	// of a handshake.
 	Do Action
 }
 
-// Fault is a Rule in force.
+// Fault is an active Rule.
 type Fault struct {
 	ens    *Ensemble
 	rule   Rule
@@ -352,11 +354,11 @@ type Limit struct {
 func CutAt(n int64) Limit { return Limit{on: true, left: n} }
 
 // StallAt lets nothing more pass after n bytes. The connection stays open until
-// something ends it that ends one of Ensemble.Stall.
+// it ends as one of Ensemble.Stall does.
 func StallAt(n int64) Limit { return Limit{on: true, left: n, stall: true} }
 
-// ResetAt is CutAt with a reset. The other end reads what has reached it, and
-// then fails with ECONNRESET, not io.EOF.
+// ResetAt is CutAt with a reset. The other end reads the bytes that have
+// reached it, and then gets ECONNRESET, not io.EOF.
 func ResetAt(n int64) Limit { return Limit{on: true, left: n, reset: true} }
 
 // Frames returns a Limit that counts whole frames instead of bytes. The handshake
@@ -367,7 +369,7 @@ func (l Limit) Frames() Limit {
 	return l
 }
 
-// OnNext returns a Limit that strikes only when more wants to pass.
+// OnNext returns a Limit that strikes only when another byte or frame comes.
 // CutAt(2).Frames().OnNext() closes the connection when the third frame comes,
 // before it passes. For StallAt it makes no difference.
 func (l Limit) OnNext() Limit {
@@ -433,10 +435,10 @@ type LinkRule struct {
 	Skip   int     // how many connections are spared before the first strike
 	Count  int     // how often it strikes; 0: once, negative: without end
 
-	// ToClient bounds what the client gets.
+	// ToClient limits the bytes or frames to the client.
 	ToClient Limit
-	// FromClient bounds what the server gets. It executes the frames that are
-	// complete within that, and replies before the cut.
+	// FromClient limits the bytes or frames to the server, which executes all
+	// complete frames within the limit, and replies before the cut.
 	FromClient Limit
 
 	SlowToClient, SlowFromClient Trickle

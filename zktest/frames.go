@@ -10,7 +10,7 @@ import (
 	"github.com/seed-9f8420c6/zk/wire"
 )
 
-// Direction is where a frame went.
+// Direction is the direction of a frame.
 type Direction int
 
 // Directions. A Hangup is the end of a connection, with its reason as Note.
@@ -97,8 +97,8 @@ func (f Frame) opName() string {
 var _ [OpConnect - talk.OpConnect]struct{} = [0]struct{}{}
 
 // Frames returns the last frames that servers and clients exchanged, in the order
-// in which the servers executed and answered them. A frame to a client was queued
-// for it. It may be lost if the connection ended then.
+// in which the servers executed and answered them. A frame to a client is listed
+// when it is queued. It may be lost if the connection ended then.
 func (e *Ensemble) Frames() []Frame {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -138,10 +138,10 @@ func (m *Member) admit(nc net.Conn) bool {
 func (m *Member) Addr() string { return m.addr }
 
 // Stop ends the server's connections, even stalled ones, and makes it accept no
-// more. Sessions live on elsewhere. The port stays taken, so that no other
-// process gets it. On Linux a connection to it is refused, on other systems it is
-// accepted and closed. With Options.Majority the others have no leader if this
-// one led, or if they are too few now.
+// more. Sessions live on elsewhere. The port stays in use, so that no other
+// process gets it. On Linux connections to it are refused; on other systems they
+// are accepted and closed. With Options.Majority the others have no leader if
+// this one was the leader, or if they are too few now.
 func (m *Member) Stop() {
 	m.ens.mu.Lock()
 	defer m.ens.mu.Unlock()
@@ -198,9 +198,9 @@ func (m *Member) Refuse(refuse bool) {
 }
 
 // SetLag keeps the server n transactions behind the others. It answers reads from
-// its own past, and its watches fire late. It turns away clients that have seen
-// more than it has. Writes through it wait until it has caught up with them. One
-// member must have no lag, because what is committed is on a majority.
+// its old state, and its watches fire late. It refuses clients that have seen a
+// later zxid. Writes through it wait until it has caught up with them. At least
+// one member must have no lag.
 func (m *Member) SetLag(n int) {
 	m.ens.mu.Lock()
 	defer m.ens.mu.Unlock()
@@ -221,10 +221,10 @@ func (m *Member) Freeze() { m.SetLag(frozen) }
 // Thaw undoes Freeze: the server catches up with the others.
 func (m *Member) Thaw() { m.SetLag(0) }
 
-// SetReadOnly cuts the server off from the others, or brings it back. Cut off, it
+// SetReadOnly cuts the server off from the others, or brings it back. Then it
 // accepts only clients that accept a read-only server, in sessions that no other
-// server knows. Its data stands still. It answers a write with NOTREADONLY, -119,
-// ahead of reads that came before it, as real servers often do.
+// server has. Its data does not change. It answers a write with NOTREADONLY,
+// -119, before reads that came earlier, as real servers often do.
 func (m *Member) SetReadOnly(readOnly bool) {
 	m.ens.mu.Lock()
 	defer m.ens.mu.Unlock()
@@ -289,10 +289,10 @@ func (e *Ensemble) reform() {
 	}
 }
 
-// Leader returns the index of the member that leads, or -1 while there is none. A
-// leader differs from the others in three things only: its answers to four-letter
-// words, what happens when it stops, and how it ends the connection of a session
-// that has moved to another member, which is at the next read.
+// Leader returns the index of the leader, or -1 if there is none. A leader
+// differs from the others only in its answers to four-letter words, in what
+// happens when it stops, and in ending the connection of a session that has moved
+// to another member at the next read.
 func (e *Ensemble) Leader() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -301,7 +301,7 @@ func (e *Ensemble) Leader() int {
 
 // Elect makes the ensemble choose another leader. All connections to running
 // members end, sessions get their full timeout again, and a new epoch of zxids
-// begins. Without a majority nobody is chosen.
+// begins. Without a majority there is no leader afterwards.
 func (e *Ensemble) Elect() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -365,8 +365,7 @@ func (m *Member) Zxid() int64 {
 	return m.tree.Zxid
 }
 
-// CutAll closes all connections of this server without a farewell, even stalled
-// ones.
+// CutAll closes all connections of this server, even stalled ones.
 func (m *Member) CutAll() {
 	m.ens.mu.Lock()
 	defer m.ens.mu.Unlock()

@@ -26,7 +26,8 @@ const (
 	proxyPatience = 10 * time.Second      // for the server to accept a connection
 )
 
-// ProxyOptions say what a proxy is like. The zero value is good for most tests.
+// ProxyOptions are the settings of a proxy. The zero value is good for most
+// tests.
 type ProxyOptions struct {
 	// Listen is the address for clients, host:port; empty: a free port of 127.0.0.1.
 	Listen string
@@ -36,16 +37,17 @@ type ProxyOptions struct {
 	// credentials among them.
 	Raw bool
 
-	// OnFrame gets each entry of the log, one after the other; nil: none. The frame
-	// passes when it returns, and while it blocks nothing passes. So it can cut the
-	// connection before. It may call all methods of the proxy but Close.
+	// OnFrame is called with each entry of the log, one after the other; nil: none.
+	// The frame passes when OnFrame returns, so it can cut the connection before.
+	// While it blocks, nothing passes. It may call all methods of the proxy except
+	// Close.
 	OnFrame func(Frame)
 }
 
-// Proxy stands between any client and any server, over TCP. It passes the bytes
-// on unchanged, logs the frames that it finds in them, and breaks connections on
-// request. Frames in one direction never wait for those in the other. All methods
-// are safe for concurrent use.
+// Proxy runs between any client and any server, over TCP. It passes the bytes on
+// unchanged, logs the frames in them, and breaks connections on request. Frames
+// in one direction never wait for those in the other. All methods are safe for
+// concurrent use.
 type Proxy struct {
 	opts     ProxyOptions
 	tb       testing.TB // nil: misuse panics
@@ -119,8 +121,8 @@ func StartProxy(server string, opts ProxyOptions) (*Proxy, error) {
 // Addr returns the address for clients, host:port.
 func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 
-// Close ends all connections and waits until nothing of the proxy is running. It may
-// be called twice. To break something afterwards is misuse.
+// Close ends all connections, and waits until the goroutines of the proxy have
+// ended. It may be called twice. Injecting a fault afterwards is misuse.
 func (p *Proxy) Close() {
 	p.stop()
 	p.listener.Close()
@@ -133,7 +135,7 @@ func (p *Proxy) Close() {
 	p.wg.Wait()
 }
 
-// Retarget sends future connections to another server.
+// Retarget connects future connections to another server.
 func (p *Proxy) Retarget(server string) {
 	if _, _, err := net.SplitHostPort(server); err != nil {
 		p.misuse("Retarget: %v", err)
@@ -142,8 +144,8 @@ func (p *Proxy) Retarget(server string) {
 	p.server = server
 }
 
-// Cut closes all connections as a peer does that ends without a farewell. Both
-// ends read what has passed, and then get io.EOF.
+// Cut closes all connections. Both ends read the bytes that have passed, and
+// then get io.EOF.
 func (p *Proxy) Cut() {
 	defer p.use("Cut")()
 	for c := range p.conns {
@@ -151,7 +153,7 @@ func (p *Proxy) Cut() {
 	}
 }
 
-// Reset resets all connections, as a peer does that has crashed and come back.
+// Reset resets all connections, as a restarted peer does.
 func (p *Proxy) Reset() {
 	defer p.use("Reset")()
 	for c := range p.conns {
@@ -160,14 +162,14 @@ func (p *Proxy) Reset() {
 }
 
 // Hold stops one direction of all present and future connections until Release,
-// as if the network lost every packet of that direction. Not even the end of a
-// connection passes. What is sent meanwhile waits, first here, then at its
-// sender.
+// as if the network lost every packet of that direction. Even the end of a
+// connection does not pass. Bytes that are sent meanwhile wait, first here,
+// then at the sender.
 func (p *Proxy) Hold(dir Direction) {
 	p.set("Hold", dir, func(w *way) { w.held = true })
 }
 
-// Release ends Hold, and what StallAt has stopped. All that waits passes.
+// Release ends Hold, and lets through all that waits, also behind StallAt.
 func (p *Proxy) Release(dir Direction) {
 	p.set("Release", dir, func(w *way) {
 		w.held = false
@@ -184,13 +186,13 @@ func (p *Proxy) unstall(dir Direction) {
 }
 
 // Delay makes everything in one direction arrive later by d, on all present and
-// future connections. It does not limit how much passes. Zero ends that.
+// future connections. It does not limit the rate. Zero removes the delay.
 func (p *Proxy) Delay(dir Direction, d time.Duration) {
 	p.set("Delay", dir, func(w *way) { w.delay = d })
 }
 
-// Drip limits one direction of each present and future connection to so many
-// bytes per second. Zero ends that.
+// Drip limits one direction of each present and future connection to
+// bytesPerSecond. Zero removes the limit.
 func (p *Proxy) Drip(dir Direction, bytesPerSecond int) {
 	p.set("Drip", dir, func(w *way) { w.rate = max(bytesPerSecond, 0) })
 }
@@ -207,8 +209,8 @@ func (p *Proxy) Link(r LinkRule) {
 	p.rules = append(p.rules, newLink(r))
 }
 
-// Heal ends every Hold, Delay and Drip, lets pass what StallAt has stopped, and
-// removes the rules for future connections.
+// Heal ends every Hold, Delay and Drip, lets through what StallAt has stopped,
+// and removes the rules for future connections.
 func (p *Proxy) Heal() {
 	defer p.use("Heal")()
 	p.ways, p.rules = [2]way{}, nil

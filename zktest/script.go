@@ -16,10 +16,10 @@ import (
 // scriptPatience is how long a step of a script waits for the client before it fails the test.
 const scriptPatience = 10 * time.Second
 
-// Script is a server that does nothing by itself. The test reads the client's
-// frames, and writes every frame that the client gets. It is for exchanges that
-// no real server would produce, or that must be exact to the byte. A step that
-// fails ends the test, so call steps in the test's goroutine.
+// Script is a server without behaviour. The test reads the client's frames, and
+// writes every frame that the client gets. It is for exchanges that no real
+// server would produce, or that must be exact to the byte. A step that fails
+// ends the test, so call the methods on the test's goroutine.
 type Script struct {
 	tb       testing.TB
 	incoming chan net.Conn
@@ -191,7 +191,7 @@ func (c *ScriptConn) Read() (wire.RequestHeader, []byte) {
 }
 
 // Expect reads a request of this operation, and returns its xid and the bytes of
-// its record. It answers pings on the way.
+// its record. It answers pings that come before.
 func (c *ScriptConn) Expect(op wire.Op) (int32, []byte) {
 	c.tb.Helper()
 	for {
@@ -247,8 +247,8 @@ func (c *ScriptConn) Event(zxid int64, event int32, path string) {
 // Raw sends bytes as they are.
 func (c *ScriptConn) Raw(b []byte) { c.write(b) }
 
-// Batch calls f and sends what it sends in one Write. The client usually reads
-// that at once.
+// Batch calls f, and sends all frames that f sends in one Write. The client
+// usually reads them at once.
 func (c *ScriptConn) Batch(f func()) {
 	c.depth++
 	f()

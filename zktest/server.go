@@ -34,7 +34,8 @@ const (
 // String returns "3.9" and so on.
 func (v Version) String() string { return fmt.Sprintf("3.%d", int(v)) }
 
-// Options say what an ensemble is like. The zero value is good for most tests.
+// Options are the settings of an ensemble. The zero value is good for most
+// tests.
 type Options struct {
 	// Version is the release series; zero: V39.
 	Version Version
@@ -50,8 +51,8 @@ type Options struct {
 	MinSessionTimeout time.Duration // the shortest that is granted; zero: 2 ticks
 	MaxSessionTimeout time.Duration // the longest; zero: 20 ticks
 
-	// TLS is laid over all connections; nil: plain TCP. If it asks clients for a certificate, that
-	// gives an identity of the scheme x509.
+	// TLS is laid over all connections; nil: plain TCP. If it asks clients for a
+	// certificate, they get an identity of the scheme x509.
 	TLS            *tls.Config
 	MaxFrame       int           // the longest frame from a client, in bytes (jute.maxbuffer); zero: 1048575
 	MaxClientCnxns int           // connections per client address and member; zero: no limit
@@ -91,8 +92,8 @@ type Options struct {
 	FrameLog int
 	// Raw keeps the bytes of each frame in that log, passwords and credentials among them.
 	Raw bool
-	// Logger hears of each connection that ends; nil: silent. Its handler must not call the
-	// ensemble, which waits for it.
+	// Logger gets a record of each connection that ends; nil: none. Its handler must not
+	// call the ensemble, which waits for it.
 	Logger *slog.Logger
 }
 
@@ -241,7 +242,7 @@ func StartServer(opts Options) (*Server, error) {
 	return &Server{e}, nil
 }
 
-// StartEnsemble starts an ensemble of n servers, which is ready when it returns.
+// StartEnsemble starts an ensemble of n servers and returns when it serves.
 // Close ends it. Misuse of it panics.
 func StartEnsemble(n int, opts Options) (*Ensemble, error) {
 	if n < 1 || n > 127 {
@@ -329,8 +330,8 @@ func (e *Ensemble) newHistory() {
 	}, e.zxid, data.FirstConfig(clients))
 }
 
-// Close ends the servers and waits until nothing of them runs any more. It may be
-// called twice. To break something afterwards is misuse.
+// Close ends the servers, and waits until their goroutines have ended. It
+// may be called twice. Injecting a fault afterwards is misuse.
 func (e *Ensemble) Close() {
 	e.mu.Lock()
 	if !e.closed {
@@ -372,8 +373,8 @@ func (e *Ensemble) Member(i int) *Member {
 	return e.members[i]
 }
 
-// DialContext connects to the member that has this address. With Options.InMemory
-// there is no other way. Use it as the client's dial hook.
+// DialContext connects to the member with this address. Use it as the client's
+// dial hook. With Options.InMemory there is no other way to connect.
 func (e *Ensemble) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
 	if !e.opts.InMemory {
 		var d net.Dialer
@@ -417,8 +418,8 @@ func (e *Ensemble) Expire(id int64) {
 	}
 }
 
-// Cut closes a session's connections without a farewell, as if the network had
-// failed for a moment, even stalled ones. The session lives on.
+// Cut closes a session's connections, even stalled ones, as if the network had
+// failed for a moment. The session lives on.
 func (e *Ensemble) Cut(id int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -430,7 +431,7 @@ func (e *Ensemble) Cut(id int64) {
 	}
 }
 
-// CutAll closes all connections without a farewell, even stalled ones.
+// CutAll closes all connections, even stalled ones.
 func (e *Ensemble) CutAll() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -443,8 +444,7 @@ func (e *Ensemble) CutAll() {
 // Stall keeps a session's connections open but silent. From now on the client
 // gets nothing on them, not even their end when the session expires, is closed,
 // or comes back on another connection. They end with Cut, CutAll, Elect, LoseData
-// and Close. They also end when a Member stops, restarts or changes its role,
-// because then the system closes what its process had open.
+// and Close. They also end when a Member stops, restarts or changes its role.
 func (e *Ensemble) Stall(id int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -459,16 +459,15 @@ func (e *Ensemble) Stall(id int64) {
 
 // MoveSession moves a session to another member, as a handshake there would. The
 // client learns nothing of it, and the timeout begins anew. A connection of the
-// session to the new member itself ends at once.
+// session to that member ends at once.
 //
 // The connection to the old member stays and still reads, unless that member
-// leads. Its next write is refused as a real server does it: the connection ends
-// without a reply. At a leader the next read or ping has the same effect. Only a
-// multi before 3.6 is answered: each of its operations fails with SESSIONMOVED,
-// -118.
+// leads. As with a real server, its next write ends the connection without a
+// reply. At a leader the next read or ping does so too. Only a multi before 3.6
+// is answered: each of its operations fails with SESSIONMOVED, -118.
 //
-// If the session is gone, MoveSession does nothing. A session that only a
-// read-only member knows stays there.
+// If the session is gone, MoveSession does nothing. A local session of a
+// read-only member stays there.
 func (e *Ensemble) MoveSession(id int64, member int) {
 	m := e.Member(member)
 	e.mu.Lock()
@@ -488,9 +487,9 @@ func (e *Ensemble) MoveSession(id int64, member int) {
 	e.renegotiate(s, s.timeout)
 }
 
-// SetSequence makes next the number of the next sequential child of a node. So
-// tests reach names that would take two billion creates. It is a transaction,
-// which shows only in the node's Cversion.
+// SetSequence sets the number of the next sequential child of a node, so that
+// tests can reach names that would take two billion creates. It is a
+// transaction, which shows only in the node's Cversion.
 func (e *Ensemble) SetSequence(path string, next int32) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
