@@ -15,7 +15,7 @@ type Barrier struct {
 
 // Set sets the barrier. If it is set already, Set does nothing.
 func (b *Barrier) Set(ctx context.Context, s *zk.Session) error {
-	if err := b.begin(ctx, s); err != nil {
+	if _, err := b.begin(ctx, s); err != nil {
 		return err
 	}
 	return mkdirAll(ctx, s, b.Path, openACL(b.ACL))
@@ -23,23 +23,16 @@ func (b *Barrier) Set(ctx context.Context, s *zk.Session) error {
 
 // Lift lifts the barrier. If it is not set, Lift does nothing.
 func (b *Barrier) Lift(ctx context.Context, s *zk.Session) error {
-	if err := b.begin(ctx, s); err != nil {
+	if _, err := b.begin(ctx, s); err != nil {
 		return err
 	}
-	err := s.Delete(ctx, b.Path, zk.AnyVersion)
-	if code(err) == zk.ErrNoNode {
-		return nil
-	}
-	return err
+	return notNoNode(s.Delete(ctx, b.Path, zk.AnyVersion))
 }
 
 // Wait waits until the barrier is not set. If it is lifted and soon set again,
 // Wait may go on waiting.
 func (b *Barrier) Wait(ctx context.Context, s *zk.Session) error {
-	if err := b.begin(ctx, s); err != nil {
-		return err
-	}
-	id, err := identityOf(s)
+	id, err := b.begin(ctx, s)
 	for err == nil {
 		w := newWatch(b.Path)
 		var found bool
@@ -60,10 +53,9 @@ func (b *Barrier) Wait(ctx context.Context, s *zk.Session) error {
 	return err
 }
 
-func (b *Barrier) begin(ctx context.Context, s *zk.Session) error {
+func (b *Barrier) begin(ctx context.Context, s *zk.Session) (*identity, error) {
 	if err := checkDir(b.Path); err != nil {
-		return err
+		return nil, err
 	}
-	_, err := begin(ctx, s)
-	return err
+	return begin(ctx, s)
 }

@@ -78,7 +78,7 @@ func (c *claim) create(ctx context.Context, s *zk.Session, id *identity, d dirs,
 
 // send sends what makes directories, the create, and more, and takes its answer.
 func (c *claim) send(ctx context.Context, s *zk.Session, id *identity, d dirs, before []zk.Op, more []zk.Op) ([]zk.Result, error) {
-	old, recent := id.release()
+	old, recent := id.servers()
 	op := zk.CreateOp{
 		Path: join(c.dir, c.prefix), Data: c.data, Mode: zk.EphemeralSequential, ACL: d.acl,
 		WantStat: !old && (recent || !d.keep),
@@ -127,9 +127,9 @@ func (id *identity) learn(r zk.Result, recent bool) error {
 	return nil
 }
 
-// barrier is a write that changes nothing: what was sent before it has been
+// noop is a write that changes nothing: what was sent before it has been
 // executed, but for what a server that stood still executes late; see late.go.
-func (c *claim) barrier() zk.Op {
+func (c *claim) noop() zk.Op {
 	return zk.DeleteOp{Path: join(c.dir, "_c_"+c.guid), Version: zk.AnyVersion}
 }
 
@@ -150,7 +150,7 @@ func (c *claim) mine(names []string) (found []string) {
 // up late can make, it keeps the oldest and deletes the others. It returns the
 // names in the directory; nil where that is missing.
 func (c *claim) recover(ctx context.Context, s *zk.Session) ([]string, error) {
-	ops := []zk.Op{zk.SyncOp{Path: c.dir}, c.barrier(), zk.ChildrenOp{Path: c.dir}}
+	ops := []zk.Op{zk.SyncOp{Path: c.dir}, c.noop(), zk.ChildrenOp{Path: c.dir}}
 	if !c.unsure && c.path != "" {
 		ops = ops[2:]
 	}

@@ -252,13 +252,6 @@ func (c *claim) lookUnread(ctx context.Context, s *zk.Session, id *identity, ahe
 	return false, nil
 }
 
-func notNoNode(err error) error {
-	if code(err) == zk.ErrNoNode {
-		return nil
-	}
-	return err
-}
-
 // wait waits for an event of the own znode or the one ahead.
 func (c *claim) wait(ctx context.Context, s *zk.Session) error {
 	select {

@@ -9,7 +9,7 @@ import (
 // mkdirs returns the operations that make a directory and all above it.
 func (id *identity) mkdirs(dir string, d dirs) []zk.Op {
 	mode := zk.Container
-	if old, _ := id.release(); old || d.keep {
+	if old, _ := id.servers(); old || d.keep {
 		mode = zk.Persistent
 	}
 	return append(parents(dir, d.acl), zk.CreateOp{Path: dir, ACL: d.acl, Mode: mode})

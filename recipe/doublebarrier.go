@@ -315,9 +315,5 @@ func (b *DoubleBarrier) give(ctx context.Context, s *zk.Session, in *holding) er
 	if err == nil || errors.Is(err, ErrNotHeld) {
 		return nil
 	}
-	err = s.Delete(ctx, in.claim.path, zk.AnyVersion)
-	if code(err) == zk.ErrNoNode {
-		return nil
-	}
-	return err
+	return notNoNode(s.Delete(ctx, in.claim.path, zk.AnyVersion))
 }

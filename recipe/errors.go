@@ -52,6 +52,14 @@ func code(err error) zk.Code {
 	return 0
 }
 
+// notNoNode returns err, but not that there is nothing to delete.
+func notNoNode(err error) error {
+	if code(err) == zk.ErrNoNode {
+		return nil
+	}
+	return err
+}
+
 // canceled is a context for calls that must not wait.
 var canceled = func() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())

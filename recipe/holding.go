@@ -135,7 +135,7 @@ func (h *holding) mourn() {
 	h.mu.Unlock()
 	for !gone {
 		var renewed *zk.Session
-		if s, renewed = newest(s); renewed != nil || hopeless(s) {
+		if s, renewed = newest(s); renewed != nil || sessionGone(s) {
 			return
 		}
 		if h.forgotten() {
@@ -149,9 +149,9 @@ func (h *holding) mourn() {
 	}
 }
 
-// hopeless reports whether nothing of the session can be on a server any more:
+// sessionGone reports whether nothing of the session can be on a server any more:
 // it was closed, or nobody has redialed for long.
-func hopeless(s *zk.Session) bool {
+func sessionGone(s *zk.Session) bool {
 	_, err := s.Successor(canceled)
 	return errors.Is(err, zk.ErrClosed) || s.Err() != nil && time.Now().After(lastHope(s))
 }

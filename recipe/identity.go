@@ -206,8 +206,8 @@ func (id *identity) noteRecent() {
 	id.recent = true
 }
 
-// release returns what is known of the server's release.
-func (id *identity) release() (old, recent bool) {
+// servers returns what is known of the servers' release.
+func (id *identity) servers() (old, recent bool) {
 	id.mu.Lock()
 	defer id.mu.Unlock()
 	return id.old, id.recent

@@ -125,7 +125,7 @@ func (id *identity) lookAround(s *zk.Session, l *lateCreates) bool {
 	id.mu.Unlock()
 	over := map[*claim]bool{}
 	if len(list) > 0 {
-		ops := []zk.Op{list[0].barrier()}
+		ops := []zk.Op{list[0].noop()}
 		at := map[zk.Op]int{}
 		for _, c := range list {
 			if op := c.question(); at[op] == 0 {

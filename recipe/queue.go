@@ -285,7 +285,7 @@ func (i *Item) look(ctx context.Context, s *zk.Session) error {
 	if s.ID() != c.session {
 		return fmt.Errorf("%w: %s: %w", ErrUnknown, i.entry, zk.ErrLost)
 	}
-	res, err := s.Batch(ctx, c.barrier(), zk.ExistsOp{Path: i.entry}, zk.ExistsOp{Path: c.path})
+	res, err := s.Batch(ctx, c.noop(), zk.ExistsOp{Path: i.entry}, zk.ExistsOp{Path: c.path})
 	if res == nil {
 		return err
 	}

@@ -26,7 +26,7 @@ func (c *claim) remove(ctx context.Context, s *zk.Session) error {
 	if !c.unsure {
 		return c.removeOwned(ctx, s, c.path, c.czxid)
 	}
-	res, err := s.Batch(ctx, c.barrier(), zk.ChildrenOp{Path: c.dir})
+	res, err := s.Batch(ctx, c.noop(), zk.ChildrenOp{Path: c.dir})
 	if res == nil {
 		return err
 	}
@@ -69,7 +69,7 @@ func (c *claim) removeOwned(ctx context.Context, s *zk.Session, path string, czx
 func (c *claim) removeFixed(ctx context.Context, s *zk.Session) error {
 	path := join(c.dir, c.prefix)
 	for {
-		res, err := s.Batch(ctx, c.barrier(), zk.GetOp{Path: path})
+		res, err := s.Batch(ctx, c.noop(), zk.GetOp{Path: path})
 		if res == nil {
 			return err
 		}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"io"
 	"slices"
 	"strconv"
@@ -156,6 +155,7 @@ func newRecord(n *Node, rel string, acl zk.ACL) record {
 	return r
 }
 
+// permLetters are in the order of the format, which is not that of zkCli.
 var permLetters = []struct {
 	perm   zk.Permission
 	letter byte
@@ -169,22 +169,6 @@ func permText(p zk.Permission) string {
 		}
 	}
 	return string(b)
-}
-
-func parsePerms(text string) (p zk.Permission, err error) {
-	for i := range len(text) {
-		at := -1
-		for j, l := range permLetters {
-			if l.letter == text[i] {
-				at = j
-			}
-		}
-		if at < 0 {
-			return 0, fmt.Errorf("unknown permission %q", text[i])
-		}
-		p |= permLetters[at].perm
-	}
-	return p, nil
 }
 
 // readACLs returns the ACLs of nodes that still exist, and those nodes. exact: all

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/seed-9f8420c6/zk"
@@ -158,13 +159,7 @@ func (in *lines) check(rec *record, s *zk.Session, root string, ephemeral map[st
 		return z, in.errorf("it has no path")
 	}
 	rel := *rec.Path
-	up := ""
-	for i := len(rel) - 1; i > 0; i-- {
-		if rel[i] == '/' {
-			up = rel[:i]
-			break
-		}
-	}
+	up := rel[:max(0, strings.LastIndexByte(rel, '/'))]
 	_, twice := ephemeral[rel]
 	below, known := ephemeral[up]
 	switch {
@@ -211,9 +206,9 @@ func (in *lines) check(rec *record, s *zk.Session, root string, ephemeral map[st
 			return z, in.errorf("it has no ACL")
 		}
 		for _, a := range rec.ACL {
-			perms, err := parsePerms(a.Perms)
+			perms, err := zk.ParsePermission(a.Perms)
 			if err != nil {
-				return z, in.errorf("%v", err)
+				return z, in.errorf("unknown permission in %q", a.Perms)
 			}
 			z.acl = append(z.acl, zk.Access{Perms: perms, Scheme: a.Scheme, ID: a.ID})
 		}

@@ -13,48 +13,34 @@ import (
 // lack is what the servers of a session cannot do. To find out costs a
 // connection each time, so it is kept for as long as the session's watches.
 type lack struct {
-	mu         sync.Mutex
-	multiRead  bool // before 3.6
-	addWatch   bool // before 3.6
-	createStat bool // before 3.5
-	large      bool // a MultiRead had a reply above MaxReply: reads go one by one
+	mu    sync.Mutex // guards noted
+	noted [features]bool
 }
 
 type feature int
 
 const (
-	multiRead feature = iota
-	addWatch
-	createStat
-	large
+	multiRead  feature = iota // lacking before 3.6
+	addWatch                  // before 3.6
+	createStat                // before 3.5
+	large                     // of a MultiRead: a reply above MaxReply came, and reads go one by one
+	features
 )
-
-func (l *lack) of(f feature) *bool {
-	switch f {
-	case multiRead:
-		return &l.multiRead
-	case addWatch:
-		return &l.addWatch
-	case createStat:
-		return &l.createStat
-	}
-	return &l.large
-}
 
 func (l *lack) has(f feature) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return *l.of(f)
+	return l.noted[f]
 }
 
 func (l *lack) note(f feature) {
 	l.mu.Lock()
-	*l.of(f) = true
-	l.mu.Unlock()
+	defer l.mu.Unlock()
+	l.noted[f] = true
 }
 
 var lacks struct {
-	mu sync.Mutex
+	mu sync.Mutex // guards m
 	m  map[weak.Pointer[zk.Watches]]*lack
 }
 

@@ -2,6 +2,7 @@ package tree
 
 import (
 	"iter"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -53,18 +54,13 @@ func (n *Node) Find(path string) *Node {
 			rest = rest[1:]
 		}
 		name, _, _ := strings.Cut(rest, "/")
-		lo, hi := 0, len(n.Children)
-		for lo < hi {
-			if mid := (lo + hi) / 2; n.Children[mid].Name() < name {
-				lo = mid + 1
-			} else {
-				hi = mid
-			}
-		}
-		if lo == len(n.Children) || n.Children[lo].Name() != name {
+		i, found := slices.BinarySearchFunc(n.Children, name, func(kid *Node, name string) int {
+			return strings.Compare(kid.Name(), name)
+		})
+		if !found {
 			return nil
 		}
-		n = n.Children[lo]
+		n = n.Children[i]
 	}
 	return n
 }

@@ -121,12 +121,10 @@ func (k *keeper) end(err error) {
 func (c *Cache) drop(f *feed, s *zk.Session) <-chan struct{} {
 	done := make(chan struct{})
 	paths := c.armed(f)
-	c.leaving.Add(1)
-	go func() {
-		defer c.leaving.Done()
+	c.leaving.Go(func() {
 		defer close(done)
 		f.leave(s, paths)
-	}()
+	})
 	return done
 }
 

@@ -3,6 +3,7 @@
 package handshake
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"time"
@@ -113,7 +114,7 @@ func Do(conn io.ReadWriter, q Request, now func() time.Time) (Session, *Verdict)
 		return s, v
 	}
 	s.ID, s.ReadOnly = r.SessionID, r.ReadOnly
-	s.Password = append([]byte(nil), r.Password...)
+	s.Password = bytes.Clone(r.Password)
 	s.Timeout = time.Duration(r.Timeout) * time.Millisecond
 	return s, nil
 }
@@ -170,10 +171,7 @@ func judge(q Request, r *wire.ConnectResponse) *Verdict {
 		// A server that has forgotten the session and made up another.
 		return &Verdict{Kind: Expired, Stray: true, Err: errors.New("expired")}
 	case r.ReadOnly && !q.ReadOnly:
-		return &Verdict{Kind: Refused, Code: notReadOnly, Stray: q.ID == 0, Err: errors.New("Config.ReadOnly is not set")}
+		return &Verdict{Kind: Refused, Code: wire.ErrNotReadOnly, Stray: q.ID == 0, Err: errors.New("Config.ReadOnly is not set")}
 	}
 	return nil
 }
-
-// notReadOnly is the code of a server that is read-only.
-const notReadOnly = -119

@@ -48,7 +48,7 @@ func Key(addr string) string {
 		return addr
 	}
 	if ip, err := netip.ParseAddr(host); err == nil {
-		return netip.AddrPortFrom(ip.Unmap(), 0).Addr().String() + " " + port
+		return ip.Unmap().String() + " " + port
 	}
 	return strings.ToLower(strings.TrimSuffix(host, ".")) + " " + port
 }

@@ -597,7 +597,7 @@ func TestTruncatedReplyArmsNothing(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		call   func(s *zk.Session, ch chan<- zk.Event) error
-		reply  suite.Record
+		reply  wire.Record
 		before string // armed by the answer before it
 	}{
 		{"Get", func(s *zk.Session, ch chan<- zk.Event) error { return suite.ErrOf2(s.Get(suite.BG, "/a", ch)) }, data, ""},

@@ -7,7 +7,7 @@ import (
 
 // LockedBuffer is a bytes.Buffer for several goroutines.
 type LockedBuffer struct {
-	mu sync.Mutex
+	mu sync.Mutex // guards b
 	b  bytes.Buffer
 }
 

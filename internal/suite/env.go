@@ -50,7 +50,7 @@ func newEnv(t *testing.T, b Backend) *Env {
 	return e
 }
 
-// server path of a path of the test.
+// Full returns the path on the server of a path of the test.
 func (e *Env) Full(path string) string { return e.Chroot + path }
 
 // Config returns a Config for this backend, with a network of its own.

@@ -14,10 +14,8 @@ func Welcome(q wire.ConnectRequest) []byte {
 	return Framed(r)
 }
 
-type Record interface{ Append([]byte) []byte }
-
 // Framed is a frame with these records.
-func Framed(records ...Record) []byte {
+func Framed(records ...wire.Record) []byte {
 	b := wire.BeginFrame(nil)
 	for _, r := range records {
 		if r != nil {
@@ -29,7 +27,7 @@ func Framed(records ...Record) []byte {
 }
 
 // Answer is a reply without an error; nil: without a body.
-func Answer(xid int32, zxid int64, body Record) []byte {
+func Answer(xid int32, zxid int64, body wire.Record) []byte {
 	return Framed(wire.ReplyHeader{Xid: xid, Zxid: zxid}, body)
 }
 
@@ -45,7 +43,7 @@ func Happened(typ zk.EventType, path string, zxid int64) []byte {
 
 // Fitting is an answer without an error to any request that has one.
 func Fitting(a Asked, zxid int64) []byte {
-	var body Record
+	var body wire.Record
 	switch a.Op {
 	case wire.OpGetData, wire.OpReconfig:
 		body = wire.GetDataResponse{Data: []byte("data"), Stat: wire.Stat{Version: 1}}

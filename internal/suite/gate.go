@@ -9,8 +9,8 @@ import (
 // when it opens. What it writes goes out at once all the same.
 type GatedConn struct {
 	net.Conn
-	Stuck bool // Close does not open it, as it must: the test does
-	mu    sync.Mutex
+	Stuck bool          // Close does not open it, as it must: the test does
+	mu    sync.Mutex    // guards gate
 	gate  chan struct{} // nil: open
 }
 

@@ -20,7 +20,6 @@ import (
 type Line struct {
 	*zktest.PipeConn
 	T    testing.TB
-	addr string
 	Stop chan struct{}
 }
 

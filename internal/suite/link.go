@@ -17,7 +17,7 @@ type Link struct {
 	t   *testing.T
 	sim *zktest.Ensemble // to dial into one that is in memory
 
-	mu    sync.Mutex
+	mu    sync.Mutex // guards all below
 	conns map[*linkConn]struct{}
 	dials []string
 	hook  func(ctx context.Context, addr string) error

@@ -3,9 +3,7 @@ package suite
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
-	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -35,12 +33,12 @@ type Rig struct {
 	Arrived chan *Line
 	Stop    chan struct{} // closed at the end of the test
 
-	Mu    sync.Mutex
-	Lines []*Line
-	over  bool
-	Lay   func(net.Conn) net.Conn // what the client gets instead of its bare end; nil: that
+	Lay func(net.Conn) net.Conn // what the client gets instead of its bare end; nil: that
 
+	Mu         sync.Mutex // guards all below
+	Lines      []*Line
 	LastClient *zktest.PipeConn // the client's end of the last connection
+	over       bool
 }
 
 // Bubble runs a test on a rig, on the fake clock. No goroutine may be left.
@@ -75,14 +73,14 @@ func (r *Rig) Config() zk.Config {
 	return zk.Config{Addrs: []string{"server:2181"}, Timeout: RigTimeout, DialContext: r.dial}
 }
 
-func (r *Rig) dial(_ context.Context, _, addr string) (net.Conn, error) {
+func (r *Rig) dial(context.Context, string, string) (net.Conn, error) {
 	client, server := zktest.Pipe()
 	r.Mu.Lock()
 	defer r.Mu.Unlock()
 	if r.over {
 		return nil, errors.New("the test is over")
 	}
-	l := &Line{PipeConn: server, T: r.T, addr: addr, Stop: r.Stop}
+	l := &Line{PipeConn: server, T: r.T, Stop: r.Stop}
 	r.Lines = append(r.Lines, l)
 	r.LastClient = client
 	r.Arrived <- l
@@ -145,16 +143,6 @@ func (d *Dialing) Session() *zk.Session {
 	d.t.Helper()
 	d.OK()
 	return d.S
-}
-
-// OnProcs runs a test at several values of GOMAXPROCS.
-func OnProcs(t *testing.T, f func(t *testing.T)) {
-	for _, n := range []int{1, 2} {
-		t.Run(fmt.Sprintf("GOMAXPROCS=%d", n), func(t *testing.T) {
-			defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(n))
-			f(t)
-		})
-	}
 }
 
 // Move redials, on a server that has nothing to tell.

@@ -250,7 +250,7 @@ func On(t *testing.T, fits func(Backend) bool, f func(t *testing.T, e *Env)) {
 
 // passes counts the tests that passed on real servers.
 type passes struct {
-	mu sync.Mutex
+	mu sync.Mutex // guards n
 	n  map[apache.Release]int
 }
 

@@ -23,7 +23,7 @@ import (
 // timed against it.
 const Patience = time.Minute
 
-// RaceEnabled tells whether the race detector watches.
+// RaceEnabled reports whether the race detector watches.
 var RaceEnabled = func() bool {
 	info, ok := debug.ReadBuildInfo()
 	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
@@ -31,6 +31,16 @@ var RaceEnabled = func() bool {
 
 // RealServers reports whether tests run on real servers too.
 var RealServers = os.Getenv("ZK_TEST_APACHE") == "1"
+
+// OnProcs runs a test at several values of GOMAXPROCS.
+func OnProcs(t *testing.T, f func(t *testing.T)) {
+	for _, n := range []int{1, 2} {
+		t.Run(fmt.Sprintf("GOMAXPROCS=%d", n), func(t *testing.T) {
+			defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(n))
+			f(t)
+		})
+	}
+}
 
 // RunTests runs the tests of a package, ends the servers that they shared, and makes
 // sure that no goroutine of the client outlives them. What after finds wrong, where
