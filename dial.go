@@ -752,11 +752,28 @@ func (s *Session) restore(ctx context.Context, o *doors.Door) error {
 
 // restored waits for the answers to what restores a session. It returns why one of them
 // failed, for that says more than err, which is why no more were sent: credentials that
-// are refused count most.
+// are refused count most. Their answers, which have an order of their own, come first, but
+// may be late: an event would wait for those before it to be taken, and they for the event.
 func (s *Session) restored(sent []*call, err error) error {
+	n := 0
+	for n < len(sent) && sent[n].Kind == &calls.KindAuth {
+		n++
+	}
+	first := func(list []*call) <-chan struct{} {
+		if len(list) == 0 {
+			return nil
+		}
+		return list[0].Done()
+	}
 	var failed error
-	for _, c := range sent {
-		<-c.Done()
+	for auths, others := sent[:n], sent[n:]; len(auths)+len(others) > 0; {
+		var c *call
+		select {
+		case <-first(auths):
+			c, auths = auths[0], auths[1:]
+		case <-first(others):
+			c, others = others[0], others[1:]
+		}
 		s.w.reg.Picked()
 		if c.Err != nil && (failed == nil || errors.Is(c.Err, ErrAuth) && !errors.Is(failed, ErrAuth)) {
 			failed = c.Err

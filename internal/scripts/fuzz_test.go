@@ -225,6 +225,7 @@ func FuzzSessionScript(f *testing.F) {
 		"\x00rnr\x00rornrurr\x00ggg",
 		"\x00rrrrrrrrrrrrrrrrrrrrrrrr\x00eeeeeeeeeerrrrrrreeeeeee",
 		"\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f",
+		"\x00rrrrrrrx\x00lre\x00e\x01e\x02e\x03r",
 	} {
 		f.Add([]byte(seed))
 	}
@@ -344,19 +345,25 @@ func (f *fuzzServer) serve(l *suite.Line) bool {
 		held = nil
 		return err == nil
 	}
-	reply := func(code zk.Code) []byte {
-		for len(due) == 0 {
+	asked := func(n int) bool {
+		for len(due) < n {
 			select {
 			case a, ok := <-queue:
 				if !ok {
-					return nil
+					return false
 				}
 				due = append(due, a)
 			case <-l.Stop:
-				return nil
+				return false
 			case <-time.After(time.Second):
-				return nil
+				return false
 			}
+		}
+		return true
+	}
+	reply := func(code zk.Code) []byte {
+		if !asked(1) {
+			return nil
 		}
 		a := due[0]
 		due = due[1:]
@@ -398,6 +405,10 @@ func (f *fuzzServer) serve(l *suite.Line) bool {
 		case 'o': // out of order
 			first, second := reply(0), reply(0)
 			alive = send(append(second, first...))
+		case 'l': // the next one is late
+			if asked(2) {
+				due[0], due[1] = due[1], due[0]
+			}
 		case 's':
 			alive = l.Pause(time.Duration(op) * 50 * time.Millisecond)
 		case 'h':

@@ -154,6 +154,43 @@ func TestHostileFramesInDial(t *testing.T) {
 	}
 }
 
+// The answer to a credential overtakes others, and never comes late. If it does all the same, or
+// not at all, no Dial waits for ever: an event that is behind the answer to the SetWatches waits
+// for that to be taken, and all later answers wait for the event.
+func TestHostileLateAuth(t *testing.T) {
+	for name, end := range map[string]func(l *suite.Line){
+		"it comes":       func(l *suite.Line) { l.Send(suite.Answer(wire.XidAuth, 0, nil)) },
+		"it never comes": func(l *suite.Line) { l.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+				conf := r.Config()
+				conf.Auth = []zk.Auth{zk.Digest("u", "p")}
+				d := r.Begin(conf)
+				l := r.Accept()
+				l.Greet()
+				l.GrantAuth()
+				s := d.Session()
+				ch := make(chan zk.Event, 1)
+				suite.Arm(t, s, l, zk.DataWatch, "/w", ch)
+				conf = s.Detach()
+
+				d = r.Begin(conf)
+				l = r.Accept()
+				l.Greet()
+				l.Want(wire.OpAuth, "")
+				l.Restored(5)
+				l.Send(suite.Happened(zk.Changed, "/w", 6))
+				synctest.Wait()
+				end(l)
+				err := d.Wait()
+				assert.Equal(t, suite.Told(suite.Taken(ch)...), "changed /w")
+				assert.Equal(t, err == nil, name == "it comes", "%v", err)
+			})
+		})
+	}
+}
+
 // Odd frames that newer or confused servers may send without harm.
 func TestHarmlessFrames(t *testing.T) {
 	for name, frame := range harmlessFrames {
