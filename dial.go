@@ -752,10 +752,11 @@ func (s *Session) restore(ctx context.Context, o *doors.Door) error {
 
 // restored waits for the answers to what restores a session. It returns why one of them
 // failed, for that says more than err, which is why no more were sent: credentials that
-// are refused count most. Their answers, which have an order of their own, come first, but
-// may be late: an event would wait for those before it to be taken, and they for the event.
+// are refused count most. Credentials are first in sent. Their answers have an order of their
+// own, and a server may send them late. So it waits for both kinds at once: a late answer
+// waits for the events before it, and these wait until the answers before them are taken.
 func (s *Session) restored(sent []*call, err error) error {
-	n := 0
+	n := 0 // of credentials
 	for n < len(sent) && sent[n].Kind == &calls.KindAuth {
 		n++
 	}
