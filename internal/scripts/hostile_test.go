@@ -3,6 +3,7 @@ package scripts
 import (
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -417,6 +418,32 @@ func TestHostileNames(t *testing.T) {
 		suite.Arm(t, s, l, zk.RecursiveWatch, "/", ch)
 		l.Send(suite.Happened(zk.Created, "/\xff\xfe\x00", -1))
 		assert.Equal(t, (<-ch).Path, "/\xff\xfe\x00")
+	})
+}
+
+// What a Session was told, its State says to another process: also an event at a path that no
+// znode can have. JSON holds no bytes that are not UTF-8, and has U+FFFD for each.
+func TestHostileNamesMove(t *testing.T) {
+	suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+		s, l := r.Open(r.Config())
+		suite.Arm(t, s, l, zk.RecursiveWatch, "/a", make(chan zk.Event))
+		odd := []string{"/a/", "/a//b", "/a/..", "/a/\x00", "/a/\u0001\ue000", "/a/\xff"}
+		for _, path := range odd {
+			l.Send(suite.Happened(zk.Created, path, 5))
+		}
+		synctest.Wait()
+		conf := s.Detach()
+		text, err := json.Marshal(conf.State)
+		assert.NilError(t, err)
+		conf.State = zk.State{}
+		assert.NilError(t, json.Unmarshal(text, &conf.State))
+		ch := make(chan zk.Event, len(odd)+1)
+		assert.NilError(t, conf.Watches.Rebind(func(zk.Watch) chan<- zk.Event { return ch }))
+		r.Move(conf, 9)
+		for _, path := range odd {
+			assert.Equal(t, <-ch, zk.Event{Type: zk.Created, Path: strings.ToValidUTF8(path, "\ufffd"), Zxid: 5})
+		}
+		assert.Equal(t, (<-ch).Type, zk.Gap)
 	})
 }
 
