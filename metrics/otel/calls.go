@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path"
 	"runtime"
+	"strings"
 	"sync"
 	"weak"
 
@@ -73,12 +74,13 @@ func (t *tracer) event(s *zk.Session, ev zk.Event, _ bool) {
 	}
 }
 
-// path is the attribute of a path, if that is asked for.
+// path is the attribute of a path, if that is asked for. A server may report an event at one that
+// is no UTF-8, and no exporter writes spans with that.
 func (t *tracer) path(p string) []attribute.KeyValue {
 	if !t.paths || p == "" {
 		return nil
 	}
-	return []attribute.KeyValue{PathKey.String(p)}
+	return []attribute.KeyValue{PathKey.String(strings.ToValidUTF8(p, "\ufffd"))}
 }
 
 type callKey struct{ t *tracer }

@@ -241,6 +241,10 @@ func TestLink(t *testing.T) {
 		assert.Equal(t, len(unknown.Links), 1)
 		assert.Assert(t, !unknown.Links[0].SpanContext.IsValid())
 
+		odd := attribute.NewSet(get(otel.Link(bg, zk.Event{Type: zk.Created, Path: "/a/\xff"}), "/", nil).Links[0].Attributes...)
+		path, there = odd.Value(otel.PathKey)
+		assert.Assert(t, there == paths && (!there || path.AsString() == "/a/\ufffd"))
+
 		for i := range 3000 { // what is remembered is bounded
 			s.Exists(bg, fmt.Sprintf("/none/%d", i), nil)
 		}
