@@ -147,7 +147,7 @@ type Repair struct {
 func (a *Addition) After(armed watches.Kinds, zxid int64) Repair {
 	recursive := a.Tells == watches.Recursive
 	r := Repair{
-		Gap:   a.Again && (a.Gap || zxid > a.Since),
+		Gap:   a.Again && (a.Gap || zxid != a.Since || zxid <= 0), // which says nothing
 		Child: recursive && armed.Has(watches.Child),
 	}
 	switch {

@@ -99,6 +99,12 @@ func TestAfter(t *testing.T) {
 			assert.DeepEqual(t, test.told.After(test.armed, 7), test.want)
 		})
 	}
+	again := Addition{Tells: watches.Recursive, Again: true, Since: 7}
+	for _, zxid := range []int64{6, 0, -1} { // which do not show that nothing happened
+		assert.DeepEqual(t, again.After(kinds(watches.Recursive), zxid), Repair{Gap: true})
+	}
+	again.Since = -1
+	assert.DeepEqual(t, again.After(kinds(watches.Recursive), -1), Repair{Gap: true})
 }
 
 func TestAfterRemoval(t *testing.T) {

@@ -99,11 +99,12 @@ func (p *Place) Restore(armed func(path string) bool) Children {
 // Restored notes the reply to a SetWatches frame, which rearms persistent watches or
 // not. It reports whether a Gap that is owed may be queued.
 func (p *Place) Restored(zxid int64, rearms bool) bool {
-	due := zxid > p.floor || p.fresh
+	unknown := zxid <= 0 || zxid < p.floor // it does not show that nothing was committed
+	due := zxid > p.floor || unknown || p.fresh
 	// A Gap may have been read before the server had these watches again, and ahead of
 	// a change since the frame before. Within the first frame nothing can: a server
 	// takes a frame without a transaction in between.
-	if due && rearms && p.frames > 0 && zxid > p.bar {
+	if due && rearms && p.frames > 0 && (zxid > p.bar || unknown) {
 		p.gap = true
 	}
 	p.frames++

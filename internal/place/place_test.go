@@ -35,6 +35,15 @@ func TestGap(t *testing.T) {
 	assert.Assert(t, p.Restored(13, true) && p.TakeGap(), "one may have come ahead of a change")
 	p.Restore(nil)
 	assert.Assert(t, p.Restored(20, true) && !p.TakeGap(), "the first frame of a connection")
+
+	for _, zxid := range []int64{-1, 0, 9} { // which say nothing
+		p = Place{}
+		p.Move(10)
+		p.Stop(10, true)
+		p.Restore(nil)
+		assert.Assert(t, p.Restored(zxid, true) && p.TakeGap(), "zxid %d", zxid)
+		assert.Assert(t, p.Restored(zxid, true) && p.TakeGap(), "zxid %d: what came between the frames", zxid)
+	}
 }
 
 // Persistent watches that are deaf to a change get a Gap, wherever the floor is.

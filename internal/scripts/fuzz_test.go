@@ -3,6 +3,7 @@ package scripts
 import (
 	"context"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -220,6 +221,7 @@ func FuzzSessionScript(f *testing.F) {
 		"\x00rreerrx\x00rrrrrerrrx\x00rrr",
 		"\x00rrwwwerrp\x03rr\x04rr\x05rr",
 		"\x00rtttr\x00r\xffrrrrrr",
+		"\x00" + strings.Repeat("r", 150) + "h" + strings.Repeat("w\x07/w\x0ba", 9) + "x",
 		"\x00hrrrehrrrehx\x00hrrhrr",
 		"\x00rrsrrx\x01\x00rrx\x02\x00rrrx",
 		"\x00rnr\x00rornrurr\x00ggg",
@@ -247,8 +249,10 @@ func randomScript(rnd *rand.Rand) []byte {
 		switch n := rnd.IntN(100); {
 		case n < 55:
 			script = append(script, 'r')
-		case n < 85:
+		case n < 80:
 			script = append(script, 'e', byte(rnd.IntN(4*fuzzPaths)))
+		case n < 85:
+			script = append(script, 'w', byte(rnd.IntN(4*fuzzPaths)), "a/.\x00"[rnd.IntN(4)])
 		case n < 95:
 			script = append(script, "hhtsnu"[rnd.IntN(6)])
 		case n < 98:
@@ -268,6 +272,7 @@ type fuzzServer struct {
 	live   map[int64]bool // sessions
 	last   int64
 	forged atomic.Bool // raw bytes were sent: they may have said anything
+	broken atomic.Bool // the protocol was, on purpose
 	honest atomic.Bool // the script is over: they serve as they should
 }
 
@@ -401,8 +406,14 @@ func (f *fuzzServer) serve(l *suite.Line) bool {
 		case 'e', 'w':
 			at, _ := f.op()
 			f.zxid++
-			alive = send(suite.Happened(zk.EventType(1+at/fuzzPaths%4), fmt.Sprintf("/%d", at%fuzzPaths), f.zxid))
+			path := fmt.Sprintf("/%d", at%fuzzPaths)
+			if op == 'w' { // below it, where perhaps no znode can be
+				name, _ := f.op()
+				path += "/" + string(rune(name))
+			}
+			alive = send(suite.Happened(zk.EventType(1+at/fuzzPaths%4), path, f.zxid))
 		case 'o': // out of order
+			f.broken.Store(true)
 			first, second := reply(0), reply(0)
 			alive = send(append(second, first...))
 		case 'l': // the next one is late
@@ -420,6 +431,7 @@ func (f *fuzzServer) serve(l *suite.Line) bool {
 				alive = send(b[:len(b)/2]) && (hold || l.Pause(time.Millisecond)) && send(b[len(b)/2:])
 			}
 		case 'c':
+			f.broken.Store(true)
 			if b := reply(0); len(b) > 5 { // a body too short for its record
 				b = slices.Clone(b[:len(b)-3])
 				wire.EndFrame(b, 0)
@@ -434,6 +446,7 @@ func (f *fuzzServer) serve(l *suite.Line) bool {
 			return true
 		default:
 			f.forged.Store(true)
+			f.broken.Store(true)
 			n := int(op % 32)
 			n = min(n, len(f.script))
 			alive = send(f.script[:n])
@@ -623,7 +636,15 @@ func playScript(t *testing.T, r *suite.Rig, script []byte) {
 		if s.Err() == nil {
 			t.Error("done without a reason")
 		}
+		if errors.Is(s.Err(), zk.ErrProtocol) && !srv.broken.Load() {
+			t.Errorf("a sound server has %v", s.Err())
+		}
 		conf = s.Config()
+		text, err := json.Marshal(conf.State)
+		assert.NilError(t, err)
+		if err := json.Unmarshal(text, new(zk.State)); err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
 	}
 
 	// Now every path changes: who was told of success has one event, and who was

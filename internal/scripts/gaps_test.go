@@ -64,6 +64,7 @@ func TestI10_Gap(t *testing.T) {
 		{"the reply tells", []step{{zxid: 11, want: "gap /p"}, {zxid: 11}, {zxid: 12, want: "gap /p"}}},
 		{"an event tells", []step{{events: []zk.EventType{zk.Changed, zk.Child}, zxid: 11, want: "gap /p, changed /p, child /p"}}},
 		{"another watch's event tells", []step{{other: true, zxid: 10, want: "gap /p"}}},
+		{"the reply says nothing", []step{{zxid: 0, want: "gap /p"}, {zxid: -1, want: "gap /p"}, {zxid: 9, want: "gap /p"}, {zxid: 10}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			suite.Bubble(t, func(t *testing.T, r *suite.Rig) {

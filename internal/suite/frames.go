@@ -57,6 +57,21 @@ func Fitting(a Asked, zxid int64) []byte {
 		body = wire.Create2Response{Path: a.Path}
 	case wire.OpGetACL:
 		body = wire.GetACLResponse{ACL: []wire.ACL{{Perms: wire.PermAll, Scheme: "world", ID: "anyone"}}}
+	case wire.OpMulti, wire.OpMultiRead:
+		var q wire.MultiRequest
+		d := wire.NewDecoder(a.Body)
+		q.Decode(&d)
+		var all wire.MultiResponse
+		for _, o := range q.Ops {
+			all.Results = append(all.Results, wire.MultiResult{Op: o.Op})
+		}
+		body = all
+	case wire.OpGetEphemerals:
+		body = wire.ChildrenResponse{}
+	case wire.OpAllChildrenNumber:
+		body = wire.CountResponse{}
+	case wire.OpWhoAmI:
+		body = wire.WhoAmIResponse{}
 	}
 	return Answer(a.Xid, zxid, body)
 }
