@@ -3,6 +3,13 @@ package recipe_test
 import (
 	"context"
 	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"go/types"
+	"maps"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -13,11 +20,11 @@ import (
 	"github.com/seed-9f8420c6/zk/recipe"
 )
 
-// everyCall is all of the package that takes a Session, with a path below which
-// it works; "": a good one.
 // idle is work of a Partition that does nothing.
 func idle(context.Context, string, *recipe.Hold) error { return nil }
 
+// everyCall is all of the package that takes a Session, with a path below which
+// it works; "": a good one.
 func everyCall(s *zk.Session) map[string]func(ctx context.Context, path string) error {
 	or := func(path, good string) string {
 		if path == "" {
@@ -126,6 +133,39 @@ func everyCall(s *zk.Session) map[string]func(ctx context.Context, path string) 
 			return err
 		},
 	}
+}
+
+// TestEveryCall finds what takes a Session in the source.
+func TestEveryCall(t *testing.T) {
+	listed := everyCall(nil)
+	for _, name := range []string{"DoubleBarrier.Leave", "Hold.Multi", "Hold.SetData", "Item.Done"} { // of what is held: it has the path
+		listed[name] = nil
+	}
+	files, err := filepath.Glob("*.go")
+	assert.NilError(t, err)
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+		assert.NilError(t, err)
+		for _, decl := range file.Decls {
+			f, ok := decl.(*ast.FuncDecl)
+			if !ok || !f.Name.IsExported() || !slices.ContainsFunc(f.Type.Params.List, func(p *ast.Field) bool {
+				return types.ExprString(p.Type) == "*zk.Session"
+			}) {
+				continue
+			}
+			call := f.Name.Name
+			if f.Recv != nil {
+				call = strings.TrimPrefix(types.ExprString(f.Recv.List[0].Type), "*") + "." + call
+			}
+			_, ok = listed[call]
+			assert.Check(t, ok, "everyCall has no %s", call)
+			delete(listed, call)
+		}
+	}
+	assert.Check(t, len(listed) == 0, "not in the source: %v", slices.Sorted(maps.Keys(listed)))
 }
 
 // What is wrong is a typed error, and nothing is sent.

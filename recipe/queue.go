@@ -107,9 +107,9 @@ type Item struct {
 	*Hold
 
 	queue *Queue
-	entry string // its path
-	mu    sync.Mutex
-	sent  bool // a Done whose answer is missing
+	entry string     // its path
+	mu    sync.Mutex // guards sent and done
+	sent  bool       // a Done whose answer is missing
 	done  bool
 }
 

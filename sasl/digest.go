@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -130,7 +131,7 @@ func (x *digestExchange) respond(token []byte) ([]byte, error) {
 	b = append(append(b, ",response="...), mine...)
 	b = append(b, ",qop=auth"...)
 	if len(b) >= maxResponse {
-		return nil, failure(ErrCredential, fmt.Sprintf("a response of %d bytes, the limit is %d", len(b), maxResponse-1))
+		return nil, failure(ErrCredential, "a response of %d bytes, the limit is %d", len(b), maxResponse-1)
 	}
 	return b, nil
 }
@@ -247,7 +248,7 @@ func parseChallenge(token []byte) (*challenge, error) {
 			continue // to be ignored
 		}
 		if seen[d.name] {
-			return nil, failure(ErrMalformed, "two of "+d.name)
+			return nil, failure(ErrMalformed, "two of %s", d.name)
 		}
 		seen[d.name] = true
 		value := bytes.ToLower(d.value)
@@ -256,20 +257,20 @@ func parseChallenge(token []byte) (*challenge, error) {
 			c.nonce = d.value
 		case "qop":
 			if !hasWord(value, "auth") {
-				return nil, failure(ErrUnsupported, fmt.Sprintf("qop %q", short(d.value)))
+				return nil, failure(ErrUnsupported, "qop %q", short(d.value))
 			}
 		case "maxbuf":
 			if !isNumber(value) {
-				return nil, failure(ErrMalformed, fmt.Sprintf("maxbuf %q", short(d.value)))
+				return nil, failure(ErrMalformed, "maxbuf %q", short(d.value))
 			}
 		case "charset":
 			if string(value) != "utf-8" {
-				return nil, failure(ErrUnsupported, fmt.Sprintf("charset %q", short(d.value)))
+				return nil, failure(ErrUnsupported, "charset %q", short(d.value))
 			}
 			c.utf8 = true
 		case "algorithm":
 			if string(value) != "md5-sess" {
-				return nil, failure(ErrUnsupported, fmt.Sprintf("algorithm %q", short(d.value)))
+				return nil, failure(ErrUnsupported, "algorithm %q", short(d.value))
 			}
 		}
 	}
@@ -314,7 +315,7 @@ const lws = " \t\r\n"
 // may have empty elements.
 func parseDirectives(b []byte) ([]directive, error) {
 	if len(b) >= maxChallenge {
-		return nil, failure(ErrMalformed, fmt.Sprintf("%d bytes, the limit is %d", len(b), maxChallenge-1))
+		return nil, failure(ErrMalformed, "%d bytes, the limit is %d", len(b), maxChallenge-1)
 	}
 	var list []directive
 	for {
@@ -325,16 +326,16 @@ func parseDirectives(b []byte) ([]directive, error) {
 		n := tokenLen(b)
 		name, rest := b[:n], bytes.TrimLeft(b[n:], lws)
 		if n == 0 || len(rest) == 0 || rest[0] != '=' {
-			return nil, failure(ErrMalformed, fmt.Sprintf("no name=value at %q", short(b)))
+			return nil, failure(ErrMalformed, "no name=value at %q", short(b))
 		}
 		rest = bytes.TrimLeft(rest[1:], lws)
 		value, rest, ok := parseValue(rest)
 		if !ok {
-			return nil, failure(ErrMalformed, fmt.Sprintf("the value of %q", short(name)))
+			return nil, failure(ErrMalformed, "the value of %q", short(name))
 		}
 		rest = bytes.TrimLeft(rest, lws)
 		if len(rest) > 0 && rest[0] != ',' {
-			return nil, failure(ErrMalformed, fmt.Sprintf("no comma at %q", short(rest)))
+			return nil, failure(ErrMalformed, "no comma at %q", short(rest))
 		}
 		list = append(list, directive{string(bytes.ToLower(name)), value})
 		b = rest
@@ -368,7 +369,7 @@ func parseValue(b []byte) (value, rest []byte, ok bool) {
 // tokenLen returns how many characters of a token b begins with.
 func tokenLen(b []byte) int {
 	for i, c := range b {
-		if isControl(c) || c >= utf8.RuneSelf || bytes.IndexByte([]byte(" ()<>@,;:\\\"/[]?={}"), c) >= 0 {
+		if isControl(c) || c >= utf8.RuneSelf || strings.IndexByte(" ()<>@,;:\\\"/[]?={}", c) >= 0 {
 			return i
 		}
 	}

@@ -109,4 +109,6 @@ func (e Error) Error() string {
 	return "sasl error " + strconv.Itoa(int(e))
 }
 
-func failure(kind Error, detail string) error { return fmt.Errorf("%w: %s", kind, detail) }
+func failure(kind Error, format string, args ...any) error {
+	return fmt.Errorf("%w: %s", kind, fmt.Sprintf(format, args...))
+}

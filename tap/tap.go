@@ -95,7 +95,7 @@ type conn struct {
 	report  func(Frame)
 	secrets bool
 
-	mu             sync.Mutex // held while report runs
+	mu             sync.Mutex // guards all below, and is held while report runs
 	sent, received talk.Cutter
 	talk           talk.Talk
 }

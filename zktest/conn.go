@@ -81,7 +81,6 @@ func newConn(m *Member, link net.Conn) *conn {
 
 func (c *conn) serve() {
 	e := c.ens
-	defer e.wg.Done()
 	c.nc.SetReadDeadline(time.Now().Add(sessionlessTimeout))
 	err := c.readLoop()
 	e.mu.Lock()
@@ -215,13 +214,11 @@ func (c *conn) kick() {
 		return
 	}
 	c.writing = true
-	c.ens.wg.Add(1)
-	go func() {
-		defer c.ens.wg.Done()
+	c.ens.wg.Go(func() {
 		c.ens.mu.Lock()
 		defer c.ens.mu.Unlock()
 		c.writeOut()
-	}()
+	})
 }
 
 func (c *conn) writeOut() {

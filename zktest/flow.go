@@ -56,7 +56,6 @@ func resetTCP(nc *net.TCPConn) error {
 // leave is the last thing that a goroutine of the connection does.
 func (c *proxyConn) leave() {
 	p := c.proxy
-	defer p.wg.Done()
 	p.mu.Lock()
 	c.running--
 	last := c.running == 0

@@ -92,12 +92,9 @@ func (c *conn) authenticate(r *data.Request) {
 }
 
 func (c *conn) addIdentity(id data.Identity) {
-	for _, known := range c.ids {
-		if known == id {
-			return
-		}
+	if !slices.Contains(c.ids, id) {
+		c.ids = append(c.ids, id)
 	}
-	c.ids = append(c.ids, id)
 }
 
 func (c *conn) closeSession(r *data.Request) {

@@ -78,8 +78,7 @@ func (m *Member) door() error {
 	}
 	l, err := m.port.open()
 	if l != nil && err == nil {
-		m.ens.wg.Add(1)
-		go m.acceptLoop(l)
+		m.ens.wg.Go(func() { m.acceptLoop(l) })
 	}
 	return err
 }
@@ -92,7 +91,6 @@ func (m *Member) mustDoor() {
 }
 
 func (m *Member) acceptLoop(l net.Listener) {
-	defer m.ens.wg.Done()
 	for {
 		nc, err := l.Accept()
 		if err != nil {
@@ -129,8 +127,7 @@ func (m *Member) admit(nc net.Conn) bool {
 	e.conns[c] = struct{}{}
 	m.conns[c] = struct{}{}
 	c.linkFaults()
-	e.wg.Add(1)
-	go c.serve()
+	e.wg.Go(c.serve)
 	return true
 }
 

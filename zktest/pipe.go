@@ -32,7 +32,7 @@ func (a pipeAddr) String() string  { return string(a) }
 
 // half is one direction of a pipe.
 type half struct {
-	mu       sync.Mutex
+	mu       sync.Mutex // guards all below
 	moved    *sync.Cond
 	buf      []byte // buf[off:] waits to be read
 	off      int

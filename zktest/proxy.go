@@ -113,8 +113,7 @@ func StartProxy(server string, opts ProxyOptions) (*Proxy, error) {
 	p := &Proxy{opts: opts, listener: l, server: server, conns: map[*proxyConn]struct{}{}}
 	p.log.Max = max(opts.FrameLog, 0)
 	p.ctx, p.stop = context.WithCancel(context.Background())
-	p.wg.Add(1)
-	go p.acceptLoop()
+	p.wg.Go(p.acceptLoop)
 	return p, nil
 }
 
@@ -290,13 +289,11 @@ func (p *Proxy) record(f Frame) {
 }
 
 func (p *Proxy) acceptLoop() {
-	defer p.wg.Done()
 	for {
 		nc, err := p.listener.Accept()
 		switch {
 		case err == nil:
-			p.wg.Add(1)
-			go p.connect(nc.(*net.TCPConn))
+			p.wg.Go(func() { p.connect(nc.(*net.TCPConn)) })
 		case errors.Is(err, net.ErrClosed):
 			return
 		default: // out of descriptors, say
@@ -310,7 +307,6 @@ func (p *Proxy) acceptLoop() {
 
 // connect makes the other half of a client's connection and starts to pass frames.
 func (p *Proxy) connect(client *net.TCPConn) {
-	defer p.wg.Done()
 	p.mu.Lock()
 	p.accepted++
 	c := &proxyConn{proxy: p, number: p.accepted, running: 4}
@@ -341,9 +337,8 @@ func (p *Proxy) connect(client *net.TCPConn) {
 		return
 	}
 	p.conns[c] = struct{}{}
-	p.wg.Add(4)
 	for _, f := range c.flows {
-		go f.read()
-		go f.write()
+		p.wg.Go(f.read)
+		p.wg.Go(f.write)
 	}
 }

@@ -32,13 +32,11 @@ func (c *conn) startPump() {
 	c.pump.running = true
 	c.in.buf = bytes.Clone(c.in.buf[c.in.r:c.in.w])
 	c.in.r, c.in.w = 0, len(c.in.buf)
-	c.ens.wg.Add(1)
-	go c.runPump()
+	c.ens.wg.Go(c.runPump)
 }
 
 func (c *conn) runPump() {
 	e := c.ens
-	defer e.wg.Done()
 	for {
 		e.mu.Lock()
 		more := c.takeAhead()

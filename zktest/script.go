@@ -60,14 +60,12 @@ func (s *Script) Addr() string {
 			s.tb.Fatalf("zktest: %v", err)
 		}
 		s.listener = l
-		s.wg.Add(1)
-		go s.acceptLoop()
+		s.wg.Go(s.acceptLoop)
 	})
 	return s.listener.Addr().String()
 }
 
 func (s *Script) acceptLoop() {
-	defer s.wg.Done()
 	for {
 		nc, err := s.listener.Accept()
 		if err != nil {

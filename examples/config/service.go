@@ -22,7 +22,7 @@ type service struct {
 	connections int
 	torn        int
 
-	mu      sync.Mutex
+	mu      sync.Mutex  // guards session
 	session *zk.Session // the last; for those who break things
 }
 

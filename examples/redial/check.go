@@ -13,7 +13,7 @@ import (
 // ledger keeps the books of one-shot watches. Each read of a node arms one,
 // which must give one event if the node changes afterwards, and not a second.
 type ledger struct {
-	mu         sync.Mutex
+	mu         sync.Mutex // guards all below
 	nodes      map[string]*entry
 	events     int
 	duplicates []string // what was wrong with each event that should not have come

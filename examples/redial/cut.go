@@ -17,7 +17,7 @@ import (
 type traffic struct {
 	dialer bool // make the connections here, so that they can be closed here
 
-	mu      sync.Mutex
+	mu      sync.Mutex // guards all below
 	conns   []net.Conn
 	at      map[string]place // by the job's name
 	redials int

@@ -35,7 +35,8 @@ type waiter struct {
 
 // Do returns the result of the attempt under way, or of one that begins now. When ctx
 // ends first it leaves, and says so with an error of ctx, unless the attempt has
-// committed to a result. The attempt has the values of the first caller's context. What the attempt panics with, all who wait panic with.
+// committed to a result. The attempt has the values of the first caller's context. What
+// it panics with, all who wait panic with.
 func (g *Group[T]) Do(ctx context.Context, attempt func(context.Context, *Flight[T]) (T, error)) (v T, left bool, err error) {
 	me := new(waiter)
 	me.deadline, _ = ctx.Deadline()

@@ -53,7 +53,7 @@ func (f *Successor[T]) Next() (next T, renewed, there bool) {
 // Once does something once. All who want it done share the result. Who waits for it waits
 // in a channel, which testing/synctest can see.
 type Once struct {
-	mu    sync.Mutex
+	mu    sync.Mutex    // guards begun; err belongs to who began, until begun is closed
 	begun chan struct{} // closed when err is there; nil: nobody has begun
 	err   error
 }

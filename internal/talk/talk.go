@@ -32,8 +32,8 @@ type Entry struct {
 
 // Talk is what is known of what client and server say on a connection.
 type Talk struct {
-	mu      sync.Mutex
-	begun   [2]bool // from the client, to it: the handshake has passed
+	mu      sync.Mutex // guards all below
+	begun   [2]bool    // from the client, to it: the handshake has passed
 	session int64
 	asked   []asked // asked[first:] waits for replies
 	first   int

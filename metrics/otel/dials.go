@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -143,6 +144,8 @@ func reasonOf(step string, err error) string {
 		return "auth"
 	case errors.Is(err, zk.ErrNotReadOnly):
 		return "readonly"
+	case strings.HasPrefix(err.Error(), "Config.Wrap "): // which is neither of TCP nor of TLS
+		return "other"
 	}
 	switch step {
 	case "dns", "resolve":

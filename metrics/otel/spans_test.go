@@ -110,6 +110,7 @@ func TestDialSpans(t *testing.T) {
 		"TLS fails":           {func(c *zk.Config) { c.Addrs, c.TLS = []string{l.Addr().String()}, new(tls.Config) }, []string{"dial tls", " connect", " tls tls"}},
 		"SASL does not begin": {func(c *zk.Config) { c.SASL = noSASL{} }, []string{"dial auth"}},
 		"expired":             {func(c *zk.Config) { c.ID, c.Password = 77, make([]byte, 16) }, []string{"dial expired", " connect", " handshake expired"}},
+		"Wrap":                {func(c *zk.Config) { c.Wrap = func(string, net.Conn) net.Conn { return nil } }, []string{"dial other", " connect other"}},
 		"credentials":         {func(c *zk.Config) { c.Auth = []zk.Auth{{Scheme: "nonsense"}} }, []string{"dial auth", " connect", " handshake", " restore auth"}},
 	} {
 		t.Run(name, func(t *testing.T) {

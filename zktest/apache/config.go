@@ -2,8 +2,6 @@ package apache
 
 import (
 	"cmp"
-	"crypto/sha1"
-	"encoding/base64"
 	"fmt"
 	"io"
 	"maps"
@@ -12,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/seed-9f8420c6/zk/zktest/internal/data"
 )
 
 // Config says what to start. Its zero value is one server of the newest release.
@@ -152,8 +152,6 @@ func (s *Server) writeTLS(cfg map[string]string) error {
 // javaArgs returns the arguments of the java command that runs a member.
 func (s *Server) javaArgs() []string {
 	conf := s.e.conf
-	super := sha1.Sum([]byte(SuperCredential))
-	user, _, _ := strings.Cut(SuperCredential, ":")
 	props := map[string]string{
 		"zookeeper.forceSync":                                "no",
 		"zookeeper.preAllocSize":                             "64", // KiB, of each transaction log
@@ -168,7 +166,7 @@ func (s *Server) javaArgs() []string {
 		"org.slf4j.simpleLogger.showDateTime":                "true",
 		"org.slf4j.simpleLogger.dateTimeFormat":              "HH:mm:ss.SSS",
 		"org.slf4j.simpleLogger.showShortLogName":            "true",
-		"zookeeper.DigestAuthenticationProvider.superDigest": user + ":" + base64.StdEncoding.EncodeToString(super[:]),
+		"zookeeper.DigestAuthenticationProvider.superDigest": data.DigestID(SuperCredential),
 	}
 	maps.Copy(props, conf.Properties)
 	// Serial collector and first-level compiler: quick to start, and few threads on a small machine.

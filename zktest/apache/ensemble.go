@@ -26,8 +26,8 @@ type Ensemble struct {
 	forks chan func() // run on one thread, see forker
 	close func() error
 
-	mu      sync.Mutex
-	servers []*Server // never changed in place
+	mu      sync.Mutex // guards servers
+	servers []*Server  // never changed in place
 }
 
 // members returns the servers, which Add may make more.

@@ -24,7 +24,7 @@ type Server struct {
 	ports []int     // client, quorum, election, client with TLS
 	log   io.Writer // gets the log besides its file; nil: none
 
-	mu     sync.Mutex
+	mu     sync.Mutex        // guards all below, and is held while the process starts and stops
 	cfg    map[string]string // of zoo.cfg
 	proc   *process          // the last run; nil: none yet
 	closed bool              // by Ensemble.Close

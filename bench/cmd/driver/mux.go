@@ -51,7 +51,7 @@ func request(dst []byte, xid int32, op wire.Op, body wire.Record) []byte {
 type mux struct {
 	nc net.Conn
 
-	mu      sync.Mutex
+	mu      sync.Mutex // guards all below
 	out     []byte
 	spare   []byte
 	writing bool

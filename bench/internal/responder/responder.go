@@ -52,7 +52,7 @@ type Server struct {
 	zxid    atomic.Int64
 	session atomic.Int64
 
-	mu    sync.Mutex
+	mu    sync.Mutex // guards all below
 	conns map[net.Conn]struct{}
 	done  bool
 }

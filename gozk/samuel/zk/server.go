@@ -94,7 +94,7 @@ type Server struct {
 		stop() error
 	}
 
-	mu  sync.Mutex
+	mu  sync.Mutex // guards cmd
 	cmd *exec.Cmd
 }
 

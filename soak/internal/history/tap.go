@@ -14,7 +14,7 @@ import (
 type Tap struct {
 	clock *Clock
 
-	mu    sync.Mutex
+	mu    sync.Mutex // guards all below
 	conns []*tapConn
 	names map[string]string // one copy of every path
 }
@@ -66,7 +66,7 @@ type tapConn struct {
 	net.Conn
 	tap *Tap
 
-	mu       sync.Mutex
+	mu       sync.Mutex // guards all below
 	log      Conn
 	out, in  cutter
 	said     bool // the ConnectRequest is through

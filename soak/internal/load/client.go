@@ -37,7 +37,7 @@ type client struct {
 	renewed atomic.Int64 // those that began a new one
 	slow    atomic.Int64 // Sessions that ended because too much was undelivered
 
-	mu      sync.Mutex
+	mu      sync.Mutex // guards all below
 	cur     *zk.Session
 	changed chan struct{} // closed when cur changes
 	known   map[*zk.Session]bool

@@ -24,7 +24,7 @@ type dropin struct {
 	events  atomic.Int64
 	ended   atomic.Int64 // watches that ended with a session
 
-	mu       sync.Mutex
+	mu       sync.Mutex       // guards armed and findings
 	armed    map[string]state // what was read when the watch of a path was armed
 	findings []check.Finding
 	loops    sync.WaitGroup

@@ -145,7 +145,7 @@ type run struct {
 	// acquired counts locks and terms.
 	acquired atomic.Int64
 
-	mu            sync.Mutex
+	mu            sync.Mutex // guards rng, voids, before and after while the run goes on
 	rng           *rand.Rand
 	voids         []string
 	began         time.Time

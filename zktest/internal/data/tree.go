@@ -132,7 +132,7 @@ func (t *Tree) Clone() *Tree {
 	c := &Tree{
 		nodes: make(map[string]*Node, len(t.nodes)), Zxid: t.Zxid, version: t.version,
 		ephemerals: make(map[int64]*pathSet, len(t.ephemerals)),
-		containers: cloneSet(t.containers), ttls: cloneSet(t.ttls), quotas: t.quotas.clone(), size: t.size,
+		containers: maps.Clone(t.containers), ttls: maps.Clone(t.ttls), quotas: t.quotas.clone(), size: t.size,
 	}
 	for path, n := range t.nodes {
 		m := *n
@@ -142,17 +142,6 @@ func (t *Tree) Clone() *Tree {
 	c.nodes[""] = c.nodes[RootPath]
 	for id, set := range t.ephemerals {
 		c.ephemerals[id] = &pathSet{maps.Clone(set.paths), set.added, set.peak}
-	}
-	return c
-}
-
-func cloneSet(s map[string]struct{}) map[string]struct{} {
-	if s == nil {
-		return nil
-	}
-	c := make(map[string]struct{}, len(s))
-	for k := range s {
-		c[k] = struct{}{}
 	}
 	return c
 }
