@@ -190,9 +190,11 @@ func (c *Conn) CreateContainer(path string, data []byte, flag int32, acl []ACL) 
 }
 
 // CreateTTL creates a znode that the server deletes when it has had no children and no
-// change for ttl. The flags must be FlagTTL or FlagPersistentSequentialWithTTL.
+// change for ttl, in whole milliseconds; less than one is ErrBadArguments. The flags must be
+// FlagTTL or FlagPersistentSequentialWithTTL.
 func (c *Conn) CreateTTL(path string, data []byte, flag int32, acl []ACL, ttl time.Duration) (string, error) {
 	sequential, timed, err := parseFlags(flag, path)
+	ttl = ttl.Truncate(time.Millisecond) // the root rounds up
 	switch {
 	case err != nil:
 		return "", err
