@@ -82,8 +82,10 @@ func TestBadInput(t *testing.T) {
 		assert.Assert(t, errors.Is(err, ErrInvalidFlags))
 		_, err = c.CreateContainer("/b", nil, FlagEphemeral, acl)
 		assert.Assert(t, errors.Is(err, ErrInvalidFlags))
-		_, err = c.CreateTTL("/b", nil, FlagTTL, acl, 0)
-		assert.Equal(t, err, ErrBadArguments)
+		for _, ttl := range []time.Duration{0, 1, time.Millisecond - 1, -time.Second} {
+			_, err = c.CreateTTL("/b", nil, FlagTTL, acl, ttl)
+			assert.Equal(t, err, ErrBadArguments, "%v", ttl)
+		}
 		_, err = c.Create("/b", nil, 0, nil)
 		assert.Equal(t, err, ErrInvalidACL)
 		_, err = c.Set("/a", make([]byte, 1536*1024), -1)

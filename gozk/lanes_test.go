@@ -1,6 +1,7 @@
 package zk
 
 import (
+	"fmt"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -8,6 +9,7 @@ import (
 
 	"gotest.tools/v3/assert"
 
+	root "github.com/seed-9f8420c6/zk"
 	"github.com/seed-9f8420c6/zk/zktest"
 )
 
@@ -91,31 +93,132 @@ func behindSlow(t *testing.T, c, other *Conn, inside <-chan struct{}) (slow, beh
 }
 
 // An event on its way to an older watch of the path is not the newer one's, which has its
-// own on the session's channel too.
+// own on the session's channel too. So it is where the newer one's call did not wait for it.
 func TestNewWatchBehindAnEvent(t *testing.T) {
-	inMemoryOf(t, zktest.V34, func(t *testing.T, server *zktest.Server, through connOption) { // its events have no zxid
+	for _, takes := range []time.Duration{patience / 2, 3 * patience} {
+		inMemoryOf(t, zktest.V34, func(t *testing.T, server *zktest.Server, through connOption) { // its events have no zxid
+			inside := make(chan struct{})
+			var told atomic.Int32
+			c, _ := connect(t, server.Addrs(), through, WithEventCallback(func(ev Event) {
+				switch {
+				case ev.Type != EventNodeDataChanged:
+				case ev.Path == "/slow":
+					close(inside)
+					time.Sleep(takes)
+				default:
+					told.Add(1)
+				}
+			}))
+			other, _ := connect(t, server.Addrs(), through)
+			_, older := behindSlow(t, c, other, inside)
+			_, st, newer, err := c.GetW("/a")
+			assert.NilError(t, err)
+			assert.Assert(t, st.Version == 1 && len(newer) == 0)
+			assert.Equal(t, (<-older).Type, EventNodeDataChanged)
+			assert.Equal(t, len(newer), 0)
+			_, err = c.Set("/a", nil, -1)
+			assert.NilError(t, err)
+			assert.Equal(t, len(newer), 1)
+			assert.Equal(t, told.Load(), int32(2))
+		})
+	}
+}
+
+// Nor where the connection was lost while its call waited, and the event stays behind.
+func TestNewWatchBehindAnEventThatStays(t *testing.T) {
+	inMemory(t, func(t *testing.T, server *zktest.Server, through connOption) {
 		inside := make(chan struct{})
-		var told atomic.Int32
-		c, _ := connect(t, server.Addrs(), through, WithEventCallback(func(ev Event) {
-			switch {
-			case ev.Type != EventNodeDataChanged:
-			case ev.Path == "/slow":
+		c, events := connect(t, server.Addrs(), through, WithEventCallback(func(ev Event) {
+			if ev.Path == "/0" {
 				close(inside)
 				time.Sleep(patience / 2)
-			default:
-				told.Add(1)
 			}
 		}))
 		other, _ := connect(t, server.Addrs(), through)
-		_, older := behindSlow(t, c, other, inside)
-		_, st, newer, err := c.GetW("/a")
+		var sets []any
+		const n = 2*laneSize + 2 // more than there is room for
+		var older <-chan Event
+		for i := range n {
+			path := fmt.Sprint("/", i)
+			nodes(t, c, path)
+			_, _, ch, err := c.GetW(path)
+			assert.NilError(t, err)
+			older, sets = ch, append(sets, &SetDataRequest{path, nil, -1})
+		}
+		_, err := other.Multi(sets...)
 		assert.NilError(t, err)
-		assert.Assert(t, st.Version == 1 && len(older) == 1 && len(newer) == 0)
-		_, err = c.Set("/a", nil, -1)
+		<-inside
+		var newer <-chan Event
+		done := make(chan struct{})
+		go func() {
+			_, _, newer, _ = c.GetW(fmt.Sprint("/", n-1))
+			close(done)
+		}()
+		synctest.Wait()
+		server.Member(0).Refuse(true)
+		server.Cut(c.SessionID())
+		<-done
+		assert.Equal(t, len(older), 0)
+		server.Member(0).Refuse(false)
+		for len(older) == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		synctest.Wait()
+		assert.Equal(t, len(newer), 0)
+		_, err = c.Set(fmt.Sprint("/", n-1), nil, -1)
 		assert.NilError(t, err)
 		assert.Equal(t, len(newer), 1)
-		assert.Equal(t, told.Load(), int32(2))
+		states(events)
 	})
+}
+
+// An event, or the end, may come while a watch that follows another one is still on a lane
+// of its own.
+func TestFollowsOnItsOwnLane(t *testing.T) {
+	for name, happens := range map[string]func(b *books, older, newer chan<- root.Event, ev root.Event){
+		"older's first": func(_ *books, older, newer chan<- root.Event, ev root.Event) {
+			older <- ev
+			synctest.Wait()
+			newer <- ev
+		},
+		"older's first, disarmed in vain": func(b *books, older, newer chan<- root.Event, ev root.Event) {
+			older <- ev
+			synctest.Wait()
+			b.unlane("/a", b.paths["/a"], false)
+			third, _, _ := b.join("/a")
+			assert.Assert(t, !b.confirm("/a", third, dataWatch, true)) // it follows none whose event has come
+			b.unlane("/a", third, true)
+			newer <- ev
+		},
+		"newer's first": func(b *books, older, newer chan<- root.Event, ev root.Event) {
+			newer <- ev
+			synctest.Wait()
+			third, _, lane := b.join("/a")
+			assert.Assert(t, lane != newer) // which is about to be disarmed
+			b.leave("/a", third)
+			older <- ev
+		},
+		"end": func(b *books, _, _ chan<- root.Event, _ root.Event) { b.expire(ErrClosing) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				told := 0
+				b := newBooks(func(Event) { told++ })
+				first, one, older := b.join("/a")
+				assert.Assert(t, !b.confirm("/a", first, dataWatch, true))
+				second, two, newer := b.join("/a")
+				assert.Assert(t, b.confirm("/a", second, dataWatch, true))
+				happens(b, older, newer, root.Event{Type: root.Changed, Path: "/a"})
+				synctest.Wait()
+				b.unlane("/a", second, false)
+				assert.Assert(t, len(one) == 1 && len(two) == 1 && told == 1, "%d %d %d", len(one), len(two), told)
+				assert.Assert(t, b.armed+b.pending+len(b.paths)+len(b.more) == 0)
+				if name != "end" {
+					b.expire(ErrClosing)
+				}
+			})
+		})
+	}
 }
 
 // A callback that blocks holds up what comes after it, and not the answers.

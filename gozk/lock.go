@@ -87,9 +87,10 @@ func lockError(err error) error {
 	return plainError(err)
 }
 
-// Unlock gives the lock up. ErrNoNode says that it was lost already, with the session
-// or with its znode. After ErrConnectionClosed the znode goes as soon as there is a
-// connection; in each case the Lock can be locked again.
+// Unlock deletes the znode of the lock, as soon as there is a connection. ErrNoNode says that
+// the lock was lost already, with the session or with its znode. Where the answer is lost, it
+// looks what became of the znode. After ErrConnectionClosed and ErrNoServer the lock is given
+// up: its znode goes with the next connection. In each case the Lock can be locked again.
 func (l *Lock) Unlock() error {
 	l.mu.Lock()
 	h, books := l.holder, l.books
@@ -98,15 +99,25 @@ func (l *Lock) Unlock() error {
 	if h == nil {
 		return ErrNotLocked
 	}
-	err := ErrNoNode
-	if h.Session().ID() == l.c.SessionID() {
-		if err = h.Release(); err == nil {
+	release := func() { // which finds out for itself when the session is over
+		if err := h.Release(); err == nil || errors.Is(err, recipe.ErrNotHeld) {
 			books.foreign.Add(-1) // nothing is left
-		} else {
-			err = lockError(err)
 		}
-	} else {
-		go h.Release() // which finds out for itself that the session is over
+	}
+	err := l.c.Delete(h.Path(), -1)
+	switch err {
+	case ErrNoServer:
+		go release()
+	case ErrConnectionClosed: // was it deleted?
+		release()
+		if found, _, lookErr := l.c.Exists(h.Path()); !found && lookErr == nil {
+			err = nil
+		}
+	default:
+		if h.Detach() == "" { // it knows that the znode is gone
+			h.Release()
+		}
+		books.foreign.Add(-1)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -6,10 +6,12 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"gotest.tools/v3/assert"
 
+	"github.com/seed-9f8420c6/zk/wire"
 	"github.com/seed-9f8420c6/zk/zktest"
 )
 
@@ -147,4 +149,105 @@ func TestLockWaiterFails(t *testing.T) {
 		assert.NilError(t, again.Lock())
 		time.Sleep(time.Minute) // all that worked for the old session has ended
 	})
+}
+
+// Unlock is a Delete of the znode, and fails as one. Where its answer is lost, it finds out
+// what became of the znode.
+func TestUnlock(t *testing.T) {
+	inMemory(t, func(t *testing.T, server *zktest.Server, through connOption) {
+		c, _ := connect(t, server.Addrs(), through)
+		other, _ := connect(t, server.Addrs(), through)
+		contenders := func() int {
+			names, _, err := other.Children("/l")
+			assert.NilError(t, err)
+			return len(names)
+		}
+		l := NewLock(c, "/l", WorldACL(PermAll))
+		deletes := func() (n int) {
+			for _, f := range server.Frames() {
+				if f.Op == wire.OpDelete && f.Dir == zktest.FromClient {
+					n++
+				}
+			}
+			return n
+		}
+		away := func(c *Conn) {
+			server.Member(0).Refuse(true)
+			server.Cut(c.SessionID())
+			time.Sleep(100 * time.Millisecond) // it has been tried once more, and now there is a pause
+		}
+
+		server.ForgetFrames()
+		for range 3 {
+			assert.NilError(t, l.Lock())
+			assert.NilError(t, l.Unlock())
+		}
+		synctest.Wait()
+		assert.Equal(t, deletes(), 3)
+
+		// Somebody else has deleted it, and the event has not come yet.
+		assert.NilError(t, l.Lock())
+		late := server.Fault(zktest.Rule{
+			Dir: zktest.ToClient, Session: c.SessionID(), Delay: 100 * time.Millisecond,
+			Match: func(f zktest.Frame) bool { return f.Op == wire.OpNotification },
+		})
+		rmr(t, other, "/l")
+		assert.Equal(t, l.Unlock(), ErrNoNode)
+		late.Remove()
+		assert.Equal(t, l.Unlock(), ErrNotLocked)
+
+		// It waits for a connection, also where the pause is longer than a third of the timeout.
+		short, _, err := Connect(server.Addrs(), 1500*time.Millisecond, WithLogger(silent{}), through)
+		assert.NilError(t, err)
+		defer short.Close()
+		m := NewLock(short, "/l", WorldACL(PermAll))
+		assert.NilError(t, m.Lock())
+		away(short)
+		time.AfterFunc(100*time.Millisecond, func() { server.Member(0).Refuse(false) })
+		assert.NilError(t, m.Unlock())
+		assert.Equal(t, contenders(), 0)
+
+		// But no longer than any call.
+		assert.NilError(t, l.Lock())
+		away(c)
+		assert.Equal(t, l.Unlock(), ErrNoServer)
+		server.Member(0).Refuse(false)
+		assert.NilError(t, l.Lock()) // which waits for the one before
+		assert.Equal(t, contenders(), 1)
+		assert.NilError(t, l.Unlock())
+
+		for _, do := range []zktest.Action{zktest.CutBefore, zktest.CutAfter} {
+			assert.NilError(t, l.Lock())
+			server.Fault(zktest.Rule{Op: wire.OpDelete, Do: do})
+			assert.NilError(t, l.Unlock())
+			assert.Equal(t, contenders(), 0)
+		}
+
+		// The directory lets nobody delete.
+		assert.NilError(t, l.Lock())
+		_, err = other.SetACL("/l", WorldACL(PermAll&^PermDelete), -1)
+		assert.NilError(t, err)
+		assert.Equal(t, l.Unlock(), ErrNoAuth)
+		assert.Equal(t, contenders(), 1)
+		_, err = other.SetACL("/l", WorldACL(PermAll), -1)
+		assert.NilError(t, err)
+		rmr(t, other, "/l")
+
+		synctest.Wait()
+		assert.Equal(t, c.gate.Load().link.books.foreign.Load(), int32(0)) // no call has to look for its events
+		assert.NilError(t, l.Lock())
+		c.Close()
+		assert.Equal(t, l.Unlock(), ErrConnectionClosed)
+		assert.Equal(t, contenders(), 0)
+	})
+}
+
+// rmr deletes the children of a znode.
+func rmr(t *testing.T, c *Conn, path string) {
+	t.Helper()
+	names, _, err := c.Children(path)
+	assert.NilError(t, err)
+	for _, name := range names {
+		assert.NilError(t, c.Delete(path+"/"+name, -1))
+	}
 }

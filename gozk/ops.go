@@ -61,10 +61,9 @@ func read[T any](c *Conn, path string, from reading[T]) (out T, _ *Stat, err err
 // exists is a data watch.
 func watched[T any](c *Conn, path string, kind watchKind, from reading[T]) (out T, _ *Stat, _ <-chan Event, err error) {
 	var st root.Stat
-	var w *watch
+	var ch <-chan Event
 	err = c.at(path, func(l *link) (err error) {
-		var lane chan<- root.Event
-		w, lane = l.books.join(path)
+		w, own, lane := l.books.join(path)
 		if out, st, err = from(l.s, background, path, lane); err != nil {
 			l.books.leave(path, w)
 			return err
@@ -72,15 +71,18 @@ func watched[T any](c *Conn, path string, kind watchKind, from reading[T]) (out 
 		if kind == existWatch && st != (root.Stat{}) {
 			kind = dataWatch
 		}
-		l.books.settle()
-		l.books.confirm(w, kind)
+		dealt := l.books.settle()
+		if l.books.confirm(path, w, kind, dealt) {
+			l.books.unlane(path, w, l.s.RemoveWatch(background, path, lane) == nil) // which asks no server
+		}
+		ch = own
 		return nil
 	})
 	if err != nil {
 		var none T
 		return none, nil, nil, err
 	}
-	return out, stat(st, nil), w.ch, nil
+	return out, stat(st, nil), ch, nil
 }
 
 // AddAuth adds a credential, which is also sent on every later connection.
@@ -188,9 +190,11 @@ func (c *Conn) CreateContainer(path string, data []byte, flag int32, acl []ACL) 
 }
 
 // CreateTTL creates a znode that the server deletes when it has had no children and no
-// change for ttl. The flags must be FlagTTL or FlagPersistentSequentialWithTTL.
+// change for ttl, in whole milliseconds; less than one is ErrBadArguments. The flags must be
+// FlagTTL or FlagPersistentSequentialWithTTL.
 func (c *Conn) CreateTTL(path string, data []byte, flag int32, acl []ACL, ttl time.Duration) (string, error) {
 	sequential, timed, err := parseFlags(flag, path)
+	ttl = ttl.Truncate(time.Millisecond) // the root rounds up
 	switch {
 	case err != nil:
 		return "", err

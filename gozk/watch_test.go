@@ -191,31 +191,58 @@ func heap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// A thousand watches of one path each have the event, and the session's channel has it once.
+// A thousand watches of each kind of one path, as a program leaves behind that reads again
+// whenever a timer says so, each have the event. The session's channel has it once. They
+// take no more lanes than two of each kind, and nothing stays armed for them in the root.
 func TestManyWatchesOfOnePath(t *testing.T) {
 	server := zktest.NewServer(t)
 	var told atomic.Int64
 	c, _ := connect(t, server.Addrs(), WithEventCallback(func(ev Event) {
-		if ev.Type == EventNodeDataChanged {
+		if ev.Type != EventSession {
 			told.Add(1)
 		}
 	}))
-	nodes(t, c, "/a")
-	for round := range int64(3) {
-		var armed []<-chan Event
+	var armed []<-chan Event
+	arm := func() {
+		armed = armed[:0]
 		for range 1000 {
-			_, _, ch, err := c.GetW("/a")
+			_, _, data, err := c.GetW("/a")
 			assert.NilError(t, err)
-			armed = append(armed, ch)
+			_, _, children, err := c.ChildrenW("/a")
+			assert.NilError(t, err)
+			_, _, exists, err := c.ExistsW("/b")
+			assert.NilError(t, err)
+			armed = append(armed, data, children, exists)
 		}
-		_, err := c.Set("/a", nil, -1)
+		books := c.gate.Load().link.books
+		assert.Assert(t, len(books.lanes) <= 4, "%d lanes", len(books.lanes))
+		assert.Equal(t, books.session.Load().Watches().Len(), 3)
+		assert.Assert(t, books.quiet())
+	}
+	nodes(t, c, "/a")
+	for range 3 {
+		arm()
+		told.Store(0)
+		_, err := c.Multi(&SetDataRequest{"/a", nil, -1}, &CreateRequest{Path: "/a/c", Acl: WorldACL(PermAll)}, &CreateRequest{Path: "/b", Acl: WorldACL(PermAll)})
 		assert.NilError(t, err)
 		for _, ch := range armed {
-			assert.Equal(t, len(ch), 1)
+			ev, ok := <-ch
+			_, more := <-ch
+			assert.Assert(t, ok && !more && ev.Type != EventNotWatching)
 		}
-		assert.Equal(t, told.Load(), round+1)
+		assert.Equal(t, told.Load(), int64(3))
+		_, err = c.Multi(&DeleteRequest{"/a/c", -1}, &DeleteRequest{"/b", -1})
+		assert.NilError(t, err)
 	}
-	assert.Equal(t, len(c.gate.Load().link.books.lanes), 1000)
+	arm()
+	told.Store(0)
+	c.Close()
+	for _, ch := range armed {
+		ev := <-ch
+		_, more := <-ch
+		assert.Assert(t, ev.Type == EventNotWatching && ev.Err == ErrClosing && !more)
+	}
+	assert.Equal(t, told.Load(), int64(3))
 }
 
 // A server that cannot arm watches again, as some that only speak the protocol: the

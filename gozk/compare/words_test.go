@@ -132,6 +132,7 @@ func badCalls(ttls bool) (list []badCall) {
 	if ttls {
 		add("CreateTTL", "/b", nil, 5, world, time.Duration(0))
 		add("CreateTTL", "/b", nil, 5, world, -time.Second)
+		add("CreateTTL", "/b", nil, 6, world, time.Millisecond-1)
 	}
 	add("Create", "/b", nil, 0, nil)
 	add("Create", "/no/parent", nil, 0, world)

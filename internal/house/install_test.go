@@ -3,11 +3,14 @@ package house
 import (
 	"archive/zip"
 	"encoding/json"
+	"go/parser"
+	"go/token"
 	"io"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -192,6 +195,40 @@ func TestCheckout(t *testing.T) {
 		}
 		u.write("main.go", "package main\n\n"+imports+"\nfunc main() {}\n")
 		u.run("build", "./...")
+	}
+}
+
+// The command of gozk's README changes each form of an import, and nothing else.
+func TestImportCommand(t *testing.T) {
+	if _, err := exec.LookPath("sed"); err != nil || runtime.GOOS != "linux" {
+		t.Skip("it is a command of Linux")
+	}
+	suite.ToRoot(t)
+	page, err := os.ReadFile("gozk/README.md")
+	assert.NilError(t, err)
+	_, command, _ := strings.Cut(string(page), "    sed -i")
+	command, _, ok := strings.Cut(command, " $(git ls-files '*.go')\n")
+	assert.Assert(t, ok, "there is no such command")
+	dir := t.TempDir()
+	const theirs, ours = `"github.com/go-zookeeper/zk"`, `"github.com/seed-9f8420c6/zk/gozk"`
+	forms := map[string]string{
+		"import " + theirs:   "import zk " + ours,
+		"import z " + theirs: "import z " + ours,
+		"import (\n\t\"fmt\"\n\n\t" + theirs + " // x\n)":     "import (\n\t\"fmt\"\n\n\tzk " + ours + " // x\n)",
+		"import (\n\tzk " + theirs + "\n)":                    "import (\n\tzk " + ours + "\n)",
+		"import (\n\t_ " + theirs + "\n\tz " + theirs + "\n)": "import (\n\t_ " + ours + "\n\tz " + ours + "\n)",
+		"import \"github.com/go-zookeeper/zk/x\"":             "import \"github.com/go-zookeeper/zk/x\"",
+	}
+	for before, after := range forms {
+		file := filepath.Join(dir, "a.go")
+		assert.NilError(t, os.WriteFile(file, []byte("package p\n\n"+before+"\n"), 0o600))
+		out, err := exec.Command("sh", "-c", "sed -i"+command+" "+file).CombinedOutput()
+		assert.NilError(t, err, "%s", out)
+		got, err := os.ReadFile(file)
+		assert.NilError(t, err)
+		assert.Equal(t, string(got), "package p\n\n"+after+"\n")
+		_, err = parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+		assert.NilError(t, err)
 	}
 }
 
