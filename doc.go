@@ -217,7 +217,7 @@
 //		zk.DeleteOp{Path: "/a", Version: zk.AnyVersion},
 //	)
 //
-// # What a redial brings
+// # After a redial
 //
 // Dial first ends the Session that held this session before, whoever had
 // dialed it. Calls in flight on that Session are lost and later ones not

@@ -23,7 +23,8 @@ type Event struct {
 	Zxid int64
 }
 
-// EventType is what happened. The first four have the values of the protocol.
+// EventType is the kind of change. The first four have the values of the
+// protocol.
 type EventType int32
 
 const (
@@ -52,8 +53,8 @@ func (t EventType) String() string {
 	return "EventType(" + strconv.Itoa(int(t)) + ")"
 }
 
-// WatchKind is the way in which a channel is armed at a path. The last two are
-// what [WatchMode] asks AddWatch for.
+// WatchKind is the way in which a channel is armed at a path. AddWatch arms
+// the last two kinds.
 type WatchKind int
 
 const (
@@ -120,8 +121,8 @@ func (w *Watches) String() string {
 // Format prints what String does, whatever the verb.
 func (w *Watches) Format(f fmt.State, _ rune) { io.WriteString(f, w.String()) }
 
-// List returns one entry per (path, kind, channel): what is armed, and what has
-// fired and waits for its channel to have room.
+// List returns one entry per path, kind and channel: all that are armed, or
+// whose event waits for room in its channel.
 func (w *Watches) List() []Watch {
 	if w == nil {
 		return nil

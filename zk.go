@@ -142,9 +142,9 @@ func ParseACL(text string) (ACL, error) {
 	return list, nil
 }
 
-// Stat is what the server keeps about a znode. Times are milliseconds since
-// 1970. EphemeralOwner is the session of an ephemeral znode, and 0 for all
-// others, containers and those with a TTL included.
+// Stat is the metadata of a znode. Times are milliseconds since 1970.
+// EphemeralOwner is the session id of an ephemeral znode, and 0 for all
+// others, containers and TTLs included.
 type Stat struct {
 	Czxid, Mzxid                int64 // transactions that created it, and last changed its data
 	Ctime, Mtime                int64

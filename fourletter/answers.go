@@ -17,7 +17,7 @@ type Server struct {
 	Received, Sent int64 // packets, since the start or Srst
 	Connections    int64
 	Outstanding    int64  // requests under way
-	Zxid           int64  // the last transaction it knows
+	Zxid           int64  // the last transaction that it has executed
 	Mode           string // "leader", "follower", "observer", "standalone", "read-only"
 	Nodes          int64  // znodes
 
@@ -57,7 +57,7 @@ type Metrics struct {
 	Version string             // "3.9.5"
 	State   string             // "leader", "follower", "standalone", …
 	Values  map[string]float64 // each number by its name: "zk_znode_count"
-	Text    map[string]string  // and what is none: "zk_version"
+	Text    map[string]string  // each other value: "zk_version"
 }
 
 // Conf is the answer to conf. Values has every setting as the server prints it.

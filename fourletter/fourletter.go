@@ -38,7 +38,7 @@ type Client struct {
 	Addr string
 	// TLS is nil for plain TCP. Its ServerName defaults to Addr's host, without a zone.
 	TLS *tls.Config
-	// DialContext makes connections, and TLS is laid over what it returns; nil: a net.Dialer's.
+	// DialContext makes connections, and TLS runs over them; nil: those of a net.Dialer.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
 	// MaxAnswer is the largest answer to accept, in bytes; zero: DefaultMaxAnswer.
 	MaxAnswer int
@@ -200,7 +200,7 @@ func (c Client) Crst(ctx context.Context) error { return c.say(ctx, "crst", "Con
 // Srst resets the server's statistics, which Srvr reports.
 func (c Client) Srst(ctx context.Context) error { return c.say(ctx, "srst", "Server stats reset.") }
 
-// Srvr asks what the server is and does.
+// Srvr asks for the server's version, mode and counters.
 func (c Client) Srvr(ctx context.Context) (Server, error) { return ask(ctx, c, "srvr", parseSrvr) }
 
 // Stat asks the same as Srvr, and who is connected.

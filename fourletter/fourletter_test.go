@@ -388,6 +388,23 @@ func testAwaitReadWrite(t *testing.T) {
 	assert.ErrorContains(t, err, "no servers")
 }
 
+// The pauses between the rounds are those that the comment states.
+func TestAwaitReadWritePauses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+		defer cancel()
+		began := time.Now()
+		var at []time.Duration
+		c := Client{DialContext: func(context.Context, string, string) (net.Conn, error) {
+			at = append(at, time.Since(began)/time.Millisecond)
+			return nil, errors.New("refused")
+		}}
+		_, err := c.AwaitReadWrite(ctx, []string{"a:1"})
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.DeepEqual(t, at, []time.Duration{0, 100, 300, 700, 1500, 3100, 6300, 12700, 22700, 32700})
+	})
+}
+
 // Whatever a server says, there is an answer or an error.
 func FuzzParse(f *testing.F) {
 	files, err := filepath.Glob("testdata/*.txt")

@@ -373,3 +373,41 @@ func TestHasSessionAfterWatches(t *testing.T) {
 		assert.Equal(t, time.Since(began), delay)
 	})
 }
+
+// The channel of Connect has room for six events. Further ones are dropped, and the callback gets them all.
+func TestEventChannelDropsWhatHasNoRoom(t *testing.T) {
+	inMemory(t, func(t *testing.T, server *zktest.Server, through connOption) {
+		told := 0
+		c, events := connect(t, server.Addrs(), through, WithEventCallback(func(Event) { told++ }))
+		for range 3 {
+			_, err := c.Sync("/")
+			assert.NilError(t, err)
+			server.CutAll()
+			synctest.Wait()
+		}
+		_, err := c.Sync("/")
+		assert.NilError(t, err)
+		c.Close()
+		assert.Assert(t, told > 6)
+		got := 0
+		for range events {
+			got++
+		}
+		assert.Equal(t, got, 6)
+	})
+}
+
+// A Dialer gets one second to connect, whatever the session timeout is.
+func TestDialerGetsASecond(t *testing.T) {
+	inMemory(t, func(t *testing.T, server *zktest.Server, through connOption) {
+		var given []time.Duration
+		c, _ := connect(t, server.Addrs(), through, WithDialer(func(network, addr string, timeout time.Duration) (net.Conn, error) {
+			given = append(given, timeout)
+			return server.DialContext(context.Background(), network, addr)
+		}))
+		_, err := c.Sync("/")
+		assert.NilError(t, err)
+		c.Close()
+		assert.DeepEqual(t, given, []time.Duration{time.Second})
+	})
+}

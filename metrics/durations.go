@@ -98,7 +98,7 @@ type Histogram struct {
 	Fine map[int]int64 `json:"-"`
 }
 
-// Read returns what was counted so far.
+// Read returns the present counts.
 func (d *Durations) Read() Histogram {
 	h := Histogram{Fine: make(map[int]int64)}
 	for i := range d.places {

@@ -674,3 +674,48 @@ func TestObserve(t *testing.T) {
 		assert.DeepEqual(t, seen, []string{"get 0s true", "ping 0s", "move 0s"})
 	})
 }
+
+// A History has the last 64 dials, oldest first, and the ends and Gaps with their reasons.
+func TestHistory(t *testing.T) {
+	suite.InBubble(t, 1, func(t *testing.T, e *suite.Env) {
+		set := metrics.New()
+		conf, _ := e.Config()
+		set.Attach(&conf)
+		s, err := zk.Dial(e.Ctx, conf)
+		assert.NilError(t, err)
+		gaps := make(chan zk.Event, 1)
+		assert.NilError(t, s.AddWatch(e.Ctx, "/", zk.WatchPersistent, gaps))
+		e.Sim.Cut(s.ID())
+		<-s.Done()
+		e.Create(e.Session(), "/new", "")
+		next, err := s.Redial(e.Ctx)
+		assert.NilError(t, err)
+		assert.NilError(t, next.Close())
+		h := set.History()
+		assert.Equal(t, len(h.Dials), 2)
+		assert.DeepEqual(t, h.Dials[0], metrics.Note{Time: h.Dials[0].Time, Addr: s.Addr(), Session: s.ID()})
+		assert.Equal(t, len(h.Ends), 2)
+		assert.Equal(t, h.Ends[0].Session, s.ID())
+		assert.Equal(t, h.Ends[0].Why, "eof")
+		assert.Equal(t, h.Ends[0].Text, s.Err().Error())
+		assert.Equal(t, h.Ends[1].Why, "closed")
+		assert.Equal(t, len(h.Gaps), 1)
+		assert.Equal(t, h.Gaps[0].Path, "/")
+
+		conf.DialContext = func(_ context.Context, _, addr string) (net.Conn, error) { return nil, errors.New("no " + addr) }
+		for i := range 70 {
+			conf.Addrs = []string{fmt.Sprintf("h:%d", 1+i)}
+			_, err := zk.Dial(e.Ctx, conf)
+			assert.ErrorIs(t, err, zk.ErrNoServer)
+			time.Sleep(time.Millisecond)
+		}
+		dials := set.History().Dials
+		assert.Equal(t, len(dials), 64)
+		for i, n := range dials {
+			assert.Equal(t, n.Addr, fmt.Sprintf("h:%d", 7+i))
+			assert.Equal(t, n.Why, "tcp")
+			assert.Equal(t, n.Text, "no "+n.Addr)
+			assert.Equal(t, time.Since(n.Time), time.Duration(64-i)*time.Millisecond)
+		}
+	})
+}

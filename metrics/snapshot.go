@@ -8,7 +8,7 @@ import (
 	"github.com/seed-9f8420c6/zk"
 )
 
-// Snapshot is what a Set has counted, and the present state of its Sessions.
+// Snapshot has the counters of a Set, and the present state of its Sessions.
 type Snapshot struct {
 	// Sessions is the number of living Sessions.
 	Sessions int

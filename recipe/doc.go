@@ -85,8 +85,8 @@
 // # What may go wrong
 //
 //	                  connection lost             session expired            ctx ends
-//	Lock, RWLock      place kept, call again      begin anew: at the end     contender deleted
-//	Semaphore         both places kept            begin anew                 lease and contender deleted
+//	Lock, RWLock      place kept, call again      start again at the end     contender deleted
+//	Semaphore         both places kept            start again                lease and contender deleted
 //	Election          as Lock; Observe: pass last as Lock                    as Lock
 //	Hold              follows by itself           Lost by ExpiresAt          of Multi: zk.ErrLost if sent
 //	Own, Group        call again: znode is taken  call again: waits for the  znode deleted; ErrNotOwner
@@ -95,7 +95,7 @@
 //	DoubleBarrier     member stays, call again    member gone; Enter again   Enter: member deleted
 //	Once              same Do again               ErrUnknown if an answer    zk.ErrLost: same Do again
 //	                                              is missing
-//	Counter           same Add again              ErrUnknown likewise        zk.ErrLost: same Add again
+//	Counter           same Add again              ErrUnknown, as for Once    zk.ErrLost: same Add again
 //	Queue             same Put, Take, Done again  taken entries come back    zk.ErrLost of Put, Done: again
 //	Partition         Run again: part is kept     Run again: items move      items given up, member leaves
 //	CreateProtected   call again                  call again: a new znode    znode deleted

@@ -20,10 +20,10 @@ type Layout uint8
 const (
 	// Curator is the layout of Apache Curator, which go-zookeeper reads too.
 	Curator Layout = iota
-	// Kazoo is that of kazoo. A client of Curator sorts these names behind its own,
-	// and does not wait for them: where there is one, take its layout. Nothing is
-	// refused, because a name does not say whether Curator or this package has made
-	// it, and a client of Curator can come later.
+	// Kazoo is the layout of kazoo. A client of Curator sorts these names after its
+	// own, and does not wait for them: in a directory with such a client, use
+	// Curator. That is not checked, because a name does not show whether Curator or
+	// this package has created it.
 	Kazoo
 )
 

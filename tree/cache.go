@@ -68,8 +68,8 @@ func (c *Cache) Children(path string) (names []string, ok bool) {
 	return c.tree.names(path)
 }
 
-// View is what a Cache shows at one zxid. It must not be used after the call
-// that it was given to.
+// View shows a Cache at one zxid. Do not use it after the function that got
+// it has returned.
 type View interface {
 	Get(path string) (n Node, ok bool)
 	Children(path string) (names []string, ok bool)

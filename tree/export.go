@@ -17,18 +17,21 @@ import (
 
 // Options say what Export, Import and Copy do.
 type Options struct {
-	// ACLs exports ACLs and sets them. Without it all that is made has the list ACL.
-	// One that keeps the session itself from writing there, or from making what is
-	// below, ends an Import with zk.ErrNoAuth: the superuser may do all.
+	// ACLs exports ACLs and sets them. Without it all created znodes have the list
+	// ACL. An ACL that keeps the session itself from writing the znode, or from
+	// creating its children, ends an Import with zk.ErrNoAuth, except for the
+	// superuser.
 	ACLs bool
-	// ACL is for what is made without ACLs; nil: zk.ACLOpen.
+	// ACL is the list of all znodes that are created without ACLs; nil:
+	// zk.ACLOpen.
 	ACL zk.ACL
 	// Ephemerals exports ephemeral znodes too, which become persistent ones.
 	Ephemerals bool
 
 	// Overwrite sets the data of znodes that exist. Without it they are ErrExists.
 	Overwrite bool
-	// Mirror deletes what the source does not have, ephemerals too. It needs Overwrite.
+	// Mirror deletes znodes that the source does not have, ephemeral ones too. It needs
+	// Overwrite.
 	Mirror bool
 	// Atomic is how many znodes one Multi writes, all or none of them. It needs
 	// servers since 3.5. Zero: single operations, many at a time.

@@ -24,7 +24,7 @@ type Stream struct {
 	watches *zk.Watches // of the session that it was read by
 }
 
-// State is what a znode was at one time.
+// State is the state of a znode at one time.
 type State struct {
 	Exists   bool
 	Data     []byte
@@ -35,7 +35,7 @@ type State struct {
 // States yields the present state, and each that follows, until the Session or
 // ctx ends. The reason comes last, as an error, with the last state. Called
 // again with the successor, or with any other Session of the same servers,
-// States yields only what is new. It leaves no watch behind.
+// States yields only new states. It leaves no watch behind.
 func (w *Stream) States(ctx context.Context, s *zk.Session) iter.Seq2[State, error] {
 	return func(yield func(State, error) bool) {
 		// At most one Changed and one Child, or one Deleted or Created, are on

@@ -66,7 +66,8 @@ func EndFrame(dst []byte, at int) {
 // does not count these four. It is as sent: negative or huge when the peer lies.
 func FrameLen(head []byte) int { return int(int32(binary.BigEndian.Uint32(head))) }
 
-// Error says what was wrong with a record and at which byte of its frame's body.
+// Error says what was wrong with a record, and at which byte of its frame's
+// body.
 type Error struct {
 	Reason string
 	Offset int

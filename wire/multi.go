@@ -177,8 +177,8 @@ func (r *MultiResult) Decode(d *Decoder) {
 	}
 }
 
-// Next reads the next result from d. It returns false behind the last one, or
-// on an error, so that results can be read one by one without a slice of them.
+// Next reads the next result from d. It returns false after the last one, or
+// on an error, so that results can be read one by one, without a slice.
 func (r *MultiResult) Next(d *Decoder) bool {
 	*r = MultiResult{}
 	h, ok := nextResult(d)

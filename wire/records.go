@@ -6,11 +6,11 @@ import "encoding/binary"
 // receiver, and Decode(*[Decoder]) with a pointer receiver.
 //
 // Append cannot fail and allocates only if dst is too small. Decode sets every
-// field; after an error the fields mean nothing. It does not look at bytes
-// behind the record, where newer servers may add fields. Decoded []byte fields
-// alias the Decoder's input, strings are copies. Vectors and buffers are nil
-// when null and empty when empty, in both directions; a null string decodes as
-// "" unless the field is a *string.
+// field; after an error the fields mean nothing. It ignores bytes after the
+// record, where newer servers may add fields. Decoded []byte fields alias the
+// Decoder's input, strings are copies. Vectors and buffers are nil when null
+// and empty when empty, in both directions; a null string decodes as "" unless
+// the field is a *string.
 type Record interface{ Append(dst []byte) []byte }
 
 // Sizes on the wire, in bytes. A minimum is that of a record whose strings,
@@ -23,7 +23,7 @@ const (
 	minClientInfo   = 8
 )
 
-// ACL lets those whom Scheme and ID stand for do what Perms says.
+// ACL gives the permissions Perms to the identity Scheme and ID.
 type ACL struct {
 	Perms      int32 // PermRead and so on
 	Scheme, ID string
@@ -66,7 +66,7 @@ func decodeACLs(d *Decoder) []ACL {
 	return acls
 }
 
-// Stat is what the server keeps about a node beside its data.
+// Stat is the metadata of a node.
 type Stat struct {
 	Czxid, Mzxid                int64 // transactions that created the node and last changed its data
 	Ctime, Mtime                int64 // when these were, in ms since 1970 by the leader's clock
@@ -133,7 +133,7 @@ func (c *ClientInfo) Decode(d *Decoder) {
 // ConnectRequest is the first frame from the client. It has no header.
 type ConnectRequest struct {
 	ProtocolVersion int32 // 0
-	LastZxidSeen    int64 // a server that is behind it hangs up
+	LastZxidSeen    int64 // a server that is behind it closes the connection
 	Timeout         int32 // wanted session timeout, ms
 	SessionID       int64 // 0 for a new session
 	Password        []byte
@@ -168,7 +168,7 @@ func (c *ConnectRequest) Decode(d *Decoder) {
 // ConnectResponse is the first frame from the server. It has no header.
 type ConnectResponse struct {
 	ProtocolVersion int32 // 0
-	Timeout         int32 // granted session timeout, ms; 0 or less says that the session is no more
+	Timeout         int32 // granted session timeout, ms; 0 or less: the session has expired
 	SessionID       int64
 	Password        []byte // 16 bytes from a sound server; Decode takes any length
 	ReadOnly        bool   // the server is read-only
@@ -198,7 +198,7 @@ func (c *ConnectResponse) Decode(d *Decoder) {
 }
 
 // RequestHeader begins every frame from the client but the first. ping, whoAmI
-// and closeSession have nothing behind it.
+// and closeSession have no record after it.
 type RequestHeader struct {
 	Xid int32
 	Op  Op

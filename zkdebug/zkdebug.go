@@ -94,7 +94,7 @@ func (p *Page) last(paths bool) (out []Frame) {
 	return out
 }
 
-// State is what the page shows, and its JSON.
+// State is the contents of the page, and its JSON.
 type State struct {
 	Time     time.Time
 	Paths    bool // paths and errors are shown
@@ -147,7 +147,8 @@ type Frame struct {
 	Size int
 }
 
-// State returns what the page shows now. With paths it has paths and errors.
+// State returns the present contents of the page, with paths and errors only
+// if paths is true.
 func (p *Page) State(paths bool) State {
 	now := time.Now()
 	s := State{Time: now, Paths: paths}

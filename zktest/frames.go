@@ -41,8 +41,8 @@ type Frame struct {
 	Latency time.Duration
 	Len     int    // bytes of the body
 	Raw     []byte // the body, with Options.Raw
-	// Note is the reason of a Hangup. A Proxy also notes what it makes of a frame, or
-	// why it can make nothing of it.
+	// Note is the reason of a Hangup. A Proxy also notes details of a frame, or why
+	// it cannot decode the frame.
 	Note string
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"gotest.tools/v3/assert"
@@ -59,6 +60,27 @@ func reap(t *testing.T, addr string) string {
 	s, code := c.stat("/parent")
 	fmt.Fprintf(&told, "%s, /parent %d with %d, %d events", names(kids.Children), code, s.NumChildren, len(c.took()))
 	return told.String()
+}
+
+// The interval of Options, by default 100 ms, passes from a container's last child to its deletion.
+func TestReapInterval(t *testing.T) {
+	for _, c := range []struct{ option, want time.Duration }{{0, 100 * time.Millisecond}, {3 * time.Second, 3 * time.Second}} {
+		synctest.Test(t, func(t *testing.T) {
+			e := NewServer(t, Options{InMemory: true, ReapInterval: c.option})
+			s := dial(t, e.Ensemble, 0)
+			s.must(wire.OpCreateContainer, wire.CreateRequest{Path: "/c", ACL: world, Flags: wire.FlagContainer}, &wire.Create2Response{})
+			s.create("/c/child", nil, 0)
+			time.Sleep(time.Second)
+			s.must(wire.OpDelete, wire.PathVersionRequest{Path: "/c/child", Version: -1}, nil)
+			time.Sleep(c.want - 1)
+			_, code := s.stat("/c")
+			assert.Equal(t, code, int32(0))
+			time.Sleep(1)
+			synctest.Wait()
+			_, code = s.stat("/c")
+			assert.Equal(t, code, wire.ErrNoNode)
+		})
+	}
 }
 
 func TestReapingLikeReal(t *testing.T) {

@@ -314,7 +314,7 @@ func (e *Ensemble) Stall(id int64) {
 }
 
 // MoveSession moves a session to another member, as a handshake there would. The
-// client learns nothing of it, and the timeout begins anew. A connection of the
+// client is not informed, and the timeout starts again. A connection of the
 // session to that member ends at once.
 //
 // The connection to the old member stays and still reads, unless that member

@@ -4,7 +4,7 @@
 //	go run ./examples/config                                     three servers in this process, which break
 //	go run ./examples/config -addrs h1:2181,h2:2181 -root /app   your own: change something below /app
 //
-// What to copy from it is in service.go.
+// The part to copy is service.go.
 package main
 
 import (

@@ -1,5 +1,5 @@
-// First is a first program with package zk: it follows a znode, over a
-// connection that is cut.
+// First is a first program with package zk: it follows a znode while its
+// connection is cut.
 package main
 
 import (

@@ -1,14 +1,13 @@
-// Handover is a service that replaces itself by a new process, as for a new
-// version of itself, again and again. Its session moves from process to process
-// with everything that belongs to it: an ephemeral node, the watches, and the
-// events that nobody has taken yet. Who reads what the service writes sees every
-// change, once, and does not notice which process wrote it.
+// Handover is a service that replaces itself by a new process again and again,
+// as for an upgrade. Its session moves from process to process with an ephemeral
+// znode, the watches, and the undelivered events. A reader of the service's
+// output sees every change once, and does not notice which process wrote it.
 //
 //	go run ./examples/handover                            three servers in the first process
 //	go run ./examples/handover -addrs h1:2181,h2:2181     your own
 //
-// What to copy from it is in service.go. This file is the one who starts the
-// service, changes what it watches, and checks what it says.
+// The part to copy is service.go. This file starts the service, changes the
+// znodes that it watches, and checks its output.
 package main
 
 import (

@@ -1,14 +1,14 @@
-// Lock is two processes that take turns under one lock. They are killed and
-// stopped for longer than their sessions live, again and again, preferably the
-// one that has the lock. What they write under it goes into a ledger, with the
-// token of the holder, and at the end the ledger shows whether two ever wrote at
-// a time.
+// Lock runs two processes that take turns under one lock. It kills them, or
+// stops them for longer than their sessions live, again and again, preferably
+// the one that has the lock. They write to a ledger under the lock, with the
+// token of the holder. At the end the ledger shows whether two ever wrote at the
+// same time.
 //
 //	go run ./examples/lock                            three servers in this process
 //	go run ./examples/lock -addrs h1:2181,h2:2181     your own
 //
-// What to copy from it is in worker.go. This file is the one who starts the
-// workers, and strikes them.
+// The part to copy is worker.go. This file starts the workers, and kills and
+// stops them.
 package main
 
 import (

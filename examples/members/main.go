@@ -1,11 +1,11 @@
 // Members is a service that registers itself, with the address at which others
-// reach it, and prints the members as they come and go: by their own will, by
-// their death, or because nobody has heard of them for a session timeout.
+// reach it. It prints the members as they join and leave, also when they die
+// or lose their sessions.
 //
 //	go run ./examples/members -id a                                  and a server in this process
 //	go run ./examples/members -id b -addrs 127.0.0.1:…               another member, of that server or of yours
 //
-// It ends by an interrupt.
+// It runs until it is interrupted.
 package main
 
 import (

@@ -1,11 +1,12 @@
-// Observed is a small service of which one can see everything: metrics, spans and the
-// page of its sessions. It works on three servers in its own process, which are broken
-// now and then, so that there is something to see.
+// Observed is a small service with metrics, spans and the page of its sessions. It
+// runs on three in-process servers, which fail now and then, so that there is
+// something to see.
 //
 //	go run -C examples/observed .
 //
 // Then open the addresses that it prints: /debug/zk, /debug/vars and /metrics. It prints
-// its spans as JSON, one object each; -quiet leaves them out. It ends by an interrupt.
+// its spans as JSON, one object each, unless -quiet is given. It runs until it is
+// interrupted.
 package main
 
 import (

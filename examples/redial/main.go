@@ -1,12 +1,12 @@
-// Redial is the main job of package zk in one command. It keeps 100 watches on
-// nodes that change all the time, an ephemeral node, and a counter, while its
-// connections are cut many times at random moments, and checks at the end that
-// nothing was lost and nothing came twice.
+// Redial shows the main job of package zk in one command. It keeps 100 watches
+// on znodes that change all the time, an ephemeral znode, and a counter, while
+// its connections are cut many times at random moments. At the end it checks
+// that no event was lost or came twice.
 //
 //	go run ./examples/redial                            three servers in this process
 //	go run ./examples/redial -addrs h1:2181,h2:2181     your own
 //
-// What to copy from it is in loops.go.
+// The part to copy is loops.go.
 package main
 
 import (

@@ -75,9 +75,9 @@ func TestArena(t *testing.T) {
 	_ = append(one, 'z')
 	assert.Equal(t, two[0], byte('x'), "and nobody else's")
 
-	large := a.Keep(d, frame[:block/4+1], 1000)
+	large := a.Keep(d, frame[:16<<10+1], 1000) // the figures are those of Session.Batch
 	assert.Equal(t, cap(a.block), 300, "it shares no block")
-	assert.Equal(t, len(large), block/4+1)
-	a.Keep(d, frame[:block/4], 1000)
-	assert.Equal(t, cap(a.block), block, "the largest")
+	assert.Equal(t, len(large), 16<<10+1)
+	a.Keep(d, frame[:16<<10], 1000)
+	assert.Equal(t, cap(a.block), 64<<10, "the largest")
 }

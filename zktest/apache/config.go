@@ -16,9 +16,10 @@ import (
 
 // Config says what to start. Its zero value is one server of the newest release.
 type Config struct {
-	// Release is what the servers run; empty: V3_9.
+	// Release is the release of the servers; empty: V3_9.
 	Release Release
-	// Members is the number of servers; zero: 1, which stands alone. Three or more form an ensemble.
+	// Members is the number of servers; zero: 1, a standalone server. Three or more form an
+	// ensemble.
 	Members int
 	// Settings are lines of zoo.cfg ("tickTime", "initLimit", "autopurge.purgeInterval"), over the
 	// ones that are set anyway. Start refuses those that it needs for itself, such as "dataDir" and

@@ -20,8 +20,8 @@ const (
 	OpDeleteContainer wire.Op = 20
 )
 
-// UnknownVersion stands for a Version or ParentCversion that the text of a log
-// does not show.
+// UnknownVersion stands for a Version or ParentCversion that is missing in the
+// text of a log.
 const UnknownVersion int32 = -1
 
 // Txn is a transaction of a server's log, or one operation of a multi. Such an

@@ -1,16 +1,16 @@
-// Command zkserve runs ZooKeeper servers for tests, for programs of any
-// language. They start at once, keep nothing on disk, and follow the real
-// servers of the release that -version names, as those of package zktest do.
+// Command zkserve runs ZooKeeper servers for tests in any language. They
+// start at once, keep nothing on disk, and behave like real servers of the
+// release that -version names, as those of package zktest do.
 //
 //	go run ./zktest/zkserve -port 2181 -members 3
 //
-// Members listen on loopback, the first at -port and the others at the ports
-// behind it. When all of them serve, zkserve prints one line: their addresses,
-// separated by commas, as clients take them. It ends with an interrupt or
+// Members listen on loopback, the first at -port and the others at the next
+// ports. When all of them serve, zkserve prints one line: their addresses,
+// separated by commas, as in a connect string. It ends on an interrupt or
 // SIGTERM.
 //
-// Harnesses build it once, since an interrupt of go run does not always reach
-// what it runs:
+// Build it once for a test harness, because an interrupt of go run does not
+// always reach the program:
 //
 //	go build -o zkserve github.com/seed-9f8420c6/zk/zktest/zkserve
 //

@@ -1,17 +1,16 @@
-// Command zktrace stands between ZooKeeper clients and a server, and prints
-// what they say to each other: every request, reply and event.
+// Command zktrace is a proxy between ZooKeeper clients and a server. It
+// prints every request, reply and event.
 //
 //	go run ./zktest/zktrace -listen 127.0.0.1:2182 -server 127.0.0.1:2181
 //
 // Clients then connect to 127.0.0.1:2182. A line has the time, the connection,
 // an arrow to the server or to the client, the operation with its xid, the
-// path, the zxid, the error, how long the request took, and what else is worth
-// knowing. It is coloured on a terminal, unless NO_COLOR is set. Data,
-// passwords and credentials are never printed; what is not the protocol, such
-// as TLS, passes without being decoded.
+// path, the zxid, the error, the latency, and a note. It is coloured on a
+// terminal, unless NO_COLOR is set. Data, passwords and credentials are never
+// printed. Other protocols, such as TLS, pass without being decoded.
 //
-// -json prints JSON objects instead, one per line, with these fields; those
-// that say nothing are left out:
+// -json prints JSON objects instead, one per line, with these fields; empty
+// ones are left out:
 //
 //	time        RFC 3339, with nanoseconds
 //	conn        number of the connection, from 1
@@ -20,16 +19,16 @@
 //	xid         number
 //	session     as the server's logs have it, 0x…; of a handshake: the one asked for
 //	path        string
-//	zxid        0x…; of a request: the zxid that it tells
+//	zxid        0x…; of a request: the zxid that it reports
 //	err         number
 //	error       its name
 //	event       created, deleted, changed or child
 //	latency_us  of a reply, since its request came, in microseconds
 //	bytes       of the frame, without its length
-//	note        what else is worth knowing
+//	note        anything else
 //
-// The other flags disturb all connections: they make one direction late or
-// slow, and cut or reset connections. zktrace ends with an interrupt.
+// The other flags disturb all connections: they delay or slow one direction,
+// and cut or reset connections. zktrace ends on an interrupt.
 package main
 
 import (
@@ -75,7 +74,7 @@ func main() {
 	flags.Int64Var(&c.cutReply, "cut-reply", 0, "cut each connection ahead of its `n`-th frame to the client; the handshake is the first")
 	flags.BoolVar(&c.reset, "reset", false, "make every cut a reset")
 	flags.Usage = func() {
-		fmt.Fprintf(flags.Output(), "zktrace prints what ZooKeeper clients and a server say to each other.\n\n"+
+		fmt.Fprintf(flags.Output(), "zktrace is a proxy that prints the frames between ZooKeeper clients and a server.\n\n"+
 			"  go run ./zktest/zktrace -listen 127.0.0.1:2182 -server 127.0.0.1:2181\n\n")
 		flags.PrintDefaults()
 	}
