@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"sync"
@@ -445,7 +446,11 @@ func newSession(conf Config, w *Watches, conn, under net.Conn) *Session {
 	s := &Session{conf: conf, w: w}
 	s.auth.list = conf.Auth
 	s.follow.Init()
-	s.line = pipeline.New(conn, &s.engine, pipeline.Options{MaxReply: conf.MaxReply, MaxInFlight: conf.MaxInFlight, Under: under})
+	after := w.reg.Xid()
+	if after == 0 && conf.ID != 0 { // another process has used some, nobody knows which
+		after = rand.Int32()
+	}
+	s.line = pipeline.New(conn, &s.engine, pipeline.Options{MaxReply: conf.MaxReply, MaxInFlight: conf.MaxInFlight, Under: under, After: after})
 	s.engine.Init(s.line, &w.reg, (*host)(s), conf.Trace != nil && conf.Trace.Event != nil)
 	return s
 }

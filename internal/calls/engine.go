@@ -157,6 +157,7 @@ func (e *Engine[T, E]) Finish(end error) error {
 	e.reg.Stop()
 	e.Rest()
 	e.lastZxid.Store(e.reg.Zxid())
+	e.reg.NoteXid(e.line.Xid())
 	return e.host.Finish(end)
 }
 

@@ -94,6 +94,8 @@ type Options struct {
 	MaxInFlight int
 	// Under is what the application has laid the connection over; nil: nothing.
 	Under net.Conn
+	// After is the xid that the first request comes after; 0: it is the first of its session.
+	After int32
 }
 
 // Conn is a connection. Its lock guards the send path, and what the Handler's owner
@@ -153,7 +155,7 @@ type run struct {
 // New returns a Conn over a connection, on which nothing has been written.
 func New(conn net.Conn, h Handler, opts Options) *Conn {
 	p := &Conn{
-		conn: conn, socket: onSocket(conn), h: h, opts: opts,
+		conn: conn, socket: onSocket(conn), h: h, opts: opts, xid: opts.After,
 		done: make(chan struct{}), dying: make(chan struct{}),
 	}
 	p.tls, _ = p.under().(*tls.Conn)
@@ -256,6 +258,13 @@ func (p *Conn) Heard() time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.live.Heard()
+}
+
+// Xid returns that of the last request.
+func (p *Conn) Xid() int32 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.xid
 }
 
 // Counts are those of a connection.

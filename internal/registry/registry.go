@@ -19,6 +19,7 @@ import (
 // called at any time.
 type Registry[T ~int32, E Event[T]] struct {
 	zxid  atomic.Int64 // newest transaction that a reply reported
+	xid   atomic.Int32 // of the last request, when a connection is over
 	queue order.Sequencer[E, note]
 	news  atomic.Bool // there are lost watches, or new Gaps, for the reader to report
 
@@ -66,6 +67,14 @@ func (r *Registry[T, E]) Advance(zxid int64) {
 		r.zxid.Store(zxid)
 	}
 }
+
+// Xid returns that of the last request of the connection before; 0: there was none. Servers
+// take the first of two writes of a session with one xid for the second, if that comes
+// before the first is committed (CommitProcessor). So xids go on where they were.
+func (r *Registry[T, E]) Xid() int32 { return r.xid.Load() }
+
+// NoteXid notes the last xid of a connection that is over.
+func (r *Registry[T, E]) NoteXid(xid int32) { r.xid.Store(xid) }
 
 // Len returns the number of armed entries.
 func (r *Registry[T, E]) Len() int {
