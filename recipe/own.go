@@ -15,7 +15,8 @@ import (
 // it is another session's, such as that of this program before its restart, Own
 // waits until it is gone. It never deletes it. If ctx ends meanwhile, the error
 // matches ErrNotOwner and has the id of that session. A znode that is not
-// ephemeral is waited for likewise.
+// ephemeral is waited for likewise, and so is one that this session is deleting,
+// such as by a Release without a connection.
 //
 // After an error of the connection, call Own again with the successor. The znode
 // is kept for that call for one session timeout, and deleted then. After any
@@ -120,7 +121,18 @@ func (o *owned) meet(ctx context.Context, s *zk.Session, id *identity, c *claim)
 		return err
 	}
 	if st.EphemeralOwner == c.session {
-		return o.take(ctx, s, c, st)
+		over := id.departures(c.key)
+		if over == nil {
+			return o.take(ctx, s, c, st)
+		}
+		select { // until then it may go at any time, and its name to another session
+		case <-over:
+			return nil
+		case <-s.Done():
+			return fmt.Errorf("waiting until %s is deleted: %w", path, s.Err())
+		case <-ctx.Done():
+			return fmt.Errorf("waiting until %s is deleted: %w", path, ctx.Err())
+		}
 	}
 	if o.pass {
 		return zk.ErrExists
@@ -156,12 +168,12 @@ func (o *owned) take(ctx context.Context, s *zk.Session, c *claim, st zk.Stat) e
 		return nil
 	}
 	if o.set {
-		_, err := s.Set(ctx, path, c.data, st.Version)
-		switch code(err) {
-		case zk.ErrVersion, zk.ErrNoNode:
+		now, err := s.Set(ctx, path, c.data, st.Version)
+		switch {
+		case code(err) == zk.ErrVersion, code(err) == zk.ErrNoNode,
+			err == nil && now.Czxid != st.Czxid: // it went, and the name is another's by now
 			return nil // look again
-		}
-		if err != nil {
+		case err != nil:
 			return err
 		}
 	}
