@@ -27,6 +27,8 @@ type claim struct {
 	unsure bool   // a create was sent, and its answer is missing
 	late   bool   // such a create was not found, and may come late
 
+	departs bool // counted in identity.departs, whose lock guards it
+
 	own, ahead *watch // on the znode itself, and on the one before it
 }
 

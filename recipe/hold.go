@@ -350,6 +350,7 @@ func (h *holding) release(soon bool) error {
 	h.released = make(chan struct{})
 	defer close(h.released)
 	why := h.err
+	h.id.depart(h.claim)
 	h.endLocked(ErrReleased, false)
 	h.mu.Unlock()
 

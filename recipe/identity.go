@@ -18,6 +18,7 @@ type identity struct {
 	places  map[placeKey][]*place
 	used    map[nameKey]int           // claims by given GUID, of which there is one at a time, and by the path of Own
 	undoing map[nameKey]chan struct{} // given GUIDs of late creates that are being deleted
+	departs map[nameKey]*departure    // paths of Own whose znode is being deleted
 	orphans []*watch                  // armed on a Session that was over when they had to be disarmed
 	strands []*claim                  // that nobody redialed for in time
 	late    map[int64]*lateCreates    // by session
@@ -123,6 +124,7 @@ func (id *identity) drop(key placeKey, p *place) bool {
 	kept := id.places[key]
 	for i := range kept {
 		if kept[i] == p {
+			id.departLocked(p.claim)
 			id.setPlaces(key, append(kept[:i:i], kept[i+1:]...))
 			return true
 		}
@@ -191,6 +193,62 @@ func (id *identity) free(key placeKey) {
 	if id.used[key.name()]--; id.used[key.name()] == 0 {
 		delete(id.used, key.name())
 	}
+}
+
+// departure counts the claims of one path of Own that are being deleted.
+type departure struct {
+	claims int
+	over   chan struct{} // closed when there are none
+}
+
+// depart notes that the claim of an Own is about to be deleted: another Own of the
+// session must not take its znode.
+func (id *identity) depart(c *claim) {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	id.departLocked(c)
+}
+
+func (id *identity) departLocked(c *claim) {
+	if c.key.kind != ownKind || c.departs {
+		return
+	}
+	c.departs = true
+	l := id.departs[c.key.name()]
+	if l == nil {
+		if id.departs == nil {
+			id.departs = map[nameKey]*departure{}
+		}
+		l = &departure{over: make(chan struct{})}
+		id.departs[c.key.name()] = l
+	}
+	l.claims++
+}
+
+// departed notes that nothing deletes the claim any more.
+func (id *identity) departed(c *claim) {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	if !c.departs {
+		return
+	}
+	c.departs = false
+	l := id.departs[c.key.name()]
+	if l.claims--; l.claims == 0 {
+		close(l.over)
+		delete(id.departs, c.key.name())
+	}
+}
+
+// departures returns what is closed when nothing of the name is being deleted any
+// more; nil: nothing is.
+func (id *identity) departures(key placeKey) <-chan struct{} {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	if l := id.departs[key.name()]; l != nil {
+		return l.over
+	}
+	return nil
 }
 
 // noteOld and noteRecent note what a server has shown of its release.

@@ -12,10 +12,11 @@ import (
 // persistent znodes. nil data is stored as null, and a nil acl is zk.ACLOpen.
 //
 // If the znode exists and belongs to this session, Own sets its data and
-// returns a Hold on it. If it belongs to another session, such as that of this
-// program before its restart, or is not ephemeral, Own waits until it is gone.
-// Own never deletes it. If ctx ends meanwhile, the error matches ErrNotOwner
-// and has the id of that session.
+// returns a Hold on it. Own waits until the znode is gone if it belongs to
+// another session, such as that of this program before its restart, if it is
+// not ephemeral, or if this session is deleting it, as after a Release without
+// a connection. Own never deletes it. If ctx ends meanwhile, the error matches
+// ErrNotOwner and has the id of that session.
 //
 // After an error of the connection, call Own again with the successor. The znode
 // is kept for that call for one session timeout, and then deleted. After any
@@ -120,7 +121,18 @@ func (o *owned) meet(ctx context.Context, s *zk.Session, id *identity, c *claim)
 		return err
 	}
 	if st.EphemeralOwner == c.session {
-		return o.take(ctx, s, c, st)
+		over := id.departures(c.key)
+		if over == nil {
+			return o.take(ctx, s, c, st)
+		}
+		select { // until then it may go at any time, and its name to another session
+		case <-over:
+			return nil
+		case <-s.Done():
+			return fmt.Errorf("waiting until %s is deleted: %w", path, s.Err())
+		case <-ctx.Done():
+			return fmt.Errorf("waiting until %s is deleted: %w", path, ctx.Err())
+		}
 	}
 	if o.pass {
 		return zk.ErrExists
@@ -156,12 +168,12 @@ func (o *owned) take(ctx context.Context, s *zk.Session, c *claim, st zk.Stat) e
 		return nil
 	}
 	if o.set {
-		_, err := s.Set(ctx, path, c.data, st.Version)
-		switch code(err) {
-		case zk.ErrVersion, zk.ErrNoNode:
+		now, err := s.Set(ctx, path, c.data, st.Version)
+		switch {
+		case code(err) == zk.ErrVersion, code(err) == zk.ErrNoNode,
+			err == nil && now.Czxid != st.Czxid: // it went, and the name is another's by now
 			return nil // look again
-		}
-		if err != nil {
+		case err != nil:
 			return err
 		}
 	}

@@ -86,6 +86,99 @@ func TestR43_LostCreate(t *testing.T) {
 	})
 }
 
+// The znode goes, and its name to another session, while Own is about to take it.
+func TestR43_GoesWhileTaken(t *testing.T) {
+	// slow dials a session whose calls of these kinds wait before they are sent. Those
+	// that create wait a little, so that the other session is first.
+	slow := func(r *rig, ops map[string]time.Duration) *zk.Session {
+		ops["batch"] = time.Millisecond
+		conf := r.conf()
+		conf.Trace = &zk.Trace{CallStart: func(ctx context.Context, s *zk.Session, c zk.Call) context.Context {
+			time.Sleep(ops[c.Op])
+			return ctx
+		}}
+		s, err := zk.Dial(bg, conf)
+		assert.NilError(r, err)
+		r.Cleanup(func() { closeLast(s) })
+		return s
+	}
+	// check lets another session get the znode meanwhile, by what go does. then is the
+	// data of that.
+	check := func(r *rig, s *zk.Session, first int64, then string, free func()) {
+		other := r.dial()
+		theirs := r.waiting(func() (*recipe.Hold, error) { return recipe.Own(bg, other, "/own", []byte("other"), nil) })
+		mine := r.waiting(func() (*recipe.Hold, error) { return recipe.Own(bg, s, "/own", []byte("mine"), nil) })
+		time.Sleep(10 * time.Millisecond)
+		free()
+		b := <-theirs
+		assert.NilError(r, b.err)
+		time.Sleep(3 * time.Second)
+		assert.NilError(r, b.h.Err())
+		assert.Equal(r, len(mine), 0) // else both hold it
+		data, _, err := other.Get(bg, "/own", nil)
+		assert.NilError(r, err)
+		assert.Equal(r, string(data), then)
+		assert.NilError(r, b.h.Release())
+		a := <-mine
+		assert.NilError(r, a.err)
+		assert.Check(r, a.h.Token() > b.h.Token() && b.h.Token() > first)
+		assert.NilError(r, a.h.Err())
+		assert.NilError(r, a.h.Release())
+		assert.Equal(r, newest(s).Watches().Len(), 0)
+	}
+	bubble(t, func(r *rig) { // by the Release of this session, which had no connection
+		s := slow(r, map[string]time.Duration{"delete": time.Second, "set": 2 * time.Second})
+		first, err := recipe.Own(bg, s, "/own", nil, nil)
+		assert.NilError(t, err)
+		r.Cut(s.ID())
+		<-s.Done()
+		assert.ErrorIs(t, first.Release(), zk.ErrConnection)
+		check(r, redial(t, s), first.Token(), "other", func() {})
+	})
+	bubble(t, func(r *rig) { // by a Release that is at work
+		s := slow(r, map[string]time.Duration{"delete": time.Second, "set": 2 * time.Second})
+		first, err := recipe.Own(bg, s, "/own", nil, nil)
+		assert.NilError(t, err)
+		released := r.waiting(func() (*recipe.Hold, error) { return nil, first.Release() })
+		check(r, s, first.Token(), "other", func() { assert.NilError(t, (<-released).err) })
+	})
+	bubble(t, func(r *rig) { // by an Own that has given up
+		s := slow(r, map[string]time.Duration{"delete": time.Second, "set": 2 * time.Second})
+		r.Fault(zktest.Rule{Dir: zktest.ToClient, Session: s.ID(), Op: wire.OpCreate, Delay: 100 * time.Millisecond})
+		ctx, cancel := context.WithTimeout(bg, 50*time.Millisecond)
+		defer cancel()
+		failed := r.waiting(func() (*recipe.Hold, error) { return recipe.Own(ctx, s, "/own", nil, nil) })
+		time.Sleep(200 * time.Millisecond)
+		check(r, s, 0, "other", func() { assert.ErrorIs(t, (<-failed).err, zk.ErrLost) })
+	})
+	bubble(t, func(r *rig) { // as nobody came for a place
+		s := slow(r, map[string]time.Duration{"delete": time.Second, "set": 2 * time.Second})
+		r.Fault(zktest.Rule{Session: s.ID(), Op: wire.OpCreate, Do: zktest.CutAfter})
+		_, err := recipe.Own(bg, s, "/own", nil, nil)
+		assert.ErrorIs(t, err, zk.ErrLost)
+		s = redial(t, s)
+		time.Sleep(r.timeout + 100*time.Millisecond)
+		check(r, s, 0, "other", func() {})
+	})
+	bubble(t, func(r *rig) { // by a stranger: what Own sets then is the other's, as with Hold.SetData
+		s := slow(r, map[string]time.Duration{"set": 2 * time.Second})
+		first, err := recipe.Own(bg, s, "/own", nil, nil)
+		assert.NilError(t, err)
+		check(r, s, first.Token(), "mine", func() { assert.NilError(t, r.dial().Delete(bg, "/own", zk.AnyVersion)) })
+	})
+	bubble(t, func(r *rig) { // a context that ends
+		s := slow(r, map[string]time.Duration{"delete": 2 * time.Second})
+		first, err := recipe.Own(bg, s, "/own", nil, nil)
+		assert.NilError(t, err)
+		released := r.waiting(func() (*recipe.Hold, error) { return nil, first.Release() })
+		ctx, cancel := context.WithTimeout(bg, time.Second)
+		defer cancel()
+		_, err = recipe.Own(ctx, s, "/own", nil, nil)
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.NilError(t, (<-released).err)
+	})
+}
+
 func TestR44_Group(t *testing.T) {
 	bubble(t, func(r *rig) {
 		a, b := r.dial(), r.dial()

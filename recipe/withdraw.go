@@ -130,6 +130,7 @@ func (id *identity) finish(s *zk.Session, c *claim) {
 	id.disarm(s, c.own)
 	id.disarm(s, c.ahead)
 	c.own, c.ahead = nil, nil
+	id.departed(c)
 	if c.key.guid != "" || c.key.kind == ownKind {
 		id.free(c.key)
 	}
@@ -170,6 +171,7 @@ func (id *identity) leave(ctx context.Context, s *zk.Session, err error, claims 
 		case ctx.Err() == nil && ended(s, err) && !zk.Hopeless(err):
 			id.keep(s, c.key, c)
 		default:
+			id.depart(c)
 			id.giveUp(budget, s, c, true)
 		}
 	}
