@@ -117,9 +117,7 @@ func repeat(callers int, f func() error, stop *atomic.Bool) (int64, error) {
 	var failed atomic.Pointer[error]
 	var wg sync.WaitGroup
 	for range callers {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
+		wg.Go(func() {
 			n := int64(0)
 			for n == 0 || !stop.Load() {
 				if err := f(); err != nil {
@@ -130,7 +128,7 @@ func repeat(callers int, f func() error, stop *atomic.Bool) (int64, error) {
 				n++
 			}
 			total.Add(n)
-		}()
+		})
 	}
 	wg.Wait()
 	if err := failed.Load(); err != nil {
@@ -348,16 +346,14 @@ func each(n, callers int, f func(i int) error) error {
 	var failed atomic.Pointer[error]
 	var wg sync.WaitGroup
 	for range min(callers, n) {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
+		wg.Go(func() {
 			for i := int(next.Add(1)) - 1; i < n && failed.Load() == nil; i = int(next.Add(1)) - 1 {
 				if err := f(i); err != nil {
 					e := err
 					failed.Store(&e)
 				}
 			}
-		}()
+		})
 	}
 	wg.Wait()
 	if err := failed.Load(); err != nil {

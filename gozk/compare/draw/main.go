@@ -31,9 +31,9 @@ func main() {
 
 // figure is how many events never came when the connection was cut after a frame.
 type figure struct {
-	cut, total   int
-	theirs, mine int
-	haveA, haveB bool
+	cut, total           int
+	theirs, mine         int
+	haveTheirs, haveMine bool
 }
 
 // read reads lines of client,cut,lost,total, in the order of the cuts.
@@ -61,15 +61,15 @@ func read(r io.Reader) (list []*figure, err error) {
 		}
 		switch line[0] {
 		case "go-zookeeper":
-			f.theirs, f.haveA = n[1], true
+			f.theirs, f.haveTheirs = n[1], true
 		case "gozk":
-			f.mine, f.haveB = n[1], true
+			f.mine, f.haveMine = n[1], true
 		default:
 			return nil, fmt.Errorf("unknown client %q", line[0])
 		}
 	}
 	for _, f := range list {
-		if !f.haveA || !f.haveB {
+		if !f.haveTheirs || !f.haveMine {
 			return nil, fmt.Errorf("cut %d: one client is missing", f.cut)
 		}
 	}

@@ -18,8 +18,7 @@ func (v Version) ValidPath(path string) bool {
 	}
 	start := 1 // of the component that c belongs to
 	for i := 1; i <= len(path); {
-		var c rune = '/'
-		size := 1
+		c, size := '/', 1
 		if i < len(path) {
 			c, size = rune(path[i]), 1
 			if c >= utf8.RuneSelf {
