@@ -374,7 +374,7 @@ type Session struct {
 
 // credentials are those that a redial brings. They grow with AddAuth.
 type credentials struct {
-	mu   sync.Mutex
+	mu   sync.Mutex // guards list
 	list []Auth
 }
 
@@ -893,7 +893,7 @@ func (s *Session) Pending() []PendingCall {
 // life is how far the hooks of a Session's life have come: each Begin has one End, and
 // End comes later.
 type life struct {
-	mu          sync.Mutex // held for a moment only
+	mu          sync.Mutex // guards all below; held for a moment only
 	begun, over bool
 	end         error
 }

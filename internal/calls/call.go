@@ -114,7 +114,7 @@ func (c *Call[E]) EndData(at int, path string, data []byte) {
 }
 
 // Frame frames a single request.
-func (c *Call[E]) Frame(op wire.Op, body interface{ Append([]byte) []byte }) {
+func (c *Call[E]) Frame(op wire.Op, body wire.Record) {
 	at := c.Begin(op)
 	if body != nil {
 		c.Frames = body.Append(c.Frames)

@@ -113,7 +113,7 @@ type Conn struct {
 	slots chan struct{} // MaxInFlight; nil: no limit
 	flush func()        // flushAll, bound once
 
-	mu      sync.Mutex
+	mu      sync.Mutex // guards all below down to live, but for parcel
 	refusal error // why nothing more is sent, though the connection may live
 	end     error // why it is over; set once
 	xid     int32
@@ -130,7 +130,7 @@ type Conn struct {
 	pings   int64
 	noPings bool
 	timer   *time.Timer
-	live    liveness.Monitor // but for what the reader says without the lock
+	live    liveness.Monitor // but for what it takes from the reader without the lock
 
 	more   atomic.Int64 // replies besides one for each item that has left the ring
 	reader reader
