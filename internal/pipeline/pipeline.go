@@ -114,8 +114,8 @@ type Conn struct {
 	flush func()        // flushAll, bound once
 
 	mu      sync.Mutex // guards all below down to live, but for parcel
-	refusal error // why nothing more is sent, though the connection may live
-	end     error // why it is over; set once
+	refusal error      // why nothing more is sent, though the connection may live
+	end     error      // why it is over; set once
 	xid     int32
 	out     outbox
 	parcel  parcel        // what the writer has taken; the writer's alone
