@@ -411,3 +411,43 @@ func TestDialerGetsASecond(t *testing.T) {
 		assert.DeepEqual(t, given, []time.Duration{time.Second})
 	})
 }
+
+// A server that ends every connection by its first request is dialed ever more rarely, until one
+// is of use: it lasts, or answers a call.
+func TestEndsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := zktest.NewServer(t, zktest.Options{InMemory: true})
+		var dials []time.Time
+		c, _ := connect(t, server.Addrs(), dialing(func(ctx context.Context, network, addr string) (net.Conn, error) {
+			dials = append(dials, time.Now())
+			return server.DialContext(ctx, network, addr)
+		}))
+		// ends makes connections end by their first request, the one at hand too, and returns
+		// after how many milliseconds the server is dialed again.
+		ends := func(n int) (after []int64) {
+			server.Fault(zktest.Rule{Op: wire.OpGetData, Do: zktest.CutBefore, Count: n})
+			first := len(dials)
+			var lost []time.Time
+			for range n {
+				_, _, err := c.Get("/")
+				assert.Equal(t, err, ErrConnectionClosed)
+				lost = append(lost, time.Now())
+			}
+			_, _, err := c.Exists("/")
+			assert.NilError(t, err)
+			for i, at := range lost {
+				after = append(after, dials[first+i].Sub(at).Milliseconds())
+			}
+			return after
+		}
+		_, _, _, err := c.ExistsW("/none") // which each connection restores
+		assert.NilError(t, err)
+		after := ends(60)
+		assert.DeepEqual(t, after[:8], []int64{0, 0, 50, 100, 200, 400, 800, 1000}) // the first has answered a call
+		assert.Equal(t, slices.Min(after[7:]), int64(1000))
+		assert.DeepEqual(t, ends(3), []int64{0, 0, 50})
+		server.CutAll()
+		time.Sleep(time.Second)
+		assert.DeepEqual(t, ends(3), []int64{0, 0, 50}) // the first has lasted
+	})
+}

@@ -22,6 +22,7 @@ type loop struct {
 	fresh   bool          // the next session is a new one
 	dialed  int           // attempts since there was a connection, or since the pause
 	spared  bool          // a pause was left out since then
+	useless int           // connections in a row that ended at once, and answered no call
 	refused bool          // the last server refused the credentials
 	hooked  chan struct{} // closed when the last function of WithSession has returned
 }
@@ -71,14 +72,15 @@ func (l *loop) next() {
 			err = ErrAuthFailed
 		}
 		c.pass(nil, err)
-		pause := time.NewTimer(time.Second)
-		defer pause.Stop()
-		select {
-		case <-pause.C:
-		case <-l.c.ctx.Done():
-		}
+		l.sleep(time.Second)
 	}
 	l.dialed++
+}
+
+func (l *loop) sleep(d time.Duration) {
+	ctx, cancel := context.WithTimeout(l.c.ctx, d)
+	defer cancel()
+	<-ctx.Done()
 }
 
 // connect makes the connection, before the Dial, so that each has its own time.
@@ -204,9 +206,14 @@ func (l *loop) expired() {
 	l.state = root.State{}
 }
 
-// serve lets calls use a Session, and returns when that is over.
+// atOnce is how long a connection lasts at most that is of no use, if it answers no call.
+const atOnce = 50 * time.Millisecond
+
+// serve lets calls use a Session, and returns when that is over. From the second in a row that
+// was of no use it pauses: a server that ends each connection by its first request would be
+// dialed thousands of times a second.
 func (l *loop) serve(s *root.Session) {
-	c := l.c
+	c, began, restored := l.c, time.Now(), s.Stats().Replies
 	on := &link{s: s, books: l.books, gone: make(chan struct{})}
 	c.setState(StateHasSession)
 	c.infof("authenticated: id=%d, timeout=%d", s.ID(), s.Timeout().Milliseconds())
@@ -227,6 +234,11 @@ func (l *loop) serve(s *root.Session) {
 	l.report(s.Err())
 	c.setState(StateDisconnected)
 	close(on.gone)
+	if l.useless++; time.Since(began) >= atOnce || s.Stats().Replies > restored {
+		l.useless = 0
+	} else if l.useless > 1 {
+		l.sleep(min(atOnce<<min(l.useless-2, 5), time.Second))
+	}
 }
 
 // farewell closes the session, and gives up what is not answered in time for Close.

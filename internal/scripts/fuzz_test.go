@@ -418,6 +418,7 @@ func (f *fuzzServer) serve(l *suite.Line) bool {
 			alive = send(append(second, first...))
 		case 'l': // the next one is late
 			if asked(2) {
+				f.broken.Store(true)
 				due[0], due[1] = due[1], due[0]
 			}
 		case 's':
