@@ -190,7 +190,7 @@ func (e *Engine[T, E]) told(c *Call[E], zxid int64) {
 	e.line.Lock()
 	defer e.line.Unlock()
 	if repair.Child {
-		e.restoreChildLocked(c.At, zxid)
+		e.restoreChildLocked(c.At, e.reg.Zxid()) // not the answer's, which may have none
 	}
 	e.tellLocked(c.At, repair.Tell)
 }

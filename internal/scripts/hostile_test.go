@@ -318,6 +318,28 @@ func TestHostileZxidFromTheFuture(t *testing.T) {
 	})
 }
 
+// An AddWatch whose answer has an old zxid, or none. A child watch that it has made deaf is
+// restored from what was seen before, and the State is one that may be read.
+func TestHostileZxidOfAddWatch(t *testing.T) {
+	for _, zxid := range []int64{-1, 0, 9, 10} {
+		suite.Bubble(t, func(t *testing.T, r *suite.Rig) {
+			s, l := r.Open(r.Config())
+			ch := make(chan zk.Event, 1)
+			suite.Arm(t, s, l, zk.ChildWatch, "/c", ch)
+			advance(t, s, l, 10)
+			u := suite.Start(t, func() error { return s.AddWatch(suite.BG, "/c", zk.WatchRecursive, ch) })
+			l.Send(suite.Answer(l.Want(wire.OpAddWatch, "/c").Xid, zxid, nil))
+			u.OK()
+			w := l.Next().Watches(t)
+			assert.Equal(t, w.RelativeZxid, int64(10))
+			assert.DeepEqual(t, w.Child, []string{"/c"})
+			text, err := json.Marshal(s.Detach().State)
+			assert.NilError(t, err)
+			assert.NilError(t, json.Unmarshal(text, new(zk.State)), "%s", text)
+		})
+	}
+}
+
 // TestHostileBodies: the reply to every kind of request, cut at every byte, and
 // with every count and length in it replaced: the call fails or its result is
 // what is there, and nothing else happens.
