@@ -169,7 +169,7 @@ func (f *feed) disarm(s *zk.Session, paths []string) bool {
 			i++
 			continue
 		case errors.Is(err, zk.ErrMoved), errors.Is(err, zk.ErrClosed):
-			if s, err = s.Successor(over); err != nil {
+			if s, err = successor(s); err != nil {
 				return false
 			}
 			continue

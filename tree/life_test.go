@@ -201,6 +201,33 @@ func TestR67_Close(t *testing.T) {
 	})
 }
 
+// Close waits for the successor that somebody else is dialing, and disarms the watches there.
+func TestR67_CloseWhileMoving(t *testing.T) {
+	modes(t, func(t *testing.T, perNode bool) {
+		s, begin := movable(t)
+		fill(t, s, wide("/a", 2, 5)...)
+		c := &tree.Cache{Root: "/a", PerNode: perNode}
+		over := make(chan error, 1)
+		go func() { over <- c.Run(t.Context(), s) }()
+		load(t, c)
+		assert.Assert(t, s.Watches().Len() > 0)
+		finish := begin()
+		assert.ErrorIs(t, <-over, zk.ErrMoved)
+		closed := make(chan struct{})
+		go func() {
+			c.Close()
+			close(closed)
+		}()
+		select {
+		case <-closed: // too early, and the watches stay
+		case <-time.After(20 * time.Millisecond):
+		}
+		next := finish()
+		<-closed
+		assert.Equal(t, next.Watches().Len(), 0)
+	})
+}
+
 // A session that was closed has no next Run: nothing waits for one.
 func TestR67_SessionClosed(t *testing.T) {
 	modes(t, func(t *testing.T, perNode bool) {

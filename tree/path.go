@@ -3,6 +3,7 @@ package tree
 import (
 	"context"
 	"strings"
+	"time"
 
 	"github.com/seed-9f8420c6/zk"
 )
@@ -109,9 +110,10 @@ func checkDirectory(op string, s *zk.Session, path string) error {
 	return checkTarget(op, s, path)
 }
 
-// over is a context that has ended: for what needs no request.
-var over = func() context.Context {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	return ctx
-}()
+// successor returns the Session that takes over from s, which a Dial may be making. It
+// waits for one session timeout at most.
+func successor(s *zk.Session) (*zk.Session, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), max(s.Timeout(), time.Millisecond))
+	defer cancel()
+	return s.Successor(ctx)
+}

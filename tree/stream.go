@@ -136,18 +136,23 @@ func (w *Stream) newer(state State) bool {
 	return w.Children && a.Pzxid < b.Pzxid
 }
 
-// disarm takes the watches away. Where that is not possible their events still
-// have room in the channel.
+// disarm takes the watches away. While a Dial moves the session, a goroutine waits for
+// that and does so. If there is no successor in time, their events still have room in the
+// channel.
 func (w *Stream) disarm(s *zk.Session, events chan zk.Event) {
-	for {
-		err := s.RemoveWatch(context.Background(), w.Path, events) // one-shot: no request
-		if !errors.Is(err, zk.ErrMoved) {
-			return
-		}
-		if s, err = s.Successor(over); err != nil {
-			return
-		}
+	path := w.Path
+	remove := func(s *zk.Session) bool { // one-shot: no request
+		return !errors.Is(s.RemoveWatch(context.Background(), path, events), zk.ErrMoved)
 	}
+	if remove(s) {
+		return
+	}
+	go func() {
+		next, err := successor(s)
+		for err == nil && !remove(next) {
+			next, err = successor(next)
+		}
+	}()
 }
 
 // catchUp waits until the server is not behind a zxid.

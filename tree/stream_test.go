@@ -271,6 +271,24 @@ func TestR61_Successor(t *testing.T) {
 	assert.Equal(t, s.Watches().Len(), 0)
 }
 
+// The watches are disarmed also if somebody else is moving the session, and the successor is not
+// there yet.
+func TestR61_LeavesWhileMoving(t *testing.T) {
+	s, begin := movable(t)
+	fill(t, s, "/a")
+	var finish func() *zk.Session
+	w := tree.Stream{Path: "/a", Children: true}
+	for _, err := range w.States(background(t), s) {
+		if err != nil {
+			assert.ErrorIs(t, err, zk.ErrMoved)
+			break
+		}
+		assert.Equal(t, s.Watches().Len(), 2)
+		finish = begin()
+	}
+	unwatched(t, finish())
+}
+
 // Another session on a server that is behind: nothing goes back, and the first
 // thing it does is to catch up.
 func TestR61_OtherSession(t *testing.T) {

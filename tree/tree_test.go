@@ -5,11 +5,13 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"net"
 	"os"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -73,6 +75,47 @@ func dial(t testing.TB, conf zk.Config) *zk.Session {
 func server(t testing.TB, opts ...zktest.Options) (*zktest.Server, *zk.Session) {
 	e := zktest.NewServer(t, opts...)
 	return e, dial(t, zk.Config{Addrs: e.Addrs()})
+}
+
+// movable returns a session, and what begins to move it. That ends the Session, and returns what
+// lets the Dial connect and returns the successor.
+func movable(t testing.TB) (s *zk.Session, begin func() (finish func() *zk.Session)) {
+	gate := make(chan struct{})
+	var shut atomic.Bool
+	s = dial(t, zk.Config{
+		Addrs: zktest.NewServer(t).Addrs(),
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if shut.Load() {
+				<-gate
+			}
+			return new(net.Dialer).DialContext(ctx, network, addr)
+		},
+	})
+	return s, func() func() *zk.Session {
+		shut.Store(true)
+		moved := make(chan *zk.Session, 1)
+		go func() {
+			next, _ := s.Redial(background(t))
+			moved <- next
+		}()
+		<-s.Done()
+		return func() *zk.Session {
+			close(gate)
+			next := <-moved
+			assert.Assert(t, next != nil)
+			t.Cleanup(func() { next.Close() })
+			return next
+		}
+	}
+}
+
+// unwatched waits until nothing is armed on a session.
+func unwatched(t testing.TB, s *zk.Session) {
+	t.Helper()
+	for ctx := background(t); s.Watches().Len() > 0; {
+		assert.NilError(t, ctx.Err(), "%d watches are left", s.Watches().Len())
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // fill makes the znodes of paths, parents first, with their paths as data.
