@@ -168,61 +168,48 @@ func (c *Conn) Sync(path string) (string, error) {
 
 // Create creates a znode and returns its path, to which FlagSequence appends a number.
 func (c *Conn) Create(path string, data []byte, flags int32, acl []ACL) (string, error) {
-	_, ttl, err := parseFlags(flags, path)
-	if err != nil {
-		return "", err
-	}
-	if ttl {
-		return "", fmt.Errorf("Create with TTL flag disallowed: %w", ErrInvalidFlags)
-	}
-	return c.create(path, data, root.Mode(flags), acl)
+	return c.create(path, data, flags, flags < FlagTTL, "Create with TTL flag disallowed", root.Mode(flags), acl)
 }
 
 // CreateContainer creates a container. The flags must be FlagContainer.
 func (c *Conn) CreateContainer(path string, data []byte, flag int32, acl []ACL) (string, error) {
-	if _, _, err := parseFlags(flag, path); err != nil {
-		return "", err
-	}
-	if flag != FlagContainer {
-		return "", fmt.Errorf("CreateContainer requires container flag: %w", ErrInvalidFlags)
-	}
-	return c.create(path, data, root.Container, acl)
+	return c.create(path, data, flag, flag == FlagContainer, "CreateContainer requires container flag", root.Container, acl)
 }
 
 // CreateTTL creates a znode that the server deletes when it has had no children and no
 // change for ttl, in whole milliseconds; less than one is ErrBadArguments. The flags must be
 // FlagTTL or FlagPersistentSequentialWithTTL.
 func (c *Conn) CreateTTL(path string, data []byte, flag int32, acl []ACL, ttl time.Duration) (string, error) {
-	sequential, timed, err := parseFlags(flag, path)
+	mode := root.TTL
+	if flag == FlagPersistentSequentialWithTTL {
+		mode = root.SequentialTTL
+	}
 	ttl = ttl.Truncate(time.Millisecond) // the root rounds up
-	switch {
-	case err != nil:
+	return c.create(path, data, flag, flag >= FlagTTL, "CreateTTL requires TTL flag", mode(ttl), acl)
+}
+
+// create checks the flags, and says what is wrong if they do not fit the method.
+func (c *Conn) create(path string, data []byte, flags int32, fit bool, wrong string, mode root.Mode, acl []ACL) (made string, err error) {
+	if err = checkFlags(flags, path); err != nil {
 		return "", err
-	case !timed:
-		return "", fmt.Errorf("CreateTTL requires TTL flag: %w", ErrInvalidFlags)
-	case sequential:
-		return c.create(path, data, root.SequentialTTL(ttl), acl)
 	}
-	return c.create(path, data, root.TTL(ttl), acl)
-}
-
-// parseFlags checks flags and path, in the order in which go-zookeeper does.
-func parseFlags(flags int32, path string) (sequential, ttl bool, err error) {
-	if flags < FlagPersistent || flags > FlagPersistentSequentialWithTTL {
-		return false, false, fmt.Errorf("invalid flag value: [%v]", flags)
+	if !fit {
+		return "", fmt.Errorf("%s: %w", wrong, ErrInvalidFlags)
 	}
-	ttl = flags >= FlagTTL
-	sequential = flags == FlagSequence || flags == FlagEphemeralSequential || flags == FlagPersistentSequentialWithTTL
-	return sequential, ttl, validatePath(path, sequential)
-}
-
-func (c *Conn) create(path string, data []byte, mode root.Mode, acl []ACL) (made string, err error) {
 	list := toACL(acl)
 	err = c.do(func(l *link) (err error) {
 		made, err = l.s.Create(background, path, data, mode, list)
 		return err
 	})
 	return made, err
+}
+
+// checkFlags checks flags and path, in the order in which go-zookeeper does.
+func checkFlags(flags int32, path string) error {
+	if flags < FlagPersistent || flags > FlagPersistentSequentialWithTTL {
+		return fmt.Errorf("invalid flag value: [%v]", flags)
+	}
+	return validatePath(path, flags == FlagSequence || flags == FlagEphemeralSequential || flags == FlagPersistentSequentialWithTTL)
 }
 
 // Multi executes all operations or none: *CreateRequest, *DeleteRequest,
@@ -267,7 +254,7 @@ func writeOp(op any) (root.WriteOp, error) {
 	if v := reflect.ValueOf(op); v.Kind() == reflect.Pointer && !v.IsNil() {
 		switch op := op.(type) {
 		case *CreateRequest:
-			_, _, err := parseFlags(op.Flags, op.Path) // the root has TTLs in higher bits
+			err := checkFlags(op.Flags, op.Path) // the root has TTLs in higher bits
 			return root.CreateOp{Path: op.Path, Data: op.Data, Mode: root.Mode(op.Flags), ACL: toACL(op.Acl)}, err
 		case *DeleteRequest:
 			return root.DeleteOp(*op), nil

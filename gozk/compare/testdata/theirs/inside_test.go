@@ -80,9 +80,8 @@ func endSession(t *testing.T, c *Conn) {
 }
 
 func parseCreateMode(flag int32) (mode struct{ flag int32 }, err error) {
-	_, _, err = parseFlags(flag, "/")
 	mode.flag = flag
-	return mode, err
+	return mode, checkFlags(flag, "/")
 }
 
 // parseSeq asks whether a lock sees the name as a contender's, and returns the number in it.
