@@ -260,21 +260,17 @@ func (c *Conn) pass(l *link, err error) {
 // do makes a call on this connection, or on the next one while it was not sent.
 func (c *Conn) do(call func(l *link) error) error {
 	for {
-		l, err := c.wait(context.Background())
+		l, err := c.wait(background)
 		if err != nil {
 			return err
 		}
-		err = call(l)
-		what := final
-		if err != nil {
-			what, err = verdict(err)
-		}
-		if what == final || what == crowded {
-			l.books.settle()
-		} else {
+		gone, again, err := verdict(call(l))
+		if gone { // an error is returned when the loss has been told
 			<-l.gone
+		} else {
+			l.books.settle()
 		}
-		if what == final || what == lost {
+		if !again {
 			return err
 		}
 	}

@@ -82,39 +82,28 @@ func codeError(code root.Code, err error) error {
 	return &unknownError{code, err}
 }
 
-// fate is what to do about a call that failed.
-type fate int
-
-const (
-	final   fate = iota // return the error
-	lost                // it was sent: return the error when the loss has been told
-	again               // it was not sent, because of the connection: on the next one
-	crowded             // it was not sent, because too many events are undelivered
-)
-
 // disconnected reports whether an error is the connection's.
 func disconnected(err error) bool {
 	return errors.Is(err, root.ErrConnection) || errors.Is(err, root.ErrMoved) || errors.Is(err, root.ErrClosed)
 }
 
-// verdict translates the error of a call of the root.
-func verdict(err error) (fate, error) {
+// verdict translates the error of a call of the root. gone: the connection is or will be over.
+// again: the call was not sent, because of that or of too many undelivered events.
+func verdict(err error) (gone, again bool, _ error) {
+	if err == nil {
+		return false, false, nil
+	}
 	outcome, gone := root.Answered, disconnected(err)
 	var op *root.OpError
 	if errors.As(err, &op) {
 		outcome = op.Outcome()
+	} else if gone {
+		outcome = root.Lost
 	}
-	switch {
-	case outcome == root.Lost || op == nil && gone:
-		return lost, ErrConnectionClosed
-	case outcome == root.NotSent && errors.Is(err, root.ErrSlowConsumer):
-		return crowded, ErrConnectionClosed
-	case outcome == root.NotSent && gone:
-		return again, ErrConnectionClosed
-	case gone: // by its answer
-		return lost, plainError(err)
+	if outcome == root.Lost {
+		return true, false, ErrConnectionClosed
 	}
-	return final, plainError(err)
+	return gone, outcome == root.NotSent && (gone || errors.Is(err, root.ErrSlowConsumer)), plainError(err)
 }
 
 // plainError is the variable for an error that no connection is to blame for.
