@@ -1,9 +1,8 @@
 package zk
 
 import (
-	"context"
 	"errors"
-	"sync"
+	"sync/atomic"
 
 	root "github.com/seed-9f8420c6/zk"
 	"github.com/seed-9f8420c6/zk/recipe"
@@ -16,10 +15,13 @@ type Lock struct {
 	path string
 	acl  []ACL
 
-	mu     sync.Mutex // guards what follows
-	taken  bool       // locked, or being locked
-	holder *recipe.Hold
-	books  *books // of the session
+	taken atomic.Bool // locked, or being locked
+	held  atomic.Pointer[held]
+}
+
+type held struct {
+	*recipe.Hold
+	books *books // of the session
 }
 
 // NewLock returns a Lock that is not locked. The path belongs to the lock, and is made
@@ -33,21 +35,19 @@ func (l *Lock) Lock() error { return l.LockWithData([]byte{}) }
 // does not end the wait, but the end of the session does, with ErrSessionExpired. After
 // an error the znode is gone, or goes as soon as there is a connection.
 func (l *Lock) LockWithData(data []byte) error {
-	l.mu.Lock()
-	taken := l.taken
-	l.taken = true
-	l.mu.Unlock()
-	if taken {
+	if l.taken.Swap(true) {
 		return ErrDeadlock
 	}
-	h, books, err := l.acquire(data)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.taken, l.holder, l.books = err == nil, h, books
-	return err
+	h, err := l.acquire(data)
+	if err != nil {
+		l.taken.Store(false)
+		return err
+	}
+	l.held.Store(h)
+	return nil
 }
 
-func (l *Lock) acquire(data []byte) (*recipe.Hold, *books, error) {
+func (l *Lock) acquire(data []byte) (*held, error) {
 	lock := recipe.Lock{Path: l.path, Data: data, ACL: toACL(l.acl), KeepDir: true}
 	var session int64
 	for {
@@ -56,35 +56,25 @@ func (l *Lock) acquire(data []byte) (*recipe.Hold, *books, error) {
 		case err == ErrNoServer && session != 0: // it keeps its place meanwhile
 			continue
 		case err != nil && session != 0:
-			return nil, nil, ErrClosing
+			return nil, ErrClosing
 		case err != nil:
-			return nil, nil, err
+			return nil, err
 		case session == 0:
 			session = on.s.ID()
 			on.books.foreign.Add(1) // a hold has a watch of its own
 		case on.s.ID() != session:
-			return nil, nil, ErrSessionExpired
+			return nil, ErrSessionExpired
 		}
 		h, err := lock.Acquire(background, on.s)
 		if err == nil {
-			return h, on.books, nil
+			return &held{h, on.books}, nil
 		}
 		if !disconnected(err) || root.Hopeless(err) {
-			return nil, nil, lockError(err)
+			_, _, err = verdict(err)
+			return nil, err
 		}
 		<-on.gone
 	}
-}
-
-// lockError translates the error of a recipe.
-func lockError(err error) error {
-	switch {
-	case errors.Is(err, recipe.ErrNotHeld):
-		return ErrNoNode
-	case disconnected(err), errors.Is(err, root.ErrLost), errors.Is(err, context.DeadlineExceeded):
-		return ErrConnectionClosed
-	}
-	return plainError(err)
 }
 
 // Unlock deletes the znode of the lock, as soon as there is a connection. ErrNoNode says that
@@ -92,16 +82,13 @@ func lockError(err error) error {
 // looks what became of the znode. After ErrConnectionClosed and ErrNoServer the lock is given
 // up: its znode goes with the next connection. In each case the Lock can be locked again.
 func (l *Lock) Unlock() error {
-	l.mu.Lock()
-	h, books := l.holder, l.books
-	l.holder = nil
-	l.mu.Unlock()
+	h := l.held.Swap(nil)
 	if h == nil {
 		return ErrNotLocked
 	}
 	release := func() { // which finds out for itself when the session is over
 		if err := h.Release(); err == nil || errors.Is(err, recipe.ErrNotHeld) {
-			books.foreign.Add(-1) // nothing is left
+			h.books.foreign.Add(-1) // nothing is left
 		}
 	}
 	err := l.c.Delete(h.Path(), -1)
@@ -117,10 +104,8 @@ func (l *Lock) Unlock() error {
 		if h.Detach() == "" { // it knows that the znode is gone
 			h.Release()
 		}
-		books.foreign.Add(-1)
+		h.books.foreign.Add(-1)
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.taken = false
+	l.taken.Store(false)
 	return err
 }
