@@ -33,10 +33,15 @@ type carousel struct {
 	curr, last int // last: where a round began; -1: nowhere yet
 }
 
-// loadLocked begins with a list, in random order.
-func (r *carousel) loadLocked(servers []string) {
-	shuffle(servers)
-	r.servers, r.curr, r.last = servers, -1, -1
+// loadLocked begins with the addresses that were found for what was given, in random order.
+func (r *carousel) loadLocked(given, found []string) error {
+	if len(found) == 0 {
+		//lint:ignore ST1005 go-zookeeper's words
+		return fmt.Errorf("No hosts found for addresses %q", given)
+	}
+	shuffle(found)
+	r.servers, r.curr, r.last = found, -1, -1
+	return nil
 }
 
 func (r *carousel) nextLocked() (server string, retryStart bool) {
@@ -112,8 +117,7 @@ func (hp *DNSHostProvider) Init(servers []string) error {
 	hp.mu.Lock()
 	defer hp.mu.Unlock()
 	hp.given, hp.names = slices.Clone(servers), names
-	hp.loadLocked(list)
-	return nil
+	return hp.loadLocked(servers, list)
 }
 
 // resolve returns the addresses, and the host of each.
@@ -141,10 +145,6 @@ func (hp *DNSHostProvider) resolve(servers []string) ([]string, map[string]strin
 			names[addr] = host
 		}
 	}
-	if len(found) == 0 {
-		//lint:ignore ST1005 go-zookeeper's words
-		return nil, nil, fmt.Errorf("No hosts found for addresses %q", servers)
-	}
 	return found, names, nil
 }
 
@@ -157,11 +157,10 @@ func (hp *DNSHostProvider) Next() (server string, retryStart bool) {
 		return server, false
 	}
 	list, names, err := hp.resolve(hp.given)
-	if err != nil || slices.Equal(sorted(list), sorted(hp.servers)) {
+	if err != nil || slices.Equal(sorted(list), sorted(hp.servers)) || hp.loadLocked(hp.given, list) != nil {
 		return server, true
 	}
 	hp.names = names
-	hp.loadLocked(list)
 	server, _ = hp.nextLocked()
 	return server, true
 }
@@ -183,12 +182,7 @@ type SimpleDNSHostProvider struct{ carousel }
 func (hp *SimpleDNSHostProvider) Init(servers []string) error {
 	hp.mu.Lock()
 	defer hp.mu.Unlock()
-	if len(servers) == 0 {
-		//lint:ignore ST1005 go-zookeeper's words
-		return fmt.Errorf("No hosts found for addresses %q", servers)
-	}
-	hp.loadLocked(slices.Clone(servers))
-	return nil
+	return hp.loadLocked(servers, slices.Clone(servers))
 }
 
 // Next returns the next server.
