@@ -192,11 +192,9 @@ func (c *Conn) Server() string {
 // that time, the session ends by its timeout.
 func (c *Conn) Close() {
 	c.stop()
-	timer := time.NewTimer(time.Second)
-	defer timer.Stop()
 	select {
 	case <-c.done:
-	case <-timer.C: // a callback blocks
+	case <-time.After(time.Second): // a callback blocks
 	}
 }
 

@@ -1,6 +1,7 @@
 package zk
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -304,30 +305,22 @@ func (b *books) round() (dealt bool) {
 	}
 	b.mu.Lock()
 	all := len(b.lanes)
-	var lanes []*lane // without those that nothing can be on
-	for _, l := range b.lanes {
-		if l.count > 0 {
-			lanes = append(lanes, l)
-		}
-	}
+	empty := func(l *lane) bool { return l.count == 0 } // nothing can be on it
+	lanes := slices.DeleteFunc(slices.Clone(b.lanes), empty)
 	b.mu.Unlock()
 	ahead := b.handled.Load() + int64(s.Watches().Undelivered()+all*(laneSize+1))
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
+	timeout := time.After(patience)
 	for {
-		none, over := s.Watches().Undelivered() == 0, false
-		select {
-		case <-s.Done(): // what has not been delivered stays where it is
-			over = true
-		default:
-		}
+		none := s.Watches().Undelivered() == 0
+		over := s.Err() != nil // what has not been delivered stays where it is
+
 		for range 2 { // a lane that can be asked again has done what it was asked for
 			for _, l := range lanes {
 				select {
 				case l.sync <- struct{}{}:
 				case <-b.quit:
 					return false
-				case <-timer.C:
+				case <-timeout:
 					return false
 				}
 			}
