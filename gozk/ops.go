@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"reflect"
 	"strings"
 	"time"
@@ -300,7 +301,7 @@ func (c *Conn) CreateProtectedEphemeralSequential(path string, data []byte, acl 
 		return "", err
 	}
 	at := strings.LastIndexByte(path, '/') + 1
-	prefix := "_c_" + newGUID() + "-"
+	prefix := fmt.Sprintf("_c_%016x%016x-", rand.Uint64(), rand.Uint64())
 	dir := path[:max(at-1, 1)]
 	for range 3 {
 		made, err = c.Create(path[:at]+prefix+path[at:], data, FlagEphemeralSequential, acl)

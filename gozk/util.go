@@ -1,8 +1,6 @@
 package zk
 
 import (
-	crand "crypto/rand"
-	"encoding/hex"
 	"log"
 	"math/rand/v2"
 	"slices"
@@ -13,11 +11,7 @@ import (
 )
 
 // DefaultLogger is the standard library's log.
-var DefaultLogger Logger = defaultLogger{}
-
-type defaultLogger struct{}
-
-func (defaultLogger) Printf(format string, args ...any) { log.Printf(format, args...) }
+var DefaultLogger Logger = log.Default()
 
 // WorldACL gives permissions to everybody.
 func WorldACL(perms int32) []ACL { return []ACL{{perms, "world", "anyone"}} }
@@ -55,12 +49,6 @@ func validatePath(path string, sequential bool) error {
 		return ErrInvalidPath
 	}
 	return nil
-}
-
-func newGUID() string {
-	var b [16]byte
-	crand.Read(b[:])
-	return hex.EncodeToString(b[:])
 }
 
 func toACL(list []ACL) root.ACL {
