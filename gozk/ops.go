@@ -80,8 +80,7 @@ func watched[T any](c *Conn, path string, kind watchKind, from reading[T]) (out 
 		return nil
 	})
 	if err != nil {
-		var none T
-		return none, nil, nil, err
+		return out, nil, nil, err // which the root leaves empty
 	}
 	return out, stat(st, nil), ch, nil
 }
@@ -145,10 +144,8 @@ func (c *Conn) Delete(path string, version int32) error {
 
 // GetACL returns the ACL of a znode.
 func (c *Conn) GetACL(path string) ([]ACL, *Stat, error) {
-	var acl root.ACL
-	st, err := c.statAt(path, func(s *root.Session) (st root.Stat, err error) {
-		acl, st, err = s.GetACL(background, path)
-		return st, err
+	acl, st, err := read(c, path, func(s *root.Session, ctx context.Context, path string, _ chan<- root.Event) (root.ACL, root.Stat, error) {
+		return s.GetACL(ctx, path)
 	})
 	return fromACL(acl), st, err
 }
