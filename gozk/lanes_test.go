@@ -221,6 +221,30 @@ func TestFollowsOnItsOwnLane(t *testing.T) {
 	}
 }
 
+// A watch whose event is being told while its call returns follows no other one any more.
+func TestFollowsNoneWithItsEventAtHand(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		told, release := 0, make(chan struct{})
+		b := newBooks(func(Event) {
+			told++
+			<-release
+		})
+		first, one, older := b.join("/a")
+		assert.Assert(t, !b.confirm("/a", first, dataWatch, true))
+		second, two, newer := b.join("/a")
+		ev := root.Event{Type: root.Changed, Path: "/a"}
+		newer <- ev
+		synctest.Wait()
+		assert.Check(t, !b.confirm("/a", second, dataWatch, true))
+		older <- ev
+		close(release)
+		synctest.Wait()
+		assert.Assert(t, len(one) == 1 && len(two) == 1 && told == 1, "%d %d %d", len(one), len(two), told)
+		assert.Assert(t, b.armed+b.pending+len(b.paths)+len(b.more) == 0)
+		b.expire(ErrClosing)
+	})
+}
+
 // A callback that blocks holds up what comes after it, and not the answers.
 func TestCallbackBlocks(t *testing.T) {
 	inMemory(t, func(t *testing.T, server *zktest.Server, through connOption) {

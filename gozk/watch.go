@@ -51,7 +51,7 @@ type watch struct {
 	set  bool // its call has returned
 	gone bool // its event is in the channel, or its call has failed
 	late bool // events from before its call may come after it: those are not for it
-	done bool // it follows another watch, and has had its event
+	done bool // its lane has received its event: it must not follow another watch any more
 	// told: the session's channel has its event, which came for another watch of the
 	// path that was armed at the same time.
 	told bool
@@ -132,7 +132,7 @@ func (b *books) confirm(path string, w *watch, kind watchKind, dealt bool) (foll
 	}
 	w.set, w.kind, w.late = true, kind, !dealt
 	b.armed++
-	for o := b.paths[path]; dealt && o != nil; o = o.next {
+	for o := b.paths[path]; dealt && !w.done && o != nil; o = o.next {
 		if o != w && o.set && o.kind == kind && o.ch != nil {
 			b.more[o] = append(b.more[o], w.ch)
 			w.ch, w.set = nil, false
@@ -194,14 +194,16 @@ func (b *books) handle(l *lane, ev root.Event) {
 	for w != nil && w.lane != l.n {
 		w = w.next
 	}
-	if w != nil && w.ch == nil { // the one that it follows has the event too
-		if w.done = true; w.set {
+	if w == nil {
+		b.mu.Unlock()
+		return
+	}
+	w.done = true
+	if w.ch == nil { // the one that it follows has the event too
+		if w.set {
 			b.removeLocked(ev.Path, w)
 			b.armed--
 		}
-		w = nil
-	}
-	if w == nil {
 		b.mu.Unlock()
 		return
 	}
