@@ -150,13 +150,15 @@ func (b *books) unlane(path string, w *watch, disarmed bool) {
 	w.set = true
 	if !w.gone && (disarmed || w.done) {
 		b.removeLocked(path, w)
-		b.armed--
 	}
 }
 
 func (b *books) removeLocked(path string, w *watch) {
 	w.gone = true
 	b.lanes[w.lane].count--
+	if w.set {
+		b.armed--
+	}
 	first := b.paths[path]
 	at := &first
 	for *at != w {
@@ -202,7 +204,6 @@ func (b *books) handle(l *lane, ev root.Event) {
 	if w.ch == nil { // the one that it follows has the event too
 		if w.set {
 			b.removeLocked(ev.Path, w)
-			b.armed--
 		}
 		b.mu.Unlock()
 		return
@@ -228,9 +229,6 @@ func (b *books) handle(l *lane, ev root.Event) {
 		return
 	}
 	b.removeLocked(ev.Path, w)
-	if w.set {
-		b.armed--
-	}
 	fire(out, w, b.more)
 }
 
