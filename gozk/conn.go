@@ -107,7 +107,8 @@ func Connect(servers []string, sessionTimeout time.Duration, options ...connOpti
 		stop()
 		return nil, nil, err
 	}
-	go newLoop(c).run()
+	l := &loop{c: c, books: newBooks(c.tell), fresh: true}
+	go l.run()
 	return c, c.events, nil
 }
 

@@ -27,10 +27,6 @@ type loop struct {
 	hooked  chan struct{} // closed when the last function of WithSession has returned
 }
 
-func newLoop(c *Conn) *loop {
-	return &loop{c: c, books: newBooks(c.tell), fresh: true}
-}
-
 func (l *loop) run() {
 	c := l.c
 	for l.c.ctx.Err() == nil {
